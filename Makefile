@@ -1,0 +1,88 @@
+# Everything a newcomer types. `make` alone lists it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo run test lint bench sim slt postgres prerequisites
+
+# The build directory is outside the tree, so a fresh clone finds what an older one has compiled.
+CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidewater/target
+export CARGO_TARGET_DIR
+
+# Where gcc picks the linker, it finds mold under the name `ld` here. Rust flags would do the same,
+# but they are part of cargo's fingerprints: whoever lacks them would compile every crate again.
+# gcc reads this variable itself, cargo does not know it. (On x86-64 Linux rustc asks for the LLD
+# that it ships, and the variable has no effect.)
+MOLD_DIR := $(firstword $(wildcard /usr/libexec/mold /usr/local/libexec/mold))
+ifneq ($(MOLD_DIR),)
+export COMPILER_PATH := $(MOLD_DIR)$(if $(COMPILER_PATH),:$(COMPILER_PATH))
+endif
+
+# Commands name the whole workspace, not single crates: cargo chooses the features of shared
+# dependencies by what is named, and another set compiles DataFusion and RocksDB once more.
+# (`sim` may name its crate: nothing below `scaling` is large.)
+# For the same reason demo, run and test share the dev profile: one build for all three.
+BUILD_SERVER := cargo build --workspace --bin tidewater
+SERVER := $(CARGO_TARGET_DIR)/debug/tidewater
+
+# cargo-nextest runs tests in parallel, each in a process of its own; cargo test does without it.
+HAS_NEXTEST := $(shell command -v cargo-nextest)
+ifneq ($(HAS_NEXTEST),)
+RUN_TESTS := cargo nextest run --workspace
+RUN_SLT := $(RUN_TESTS) --test slt
+else
+RUN_TESTS := cargo test --workspace --lib --bins --tests
+RUN_SLT := cargo test --workspace --test slt --
+endif
+
+# SEED, SEEDS and CHAOS reach the tests by the environment; a failing run prints the line that
+# repeats it.
+
+help: ## list the targets
+	@echo 'make TARGET, where TARGET is one of'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo 'SEED=n     repeats one run of sim or slt      make sim SEED=42'
+	@echo 'SEEDS=n    how many seeds sim tries           make sim SEEDS=20000'
+	@echo 'CHAOS=1    slt: altered all along, from aside make slt CHAOS=1'
+	@echo 'ONLY=text  slt: files whose name holds text   make slt ONLY=joins'
+	@echo
+	@echo 'Build directory: $(CARGO_TARGET_DIR) (CARGO_TARGET_DIR sets another)'
+
+demo: prerequisites ## a guided psql session on real data, with live scaling; two minutes
+	@$(BUILD_SERVER)
+	@TIDEWATER_BINARY=$(SERVER) server/demo/demo.sh
+
+run: prerequisites ## a server on 127.0.0.1:4566 that forgets everything at its end
+	@$(BUILD_SERVER)
+	@$(SERVER) playground
+
+test: prerequisites ## every test of the workspace
+	@$(BUILD_SERVER)
+	@$(RUN_TESTS)
+	@cargo test --workspace --doc --quiet
+
+lint: prerequisites ## format, clippy and documentation; warnings fail
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets -- -D warnings
+	@RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
+
+bench: prerequisites ## the benchmarks of each crate that has any
+	@if compgen -G '*/benches/*.rs' >/dev/null; then \
+	    cargo bench --workspace --bench '*'; \
+	else \
+	    echo 'no crate has a benches/ folder'; \
+	fi
+
+sim: prerequisites ## simulation of the scaling protocol (SEED, SEEDS)
+	@cargo test --package scaling --test sim -- --nocapture
+
+slt: prerequisites ## SQL tests at parallelism 1, at 3, and altered midway (SEED, CHAOS, ONLY)
+	@$(BUILD_SERVER)
+	@$(RUN_SLT) $(ONLY)
+
+postgres: prerequisites ## the SQL tests against PostgreSQL itself (SLT_POSTGRES='host=... user=...')
+	@cargo test --workspace --test postgres -- --ignored --nocapture
+
+prerequisites:
+	@.ci/prerequisites

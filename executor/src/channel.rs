@@ -1,0 +1,289 @@
+//! The one seam between executors: ordered lanes, addressed by id.
+//!
+//! ```text
+//!   sender ──push──► [ lane: FIFO, bounded by credit ] ──pop──► receiver
+//!      ▲                                                           ▲
+//!      └── wakes when credit comes back      wakes when a message ─┘
+//! ```
+//!
+//! A lane never blocks a push: a sender asks [`Sender::full`] *before* it takes new input, so
+//! a lane holds at most its credit plus what one input produced. An executor therefore has a
+//! single place where it waits, its [`Inbox`], whatever the number of its channels, and it can
+//! still act on its control lane while its output is blocked; DRRS needs exactly that.
+//!
+//! [`Network`] hands out the two ends by id. Within one process a lane passes Arrow buffers
+//! without a copy; nothing above this file holds on to more than ids and messages, so that a
+//! lane may as well cross a socket (rows and state are encodable with Arrow IPC).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use scaling::{ChannelId, ExecutorId};
+use tokio::sync::Notify;
+
+use crate::message::{Control, Message, MigrationMessage};
+
+/// Credit of a data lane, in bytes of queued rows. One default batch of 1,024 narrow rows is
+/// well below it; a lane with a backlog holds a few tens of batches.
+pub(crate) const LANE_BYTES_MAX: u64 = 1 << 20;
+/// Messages a lane may queue however small they are.
+const LANE_MESSAGES_MAX: u64 = 256;
+
+/// What a lane must know of its messages: how much credit one takes.
+pub(crate) trait Queued {
+    /// Bytes of buffers that the message keeps alive; 0 for signals.
+    fn bytes(&self) -> u64;
+}
+
+/// Where an executor, or a table's writer, waits for anything to happen.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    notify: Notify,
+}
+
+impl Inbox {
+    /// Wakes the waiting task, or lets its next wait return at once.
+    pub(crate) fn wake(&self) {
+        self.notify.notify_one();
+    }
+
+    /// Returns once something has happened since the last wait.
+    pub(crate) async fn wait(&self) {
+        self.notify.notified().await;
+    }
+
+    /// As [`Inbox::wait`], but for at most `limit`.
+    pub(crate) async fn wait_at_most(&self, limit: Duration) {
+        // A time-out and a wake-up mean the same to the caller: look again.
+        let _ = tokio::time::timeout(limit, self.notify.notified()).await;
+    }
+}
+
+#[derive(Debug)]
+struct Lane<M> {
+    queue: Mutex<VecDeque<M>>,
+    bytes: AtomicU64,
+    messages: AtomicU64,
+    sender: Arc<Inbox>,
+    receiver: Arc<Inbox>,
+}
+
+impl<M: Queued> Lane<M> {
+    fn new(sender: Arc<Inbox>, receiver: Arc<Inbox>) -> Arc<Lane<M>> {
+        Arc::new(Lane {
+            queue: Mutex::new(VecDeque::new()),
+            bytes: AtomicU64::new(0),
+            messages: AtomicU64::new(0),
+            sender,
+            receiver,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<M>> {
+        // A panic while the lock is held leaves a queue of whole messages.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, queue: &VecDeque<M>) {
+        self.bytes.store(queue.iter().map(Queued::bytes).sum(), Ordering::Release);
+        self.messages.store(queue.len() as u64, Ordering::Release);
+    }
+
+    fn full(&self) -> bool {
+        self.bytes.load(Ordering::Acquire) >= LANE_BYTES_MAX
+            || self.messages.load(Ordering::Acquire) >= LANE_MESSAGES_MAX
+    }
+}
+
+/// The sending end of a lane.
+#[derive(Debug)]
+pub(crate) struct Sender<M>(Arc<Lane<M>>);
+
+impl<M> Clone for Sender<M> {
+    fn clone(&self) -> Self {
+        Sender(Arc::clone(&self.0))
+    }
+}
+
+impl<M: Queued> Sender<M> {
+    /// Appends a message; never blocks and never fails.
+    pub(crate) fn push(&self, message: M) {
+        {
+            let mut queue = self.0.lock();
+            self.0.bytes.fetch_add(message.bytes(), Ordering::AcqRel);
+            self.0.messages.fetch_add(1, Ordering::AcqRel);
+            queue.push_back(message);
+        }
+        self.0.receiver.wake();
+    }
+
+    /// True while the lane's credit is used up.
+    #[must_use]
+    pub(crate) fn full(&self) -> bool {
+        self.0.full()
+    }
+
+    /// Rewrites what has been pushed and not yet been received; the receiver waits meanwhile.
+    /// This is the take-back of the confirm barrier (Qing & Zheng, section 3.1; `drrs.md` 8.3).
+    pub(crate) fn rewrite_unsent<R>(&self, rewrite: impl FnOnce(&mut VecDeque<M>) -> R) -> R {
+        let result = {
+            let mut queue = self.0.lock();
+            let result = rewrite(&mut queue);
+            self.0.count(&queue);
+            result
+        };
+        self.0.receiver.wake();
+        result
+    }
+}
+
+/// The receiving end of a lane.
+#[derive(Debug)]
+pub(crate) struct Receiver<M>(Arc<Lane<M>>);
+
+impl<M: Queued> Receiver<M> {
+    /// Takes the oldest message and gives its credit back.
+    pub(crate) fn pop(&self) -> Option<M> {
+        if self.is_empty() {
+            return None;
+        }
+        let was_full = self.0.full();
+        let message = {
+            let mut queue = self.0.lock();
+            let message = queue.pop_front()?;
+            self.0.bytes.fetch_sub(message.bytes(), Ordering::AcqRel);
+            self.0.messages.fetch_sub(1, Ordering::AcqRel);
+            message
+        };
+        if was_full && !self.0.full() {
+            self.0.sender.wake();
+        }
+        Some(message)
+    }
+
+    /// Looks at the oldest message without taking it.
+    pub(crate) fn peek<R>(&self, look: impl FnOnce(&M) -> R) -> Option<R> {
+        if self.is_empty() {
+            return None;
+        }
+        self.0.lock().front().map(look)
+    }
+
+    /// True when nothing is queued.
+    #[must_use]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.messages.load(Ordering::Acquire) == 0
+    }
+}
+
+/// All lanes of the running dataflows, by id.
+///
+/// An end can be asked for before the other one exists, and any number of times. Lanes of an
+/// executor go when [`Network::remove`] is called for it.
+#[derive(Debug, Default)]
+pub(crate) struct Network {
+    lanes: Mutex<Lanes>,
+}
+
+#[derive(Debug, Default)]
+struct Lanes {
+    inboxes: BTreeMap<ExecutorId, Arc<Inbox>>,
+    control: BTreeMap<ExecutorId, Arc<Lane<Control>>>,
+    data: BTreeMap<ChannelId, Arc<Lane<Message>>>,
+    migration: BTreeMap<(ExecutorId, ExecutorId), Arc<Lane<MigrationMessage>>>,
+}
+
+impl Lanes {
+    fn inbox(&mut self, executor: ExecutorId) -> Arc<Inbox> {
+        Arc::clone(self.inboxes.entry(executor).or_default())
+    }
+}
+
+impl Network {
+    fn lock(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where `executor` waits.
+    pub(crate) fn inbox(&self, executor: ExecutorId) -> Arc<Inbox> {
+        self.lock().inbox(executor)
+    }
+
+    fn control(&self, executor: ExecutorId) -> Arc<Lane<Control>> {
+        let mut lanes = self.lock();
+        let inbox = lanes.inbox(executor);
+        Arc::clone(
+            lanes
+                .control
+                .entry(executor)
+                .or_insert_with(|| Lane::new(Arc::new(Inbox::default()), inbox)),
+        )
+    }
+
+    fn data(&self, channel: ChannelId) -> Arc<Lane<Message>> {
+        let mut lanes = self.lock();
+        let (from, to) = (lanes.inbox(channel.from), lanes.inbox(channel.to));
+        Arc::clone(lanes.data.entry(channel).or_insert_with(|| Lane::new(from, to)))
+    }
+
+    fn migration(&self, from: ExecutorId, to: ExecutorId) -> Arc<Lane<MigrationMessage>> {
+        let mut lanes = self.lock();
+        let inboxes = (lanes.inbox(from), lanes.inbox(to));
+        Arc::clone(
+            lanes
+                .migration
+                .entry((from, to))
+                .or_insert_with(|| Lane::new(inboxes.0, inboxes.1)),
+        )
+    }
+
+    /// The priority lane to `executor`: overtakes all rows.
+    pub(crate) fn control_sender(&self, executor: ExecutorId) -> Sender<Control> {
+        Sender(self.control(executor))
+    }
+
+    /// The receiving end of the priority lane of `executor`.
+    pub(crate) fn control_receiver(&self, executor: ExecutorId) -> Receiver<Control> {
+        Receiver(self.control(executor))
+    }
+
+    /// The sending end of a data lane.
+    pub(crate) fn sender(&self, channel: ChannelId) -> Sender<Message> {
+        Sender(self.data(channel))
+    }
+
+    /// The receiving end of a data lane.
+    pub(crate) fn receiver(&self, channel: ChannelId) -> Receiver<Message> {
+        Receiver(self.data(channel))
+    }
+
+    /// The old owner's end of a migration channel.
+    pub(crate) fn migration_sender(&self, from: ExecutorId, to: ExecutorId) -> Sender<MigrationMessage> {
+        Sender(self.migration(from, to))
+    }
+
+    /// The new owner's end of a migration channel.
+    pub(crate) fn migration_receiver(
+        &self,
+        from: ExecutorId,
+        to: ExecutorId,
+    ) -> Receiver<MigrationMessage> {
+        Receiver(self.migration(from, to))
+    }
+
+    /// Forgets every lane to and from `executor`; ends still held by others stay usable.
+    pub(crate) fn remove(&self, executor: ExecutorId) {
+        let mut lanes = self.lock();
+        lanes.inboxes.remove(&executor);
+        lanes.control.remove(&executor);
+        lanes.data.retain(|channel, _| channel.from != executor && channel.to != executor);
+        lanes.migration.retain(|(from, to), _| *from != executor && *to != executor);
+    }
+
+    /// Forgets the migration channel of a pair.
+    pub(crate) fn remove_migration(&self, from: ExecutorId, to: ExecutorId) {
+        self.lock().migration.remove(&(from, to));
+    }
+}

@@ -1,0 +1,531 @@
+//! The conductor: one task that ends epochs, and changes what runs only at their barriers.
+//!
+//! ```text
+//!   tick, flush, operation ─► inject barrier n at every root
+//!   every executor reports n ─► publish the rows of n ─► readers, waiting flushes
+//!                          └─► n is durable: one checkpoint, off this task ─► waiting statements
+//!
+//!   operations, one at a time:  create   barrier opens channels ─► start ─► backfill ─► checkpoint
+//!                               drop     barrier stops executors ─► checkpoint without their state
+//!                               rescale  see `rescale`
+//! ```
+//!
+//! One barrier is under way at a time; under a backlog epochs become longer, not more. A
+//! failure of any executor ends them all and starts everything again from the last checkpoint
+//! and the write-ahead logs, as after a crash of the process.
+//!
+//! Not here: placement and channels (`job`), what a barrier does inside an executor
+//! (`executor`), the moves of a rescale (`rescale`).
+
+mod operations;
+mod start;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use scaling::{CoordinatorEvent, Epoch, ExecutorId, KeyGroup};
+use storage::{CatalogChange, Checkpoint, DatabaseSnapshot, TableSnapshot};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::channel::Network;
+use crate::engine::{JobState, JobStatus, Shared};
+use crate::error::{Error, Result};
+use crate::executor::{Collected, Report};
+use crate::job::{Job, JobSpec, Jobs, is_root};
+use crate::message::{Message, Topology};
+use crate::operator::Barrier;
+use crate::rescale::{Phase, Rescale, RescaleRequest};
+use crate::sources::{Clock, SystemClock};
+use crate::world;
+
+/// Time before the jobs are started again after a failure, doubled while they go on failing.
+const RESTART_DELAY: Duration = Duration::from_millis(50);
+/// The longest time between two restarts.
+const RESTART_DELAY_MAX: Duration = Duration::from_secs(5);
+
+/// What handles ask for.
+pub(crate) enum Command {
+    Create { spec: Box<JobSpec>, catalog: CatalogChange, reply: oneshot::Sender<Result<()>> },
+    Drop { jobs: Vec<u32>, catalog: CatalogChange, reply: oneshot::Sender<Result<()>> },
+    Rescale(RescaleRequest),
+    Flush { reply: oneshot::Sender<Result<Epoch>> },
+    Shutdown { reply: oneshot::Sender<Result<()>> },
+}
+
+/// An operation whose barrier has been asked for or is under way.
+enum Operation {
+    Create { job: u32, catalog: CatalogChange, reply: oneshot::Sender<Result<()>> },
+    Drop { jobs: BTreeSet<u32>, catalog: CatalogChange, reply: oneshot::Sender<Result<()>> },
+    Rescale(Box<Rescale>),
+}
+
+/// A created job that still reads the rows that existed.
+struct Backfill {
+    job: u32,
+    catalog: CatalogChange,
+    reply: oneshot::Sender<Result<()>>,
+    rows_remaining: u64,
+    /// The barrier that opened its channels; its executors report the later ones.
+    since: Epoch,
+    /// Cleared when the job's rows are complete.
+    backfilling: Arc<AtomicBool>,
+}
+
+impl Backfill {
+    fn is_complete(&self) -> bool {
+        self.rows_remaining == 0
+    }
+}
+
+/// The barrier under way.
+struct InFlight {
+    barrier: Barrier,
+    /// Whether it carries the operation's change of topology.
+    operation: bool,
+    /// Whether it is the last one.
+    last: bool,
+    started: Instant,
+    waiting: BTreeSet<ExecutorId>,
+    collected: Vec<Collected>,
+    flushes: Vec<oneshot::Sender<Result<Epoch>>>,
+}
+
+/// Statements that wait for a checkpoint.
+#[derive(Default)]
+struct Persisting {
+    replies: Vec<oneshot::Sender<Result<()>>>,
+    rescale: Option<Box<Rescale>>,
+    shutdown: Option<oneshot::Sender<Result<()>>>,
+}
+
+/// Ends epochs and changes what runs.
+pub(crate) struct Conductor {
+    shared: Arc<Shared>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    visible: watch::Sender<Arc<DatabaseSnapshot>>,
+    clock: Arc<dyn Clock>,
+
+    network: Arc<Network>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    report_to: mpsc::UnboundedSender<Report>,
+    tasks: BTreeMap<ExecutorId, JoinHandle<()>>,
+    jobs: Jobs,
+
+    epoch: Epoch,
+    in_flight: Option<InFlight>,
+    next_tick: Instant,
+    next_checkpoint: Instant,
+    checkpoint: Option<(JoinHandle<Result<(), storage::Error>>, Persisting)>,
+    flushes: Vec<oneshot::Sender<Result<Epoch>>>,
+    shutdown: Option<oneshot::Sender<Result<()>>>,
+
+    queue: VecDeque<Command>,
+    operation: Option<Operation>,
+    /// What the next barrier carries for the operation.
+    topology: Option<Topology>,
+    backfills: Vec<Backfill>,
+    /// Jobs whose executors can let go of the rows they were backfilled from.
+    backfilled: Vec<u32>,
+    state_bytes: BTreeMap<(ExecutorId, KeyGroup), u64>,
+    writes_applied: BTreeMap<u32, u64>,
+    next_subscale: u64,
+    restart_delay: Duration,
+    /// Whether the next epoch shows all rows anew, the executors having been built from storage.
+    republish: bool,
+}
+
+type Opened = (Conductor, watch::Receiver<Arc<DatabaseSnapshot>>);
+
+impl Conductor {
+    /// Builds the jobs from the last checkpoint.
+    pub(crate) async fn open(
+        shared: Arc<Shared>,
+        specs: Vec<JobSpec>,
+        commands: mpsc::UnboundedReceiver<Command>,
+    ) -> Result<Opened> {
+        let (report_to, reports) = mpsc::unbounded_channel();
+        let epoch = shared.storage.committed_epoch();
+        let (visible, visible_to_readers) =
+            watch::channel(Arc::new(DatabaseSnapshot { epoch, tables: BTreeMap::new() }));
+        let now = world::now();
+        let mut conductor = Conductor {
+            clock: Arc::new(SystemClock::start()),
+            network: Arc::new(Network::default()),
+            tasks: BTreeMap::new(),
+            jobs: Jobs::new(shared.options.key_groups),
+            in_flight: None,
+            next_tick: now,
+            next_checkpoint: now + shared.options.checkpoint_interval,
+            checkpoint: None,
+            flushes: Vec::new(),
+            shutdown: None,
+            queue: VecDeque::new(),
+            operation: None,
+            topology: None,
+            backfills: Vec::new(),
+            backfilled: Vec::new(),
+            state_bytes: BTreeMap::new(),
+            writes_applied: BTreeMap::new(),
+            next_subscale: 1,
+            restart_delay: RESTART_DELAY,
+            republish: true,
+            shared,
+            commands,
+            visible,
+            reports,
+            report_to,
+            epoch,
+        };
+        conductor.start(specs).await?;
+        Ok((conductor, visible_to_readers))
+    }
+
+    /// Runs until shut down, or until every handle is gone.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let until_tick = self.next_tick;
+            // In this order: what has happened before what is asked for.
+            tokio::select! {
+                biased;
+                Some(report) = self.reports.recv() => self.on_report(report).await,
+                result = wait_for(&mut self.checkpoint) => self.on_checkpoint(result).await,
+                command = self.commands.recv() => match command {
+                    Some(command) => self.on_command(command),
+                    None => break,
+                },
+                () = tokio::time::sleep_until(until_tick), if self.in_flight.is_none() => {}
+            }
+            self.begin_operation();
+            self.maybe_inject();
+            if self.is_shut_down() {
+                break;
+            }
+            self.publish_status();
+        }
+        self.end_all();
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Flush { reply } => self.flushes.push(reply),
+            Command::Shutdown { reply } => self.shutdown = Some(reply),
+            Command::Create { .. } | Command::Drop { .. } | Command::Rescale(_) => {
+                self.queue.push_back(command);
+            }
+        }
+    }
+
+    /// Starts the next epoch's end if it is time for it, or somebody waits for it.
+    fn maybe_inject(&mut self) {
+        if self.in_flight.is_some() {
+            return;
+        }
+        let now = world::now();
+        let complete = self.backfills.iter().any(Backfill::is_complete);
+        let wanted = now >= self.next_tick
+            || !self.flushes.is_empty()
+            || self.topology.is_some()
+            || self.shutdown.is_some()
+            || complete;
+        if !wanted {
+            return;
+        }
+        // A drop, a finished backfill and a finished rescale answer at a checkpoint. One that
+        // is being written has to end first.
+        let persist = complete
+            || self.shutdown.is_some()
+            || match &self.operation {
+                Some(Operation::Drop { .. }) => true,
+                Some(Operation::Rescale(rescale)) => rescale.phase == Phase::Closing,
+                Some(Operation::Create { .. }) | None => false,
+            };
+        if self.checkpoint.is_some() && (self.shutdown.is_some() || (persist && self.topology.is_some())) {
+            self.next_tick = now + self.shared.options.barrier_interval;
+            return;
+        }
+        let durable = self.checkpoint.is_none() && (persist || now >= self.next_checkpoint);
+        self.inject(now, durable);
+    }
+
+    fn inject(&mut self, now: Instant, durable: bool) {
+        self.epoch = self.epoch.next();
+        let barrier = Barrier { epoch: self.epoch, durable };
+        let operation = self.topology.is_some();
+        let mut topology = self.topology.take().unwrap_or_default();
+        for job in std::mem::take(&mut self.backfilled) {
+            for executor in self.jobs.get(job).into_iter().flat_map(Job::executors) {
+                topology.of(executor).end_backfill = true;
+            }
+        }
+        let topology = Arc::new(topology);
+        let waiting: BTreeSet<ExecutorId> = self.tasks.keys().copied().collect();
+        for (key, fragment, placement) in self.jobs.iter().flat_map(Job::fragments) {
+            let root = placement.executors[0];
+            if is_root(fragment) && waiting.contains(&root) {
+                for channel in self.jobs.channels_into(key, root) {
+                    let lane = self.network.sender(channel);
+                    lane.push(Message::Barrier(barrier, Arc::clone(&topology)));
+                }
+            }
+        }
+        self.next_tick = now + self.shared.options.barrier_interval;
+        if durable {
+            self.next_checkpoint = now + self.shared.options.checkpoint_interval;
+        }
+        self.in_flight = Some(InFlight {
+            barrier,
+            operation,
+            last: self.shutdown.is_some(),
+            started: now,
+            waiting,
+            collected: Vec::new(),
+            flushes: std::mem::take(&mut self.flushes),
+        });
+    }
+
+    async fn on_report(&mut self, report: Report) {
+        let outcome = match report {
+            Report::Collected(collected) => {
+                self.collect(*collected);
+                Ok(())
+            }
+            Report::Prepared { executor, subscale } => {
+                self.on_coordinator_event(CoordinatorEvent::Prepared { subscale, executor })
+            }
+            Report::Done { subscale } => {
+                self.on_coordinator_event(CoordinatorEvent::Done { subscale })
+            }
+            Report::Failed { executor, error } => {
+                tracing::error!(%executor, error = %error_chain(&error), "an executor failed");
+                Err(error)
+            }
+        };
+        let outcome = match outcome {
+            Ok(()) => self.end_epoch().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            self.restart(error).await;
+        }
+    }
+
+    fn collect(&mut self, collected: Collected) {
+        let in_flight = self.in_flight.as_mut().expect("executors report the barrier under way");
+        assert_eq!(collected.epoch, in_flight.barrier.epoch, "one barrier is under way at a time");
+        in_flight.waiting.remove(&collected.executor);
+        in_flight.collected.push(collected);
+    }
+
+    /// Publishes the epoch under way once every executor has reported it.
+    async fn end_epoch(&mut self) -> Result<()> {
+        let Some(in_flight) = self.in_flight.take_if(|epoch| epoch.waiting.is_empty()) else {
+            return Ok(());
+        };
+        self.restart_delay = RESTART_DELAY;
+        let duration = world::now() - in_flight.started;
+        let InFlight { barrier, operation, last, mut collected, flushes, .. } = in_flight;
+        self.publish(barrier.epoch, &mut collected);
+        self.take_figures(&collected, duration);
+        for flush in flushes {
+            let _ = flush.send(Ok(barrier.epoch));
+        }
+        let mut persisting = Persisting::default();
+        let mut checkpoint = Checkpoint {
+            epoch: barrier.epoch,
+            deltas: collected.iter_mut().flat_map(|part| std::mem::take(&mut part.deltas)).collect(),
+            dropped: Vec::new(),
+            catalog: CatalogChange::default(),
+            wal_applied: BTreeMap::new(),
+        };
+        if operation {
+            self.add_to_checkpoint(&mut checkpoint);
+            self.continue_operation(&mut persisting).await?;
+        }
+        if barrier.durable {
+            self.finish_backfills(&mut checkpoint, &mut persisting);
+            checkpoint.wal_applied = self.writes_applied.clone();
+            persisting.shutdown = self.shutdown.take_if(|_| last);
+            self.write_checkpoint(checkpoint, persisting);
+        }
+        Ok(())
+    }
+
+    /// What the operation that ends with this epoch stores with it.
+    fn add_to_checkpoint(&self, checkpoint: &mut Checkpoint) {
+        match &self.operation {
+            Some(Operation::Drop { jobs, catalog, .. }) => {
+                checkpoint.dropped = jobs.iter().copied().collect();
+                checkpoint.catalog = catalog.clone();
+            }
+            Some(Operation::Rescale(rescale)) if rescale.phase == Phase::Closing => {
+                checkpoint.catalog = rescale.catalog.clone();
+            }
+            Some(Operation::Rescale(_) | Operation::Create { .. }) | None => {}
+        }
+    }
+
+    /// Makes the rows of an epoch visible, all at once.
+    fn publish(&mut self, epoch: Epoch, collected: &mut [Collected]) {
+        let mut snapshot = DatabaseSnapshot::clone(&self.visible.borrow());
+        snapshot.epoch = epoch;
+        if std::mem::take(&mut self.republish) {
+            snapshot.tables.clear();
+        }
+        let owner = self.jobs.by_executor();
+        let key_groups = usize::from(self.jobs.key_groups());
+        for part in collected {
+            let Some(job) = owner.get(&part.executor) else { continue };
+            if part.snapshots.is_empty() && snapshot.tables.contains_key(job) {
+                continue;
+            }
+            let table = snapshot
+                .tables
+                .entry(*job)
+                .or_insert_with(|| Arc::new(TableSnapshot { partitions: vec![None; key_groups] }));
+            let table = Arc::make_mut(table);
+            for (key_group, rows) in part.snapshots.drain(..) {
+                table.partitions[usize::from(key_group.0)] = Some(rows);
+            }
+        }
+        let snapshot = Arc::new(snapshot);
+        self.visible.send_replace(Arc::clone(&snapshot));
+        if let Some(observer) = &self.shared.options.observer {
+            observer(&snapshot);
+        }
+    }
+
+    fn take_figures(&mut self, collected: &[Collected], duration: Duration) {
+        let owner = self.jobs.by_executor();
+        let mut remaining: BTreeMap<u32, u64> = BTreeMap::new();
+        for part in collected {
+            let Some(&job) = owner.get(&part.executor) else { continue };
+            *remaining.entry(job).or_default() += part.backfill_remaining;
+            if let Some(sequence) = part.write_applied {
+                self.writes_applied.insert(job, sequence);
+            }
+        }
+        for part in collected {
+            for &(key_group, bytes) in &part.state_bytes {
+                self.state_bytes.insert((part.executor, key_group), bytes);
+            }
+        }
+        for backfill in &mut self.backfills {
+            // A job whose executors have not reported yet has everything to do.
+            if let Some(&rows) = remaining.get(&backfill.job) {
+                backfill.rows_remaining = rows;
+            }
+        }
+        if let Some(Operation::Rescale(rescale)) = &mut self.operation {
+            rescale.summary.barrier_max = rescale.summary.barrier_max.max(duration);
+            for part in collected {
+                rescale.summary.moved.add(&part.moved);
+            }
+        }
+    }
+
+    /// Created jobs whose rows are complete become durable, and known, with this checkpoint.
+    fn finish_backfills(&mut self, checkpoint: &mut Checkpoint, persisting: &mut Persisting) {
+        let (done, open): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.backfills).into_iter().partition(|backfill| {
+                backfill.is_complete() && backfill.since < checkpoint.epoch
+            });
+        self.backfills = open;
+        for backfill in done {
+            backfill.backfilling.store(false, Ordering::Relaxed);
+            if let Some(job) = self.jobs.get_mut(backfill.job) {
+                job.pinned.clear();
+                self.backfilled.push(backfill.job);
+            }
+            checkpoint.catalog.puts.extend(backfill.catalog.puts);
+            checkpoint.catalog.deletes.extend(backfill.catalog.deletes);
+            persisting.replies.push(backfill.reply);
+        }
+    }
+
+    fn write_checkpoint(&mut self, checkpoint: Checkpoint, persisting: Persisting) {
+        let storage = Arc::clone(&self.shared.storage);
+        let write = world::spawn_blocking(move || storage.checkpoint(checkpoint));
+        self.checkpoint = Some((write, persisting));
+    }
+
+    async fn on_checkpoint(&mut self, outcome: Result<()>) {
+        let outcome = outcome.map_err(Arc::new);
+        self.answer_checkpoint(outcome.clone());
+        if let Err(cause) = outcome {
+            self.restart(Error::Write { cause }).await;
+        }
+    }
+
+    /// Answers the statements that waited for a checkpoint.
+    fn answer_checkpoint(&mut self, outcome: Result<(), Arc<Error>>) {
+        let (_, persisting) = self.checkpoint.take().expect("a checkpoint was being written");
+        let answer = || outcome.clone().map_err(|cause| Error::Write { cause });
+        for reply in persisting.replies {
+            let _ = reply.send(answer());
+        }
+        if let Some(mut rescale) = persisting.rescale {
+            rescale.summary.duration = world::now() - rescale.started;
+            let Rescale { reply, summary, .. } = *rescale;
+            let _ = reply.send(answer().map(|()| summary));
+        }
+        if let Some(reply) = persisting.shutdown {
+            let _ = reply.send(answer());
+            self.commands.close();
+        }
+    }
+
+    fn is_shut_down(&self) -> bool {
+        self.commands.is_closed() && self.checkpoint.is_none()
+    }
+
+    fn publish_status(&self) {
+        let status = |job: &Job| {
+            let backfill = self.backfills.iter().find(|backfill| backfill.job == job.spec.id);
+            let state = match (&self.operation, backfill) {
+                (_, Some(backfill)) => {
+                    JobState::Backfilling { rows_remaining: backfill.rows_remaining }
+                }
+                (Some(Operation::Rescale(rescale)), _) if rescale.job == job.spec.id => {
+                    JobState::Rescaling { parallelism: rescale.summary.to }
+                }
+                _ => JobState::Running,
+            };
+            JobStatus {
+                id: job.spec.id,
+                name: job.spec.name.clone(),
+                parallelism: job.spec.parallelism,
+                state,
+            }
+        };
+        let jobs = self.jobs.iter().map(status).collect();
+        *self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner) = jobs;
+    }
+}
+
+async fn wait_for(
+    checkpoint: &mut Option<(JoinHandle<Result<(), storage::Error>>, Persisting)>,
+) -> Result<()> {
+    match checkpoint {
+        Some((write, _)) => match write.await {
+            Ok(outcome) => Ok(outcome?),
+            Err(panic) => Err(Error::Panic { message: panic.to_string() }),
+        },
+        None => std::future::pending().await,
+    }
+}
+
+fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+

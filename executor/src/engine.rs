@@ -1,0 +1,247 @@
+//! The engine: a handle on the running dataflows.
+//!
+//! ```text
+//!   create_job, drop_jobs, rescale, flush ─► conductor (one task) ─► barriers, executors
+//!   write ─► table writer ─► write-ahead log ─► root of the table
+//!   snapshot ◄─ the rows of every table and view at the last visible epoch
+//! ```
+//!
+//! Reads never wait for the dataflow and never block it: a snapshot is a set of shared,
+//! immutable partitions, all of one epoch.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use scaling::{Epoch, Release};
+use storage::{CatalogChange, DatabaseSnapshot, Storage};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::change::ChangeBatch;
+use crate::conductor::{Command, Conductor};
+use crate::error::{Error, Result};
+use crate::job::JobSpec;
+use crate::rescale::{RescaleProgress, RescaleRequest, RescaleSummary};
+use crate::world;
+use crate::writer::TableWriter;
+
+/// Told of every epoch when it becomes visible, in order. Test harnesses check views there.
+pub type EpochObserver = Arc<dyn Fn(&Arc<DatabaseSnapshot>) + Send + Sync>;
+
+/// How an engine runs.
+#[derive(Clone)]
+pub struct EngineOptions {
+    /// Time between two barriers: how fresh views are. Default 100 ms.
+    pub barrier_interval: Duration,
+    /// Time between two checkpoints: how much is done again after a crash. Default 1 s.
+    pub checkpoint_interval: Duration,
+    /// Key groups of every fragment; fixed for the life of the data directory. Default 256.
+    pub key_groups: u16,
+    /// When a held row may be processed. Default: once its key group's state is there.
+    pub release: Release,
+    /// Sees every visible epoch.
+    pub observer: Option<EpochObserver>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> EngineOptions {
+        EngineOptions {
+            barrier_interval: Duration::from_millis(100),
+            checkpoint_interval: Duration::from_secs(1),
+            key_groups: scaling::KEY_GROUPS_DEFAULT,
+            release: Release::Commutative,
+            observer: None,
+        }
+    }
+}
+
+impl fmt::Debug for EngineOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineOptions")
+            .field("barrier_interval", &self.barrier_interval)
+            .field("checkpoint_interval", &self.checkpoint_interval)
+            .field("key_groups", &self.key_groups)
+            .field("release", &self.release)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A running job, as users see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobStatus {
+    /// Its id.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// Executors of each scalable fragment.
+    pub parallelism: usize,
+    /// What it is doing.
+    pub state: JobState,
+}
+
+/// What a job is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobState {
+    /// Keeps its rows up to date.
+    Running,
+    /// Reads the rows that existed when it was created; so many are left.
+    Backfilling {
+        /// Rows still to be read.
+        rows_remaining: u64,
+    },
+    /// Changes its parallelism to this.
+    Rescaling {
+        /// The target.
+        parallelism: usize,
+    },
+}
+
+/// State shared by the conductor and the handles.
+pub(crate) struct Shared {
+    pub(crate) storage: Arc<Storage>,
+    pub(crate) options: EngineOptions,
+    pub(crate) writers: Mutex<BTreeMap<u32, TableWriter>>,
+    pub(crate) jobs: Mutex<Vec<JobStatus>>,
+    /// Failing expressions of views whose result became NULL, since the start.
+    pub(crate) row_errors: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl Shared {
+    pub(crate) fn writer(&self, table: u32) -> Option<TableWriter> {
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner).get(&table).cloned()
+    }
+}
+
+/// A handle on the running dataflows; clones are handles on the same ones.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    commands: mpsc::UnboundedSender<Command>,
+    visible: watch::Receiver<Arc<DatabaseSnapshot>>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("epoch", &self.visible.borrow().epoch).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Starts the jobs from the last checkpoint in `storage`, and writes that came after it
+    /// are applied again; it returns when they are visible.
+    ///
+    /// # Errors
+    /// If the stored state cannot be read or does not fit the jobs.
+    pub async fn open(
+        storage: Arc<Storage>,
+        jobs: Vec<JobSpec>,
+        options: EngineOptions,
+    ) -> Result<Engine> {
+        let shared = Arc::new(Shared {
+            storage,
+            options,
+            writers: Mutex::default(),
+            jobs: Mutex::default(),
+            row_errors: Arc::default(),
+        });
+        let (commands, received) = mpsc::unbounded_channel();
+        let (conductor, visible) = Conductor::open(Arc::clone(&shared), jobs, received).await?;
+        world::spawn(conductor.run());
+        let engine = Engine { shared, commands, visible };
+        engine.flush().await?;
+        Ok(engine)
+    }
+
+    fn send(&self, command: Command) -> Result<()> {
+        self.commands.send(command).map_err(|_| Error::Stopped)
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.send(command(reply))?;
+        answer.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// Adds a job. It returns when the rows that existed have been read, the result is visible,
+    /// and job and `catalog` are durable; a crash before that leaves nothing of it.
+    ///
+    /// # Errors
+    /// If the job cannot be built, or fails while it reads the existing rows.
+    pub async fn create_job(&self, spec: JobSpec, catalog: CatalogChange) -> Result<()> {
+        self.ask(|reply| Command::Create { spec: Box::new(spec), catalog, reply }).await
+    }
+
+    /// Ends jobs and deletes their rows; durable, with `catalog`, when it returns. Jobs that
+    /// read them must be among them.
+    ///
+    /// # Errors
+    /// If a job that stays reads one of them, or storage fails.
+    pub async fn drop_jobs(&self, jobs: Vec<u32>, catalog: CatalogChange) -> Result<()> {
+        self.ask(|reply| Command::Drop { jobs, catalog, reply }).await
+    }
+
+    /// Changes the parallelism of a job while it runs; durable, with `catalog`, when it returns.
+    /// It goes on if the caller stops waiting. A second one waits for its turn.
+    ///
+    /// # Errors
+    /// [`Error::UnknownJob`], [`Error::Parallelism`] if it is not within 1 and the number of
+    /// key groups; the job's error if it fails meanwhile.
+    pub async fn rescale(
+        &self,
+        job: u32,
+        parallelism: usize,
+        catalog: CatalogChange,
+        progress: mpsc::UnboundedSender<RescaleProgress>,
+    ) -> Result<RescaleSummary> {
+        self.ask(|reply| {
+            Command::Rescale(RescaleRequest { job, parallelism, catalog, progress, reply })
+        })
+        .await
+    }
+
+    /// Writes changes to a table: rows of the table's columns, with a weight each. Durable, and
+    /// on its way to the views, when it returns; a [`flush`](Engine::flush) makes it visible.
+    ///
+    /// # Errors
+    /// If the job is not a running table, or the log cannot be written.
+    pub async fn write(&self, table: u32, batch: RecordBatch, weights: Vec<i64>) -> Result<()> {
+        let writer = self.shared.writer(table).ok_or(Error::UnknownJob { job: table })?;
+        writer.write(ChangeBatch::unkeyed(batch, Some(weights.into()))).await
+    }
+
+    /// Ends the epoch now. Everything written before is visible when it returns.
+    ///
+    /// # Errors
+    /// If the engine has stopped.
+    pub async fn flush(&self) -> Result<Epoch> {
+        self.ask(|reply| Command::Flush { reply }).await
+    }
+
+    /// The rows of all tables and views at the last visible epoch.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<DatabaseSnapshot> {
+        Arc::clone(&self.visible.borrow())
+    }
+
+    /// All jobs, by id.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<JobStatus> {
+        self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Expressions of views that failed on a row and became NULL there, since the start.
+    #[must_use]
+    pub fn row_errors(&self) -> u64 {
+        self.shared.row_errors.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Takes a last checkpoint and ends every executor.
+    ///
+    /// # Errors
+    /// If the checkpoint cannot be written; nothing acknowledged is lost even so.
+    pub async fn shutdown(&self) -> Result<()> {
+        self.ask(|reply| Command::Shutdown { reply }).await
+    }
+}

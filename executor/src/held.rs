@@ -1,0 +1,57 @@
+//! Rows that wait at a new owner for the state of their key group.
+//!
+//! Rows of one key group and channel keep their order. What is held is bounded by the caller:
+//! past [`HELD_BYTES_MAX`] it reads no channel whose next batch would have to be held.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use scaling::{ChannelId, KeyGroup};
+
+use crate::change::ChangeBatch;
+
+/// Bytes of held rows beyond which channels with a blocked head are paused.
+pub(crate) const HELD_BYTES_MAX: u64 = 8 << 20;
+
+/// The held rows of one executor.
+#[derive(Debug, Default)]
+pub(crate) struct HeldRows {
+    by_key_group: BTreeMap<KeyGroup, VecDeque<(ChannelId, ChangeBatch)>>,
+    bytes: u64,
+}
+
+impl HeldRows {
+    /// Adds rows behind those of the same key groups.
+    pub(crate) fn hold(&mut self, channel: ChannelId, batch: &ChangeBatch) {
+        for (index, run) in batch.runs().iter().enumerate() {
+            let rows = batch.slice_runs(&[index]);
+            self.bytes += rows.bytes() as u64;
+            self.by_key_group.entry(run.key_group).or_default().push_back((channel, rows));
+        }
+    }
+
+    /// Takes out the rows of a key group: of one channel, or of all of them.
+    pub(crate) fn release(
+        &mut self,
+        key_group: KeyGroup,
+        channel: Option<ChannelId>,
+    ) -> Vec<(ChannelId, ChangeBatch)> {
+        let Some(held) = self.by_key_group.remove(&key_group) else { return Vec::new() };
+        let (released, kept): (VecDeque<_>, VecDeque<_>) =
+            held.into_iter().partition(|(from, _)| channel.is_none_or(|channel| channel == *from));
+        if !kept.is_empty() {
+            self.by_key_group.insert(key_group, kept);
+        }
+        self.bytes -= released.iter().map(|(_, batch)| batch.bytes() as u64).sum::<u64>();
+        released.into()
+    }
+
+    /// Whether the limit is reached.
+    pub(crate) fn full(&self) -> bool {
+        self.bytes >= HELD_BYTES_MAX
+    }
+
+    /// Whether nothing is held.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_key_group.is_empty()
+    }
+}

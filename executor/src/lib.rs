@@ -1,0 +1,45 @@
+//! Runs dataflow plans: operators over change batches, and the executors, channels and barriers
+//! that drive them.
+//!
+//! ```text
+//!   engine ─► conductor ─► job, rescale, writer      what runs, and when an epoch ends
+//!                 │ barriers, control
+//!                 ▼
+//!   executor ─► pipeline ─► operators, sources       what happens to a row
+//!      │ dispatch
+//!      ▼
+//!   channel                                          the only way from one executor to another
+//! ```
+//!
+//! Start reading at `executor`. Invariants: no operator knows its parallelism or that scaling
+//! exists; what outlives a call is in a state table; weights are negative inside an epoch only;
+//! topology changes only at a barrier.
+
+pub mod change;
+pub mod engine;
+pub mod error;
+pub mod operator;
+pub mod operators;
+pub mod pipeline;
+pub mod sources;
+
+mod channel;
+mod conductor;
+mod dispatch;
+mod executor;
+mod held;
+mod job;
+mod message;
+mod rescale;
+mod wal;
+mod world;
+mod writer;
+
+pub use change::ChangeBatch;
+pub use engine::{Engine, EngineOptions, EpochObserver, JobState, JobStatus};
+pub use error::{Error, Result};
+pub use executor::MoveFigures;
+pub use job::JobSpec;
+pub use operator::{Barrier, Operator, Output};
+pub use pipeline::Pipeline;
+pub use rescale::{RescaleProgress, RescaleSummary};

@@ -1,0 +1,205 @@
+//! What travels between executors, and the changes of topology that a barrier carries.
+//!
+//! ```text
+//!   data lane       Batch, Write, Barrier, Confirm        in order, bounded
+//!   migration lane  State, Rerouted, Confirm, Barrier, …  in order, old owner → new owner
+//!   control lane    Prepare…, Switch                      overtakes all rows (the priority lane)
+//! ```
+//!
+//! All of it is plain data: executors and channels are named by id, rows and state are Arrow.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use scaling::{ChannelId, Epoch, ExecutorId, KeyGroup, Subscale, SubscaleId};
+use storage::PartitionState;
+
+use crate::change::ChangeBatch;
+use crate::channel::Queued;
+use crate::operator::Barrier;
+
+/// An entry of a data lane.
+#[derive(Debug, Clone)]
+pub(crate) enum Message {
+    /// Changes of rows.
+    Batch(ChangeBatch),
+    /// A table's write with its sequence number in the write-ahead log; from outside only.
+    Write {
+        /// Its number in the table's write-ahead log.
+        sequence: u64,
+        /// The changes.
+        batch: ChangeBatch,
+    },
+    /// The end of an epoch, and what changes in the topology there.
+    Barrier(Barrier, Arc<Topology>),
+    /// On this channel every later row of the subscale's key groups goes to the new owner.
+    Confirm(SubscaleId),
+}
+
+impl Message {
+    /// Whether a confirm barrier may not be put in front of it (`drrs.md` 8.2, the fence rule).
+    #[must_use]
+    pub(crate) fn is_fence(&self) -> bool {
+        matches!(self, Message::Barrier(..))
+    }
+}
+
+impl Queued for Message {
+    fn bytes(&self) -> u64 {
+        match self {
+            Message::Batch(batch) | Message::Write { batch, .. } => batch.bytes() as u64,
+            Message::Barrier(..) | Message::Confirm(_) => 0,
+        }
+    }
+}
+
+/// An entry of a migration channel.
+#[derive(Debug)]
+pub(crate) enum MigrationMessage {
+    /// A key group with all the state tables of its fragment, in their order.
+    State {
+        /// The subscale that moves it.
+        subscale: SubscaleId,
+        /// The key group.
+        key_group: KeyGroup,
+        /// One partition a state table.
+        tables: Vec<PartitionState>,
+    },
+    /// Rows that reached the old owner after the key group had left.
+    Rerouted {
+        /// The channel they came by.
+        channel: ChannelId,
+        /// The rows.
+        batch: ChangeBatch,
+    },
+    /// The confirm barrier of a channel, re-routed behind the rows it follows.
+    Confirm {
+        /// The subscale it confirms.
+        subscale: SubscaleId,
+        /// The channel it came by.
+        channel: ChannelId,
+    },
+    /// The end of an epoch on this channel.
+    Barrier(Epoch),
+    /// Nothing more will come for this subscale.
+    Closed(SubscaleId),
+}
+
+impl Queued for MigrationMessage {
+    fn bytes(&self) -> u64 {
+        match self {
+            MigrationMessage::State { tables, .. } => {
+                tables.iter().map(|table| table.bytes() as u64).sum()
+            }
+            MigrationMessage::Rerouted { batch, .. } => batch.bytes() as u64,
+            MigrationMessage::Confirm { .. }
+            | MigrationMessage::Barrier(_)
+            | MigrationMessage::Closed(_) => 0,
+        }
+    }
+}
+
+/// An entry of the control lane.
+#[derive(Debug, Clone)]
+pub(crate) enum Control {
+    /// The trigger barrier for the new owner.
+    PrepareNew(Subscale),
+    /// The trigger barrier for the old owner.
+    PrepareOld(Subscale),
+    /// To a predecessor: route the subscale's key groups to the new owner from here on.
+    Switch {
+        /// The fragment whose executors are owners.
+        fragment: FragmentKey,
+        /// What moves.
+        subscale: Subscale,
+    },
+}
+
+impl Queued for Control {
+    fn bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// A fragment of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct FragmentKey {
+    /// The job.
+    pub(crate) job: u32,
+    /// The fragment's index in the job's dataflow.
+    pub(crate) fragment: usize,
+}
+
+/// An exchange, named by its receiving end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct EdgeKey {
+    /// The fragment that receives.
+    pub(crate) fragment: FragmentKey,
+    /// Which of its inputs.
+    pub(crate) input: u16,
+}
+
+/// How rows find their executor across an exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Routing {
+    /// By the hash of these columns.
+    Hash(Vec<usize>),
+    /// By the key groups that the rows carry.
+    Forward,
+}
+
+/// An exchange as a sender sees it when it is opened.
+#[derive(Debug, Clone)]
+pub(crate) struct EdgeSpec {
+    /// Its name.
+    pub(crate) key: EdgeKey,
+    /// How rows are routed.
+    pub(crate) routing: Routing,
+    /// Who owns each key group of the receiving fragment, by key group.
+    pub(crate) owners: Vec<ExecutorId>,
+    /// All executors of the receiving fragment; one that owns nothing still gets barriers.
+    pub(crate) receivers: Vec<ExecutorId>,
+}
+
+/// What one executor changes about itself, right after it has committed the barrier that says so.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TopologyChange {
+    /// Exchanges to open towards new fragments.
+    pub(crate) open_edges: Vec<EdgeSpec>,
+    /// Exchanges to close, their fragment being dropped.
+    pub(crate) close_edges: Vec<EdgeKey>,
+    /// Receiving executors added to an exchange; they own nothing yet.
+    pub(crate) add_receivers: Vec<(EdgeKey, ExecutorId)>,
+    /// Receiving executors that own nothing any more.
+    pub(crate) remove_receivers: Vec<(EdgeKey, ExecutorId)>,
+    /// Channels from new predecessors.
+    pub(crate) open_channels: Vec<ChannelId>,
+    /// Channels from predecessors that stop at this barrier.
+    pub(crate) close_channels: Vec<ChannelId>,
+    /// Migration channels to new owners.
+    pub(crate) open_migrations_to: Vec<ExecutorId>,
+    /// Migration channels from old owners.
+    pub(crate) open_migrations_from: Vec<ExecutorId>,
+    /// Migration channels that are done with, as old owner.
+    pub(crate) close_migrations_to: Vec<ExecutorId>,
+    /// Migration channels that are done with, as new owner.
+    pub(crate) close_migrations_from: Vec<ExecutorId>,
+    /// The job's backfill is complete; what it read from is not needed any more.
+    pub(crate) end_backfill: bool,
+    /// This executor ends here.
+    pub(crate) stop: bool,
+}
+
+/// The changes of topology that a barrier carries, by executor.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Topology {
+    /// What each executor changes; absent means nothing.
+    pub(crate) changes: BTreeMap<ExecutorId, TopologyChange>,
+}
+
+impl Topology {
+    /// The change of one executor, to be filled in.
+    pub(crate) fn of(&mut self, executor: ExecutorId) -> &mut TopologyChange {
+        self.changes.entry(executor).or_default()
+    }
+}

@@ -1,0 +1,70 @@
+//! The writes of a table: `INSERT`, `UPDATE`, `DELETE` and `COPY` enter the dataflow here.
+//!
+//! A write is acknowledged when it is in the write-ahead log; the number of the last one that is part of the state is
+//! kept with the state. After a crash the log is read again from there: nothing lost, nothing doubled.
+
+use storage::{StateTable, TableSchema};
+
+use super::progress::Progress;
+use crate::change::{ChangeBatch, empty_key_group};
+use crate::error::Result;
+use crate::operator::{Operator, Output};
+
+/// Passes writes on and remembers the number of the last one.
+///
+/// Output: the table's columns.
+pub struct Dml {
+    key_groups: u16,
+    applied: Progress,
+}
+
+impl Dml {
+    /// A root for the writes of a table.
+    #[must_use]
+    pub fn new(key_groups: u16, applied: StateTable) -> Self {
+        Self {
+            key_groups,
+            applied: Progress::new(applied),
+        }
+    }
+
+    /// The schemas of its state tables.
+    #[must_use]
+    pub fn table_schemas() -> Vec<TableSchema> {
+        vec![Progress::table_schema()]
+    }
+
+    /// The number of the last write that is part of the state; 0 if there was none.
+    #[must_use]
+    pub fn last_applied(&self) -> u64 {
+        self.applied.get(&[empty_key_group(self.key_groups)])[0]
+    }
+
+    /// Remembers that the write of this number is part of the state. An older number changes nothing.
+    ///
+    /// # Errors
+    /// If state cannot be changed.
+    pub fn apply(&mut self, sequence: u64) -> Result<()> {
+        let step = sequence.saturating_sub(self.last_applied());
+        if step > 0 {
+            let key_group = empty_key_group(self.key_groups);
+            self.applied.advance(&[(key_group, step)])?;
+        }
+        Ok(())
+    }
+}
+
+impl Operator for Dml {
+    fn on_batch(&mut self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
+        out.push(batch);
+        Ok(())
+    }
+
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        vec![self.applied.table()]
+    }
+
+    fn as_dml(&mut self) -> Option<&mut Dml> {
+        Some(self)
+    }
+}

@@ -1,0 +1,103 @@
+//! Evaluates an expression over a batch so that a row which fails does not take the others along.
+//!
+//! ```text
+//!   whole batch ── fails ──► halves ── fail ──► … ──► the failing rows: NULL, counted
+//! ```
+//!
+//! A division by zero in one row of a view must not stop the view (`on_row_error = null`). The error of a vectorised
+//! kernel does not say which row it was, so the batch is bisected; rows that evaluate keep their vectorised result.
+//! A row fails alone exactly when it fails in a batch, so its retraction fails the same way and cancels.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::compute::concat;
+use arrow::datatypes::DataType;
+use datafusion::error::DataFusionError;
+use datafusion::physical_expr::PhysicalExpr;
+
+use crate::error::Result;
+
+/// Counts rows whose expression failed and became NULL. Clones share one count.
+#[derive(Debug, Clone, Default)]
+pub struct RowErrors(Arc<AtomicU64>);
+
+impl RowErrors {
+    /// A count that starts at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Rows that failed so far; a row and its retraction count twice.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Adds `rows` failed rows.
+    pub fn add(&self, rows: u64) {
+        if rows > 0 {
+            self.0.fetch_add(rows, Ordering::Relaxed);
+        }
+    }
+}
+
+impl From<Arc<AtomicU64>> for RowErrors {
+    /// Counts on in a count that others read too.
+    fn from(count: Arc<AtomicU64>) -> Self {
+        Self(count)
+    }
+}
+
+/// `expression` over all rows of `batch`; NULL in rows where it fails, which are counted in `errors`.
+///
+/// # Errors
+/// If the expression does not fit the batch at all (a column that does not exist).
+pub(crate) fn evaluate(
+    expression: &Arc<dyn PhysicalExpr>,
+    batch: &RecordBatch,
+    errors: &RowErrors,
+) -> Result<ArrayRef> {
+    match vectorised(expression, batch) {
+        Ok(array) => Ok(array),
+        Err(_) => {
+            let data_type = expression.data_type(batch.schema().as_ref())?;
+            let mut pieces = Vec::new();
+            bisect(expression, batch, &data_type, errors, &mut pieces);
+            let pieces: Vec<_> = pieces.iter().map(AsRef::as_ref).collect();
+            Ok(concat(&pieces)?)
+        }
+    }
+}
+
+fn vectorised(
+    expression: &Arc<dyn PhysicalExpr>,
+    batch: &RecordBatch,
+) -> std::result::Result<ArrayRef, DataFusionError> {
+    expression.evaluate(batch)?.into_array(batch.num_rows())
+}
+
+/// Appends the values of a batch that is known to fail as a whole, in row order.
+fn bisect(
+    expression: &Arc<dyn PhysicalExpr>,
+    batch: &RecordBatch,
+    data_type: &DataType,
+    errors: &RowErrors,
+    pieces: &mut Vec<ArrayRef>,
+) {
+    let rows = batch.num_rows();
+    if rows <= 1 {
+        errors.add(rows as u64);
+        pieces.push(new_null_array(data_type, rows));
+        return;
+    }
+    let middle = rows / 2;
+    for half in [batch.slice(0, middle), batch.slice(middle, rows - middle)] {
+        match vectorised(expression, &half) {
+            Ok(array) => pieces.push(array),
+            Err(_) => bisect(expression, &half, data_type, errors, pieces),
+        }
+    }
+}

@@ -1,0 +1,534 @@
+//! What a group keeps for its aggregates: measures that add up, and how results follow from them.
+//!
+//! | aggregate | measures, each kept once however many calls need it |
+//! | --- | --- |
+//! | `count(*)` | rows |
+//! | `count(x)` | values of x |
+//! | `sum(x)`, `avg(x)`, integers | values, sum in 128 bits |
+//! | `sum(x)`, `avg(x)`, decimals | values, sum in 256 bits |
+//! | `sum(x)`, `avg(x)`, floats | values, sum of the finite ones; how many NaN, +Inf, -Inf |
+//! | `min(x)`, `max(x)` | none: see `extremes` |
+//!
+//! NaN and the infinities cannot be subtracted from a sum again, so they are counted beside it. A sum is kept wider
+//! than its type and checked when it is emitted: inside an epoch it may pass the limit. One that is beyond the limit at
+//! the barrier is NULL, and counted as a row error.
+//!
+//! All functions are over whole columns.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, Decimal128Array, Decimal256Array, Float64Array,
+    Int64Array, PrimitiveArray, UInt64Array,
+};
+use arrow::compute::cast;
+use arrow::datatypes::{
+    DataType, Decimal128Type, Decimal256Type, DecimalType, Float64Type, Int64Type, SchemaRef,
+    UInt64Type, i256,
+};
+use planner::dataflow::{AggCall, AggFunction};
+use storage::{FloatSum, MeasureColumn, MeasureType, Measures};
+
+use super::super::RowErrors;
+use crate::error::{Error, Result};
+
+/// One measure of a group, by what it adds up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Measure {
+    /// Rows of the group. Always the first: a group is there while it has rows.
+    Rows,
+    /// Rows whose column is not NULL.
+    Values(usize),
+    /// Sum of an integer column.
+    IntegerSum(usize),
+    /// Sum of a decimal column, in units of its scale.
+    DecimalSum(usize),
+    /// Sum of the finite values of a float column.
+    FloatSum(usize),
+    /// How often a float column is NaN.
+    NaN(usize),
+    /// How often a float column is +Inf.
+    PositiveInfinity(usize),
+    /// How often a float column is -Inf.
+    NegativeInfinity(usize),
+}
+
+/// What a call's result is made of; numbers are indexes of measures.
+#[derive(Debug, Clone)]
+pub(super) enum Call {
+    Count { measure: usize },
+    Sum { values: usize, sum: Sum, output: DataType },
+    Average { values: usize, sum: Sum, output: DataType },
+    /// The value is in the extremes, at this place.
+    Extreme { place: usize },
+}
+
+/// The measures of a sum.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Sum {
+    Integer(usize),
+    Decimal { sum: usize, scale: i8 },
+    Float { sum: usize, nan: usize, positive: usize, negative: usize },
+}
+
+/// The measures that some calls need.
+#[derive(Debug, Clone)]
+pub(super) struct Accumulators {
+    pub(super) measures: Vec<Measure>,
+    pub(super) calls: Vec<Call>,
+}
+
+impl Accumulators {
+    /// Chooses measures for `calls` over columns of `input`.
+    ///
+    /// # Errors
+    /// If there is no such aggregate of that type.
+    pub(super) fn new(calls: &[AggCall], input: &SchemaRef) -> Result<Self> {
+        let mut chosen = Self {
+            measures: vec![Measure::Rows],
+            calls: Vec::with_capacity(calls.len()),
+        };
+        let mut extremes = 0;
+        for call in calls {
+            let compiled = match (call.function, call.argument) {
+                (AggFunction::Count, None) => Call::Count { measure: 0 },
+                (AggFunction::Count, Some(column)) => Call::Count {
+                    measure: chosen.measure(Measure::Values(column)),
+                },
+                (AggFunction::Sum, Some(column)) => Call::Sum {
+                    values: chosen.measure(Measure::Values(column)),
+                    sum: chosen.sum(column, input.field(column).data_type())?,
+                    output: call.output_type.clone(),
+                },
+                (AggFunction::Avg, Some(column)) => Call::Average {
+                    values: chosen.measure(Measure::Values(column)),
+                    sum: chosen.sum(column, input.field(column).data_type())?,
+                    output: call.output_type.clone(),
+                },
+                (AggFunction::Min | AggFunction::Max, Some(_)) => {
+                    extremes += 1;
+                    Call::Extreme { place: extremes - 1 }
+                }
+                (function, None) => {
+                    return Err(Error::Plan {
+                        reason: format!("{function:?} without an argument"),
+                    });
+                }
+            };
+            chosen.calls.push(compiled);
+        }
+        Ok(chosen)
+    }
+
+    /// The types of the measures, in order.
+    pub(super) fn types(&self) -> Vec<MeasureType> {
+        self.measures
+            .iter()
+            .map(|measure| match measure {
+                Measure::IntegerSum(_) => MeasureType::Int128,
+                Measure::DecimalSum(_) => MeasureType::Int256,
+                Measure::FloatSum(_) => MeasureType::Float64,
+                _ => MeasureType::Int64,
+            })
+            .collect()
+    }
+
+    fn measure(&mut self, measure: Measure) -> usize {
+        let known = self.measures.iter().position(|other| *other == measure);
+        known.unwrap_or_else(|| {
+            self.measures.push(measure);
+            self.measures.len() - 1
+        })
+    }
+
+    fn sum(&mut self, column: usize, data_type: &DataType) -> Result<Sum> {
+        Ok(match data_type {
+            integer if integer.is_integer() => {
+                Sum::Integer(self.measure(Measure::IntegerSum(column)))
+            }
+            DataType::Decimal32(_, scale)
+            | DataType::Decimal64(_, scale)
+            | DataType::Decimal128(_, scale)
+            | DataType::Decimal256(_, scale) => Sum::Decimal {
+                sum: self.measure(Measure::DecimalSum(column)),
+                scale: *scale,
+            },
+            float if float.is_floating() => Sum::Float {
+                sum: self.measure(Measure::FloatSum(column)),
+                nan: self.measure(Measure::NaN(column)),
+                positive: self.measure(Measure::PositiveInfinity(column)),
+                negative: self.measure(Measure::NegativeInfinity(column)),
+            },
+            other => {
+                return Err(Error::Plan {
+                    reason: format!("a sum over {other}"),
+                });
+            }
+        })
+    }
+
+    /// What each row of a batch adds to the measures of its group.
+    ///
+    /// # Errors
+    /// If a column does not have the type of the plan.
+    pub(super) fn deltas(&self, columns: &[ArrayRef], weights: &[i64]) -> Result<Measures> {
+        let deltas = self
+            .measures
+            .iter()
+            .map(|measure| delta(*measure, columns, weights))
+            .collect::<Result<_>>()?;
+        Ok(Measures(deltas))
+    }
+
+    /// The results of a call over groups with these measures; not for extremes. Results beyond the limits of their
+    /// type are NULL and counted in `errors`.
+    ///
+    /// # Errors
+    /// If the plan asks for a result type that no sum has.
+    pub(super) fn result(
+        &self,
+        call: &Call,
+        measures: &Measures,
+        errors: &RowErrors,
+    ) -> Result<ArrayRef> {
+        match call {
+            Call::Count { measure } => {
+                let counts = Int64Array::from(int64(measures, *measure).to_vec());
+                Ok(Arc::new(counts))
+            }
+            Call::Sum { values, sum, output } => {
+                let values = int64(measures, *values);
+                match *sum {
+                    Sum::Float { .. } => as_type(&float_sums(measures, *sum, values, |sum, _| sum), output),
+                    Sum::Integer(_) | Sum::Decimal { .. } => {
+                        exact(measures, *sum, values, output, Exact::Sum, errors)
+                    }
+                }
+            }
+            Call::Average { values, sum, output } => {
+                let values = int64(measures, *values);
+                match *sum {
+                    Sum::Float { .. } => as_type(
+                        &float_sums(measures, *sum, values, |sum, values| sum / values),
+                        output,
+                    ),
+                    Sum::Integer(_) | Sum::Decimal { .. } => {
+                        exact(measures, *sum, values, output, Exact::Average, errors)
+                    }
+                }
+            }
+            Call::Extreme { .. } => Err(Error::Plan {
+                reason: "min and max have no measures".into(),
+            }),
+        }
+    }
+}
+
+/// What each row adds to one measure.
+fn delta(measure: Measure, columns: &[ArrayRef], weights: &[i64]) -> Result<MeasureColumn> {
+    Ok(match measure {
+        Measure::Rows => MeasureColumn::Int64(weights.to_vec()),
+        Measure::Values(column) => MeasureColumn::Int64(match columns[column].logical_nulls() {
+            None => weights.to_vec(),
+            Some(nulls) => nulls
+                .iter()
+                .zip(weights)
+                .map(|(valid, &weight)| if valid { weight } else { 0 })
+                .collect(),
+        }),
+        Measure::IntegerSum(column) => integer_deltas(&columns[column], weights)?,
+        Measure::DecimalSum(column) => decimal_deltas(&columns[column], weights)?,
+        Measure::FloatSum(column) => {
+            let values = floats(&columns[column])?;
+            MeasureColumn::Float64(map_values(&values, weights, FloatSum::default(), weighted))
+        }
+        Measure::NaN(column) => count_floats(&columns[column], weights, f64::is_nan)?,
+        Measure::PositiveInfinity(column) => {
+            count_floats(&columns[column], weights, |value| value == f64::INFINITY)?
+        }
+        Measure::NegativeInfinity(column) => {
+            count_floats(&columns[column], weights, |value| value == f64::NEG_INFINITY)?
+        }
+    })
+}
+
+/// `value * weight` for valid rows, `zero` for NULLs.
+fn map_values<T: ArrowPrimitiveType, M: Copy>(
+    values: &PrimitiveArray<T>,
+    weights: &[i64],
+    zero: M,
+    times: impl Fn(T::Native, i64) -> M,
+) -> Vec<M> {
+    let pairs = values.values().iter().zip(weights);
+    match values.nulls() {
+        None => pairs.map(|(&value, &weight)| times(value, weight)).collect(),
+        Some(nulls) => pairs
+            .zip(nulls.iter())
+            .map(|((&value, &weight), valid)| if valid { times(value, weight) } else { zero })
+            .collect(),
+    }
+}
+
+fn integer_deltas(column: &ArrayRef, weights: &[i64]) -> Result<MeasureColumn> {
+    let deltas = if column.data_type() == &DataType::UInt64 {
+        let values: &UInt64Array = column.as_primitive::<UInt64Type>();
+        map_values(values, weights, 0, |value, weight| {
+            i128::from(value).wrapping_mul(i128::from(weight))
+        })
+    } else {
+        let column = cast(column, &DataType::Int64)?;
+        map_values(column.as_primitive::<Int64Type>(), weights, 0, |value, weight| {
+            i128::from(value) * i128::from(weight)
+        })
+    };
+    Ok(MeasureColumn::Int128(deltas))
+}
+
+fn decimal_deltas(column: &ArrayRef, weights: &[i64]) -> Result<MeasureColumn> {
+    let times = |value: i256, weight: i64| match weight {
+        1 => value,
+        -1 => value.wrapping_neg(),
+        weight => value.wrapping_mul(i256::from_i128(i128::from(weight))),
+    };
+    let column = match column.data_type() {
+        DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) => {
+            cast(column, &DataType::Decimal128(38, *scale))?
+        }
+        _ => Arc::clone(column),
+    };
+    let deltas = if let Some(values) = column.as_primitive_opt::<Decimal256Type>() {
+        map_values(values, weights, i256::ZERO, times)
+    } else {
+        let values: &Decimal128Array = column.as_primitive::<Decimal128Type>();
+        map_values(values, weights, i256::ZERO, |value, weight| {
+            times(i256::from_i128(value), weight)
+        })
+    };
+    Ok(MeasureColumn::Int256(deltas))
+}
+
+fn floats(column: &ArrayRef) -> Result<Float64Array> {
+    let column = cast(column, &DataType::Float64)?;
+    Ok(column.as_primitive::<Float64Type>().clone())
+}
+
+/// A finite value times its weight, without rounding; zero for the others, which are counted.
+fn weighted(value: f64, weight: i64) -> FloatSum {
+    if !value.is_finite() {
+        return FloatSum::default();
+    }
+    match weight {
+        1 => FloatSum::new(value),
+        -1 => FloatSum::new(-value),
+        weight => {
+            let weight = weight as f64;
+            let high = value * weight;
+            if !high.is_finite() {
+                return FloatSum::new(high);
+            }
+            FloatSum {
+                high,
+                low: value.mul_add(weight, -high),
+            }
+        }
+    }
+}
+
+fn count_floats(
+    column: &ArrayRef,
+    weights: &[i64],
+    counts: impl Fn(f64) -> bool,
+) -> Result<MeasureColumn> {
+    let values = floats(column)?;
+    let deltas = map_values(&values, weights, 0, |value, weight| {
+        if counts(value) { weight } else { 0 }
+    });
+    Ok(MeasureColumn::Int64(deltas))
+}
+
+fn int64(measures: &Measures, measure: usize) -> &[i64] {
+    measures.int64(measure).expect("counts are 64 bits wide")
+}
+
+/// Float sums, or what `finish` makes of sum and number of values; NULL without values.
+fn float_sums(
+    measures: &Measures,
+    sum: Sum,
+    values: &[i64],
+    finish: impl Fn(f64, f64) -> f64,
+) -> ArrayRef {
+    let Sum::Float { sum, nan, positive, negative } = sum else {
+        unreachable!("the caller has a float sum");
+    };
+    let MeasureColumn::Float64(sums) = &measures.0[sum] else {
+        unreachable!("float sums are kept as float sums");
+    };
+    let (nan, positive) = (int64(measures, nan), int64(measures, positive));
+    let negative = int64(measures, negative);
+    let results: Float64Array = (0..values.len())
+        .map(|row| {
+            if values[row] <= 0 {
+                return None;
+            }
+            let sum = match (nan[row] != 0, positive[row] != 0, negative[row] != 0) {
+                (true, _, _) | (_, true, true) => f64::NAN,
+                (_, true, _) => f64::INFINITY,
+                (_, _, true) => f64::NEG_INFINITY,
+                _ => sums[row].value(),
+            };
+            Some(finish(sum, values[row] as f64))
+        })
+        .collect();
+    Arc::new(results)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exact {
+    Sum,
+    Average,
+}
+
+/// Results of exact sums: integers and decimals, in 256 bits until they are known to fit.
+fn exact(
+    measures: &Measures,
+    sum: Sum,
+    values: &[i64],
+    output: &DataType,
+    wanted: Exact,
+    errors: &RowErrors,
+) -> Result<ArrayRef> {
+    let (sums, scale): (Box<dyn Fn(usize) -> i256 + '_>, i8) = match sum {
+        Sum::Integer(measure) => match &measures.0[measure] {
+            MeasureColumn::Int128(sums) => (Box::new(|row| i256::from_i128(sums[row])), 0),
+            _ => unreachable!("integer sums are 128 bits wide"),
+        },
+        Sum::Decimal { sum, scale } => match &measures.0[sum] {
+            MeasureColumn::Int256(sums) => (Box::new(|row| sums[row]), scale),
+            _ => unreachable!("decimal sums are 256 bits wide"),
+        },
+        Sum::Float { .. } => unreachable!("the caller has an exact sum"),
+    };
+    if output == &DataType::Float64 {
+        return Ok(exact_to_floats(&sums, scale, values, wanted));
+    }
+    let output_scale = match output {
+        DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => *scale,
+        integer if integer.is_integer() => 0,
+        other => {
+            return Err(Error::Plan {
+                reason: format!("a sum of type {other}"),
+            });
+        }
+    };
+    let Some(factor) = power_of_ten(i32::from(output_scale) - i32::from(scale)) else {
+        return Err(Error::Plan {
+            reason: format!("a sum of scale {output_scale} over values of scale {scale}"),
+        });
+    };
+    let number = |row: usize| -> Option<i256> {
+        let scaled = sums(row).checked_mul(factor)?;
+        match wanted {
+            Exact::Sum => Some(scaled),
+            // Rounds towards zero, as DataFusion's average does.
+            Exact::Average => scaled.checked_div(i256::from_i128(i128::from(values[row]))),
+        }
+    };
+    narrow(&number, values, output, errors)
+}
+
+fn exact_to_floats(
+    sums: &dyn Fn(usize) -> i256,
+    scale: i8,
+    values: &[i64],
+    wanted: Exact,
+) -> ArrayRef {
+    let unit = 10_f64.powi(i32::from(scale));
+    let results: Float64Array = (0..values.len())
+        .map(|row| {
+            let sum = || {
+                let sum = sums(row);
+                let sum = sum.to_i128().map_or_else(|| i256_to_f64(sum), |sum| sum as f64);
+                sum / unit
+            };
+            match wanted {
+                _ if values[row] <= 0 => None,
+                Exact::Sum => Some(sum()),
+                Exact::Average => Some(sum() / values[row] as f64),
+            }
+        })
+        .collect();
+    Arc::new(results)
+}
+
+/// Puts exact numbers into an array of type `output`: NULL without values, NULL and counted when they do not fit.
+fn narrow(
+    number: &dyn Fn(usize) -> Option<i256>,
+    values: &[i64],
+    output: &DataType,
+    errors: &RowErrors,
+) -> Result<ArrayRef> {
+    let mut misfits = 0;
+    let mut fit = |row: usize| -> Option<i256> {
+        if values[row] <= 0 {
+            return None;
+        }
+        let number = number(row).filter(|&number| fits(number, output));
+        misfits += u64::from(number.is_none());
+        number
+    };
+    let rows = 0..values.len();
+    let array: ArrayRef = match output {
+        DataType::Decimal256(precision, scale) => {
+            let numbers: Decimal256Array = rows.map(&mut fit).collect();
+            Arc::new(numbers.with_precision_and_scale(*precision, *scale)?)
+        }
+        DataType::Decimal128(precision, scale) => {
+            let numbers: Decimal128Array =
+                rows.map(|row| fit(row).and_then(i256::to_i128)).collect();
+            Arc::new(numbers.with_precision_and_scale(*precision, *scale)?)
+        }
+        DataType::UInt64 => {
+            let narrow = |number: i256| number.to_i128().and_then(|n| u64::try_from(n).ok());
+            Arc::new(rows.map(|row| fit(row).and_then(narrow)).collect::<UInt64Array>())
+        }
+        _ => {
+            let narrow = |number: i256| number.to_i128().and_then(|n| i64::try_from(n).ok());
+            let numbers: Int64Array = rows.map(|row| fit(row).and_then(narrow)).collect();
+            as_type(&(Arc::new(numbers) as ArrayRef), output)?
+        }
+    };
+    errors.add(misfits);
+    Ok(array)
+}
+
+fn fits(number: i256, output: &DataType) -> bool {
+    let narrow = number.to_i128();
+    match output {
+        DataType::Decimal256(precision, scale) => {
+            Decimal256Type::validate_decimal_precision(number, *precision, *scale).is_ok()
+        }
+        DataType::Decimal128(precision, scale) => narrow.is_some_and(|number| {
+            Decimal128Type::validate_decimal_precision(number, *precision, *scale).is_ok()
+        }),
+        DataType::UInt64 => narrow.is_some_and(|number| u64::try_from(number).is_ok()),
+        _ => narrow.is_some_and(|number| i64::try_from(number).is_ok()),
+    }
+}
+
+/// Ten to a power, if that is a whole number of at most 76 digits.
+fn power_of_ten(exponent: i32) -> Option<i256> {
+    let exponent = u32::try_from(exponent).ok()?;
+    i256::from_i128(10).checked_pow(exponent)
+}
+
+fn i256_to_f64(number: i256) -> f64 {
+    let (low, high) = number.to_parts();
+    high as f64 * 2_f64.powi(128) + low as f64
+}
+
+fn as_type(array: &ArrayRef, output: &DataType) -> Result<ArrayRef> {
+    if array.data_type() == output {
+        return Ok(Arc::clone(array));
+    }
+    Ok(cast(array, output)?)
+}

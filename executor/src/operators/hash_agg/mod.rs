@@ -1,0 +1,288 @@
+//! Grouped aggregation: `SELECT g, agg(x) FROM s GROUP BY g` over a stream of changes.
+//!
+//! ```text
+//!   ChangeBatch ──► fold rows into their groups ──► groups: one row a group, its measures
+//!                 └─► values of min and max     ──► extremes: a Z-set (group, value) a call
+//!   Barrier     ──► each group changed since the last barrier: its old and its new row
+//! ```
+//!
+//! A group touched a thousand times in an epoch emits one pair of changes; one whose result did not change emits
+//! nothing; one whose row count returns to zero emits only its old row. The old row needs no copy: it follows from the
+//! measures at the last barrier. Without calls this is `DISTINCT`. A global aggregate (no group columns) has one
+//! group, in the key group of the empty key; that it exists without input is the plan's affair, which feeds it one
+//! row of NULLs.
+//!
+//! While a view is backfilled a group's row count may be negative; it then does not exist yet.
+//!
+//! -0.0 is stored as 0.0, and every NaN as the same one, so that equal groups and extremes have equal bytes.
+//! Not here: alignment and commit (`executor`), where a group lives (`scaling`).
+
+mod accumulate;
+mod extremes;
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array,
+};
+use arrow::compute::kernels::cmp::not_distinct;
+use arrow::compute::{interleave, take};
+use arrow::datatypes::{
+    DataType, Float16Type, Float32Type, Float64Type, Schema, SchemaRef,
+};
+use planner::dataflow::AggCall;
+use storage::{Changed, Measures, Run, StateTable, TableId, TableSchema};
+
+use self::accumulate::{Accumulators, Call};
+use self::extremes::{ExtremeCall, Extremes};
+use super::RowErrors;
+use super::changed::ChangedRows;
+use crate::change::ChangeBatch;
+use crate::error::{Error, Result};
+use crate::operator::{Barrier, Operator, Output};
+
+/// Changed groups that are worked on together at a barrier, unless one key group has more.
+const GROUPS_PER_PIECE: usize = 4096;
+
+/// Folds changes into one state row per group.
+///
+/// Input: any schema that holds `group_by` and the arguments of `calls`.
+/// Output: the group columns, then one column a call; at each barrier, at most one pair a group.
+pub struct HashAgg {
+    // Fixed by the plan.
+    group_by: Vec<usize>,
+    accumulators: Accumulators,
+    schema: SchemaRef,
+    errors: RowErrors,
+    // Changes with every row; moves with its key group.
+    groups: StateTable,
+    extremes: Extremes,
+}
+
+impl HashAgg {
+    /// An aggregation over `input` with its state in `tables`, whose schemas are [`HashAgg::table_schemas`].
+    ///
+    /// # Errors
+    /// If there is no such aggregate of that type.
+    pub fn new(
+        group_by: Vec<usize>,
+        calls: &[AggCall],
+        input: &SchemaRef,
+        schema: SchemaRef,
+        errors: RowErrors,
+        tables: Vec<StateTable>,
+    ) -> Result<Self> {
+        let accumulators = Accumulators::new(calls, input)?;
+        let mut tables = tables.into_iter();
+        let groups = tables.next().ok_or_else(|| Error::Plan {
+            reason: "an aggregation without a state table".into(),
+        })?;
+        let extremes = Extremes::new(ExtremeCall::of(calls), group_by.len(), tables.collect());
+        Ok(Self {
+            group_by,
+            accumulators,
+            schema,
+            errors,
+            groups,
+            extremes,
+        })
+    }
+
+    /// The schemas of its state tables: the groups; if there is a `min` or `max`, the extremes last emitted and one
+    /// table of values for each of them.
+    ///
+    /// # Errors
+    /// If there is no such aggregate of that type.
+    pub fn table_schemas(
+        group_by: &[usize],
+        calls: &[AggCall],
+        input: &SchemaRef,
+    ) -> Result<Vec<TableSchema>> {
+        let group_fields: Vec<_> = group_by
+            .iter()
+            .map(|&column| Arc::clone(&input.fields()[column]))
+            .collect();
+        let groups = TableSchema {
+            id: TableId { job: 0, table: 0 },
+            columns: Arc::new(Schema::new(group_fields.clone())),
+            key: (0..group_by.len()).collect(),
+            measures: Accumulators::new(calls, input)?.types(),
+            visible: false,
+        };
+        let mut tables = vec![groups];
+        tables.extend(Extremes::table_schemas(&group_fields, &ExtremeCall::of(calls), input));
+        Ok(tables)
+    }
+
+    /// Pushes what changed in some key groups: for each group its old and its new row, unless they are equal.
+    fn emit(&mut self, changed: &ChangedRows, out: &mut Output) -> Result<()> {
+        let (old_there, new_there) = (there(&changed.old), there(&changed.new));
+        let extremes = self.extremes.at_barrier(changed, &new_there)?;
+        let mut results = Vec::with_capacity(self.accumulators.calls.len());
+        for call in &self.accumulators.calls {
+            results.push(match call {
+                Call::Extreme { place } => extremes[*place].clone(),
+                call => {
+                    // What did not fit was counted when the old row was new.
+                    let uncounted = RowErrors::new();
+                    let old = self.accumulators.result(call, &changed.old, &uncounted)?;
+                    let new = self.accumulators.result(call, &changed.new, &self.errors)?;
+                    (old, new)
+                }
+            });
+        }
+        let same = unchanged(&results, changed.len());
+        let pairs = Pairs::choose(&changed.runs, &old_there, &new_there, &same);
+        out.push(pairs.batch(&self.schema, &changed.columns, &results)?);
+        Ok(())
+    }
+}
+
+impl Operator for HashAgg {
+    fn on_batch(&mut self, _input: usize, batch: ChangeBatch, _out: &mut Output) -> Result<()> {
+        let weights = batch.weights_to_vec();
+        let group = normalised(batch.project(&self.group_by));
+        let deltas = self
+            .accumulators
+            .deltas(batch.columns().columns(), &weights)?;
+        self.groups.add(&group, &deltas, batch.runs())?;
+        self.extremes.add(&group, &batch)
+    }
+
+    fn on_barrier(&mut self, _barrier: &Barrier, out: &mut Output) -> Result<()> {
+        let mut pieces: Vec<Vec<Changed>> = Vec::new();
+        let mut room = 0;
+        for changed in self.groups.changed() {
+            let changed = changed?;
+            let groups = changed.new.len();
+            match pieces.last_mut() {
+                Some(piece) if groups <= room => {
+                    piece.push(changed);
+                    room -= groups;
+                }
+                _ => {
+                    pieces.push(vec![changed]);
+                    room = GROUPS_PER_PIECE.saturating_sub(groups);
+                }
+            }
+        }
+        self.extremes.begin_barrier()?;
+        for piece in pieces {
+            if let Some(changed) = ChangedRows::concat(piece)? {
+                self.emit(&changed, out)?;
+            }
+        }
+        self.extremes.end_barrier();
+        Ok(())
+    }
+
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        let mut tables = vec![&mut self.groups];
+        tables.extend(self.extremes.tables());
+        tables
+    }
+}
+
+/// Which groups exist: those with a positive number of rows.
+fn there(measures: &Measures) -> Vec<bool> {
+    let rows = measures.int64(0).unwrap_or_default();
+    rows.iter().map(|&rows| rows > 0).collect()
+}
+
+/// For each group, whether all results are the same before and after.
+fn unchanged(results: &[(ArrayRef, ArrayRef)], groups: usize) -> Vec<bool> {
+    let mut same = vec![true; groups];
+    for (old, new) in results {
+        // Types Arrow cannot compare count as changed: the pair then cancels further down.
+        let equal = not_distinct(old, new)
+            .unwrap_or_else(|_| BooleanArray::from(vec![false; groups]));
+        for (same, equal) in same.iter_mut().zip(equal.values()) {
+            *same &= equal;
+        }
+    }
+    same
+}
+
+/// The rows to emit: which group, old or new, with which weight.
+struct Pairs {
+    groups: Vec<u32>,
+    /// Which of old (0) and new (1), and the group: what `interleave` wants.
+    sides: Vec<(usize, usize)>,
+    weights: Vec<i64>,
+    runs: Vec<Run>,
+}
+
+impl Pairs {
+    fn choose(runs: &[Run], old_there: &[bool], new_there: &[bool], same: &[bool]) -> Self {
+        let mut pairs = Self {
+            groups: Vec::new(),
+            sides: Vec::new(),
+            weights: Vec::new(),
+            runs: Vec::with_capacity(runs.len()),
+        };
+        for run in runs {
+            let start = pairs.groups.len();
+            for group in run.rows.clone() {
+                if old_there[group] && new_there[group] && same[group] {
+                    continue;
+                }
+                for (side, there, weight) in [(0, old_there, -1), (1, new_there, 1)] {
+                    if there[group] {
+                        pairs.groups.push(group as u32);
+                        pairs.sides.push((side, group));
+                        pairs.weights.push(weight);
+                    }
+                }
+            }
+            if pairs.groups.len() > start {
+                pairs.runs.push(Run {
+                    key_group: run.key_group,
+                    rows: start..pairs.groups.len(),
+                });
+            }
+        }
+        pairs
+    }
+
+    fn batch(
+        self,
+        schema: &SchemaRef,
+        groups: &[ArrayRef],
+        results: &[(ArrayRef, ArrayRef)],
+    ) -> Result<ChangeBatch> {
+        let rows = UInt32Array::from(self.groups);
+        let mut columns = Vec::with_capacity(groups.len() + results.len());
+        for column in groups {
+            columns.push(take(column, &rows, None)?);
+        }
+        for (old, new) in results {
+            columns.push(interleave(&[old.as_ref(), new.as_ref()], &self.sides)?);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let columns = RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?;
+        Ok(ChangeBatch::new(columns, Some(self.weights.into()), self.runs.into()))
+    }
+}
+
+/// Columns with one zero and one NaN, so that what is equal has equal bytes.
+fn normalised(columns: Vec<ArrayRef>) -> Vec<ArrayRef> {
+    columns.into_iter().map(normalised_column).collect()
+}
+
+fn normalised_column(column: ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Float64 => Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(
+            |value| if value.is_nan() { f64::NAN } else { value + 0.0 },
+        )),
+        DataType::Float32 => Arc::new(column.as_primitive::<Float32Type>().unary::<_, Float32Type>(
+            |value| if value.is_nan() { f32::NAN } else { value + 0.0 },
+        )),
+        DataType::Float16 => {
+            let zero = <Float16Type as arrow::datatypes::ArrowPrimitiveType>::default_value();
+            Arc::new(column.as_primitive::<Float16Type>().unary::<_, Float16Type>(
+                |value| if value == zero { zero } else { value },
+            ))
+        }
+        _ => column,
+    }
+}

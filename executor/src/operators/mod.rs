@@ -1,0 +1,39 @@
+//! The operators, one a file. What they have in common: [`crate::operator::Operator`].
+//!
+//! | file | keeps | emits |
+//! | --- | --- | --- |
+//! | `project`, `filter` | nothing | at once |
+//! | `hash_agg` | a row per group, values of min and max | at the barrier |
+//! | `hash_join` | the rows of both sides | at once |
+//! | `materialize` | the view's rows | at once |
+//! | `scan` | how far a backfill is | at once, and when polled |
+//! | `dml` | the last write applied | at once |
+//! | `values` | whether it has emitted | when polled |
+//!
+//! A union has no operator: its inputs lead into the same parent (`pipeline`). Sources: [`crate::sources`].
+
+mod changed;
+mod expression;
+
+pub mod dml;
+pub mod filter;
+pub mod hash_agg;
+pub mod hash_join;
+pub mod materialize;
+pub mod progress;
+pub mod project;
+pub mod scan;
+pub mod values;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use dml::Dml;
+pub use expression::RowErrors;
+pub use filter::Filter;
+pub use hash_agg::HashAgg;
+pub use hash_join::HashJoin;
+pub use materialize::Materialize;
+pub use project::Project;
+pub use scan::Scan;
+pub use values::Values;

@@ -1,0 +1,182 @@
+//! Reads another relation: first the rows that are there, then, at any time, its changes.
+//!
+//! ```text
+//!   snapshot of key group g ── poll, 4096 rows at a time ──┐
+//!                                                          ├──► output
+//!   changes since the snapshot ── on_batch, at once ───────┘
+//! ```
+//!
+//! The snapshot is pinned at the barrier at which the changes begin, so the two together are the relation, whole.
+//! Weights add up whatever comes first; until the backfill is done a retraction may precede its row.
+//!
+//! How far each key group is, is kept in a state table, so that a key group may leave in the middle of its backfill:
+//! the new owner, which has the same snapshot, goes on there. The rows of a snapshot have a fixed order.
+
+use std::sync::Arc;
+
+use scaling::{KeyGroup, KeyGroupSet};
+use storage::{Run, StateTable, TableSchema, TableSnapshot};
+
+use super::progress::Progress;
+use crate::change::ChangeBatch;
+use crate::error::Result;
+use crate::operator::{Operator, Output};
+
+/// Most rows of a snapshot pushed by one call.
+const POLL_ROWS_MAX: usize = 4096;
+
+/// Passes changes on, and the rows of a pinned snapshot when polled.
+///
+/// Output: the relation's columns, in the key groups the rows have there.
+pub struct Scan {
+    backfill: Option<Backfill>,
+    progress: Progress,
+}
+
+/// A pinned snapshot.
+struct Backfill {
+    snapshot: Arc<TableSnapshot>,
+    /// Distinct rows by key group.
+    rows: Vec<u64>,
+    // Derived: key groups found to be done when last looked at, so that looking again costs nothing.
+    done: KeyGroupSet,
+}
+
+impl Scan {
+    /// A scan that backfills from `snapshot`, if there is one.
+    ///
+    /// # Errors
+    /// If the snapshot cannot be read.
+    pub fn new(snapshot: Option<Arc<TableSnapshot>>, progress: StateTable) -> Result<Self> {
+        Ok(Self {
+            backfill: snapshot.map(Backfill::new).transpose()?,
+            progress: Progress::new(progress),
+        })
+    }
+
+    /// The schemas of its state tables.
+    #[must_use]
+    pub fn table_schemas() -> Vec<TableSchema> {
+        vec![Progress::table_schema()]
+    }
+}
+
+impl Backfill {
+    fn new(snapshot: Arc<TableSnapshot>) -> Result<Self> {
+        let mut rows = Vec::with_capacity(snapshot.partitions.len());
+        for partition in &snapshot.partitions {
+            let batches = match partition {
+                Some(partition) => partition.batches_with_weights(Some(&[]))?,
+                None => Vec::new(),
+            };
+            rows.push(batches.iter().map(|(_, weights)| weights.len() as u64).sum());
+        }
+        Ok(Self {
+            snapshot,
+            rows,
+            done: KeyGroupSet::new(),
+        })
+    }
+
+    fn rows_of(&self, key_group: KeyGroup) -> u64 {
+        let rows = self.rows.get(usize::from(key_group.0));
+        rows.copied().unwrap_or(0)
+    }
+
+    /// Key groups with rows to come, and how many have been pushed.
+    fn unfinished(&self, progress: &Progress) -> Vec<(KeyGroup, u64)> {
+        let owned = progress.owned();
+        let open: Vec<KeyGroup> = owned
+            .iter()
+            .filter(|&key_group| !self.done.contains(key_group) && self.rows_of(key_group) > 0)
+            .collect();
+        if open.is_empty() {
+            return Vec::new();
+        }
+        let pushed = progress.get(&open);
+        open.into_iter().zip(pushed).collect()
+    }
+
+    /// At most `limit` rows of a key group, those after the first `pushed`.
+    fn read(&self, key_group: KeyGroup, pushed: u64, limit: usize) -> Result<Vec<ChangeBatch>> {
+        let mut pieces = Vec::new();
+        let Some(Some(partition)) = self.snapshot.partitions.get(usize::from(key_group.0)) else {
+            return Ok(pieces);
+        };
+        let (mut skip, mut left) = (pushed as usize, limit);
+        for (columns, weights) in partition.batches_with_weights(None)? {
+            if skip >= weights.len() {
+                skip -= weights.len();
+                continue;
+            }
+            let rows = left.min(weights.len() - skip);
+            let run = Run {
+                key_group,
+                rows: 0..rows,
+            };
+            let weights = &weights[skip..skip + rows];
+            let weights = weights.iter().any(|&weight| weight != 1).then(|| weights.into());
+            let columns = columns.slice(skip, rows);
+            pieces.push(ChangeBatch::new(columns, weights, Arc::from([run])));
+            (skip, left) = (0, left - rows);
+            if left == 0 {
+                break;
+            }
+        }
+        Ok(pieces)
+    }
+}
+
+impl Operator for Scan {
+    fn on_batch(&mut self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
+        out.push(batch);
+        Ok(())
+    }
+
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        vec![self.progress.table()]
+    }
+
+    fn poll(&mut self, out: &mut Output) -> Result<bool> {
+        let Some(backfill) = &mut self.backfill else {
+            return Ok(false);
+        };
+        let mut room = POLL_ROWS_MAX;
+        let (mut pieces, mut steps) = (Vec::new(), Vec::new());
+        for (key_group, pushed) in backfill.unfinished(&self.progress) {
+            if room == 0 {
+                break;
+            }
+            let found = backfill.read(key_group, pushed, room)?;
+            let rows: usize = found.iter().map(ChangeBatch::num_rows).sum();
+            if rows == 0 {
+                backfill.done.insert(key_group);
+                continue;
+            }
+            pieces.extend(found);
+            steps.push((key_group, rows as u64));
+            room -= rows;
+        }
+        if pieces.is_empty() {
+            return Ok(false);
+        }
+        out.push(ChangeBatch::concat(&pieces));
+        self.progress.advance(&steps)?;
+        Ok(true)
+    }
+
+    fn backfill_remaining(&self) -> u64 {
+        let Some(backfill) = &self.backfill else {
+            return 0;
+        };
+        let unfinished = backfill.unfinished(&self.progress);
+        unfinished
+            .into_iter()
+            .map(|(key_group, pushed)| backfill.rows_of(key_group).saturating_sub(pushed))
+            .sum()
+    }
+
+    fn end_backfill(&mut self) {
+        self.backfill = None;
+    }
+}

@@ -1,0 +1,518 @@
+//! The operators of one fragment, chained: batches flow from the leaves to the root, whose output leaves the fragment.
+//!
+//! ```text
+//!   HashJoin ── root ──► out          stages   0 Filter ─┐input 0
+//!    ├─ Filter ── Input 0                      1 ────────┴► HashJoin ──► out
+//!    └─ Input 1                       edges    0 ─► stage 0     1 ─► stage 1, input 1
+//! ```
+//!
+//! The plan's tree is flattened into stages in post-order, children before parents, so that a barrier is one walk
+//! over the list: the differences an operator emits at the barrier reach its parent before the parent's own barrier.
+//! A union needs no stage: its edges lead to the same parent.
+//!
+//! State tables are numbered in stage order, `fragment * 64 + n`: the numbers depend on the plan alone, so a restart
+//! finds them again.
+//!
+//! Not here: where batches come from and go to, alignment, commit (`executor`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use arrow::datatypes::SchemaRef;
+use planner::dataflow::{Fragment, Node, Upstream};
+use scaling::KeyGroup;
+use storage::{StateTable, TableId, TableSchema, TableSnapshot};
+
+use crate::change::ChangeBatch;
+use crate::error::{Error, Result};
+use crate::operator::{Barrier, Operator, Output};
+use crate::operators::{
+    Dml, Filter, HashAgg, HashJoin, Materialize, Project, RowErrors, Scan, Values,
+};
+use crate::sources::{Clock, Nexmark};
+
+/// Numbers of state tables a fragment has to itself.
+pub const TABLES_PER_FRAGMENT: u16 = 64;
+
+/// What operators share with the job around them.
+#[derive(Clone)]
+pub struct Context {
+    /// Key groups of the server.
+    pub key_groups: u16,
+    /// Counts the rows whose expressions failed.
+    pub errors: Arc<AtomicU64>,
+    /// True while this job, or one it reads from, is being backfilled: until then a view may miss rows that a
+    /// retraction already speaks of.
+    pub backfilling: Arc<AtomicBool>,
+    /// The time that paces sources.
+    pub clock: Arc<dyn Clock>,
+    /// By input of the fragment: the rows to backfill from, pinned where the input's live changes begin. `None` for
+    /// inputs from fragments, after a recovery, and when the backfill is done.
+    pub snapshots: Vec<Option<Arc<TableSnapshot>>>,
+}
+
+/// The operators of one fragment on one executor.
+pub struct Pipeline {
+    fragment: usize,
+    stages: Vec<Stage>,
+    /// By input of the fragment: where its batches go. Several ports if the plan reads the input more than once.
+    edges: Vec<Vec<Port>>,
+    // Empty between calls; keep their allocation.
+    scratch: Vec<Output>,
+}
+
+struct Stage {
+    operator: Box<dyn Operator>,
+    parent: Port,
+    schema: SchemaRef,
+}
+
+/// Where a stage or an input leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Port {
+    /// An input of another stage.
+    Stage { index: usize, input: usize },
+    /// Out of the fragment.
+    Out,
+}
+
+impl Pipeline {
+    /// Builds the operators of `fragment` with empty partitions for the key groups owned.
+    ///
+    /// # Errors
+    /// If the plan asks for something no operator does, or a source's options are invalid.
+    pub fn build(
+        fragment: &Fragment,
+        job: u32,
+        fragment_index: usize,
+        owned: impl IntoIterator<Item = KeyGroup>,
+        context: &Context,
+    ) -> Result<Self> {
+        let layout = Layout::of(fragment, job, fragment_index)?;
+        let owned: Vec<KeyGroup> = owned.into_iter().collect();
+        let mut stages = Vec::with_capacity(layout.plans.len());
+        for plan in layout.plans {
+            let tables = plan
+                .tables
+                .into_iter()
+                .map(|schema| StateTable::new(schema, owned.iter().copied()))
+                .collect();
+            stages.push(Stage {
+                operator: build_operator(&plan.kind, &plan.inputs, tables, context)?,
+                parent: plan.parent,
+                schema: plan.schema,
+            });
+        }
+        let scratch = stages.iter().map(|_| Output::new()).collect();
+        Ok(Self {
+            fragment: fragment_index,
+            stages,
+            edges: layout.edges,
+            scratch,
+        })
+    }
+
+    /// The schemas of the state tables of a fragment, in the order of [`tables`](Self::tables).
+    ///
+    /// # Errors
+    /// If the plan asks for something no operator does.
+    pub fn table_schemas(
+        fragment: &Fragment,
+        job: u32,
+        fragment_index: usize,
+    ) -> Result<Vec<TableSchema>> {
+        let layout = Layout::of(fragment, job, fragment_index)?;
+        Ok(layout
+            .plans
+            .into_iter()
+            .flat_map(|plan| plan.tables)
+            .collect())
+    }
+
+    /// Puts the state in place that a fresh job starts with. Not for a recovered job, nor for an executor that a
+    /// scaling adds.
+    ///
+    /// # Errors
+    /// If state cannot be changed.
+    pub fn seed(&mut self) -> Result<()> {
+        for stage in &mut self.stages {
+            stage.operator.seed()?;
+        }
+        Ok(())
+    }
+
+    /// Takes changes of one input of the fragment; what leaves the fragment is pushed to `out`.
+    ///
+    /// # Errors
+    /// If an operator fails.
+    ///
+    /// # Panics
+    /// If the fragment has no such input.
+    pub fn on_batch(
+        &mut self,
+        input_edge: usize,
+        batch: ChangeBatch,
+        out: &mut Output,
+    ) -> Result<()> {
+        let Some((&last, others)) = self.edges[input_edge].split_last() else {
+            return Ok(()); // an input the plan does not read
+        };
+        for port in others.to_vec() {
+            self.deliver(port, batch.clone(), out)?;
+        }
+        self.deliver(last, batch, out)
+    }
+
+    /// Ends the epoch in every operator, leaves first.
+    ///
+    /// # Errors
+    /// If an operator fails.
+    pub fn on_barrier(&mut self, barrier: &Barrier, out: &mut Output) -> Result<()> {
+        for index in 0..self.stages.len() {
+            let mut produced = std::mem::take(&mut self.scratch[index]);
+            self.stages[index]
+                .operator
+                .on_barrier(barrier, &mut produced)?;
+            self.pass_on(index, produced, out)?;
+        }
+        Ok(())
+    }
+
+    /// Lets sources and backfills produce a bounded piece. Whether any did.
+    ///
+    /// # Errors
+    /// If an operator fails.
+    pub fn poll(&mut self, out: &mut Output) -> Result<bool> {
+        let mut any = false;
+        for index in 0..self.stages.len() {
+            let mut produced = std::mem::take(&mut self.scratch[index]);
+            any |= self.stages[index].operator.poll(&mut produced)?;
+            self.pass_on(index, produced, out)?;
+        }
+        Ok(any)
+    }
+
+    /// Passes on the changes of a table's write and remembers its number in the write-ahead log.
+    ///
+    /// # Errors
+    /// If an operator fails, or the fragment has no `Dml`.
+    pub fn write(&mut self, sequence: u64, batch: ChangeBatch, out: &mut Output) -> Result<()> {
+        for index in 0..self.stages.len() {
+            let Some(dml) = self.stages[index].operator.as_dml() else {
+                continue;
+            };
+            dml.apply(sequence)?;
+            return self.deliver(Port::Stage { index, input: 0 }, batch, out);
+        }
+        Err(Error::Plan {
+            reason: "a write to a fragment that takes none".into(),
+        })
+    }
+
+    /// The number of the last write that is part of the state; 0 if none, `None` if the fragment takes no writes.
+    ///
+    /// # Errors
+    /// If state cannot be read.
+    pub fn last_write(&mut self) -> Result<Option<u64>> {
+        for stage in &mut self.stages {
+            if let Some(dml) = stage.operator.as_dml() {
+                return Ok(Some(dml.last_applied()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Rows of pinned snapshots that are yet to be backfilled, in the key groups owned.
+    #[must_use]
+    pub fn backfill_remaining(&self) -> u64 {
+        self.stages
+            .iter()
+            .map(|stage| stage.operator.backfill_remaining())
+            .sum()
+    }
+
+    /// Lets go of the pinned snapshots. To be called when no executor of the job has rows left to backfill.
+    pub fn end_backfill(&mut self) {
+        for stage in &mut self.stages {
+            stage.operator.end_backfill();
+        }
+    }
+
+    /// All state tables, in the order of [`table_schemas`](Self::table_schemas).
+    pub fn tables(&mut self) -> Vec<&mut StateTable> {
+        self.stages
+            .iter_mut()
+            .flat_map(|stage| stage.operator.tables())
+            .collect()
+    }
+
+    /// Gives a batch to a stage and what it makes of it to the stage's parent, up to the root.
+    fn deliver(&mut self, port: Port, batch: ChangeBatch, out: &mut Output) -> Result<()> {
+        match port {
+            Port::Out => {
+                out.push(batch);
+                Ok(())
+            }
+            Port::Stage { index, input } => {
+                let mut produced = std::mem::take(&mut self.scratch[index]);
+                self.stages[index]
+                    .operator
+                    .on_batch(input, batch, &mut produced)?;
+                self.pass_on(index, produced, out)
+            }
+        }
+    }
+
+    /// Gives what a stage produced to its parent, and the emptied output back for the next call.
+    fn pass_on(&mut self, index: usize, mut produced: Output, out: &mut Output) -> Result<()> {
+        let parent = self.stages[index].parent;
+        for batch in produced.drain() {
+            if cfg!(debug_assertions) {
+                self.check_schema(index, &batch)?;
+            }
+            self.deliver(parent, batch, out)?;
+        }
+        self.scratch[index] = produced;
+        Ok(())
+    }
+
+    fn check_schema(&self, index: usize, batch: &ChangeBatch) -> Result<()> {
+        let types = |schema: &SchemaRef| -> Vec<_> {
+            let fields = schema.fields().iter();
+            fields.map(|field| field.data_type().clone()).collect()
+        };
+        let expected = types(&self.stages[index].schema);
+        let found = types(&batch.schema());
+        if found == expected {
+            return Ok(());
+        }
+        Err(Error::Schema {
+            operator: index,
+            fragment: self.fragment,
+            found: format!("{found:?}"),
+            expected: format!("{expected:?}"),
+        })
+    }
+}
+
+/// A fragment's tree, flattened, before any operator exists.
+struct Layout<'a> {
+    plans: Vec<StagePlan<'a>>,
+    edges: Vec<Vec<Port>>,
+    next_table: TableId,
+    table_end: u16,
+}
+
+struct StagePlan<'a> {
+    kind: Kind<'a>,
+    /// Schemas of the stage's inputs.
+    inputs: Vec<SchemaRef>,
+    schema: SchemaRef,
+    tables: Vec<TableSchema>,
+    parent: Port,
+}
+
+/// What operator a stage gets.
+enum Kind<'a> {
+    /// That of a node.
+    Node(&'a Node),
+    /// A scan of this input of the fragment, which reads a relation.
+    Scan(usize),
+}
+
+/// What a subtree ends in, to be connected to its parent.
+#[derive(Clone, Copy)]
+enum End {
+    Stage(usize),
+    Edge(usize),
+}
+
+impl<'a> Layout<'a> {
+    fn of(fragment: &'a Fragment, job: u32, fragment_index: usize) -> Result<Self> {
+        let first = u16::try_from(fragment_index)
+            .ok()
+            .and_then(|index| index.checked_mul(TABLES_PER_FRAGMENT))
+            .filter(|first| first.checked_add(TABLES_PER_FRAGMENT).is_some())
+            .ok_or_else(|| Error::Plan {
+                reason: format!("fragment {fragment_index} is one too many for state tables"),
+            })?;
+        let mut layout = Self {
+            plans: Vec::new(),
+            edges: vec![Vec::new(); fragment.inputs.len()],
+            next_table: TableId { job, table: first },
+            table_end: first + TABLES_PER_FRAGMENT,
+        };
+        let ends = layout.flatten(&fragment.root, fragment)?;
+        layout.connect(&ends, Port::Out);
+        Ok(layout)
+    }
+
+    /// Adds the stages of a subtree, children first.
+    fn flatten(&mut self, node: &'a Node, fragment: &'a Fragment) -> Result<Vec<End>> {
+        if let Node::Input { inputs, .. } = node {
+            return inputs
+                .iter()
+                .map(|&input| self.flatten_input(input, fragment))
+                .collect();
+        }
+        let children = node.children();
+        let inputs: Vec<SchemaRef> = children.iter().map(|child| child.schema()).collect();
+        let mut ends = Vec::with_capacity(children.len());
+        for child in children {
+            ends.push(self.flatten(child, fragment)?);
+        }
+        let tables = table_schemas(node, &inputs)?;
+        let index = self.push(Kind::Node(node), inputs, node.schema(), tables)?;
+        for (input, ends) in ends.iter().enumerate() {
+            self.connect(ends, Port::Stage { index, input });
+        }
+        Ok(vec![End::Stage(index)])
+    }
+
+    /// An edge from a fragment leads straight on; one from a relation has a scan of its own.
+    fn flatten_input(&mut self, input: usize, fragment: &'a Fragment) -> Result<End> {
+        let Some(edge) = fragment.inputs.get(input) else {
+            return Err(Error::Plan {
+                reason: format!("input {input} does not exist"),
+            });
+        };
+        if let Upstream::Fragment(_) = edge.from {
+            return Ok(End::Edge(input));
+        }
+        let schema = Arc::clone(&edge.schema);
+        let tables = Scan::table_schemas();
+        let index = self.push(
+            Kind::Scan(input),
+            vec![Arc::clone(&schema)],
+            schema,
+            tables,
+        )?;
+        self.connect(&[End::Edge(input)], Port::Stage { index, input: 0 });
+        Ok(End::Stage(index))
+    }
+
+    fn push(
+        &mut self,
+        kind: Kind<'a>,
+        inputs: Vec<SchemaRef>,
+        schema: SchemaRef,
+        mut tables: Vec<TableSchema>,
+    ) -> Result<usize> {
+        for table in &mut tables {
+            if self.next_table.table == self.table_end {
+                return Err(Error::Plan {
+                    reason: format!("a fragment with more than {TABLES_PER_FRAGMENT} state tables"),
+                });
+            }
+            table.id = self.next_table;
+            self.next_table.table += 1;
+        }
+        self.plans.push(StagePlan {
+            kind,
+            inputs,
+            schema,
+            tables,
+            parent: Port::Out,
+        });
+        Ok(self.plans.len() - 1)
+    }
+
+    fn connect(&mut self, ends: &[End], port: Port) {
+        for end in ends {
+            match *end {
+                End::Stage(index) => self.plans[index].parent = port,
+                End::Edge(input) => self.edges[input].push(port),
+            }
+        }
+    }
+}
+
+/// The state tables of a node; their ids are yet to be set.
+fn table_schemas(node: &Node, inputs: &[SchemaRef]) -> Result<Vec<TableSchema>> {
+    Ok(match node {
+        Node::Input { .. } | Node::Filter { .. } | Node::Project { .. } => Vec::new(),
+        Node::HashAgg {
+            group_by, calls, ..
+        } => HashAgg::table_schemas(group_by, calls, &inputs[0])?,
+        Node::HashJoin {
+            left_keys,
+            right_keys,
+            ..
+        } => HashJoin::table_schemas([&inputs[0], &inputs[1]], [left_keys, right_keys])?,
+        Node::Materialize { key, .. } => Materialize::table_schemas(&inputs[0], key),
+        Node::Dml { .. } => Dml::table_schemas(),
+        Node::Nexmark { .. } => Nexmark::table_schemas(),
+        Node::Values { .. } => Values::table_schemas(),
+    })
+}
+
+fn build_operator(
+    kind: &Kind<'_>,
+    inputs: &[SchemaRef],
+    tables: Vec<StateTable>,
+    context: &Context,
+) -> Result<Box<dyn Operator>> {
+    const ONE: &str = "the operator asked for one state table";
+    let mut tables = tables;
+    let node = match kind {
+        Kind::Node(node) => node,
+        Kind::Scan(input) => {
+            let snapshot = context.snapshots.get(*input).cloned().flatten();
+            let progress = tables.pop().expect(ONE);
+            return Ok(Box::new(Scan::new(snapshot, progress)?));
+        }
+    };
+    let errors = RowErrors::from(Arc::clone(&context.errors));
+    Ok(match node {
+        Node::Input { .. } => unreachable!("an input leads straight to its parent"),
+        Node::Filter { predicate, .. } => Box::new(Filter::new(Arc::clone(predicate), errors)),
+        Node::Project { exprs, schema, .. } => {
+            Box::new(Project::new(exprs.clone(), Arc::clone(schema), errors))
+        }
+        Node::HashAgg {
+            group_by,
+            calls,
+            schema,
+            ..
+        } => Box::new(HashAgg::new(
+            group_by.clone(),
+            calls,
+            &inputs[0],
+            Arc::clone(schema),
+            errors,
+            tables,
+        )?),
+        Node::HashJoin {
+            left_keys,
+            right_keys,
+            schema,
+            ..
+        } => {
+            let rows = <[StateTable; 2]>::try_from(tables).expect("a join asked for two tables");
+            let (left, right) = (left_keys.clone(), right_keys.clone());
+            Box::new(HashJoin::new(left, right, Arc::clone(schema), rows))
+        }
+        Node::Materialize { .. } => Box::new(Materialize::new(
+            Arc::clone(&context.backfilling),
+            tables.pop().expect(ONE),
+        )),
+        Node::Dml { .. } => Box::new(Dml::new(context.key_groups, tables.pop().expect(ONE))),
+        Node::Nexmark {
+            options,
+            table,
+            schema,
+        } => Box::new(Nexmark::new(
+            options,
+            *table,
+            Arc::clone(schema),
+            context.key_groups,
+            Arc::clone(&context.clock),
+            tables.pop().expect(ONE),
+        )?),
+        Node::Values { batch } => Box::new(Values::new(
+            batch.clone(),
+            context.key_groups,
+            tables.pop().expect(ONE),
+        )),
+    })
+}

@@ -1,0 +1,7 @@
+//! Sources: operators that produce rows of their own, and the clock that paces them.
+
+mod clock;
+pub mod nexmark;
+
+pub use clock::{Clock, SystemClock};
+pub use nexmark::Nexmark;

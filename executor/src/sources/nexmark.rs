@@ -1,0 +1,423 @@
+//! The NEXMark generator as a source: people, auctions and bids of an online auction house.
+//!
+//! ```text
+//!   event number   0  1  2  3  4  …  49  50  51 …        one stream, every source of equal options sees the same
+//!   event          P  A  A  A  B  …  B   P   A  …        each source keeps the events of its table
+//! ```
+//!
+//! All randomness is seeded by the event number, and the first event is at a fixed time (2015-07-15 00:00:00 UTC, as
+//! in RisingWave, unless `nexmark.base.time` says otherwise), so a restart goes on with the very row that comes next.
+//! The offset, how many rows of its table the source has produced, is a number in a state table.
+//!
+//! The source is paced by a clock: event `n` is due `n` gaps after the first one that this process produces.
+//! Column names and options are RisingWave's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::nexmark::EventGenerator;
+use ::nexmark::config::NexmarkConfig;
+use ::nexmark::event::{Auction, Bid, Event, EventType, Person};
+use arrow::array::{
+    ArrayRef, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+};
+use arrow::compute::cast;
+use arrow::datatypes::SchemaRef;
+use planner::dataflow::{NexmarkOptions, NexmarkTable};
+use storage::{StateTable, TableSchema};
+
+use super::Clock;
+use crate::change::{ChangeBatch, empty_key_group};
+use crate::error::{Error, Result};
+use crate::operator::{Operator, Output};
+use crate::operators::progress::Progress;
+
+/// Milliseconds from 1970 to 2015-07-15 00:00:00 UTC, the time of the first event.
+const BASE_TIME_DEFAULT: u64 = 1_436_918_400_000;
+/// Most rows of a batch, unless `nexmark.max.chunk.size` says otherwise.
+const CHUNK_ROWS_DEFAULT: usize = 1024;
+/// Most rows of a batch that can be asked for.
+const CHUNK_ROWS_MAX: u64 = 1 << 16;
+/// Above this an option's value makes the generator's arithmetic overflow.
+const OPTION_MAX: u64 = 1 << 32;
+
+/// Produces one table of the generator, inserts only.
+///
+/// Output: the columns of `schema`, found by name; batches of one run.
+pub struct Nexmark {
+    // Fixed by the plan.
+    config: Config,
+    table: NexmarkTable,
+    schema: SchemaRef,
+    key_groups: u16,
+    clock: Arc<dyn Clock>,
+    // How many rows were produced.
+    offset: Progress,
+    // Derived from the offset.
+    generator: Option<EventGenerator>,
+    pace: Option<Pace>,
+}
+
+/// What the options mean.
+#[derive(Debug, Clone)]
+struct Config {
+    generator: NexmarkConfig,
+    /// Events of all tables after which the stream ends.
+    events: Option<u64>,
+    /// Nanoseconds between two events.
+    gap: u64,
+    chunk_rows: usize,
+}
+
+/// Where the pacing begins: this event was due at this time.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    event: u64,
+    time: Duration,
+}
+
+impl Nexmark {
+    /// The source of one table of the generator.
+    ///
+    /// # Errors
+    /// [`Error::SourceOption`] for an option that does not exist or does not fit; [`Error::Plan`] for a column that
+    /// the table does not have.
+    pub fn new(
+        options: &NexmarkOptions,
+        table: NexmarkTable,
+        schema: SchemaRef,
+        key_groups: u16,
+        clock: Arc<dyn Clock>,
+        offset: StateTable,
+    ) -> Result<Self> {
+        for field in schema.fields() {
+            if !column_names(table).contains(&field.name().as_str()) {
+                return Err(Error::Plan {
+                    reason: format!("{table:?} of nexmark has no column \"{}\"", field.name()),
+                });
+            }
+        }
+        Ok(Self {
+            config: Config::new(options)?,
+            table,
+            schema,
+            key_groups,
+            clock,
+            offset: Progress::new(offset),
+            generator: None,
+            pace: None,
+        })
+    }
+
+    /// The schemas of its state tables.
+    #[must_use]
+    pub fn table_schemas() -> Vec<TableSchema> {
+        vec![Progress::table_schema()]
+    }
+
+    /// The generator, in front of the row of number `offset` of this table.
+    fn generator_at(&mut self, offset: u64) -> EventGenerator {
+        match self.generator.take() {
+            Some(generator) if generator.offset() == offset => generator,
+            _ => EventGenerator::new(self.config.generator.clone())
+                .with_type_filter(event_type(self.table))
+                .with_offset(offset),
+        }
+    }
+
+    /// The number of the first event that may not be produced yet.
+    fn end(&mut self, next: u64) -> u64 {
+        let last = self.config.events.unwrap_or(u64::MAX);
+        if self.config.gap == 0 {
+            return last;
+        }
+        let now = self.clock.now();
+        let pace = *self.pace.get_or_insert(Pace {
+            event: next,
+            time: now,
+        });
+        let passed = now.saturating_sub(pace.time).as_nanos() / u128::from(self.config.gap);
+        let due = u128::from(pace.event) + passed + 1;
+        last.min(u64::try_from(due).unwrap_or(u64::MAX))
+    }
+}
+
+impl Operator for Nexmark {
+    fn on_batch(&mut self, _input: usize, _batch: ChangeBatch, _out: &mut Output) -> Result<()> {
+        unreachable!("a source has no input");
+    }
+
+    fn tables(&mut self) -> Vec<&mut StateTable> {
+        vec![self.offset.table()]
+    }
+
+    fn poll(&mut self, out: &mut Output) -> Result<bool> {
+        let key_group = empty_key_group(self.key_groups);
+        if !self.offset.owns(key_group) {
+            return Ok(false);
+        }
+        let offset = self.offset.get(&[key_group])[0];
+        let mut generator = self.generator_at(offset);
+        let end = self.end(generator.global_offset());
+        let mut columns = Columns::new(self.table, self.config.chunk_rows);
+        let mut rows = 0;
+        while rows < self.config.chunk_rows && generator.global_offset() < end {
+            let Some(event) = generator.next() else { break };
+            columns.append(event);
+            rows += 1;
+        }
+        self.generator = Some(generator);
+        if rows == 0 {
+            return Ok(false);
+        }
+        out.push(ChangeBatch::unkeyed(columns.finish(&self.schema)?, None));
+        self.offset.advance(&[(key_group, rows as u64)])?;
+        Ok(true)
+    }
+}
+
+impl Config {
+    fn new(options: &NexmarkOptions) -> Result<Self> {
+        let mut config = Self {
+            generator: NexmarkConfig {
+                base_time: BASE_TIME_DEFAULT,
+                ..NexmarkConfig::default()
+            },
+            events: options.event_num,
+            gap: options.min_event_gap_in_ns,
+            chunk_rows: CHUNK_ROWS_DEFAULT,
+        };
+        for (name, &value) in &options.tuning {
+            config.set(name, value)?;
+        }
+        Ok(config)
+    }
+
+    fn set(&mut self, name: &str, value: u64) -> Result<()> {
+        let generator = &mut self.generator;
+        let (field, least) = match name {
+            "max.chunk.size" => {
+                self.chunk_rows = in_range(name, value, 1, CHUNK_ROWS_MAX)? as usize;
+                return Ok(());
+            }
+            "base.time" => {
+                // Whatever the generator adds, microseconds stay within 64 bits.
+                generator.base_time = in_range(name, value, 0, i64::MAX as u64 / 2000)?;
+                return Ok(());
+            }
+            "split.num" => {
+                // A source is one executor: splits would only cut the same stream.
+                in_range(name, value, 1, OPTION_MAX)?;
+                return Ok(());
+            }
+            "active.people" => (&mut generator.active_people, 1),
+            "in.flight.auctions" => (&mut generator.in_flight_auctions, 0),
+            "out.of.order.group.size" => (&mut generator.out_of_order_group_size, 1),
+            "avg.person.byte.size" => (&mut generator.avg_person_byte_size, 0),
+            "avg.auction.byte.size" => (&mut generator.avg_auction_byte_size, 0),
+            "avg.bid.byte.size" => (&mut generator.avg_bid_byte_size, 0),
+            "hot.seller.ratio" => (&mut generator.hot_seller_ratio, 1),
+            "hot.auction.ratio" => (&mut generator.hot_auction_ratio, 1),
+            "hot.bidder.ratio" => (&mut generator.hot_bidder_ratio, 1),
+            "hot.channel.ratio" => (&mut generator.hot_channel_ratio, 1),
+            "first.event.id" => (&mut generator.first_event_id, 0),
+            "first.event.number" => (&mut generator.first_event_number, 0),
+            "num.categories" => (&mut generator.num_categories, 1),
+            "auction.id.lead" => (&mut generator.auction_id_lead, 0),
+            "person.id.lead" => (&mut generator.person_id_lead, 0),
+            "person.proportion" => (&mut generator.person_proportion, 1),
+            "auction.proportion" => (&mut generator.auction_proportion, 1),
+            "bid.proportion" => (&mut generator.bid_proportion, 1),
+            "first.auction.id" => (&mut generator.first_auction_id, 0),
+            "first.person.id" => (&mut generator.first_person_id, 0),
+            "first.category.id" => (&mut generator.first_category_id, 0),
+            "sine.approx.steps" => (&mut generator.sine_approx_steps, 1),
+            _ => {
+                return Err(Error::SourceOption {
+                    option: format!("nexmark.{name}"),
+                    reason: "there is no such option".into(),
+                });
+            }
+        };
+        *field = in_range(name, value, least, OPTION_MAX)? as usize;
+        Ok(())
+    }
+}
+
+fn in_range(name: &str, value: u64, least: u64, greatest: u64) -> Result<u64> {
+    if (least..=greatest).contains(&value) {
+        return Ok(value);
+    }
+    Err(Error::SourceOption {
+        option: format!("nexmark.{name}"),
+        reason: format!("{value} is not between {least} and {greatest}"),
+    })
+}
+
+fn event_type(table: NexmarkTable) -> EventType {
+    match table {
+        NexmarkTable::Person => EventType::Person,
+        NexmarkTable::Auction => EventType::Auction,
+        NexmarkTable::Bid => EventType::Bid,
+    }
+}
+
+/// The columns of a table, in the order in which [`Columns`] builds them.
+fn column_names(table: NexmarkTable) -> &'static [&'static str] {
+    match table {
+        NexmarkTable::Person => &[
+            "id",
+            "name",
+            "email_address",
+            "credit_card",
+            "city",
+            "state",
+            "date_time",
+            "extra",
+        ],
+        NexmarkTable::Auction => &[
+            "id",
+            "item_name",
+            "description",
+            "initial_bid",
+            "reserve",
+            "date_time",
+            "expires",
+            "seller",
+            "category",
+            "extra",
+        ],
+        NexmarkTable::Bid => &[
+            "auction",
+            "bidder",
+            "price",
+            "channel",
+            "url",
+            "date_time",
+            "extra",
+        ],
+    }
+}
+
+/// Builders for all columns of a table.
+struct Columns {
+    table: NexmarkTable,
+    builders: Vec<Builder>,
+}
+
+enum Builder {
+    Integer(Int64Builder),
+    Text(StringBuilder),
+    Time(TimestampMicrosecondBuilder),
+}
+
+impl Builder {
+    fn integer(&mut self, value: usize) {
+        match self {
+            Self::Integer(builder) => builder.append_value(value as i64),
+            _ => unreachable!("the column is not an integer"),
+        }
+    }
+
+    fn text(&mut self, value: &str) {
+        match self {
+            Self::Text(builder) => builder.append_value(value),
+            _ => unreachable!("the column is not text"),
+        }
+    }
+
+    /// Appends milliseconds since 1970.
+    fn time(&mut self, value: u64) {
+        match self {
+            Self::Time(builder) => builder.append_value(value as i64 * 1000),
+            _ => unreachable!("the column is not a time"),
+        }
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            Self::Integer(builder) => Arc::new(builder.finish()),
+            Self::Text(builder) => Arc::new(builder.finish()),
+            Self::Time(builder) => Arc::new(builder.finish()),
+        }
+    }
+}
+
+impl Columns {
+    fn new(table: NexmarkTable, rows: usize) -> Self {
+        let builders = column_names(table)
+            .iter()
+            .map(|name| match *name {
+                "id" | "initial_bid" | "reserve" | "seller" | "category" | "auction" | "bidder"
+                | "price" => Builder::Integer(Int64Builder::with_capacity(rows)),
+                "date_time" | "expires" => {
+                    Builder::Time(TimestampMicrosecondBuilder::with_capacity(rows))
+                }
+                _ => Builder::Text(StringBuilder::with_capacity(rows, rows * 16)),
+            })
+            .collect();
+        Self { table, builders }
+    }
+
+    fn append(&mut self, event: Event) {
+        match event {
+            Event::Person(person) => self.append_person(&person),
+            Event::Auction(auction) => self.append_auction(&auction),
+            Event::Bid(bid) => self.append_bid(&bid),
+        }
+    }
+
+    fn append_person(&mut self, person: &Person) {
+        let columns = &mut self.builders;
+        columns[0].integer(person.id);
+        columns[1].text(&person.name);
+        columns[2].text(&person.email_address);
+        columns[3].text(&person.credit_card);
+        columns[4].text(&person.city);
+        columns[5].text(&person.state);
+        columns[6].time(person.date_time);
+        columns[7].text(&person.extra);
+    }
+
+    fn append_auction(&mut self, auction: &Auction) {
+        let columns = &mut self.builders;
+        columns[0].integer(auction.id);
+        columns[1].text(&auction.item_name);
+        columns[2].text(&auction.description);
+        columns[3].integer(auction.initial_bid);
+        columns[4].integer(auction.reserve);
+        columns[5].time(auction.date_time);
+        columns[6].time(auction.expires);
+        columns[7].integer(auction.seller);
+        columns[8].integer(auction.category);
+        columns[9].text(&auction.extra);
+    }
+
+    fn append_bid(&mut self, bid: &Bid) {
+        let columns = &mut self.builders;
+        columns[0].integer(bid.auction);
+        columns[1].integer(bid.bidder);
+        columns[2].integer(bid.price);
+        columns[3].text(&bid.channel);
+        columns[4].text(&bid.url);
+        columns[5].time(bid.date_time);
+        columns[6].text(&bid.extra);
+    }
+
+    /// The columns that `schema` names, in its order and types.
+    fn finish(mut self, schema: &SchemaRef) -> Result<RecordBatch> {
+        let built: Vec<ArrayRef> = self.builders.iter_mut().map(Builder::finish).collect();
+        let names = column_names(self.table);
+        let mut columns = Vec::with_capacity(schema.fields().len());
+        for field in schema.fields() {
+            let index = names.iter().position(|name| name == field.name());
+            let column = &built[index.expect("the source checked the names")];
+            columns.push(if column.data_type() == field.data_type() {
+                Arc::clone(column)
+            } else {
+                cast(column, field.data_type())?
+            });
+        }
+        Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+    }
+}

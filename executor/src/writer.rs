@@ -1,0 +1,129 @@
+//! The way of a table's writes: write-ahead log first, then the root of the table's dataflow.
+//!
+//! ```text
+//!   sessions ─► queue ─► [ one group: append to the log, one sync ] ─► root's data lane
+//!                └──────────────── acknowledged ◄──────────────────────────┘
+//! ```
+//!
+//! Writes that arrive while a sync runs form the next group, so many sessions share one sync.
+//! A write is acknowledged once it is durable and in the lane: a barrier asked for afterwards
+//! goes behind it. The log is cut by the checkpoint that holds the writes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use storage::Storage;
+use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot};
+
+use crate::change::ChangeBatch;
+use crate::channel::{Inbox, Sender};
+use crate::error::{Error, Result};
+use crate::message::Message;
+use crate::wal;
+use crate::world;
+
+/// Writes that may wait for their turn before a session has to.
+const QUEUE_MAX: usize = 256;
+/// Writes of one group.
+const GROUP_MAX: usize = 256;
+/// A lane that is replaced by a restart wakes nobody: look again after this time.
+const CREDIT_WAIT_MAX: Duration = Duration::from_millis(20);
+
+/// Where a table's writes go while its dataflow runs.
+pub(crate) struct Root {
+    pub(crate) lane: Sender<Message>,
+    /// Woken when the lane has credit again.
+    pub(crate) inbox: Arc<Inbox>,
+    /// Number of the next record of the log.
+    pub(crate) next_sequence: u64,
+}
+
+struct Request {
+    batch: ChangeBatch,
+    done: oneshot::Sender<Result<()>>,
+}
+
+/// Takes the writes of one table.
+#[derive(Clone)]
+pub(crate) struct TableWriter {
+    requests: mpsc::Sender<Request>,
+    /// Whoever holds the lock keeps writes waiting.
+    root: Arc<Mutex<Root>>,
+}
+
+impl TableWriter {
+    /// Starts the writer of a table.
+    pub(crate) fn start(job: u32, storage: Arc<Storage>, root: Root) -> TableWriter {
+        let (requests, queue) = mpsc::channel(QUEUE_MAX);
+        let root = Arc::new(Mutex::new(root));
+        // Ends when the last handle is dropped with the queue's sender.
+        world::spawn(run(job, storage, Arc::clone(&root), queue));
+        TableWriter { requests, root }
+    }
+
+    /// The root to write to; writes wait while the guard is held.
+    pub(crate) async fn root(&self) -> MutexGuard<'_, Root> {
+        self.root.lock().await
+    }
+
+    /// Writes changes; durable, and on their way to the views, when it returns.
+    pub(crate) async fn write(&self, batch: ChangeBatch) -> Result<()> {
+        let (done, outcome) = oneshot::channel();
+        let request = Request { batch, done };
+        self.requests.send(request).await.map_err(|_| Error::Stopped)?;
+        outcome.await.map_err(|_| Error::Stopped)?
+    }
+}
+
+async fn run(
+    job: u32,
+    storage: Arc<Storage>,
+    root: Arc<Mutex<Root>>,
+    mut queue: mpsc::Receiver<Request>,
+) {
+    let mut group = Vec::new();
+    while queue.recv_many(&mut group, GROUP_MAX).await > 0 {
+        let mut root = with_credit(&root).await;
+        let outcome = write_group(job, &storage, &mut root, &group).await;
+        drop(root);
+        let shared = outcome.map_err(Arc::new);
+        for request in group.drain(..) {
+            let outcome = shared.clone().map_err(|cause| Error::Write { cause });
+            // A session that has gone does not wait for its answer.
+            let _ = request.done.send(outcome);
+        }
+    }
+}
+
+/// Locks the root once its lane has credit. The lock is not held while waiting, so that a
+/// restart of the dataflow can put another lane in place.
+async fn with_credit(root: &Mutex<Root>) -> MutexGuard<'_, Root> {
+    loop {
+        let guard = root.lock().await;
+        if !guard.lane.full() {
+            return guard;
+        }
+        let inbox = Arc::clone(&guard.inbox);
+        drop(guard);
+        inbox.wait_at_most(CREDIT_WAIT_MAX).await;
+    }
+}
+
+async fn write_group(
+    job: u32,
+    storage: &Arc<Storage>,
+    root: &mut Root,
+    group: &[Request],
+) -> Result<()> {
+    let batches: Vec<ChangeBatch> = group.iter().map(|request| request.batch.clone()).collect();
+    let batch = ChangeBatch::concat(&batches);
+    let record = wal::encode(&batch)?;
+    let sequence = root.next_sequence;
+    let log = Arc::clone(storage);
+    world::spawn_blocking(move || log.wal_append(job, sequence, &record))
+        .await
+        .map_err(|_| Error::Stopped)??;
+    root.next_sequence += 1;
+    root.lane.push(Message::Write { sequence, batch });
+    Ok(())
+}

@@ -1,0 +1,287 @@
+//! Batch queries: the DataFusion session behind `SELECT`, and behind the planning of views.
+//!
+//! A [`Session`] pairs a catalog, which is one consistent state of the database, with functions
+//! and settings. Settings differ from DataFusion's defaults where PostgreSQL does: strings are
+//! `Utf8`, numbers with a point are decimals, NULLs are the greatest values, timestamps have
+//! microseconds.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::TableFunctionImpl;
+use datafusion::common::{DFSchema, ParamValues, ScalarValue};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::{AggregateUDF, ExprSchemable, LogicalPlan, ScalarUDF};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::{StreamExt, TryStreamExt};
+use sqlparser::ast;
+use sqlparser::ast::Query;
+
+use crate::bind::{Bound, DATABASE, Purpose, bind, bind_constant};
+use crate::catalog::{Catalog, Relation, RelationId};
+use crate::error::{Error, Result};
+
+/// Settings of a session that change plans or results.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// IANA name or offset; what `now()` and displayed dates of instants refer to.
+    pub time_zone: String,
+    /// Tasks that one query may run at once.
+    pub target_partitions: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            time_zone: "UTC".to_owned(),
+            target_partitions: 2,
+        }
+    }
+}
+
+/// Plans queries against one state of the database.
+#[derive(Clone)]
+pub struct Session {
+    catalog: Arc<dyn Catalog>,
+    context: SessionContext,
+}
+
+/// A session over a catalog, with DataFusion's functions.
+#[must_use]
+pub fn session(catalog: Arc<dyn Catalog>, settings: &Settings) -> Session {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(settings.target_partitions)
+        .with_default_catalog_and_schema(DATABASE, "public")
+        .with_information_schema(false);
+    let options = config.options_mut();
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.sql_parser.parse_float_as_decimal = true;
+    options.execution.time_zone = Some(settings.time_zone.clone());
+    // A view's join drops NULL keys before it keeps them as state.
+    options.optimizer.filter_null_join_keys = true;
+    options.optimizer.skip_failed_rules = false;
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_default_features()
+        .build();
+    Session {
+        catalog,
+        context: SessionContext::new_with_state(state),
+    }
+}
+
+impl Session {
+    /// The same session over another state of the database. Functions are shared.
+    #[must_use]
+    pub fn with_catalog(&self, catalog: Arc<dyn Catalog>) -> Self {
+        Self {
+            catalog,
+            context: self.context.clone(),
+        }
+    }
+
+    /// Adds a scalar function, or replaces the one of its name.
+    pub fn register_udf(&self, function: ScalarUDF) {
+        self.context.register_udf(function);
+    }
+
+    /// Adds an aggregate function, or replaces the one of its name.
+    pub fn register_udaf(&self, function: AggregateUDF) {
+        self.context.register_udaf(function);
+    }
+
+    /// Adds a table function, or replaces the one of its name.
+    pub fn register_udtf(&self, name: &str, function: Arc<dyn TableFunctionImpl>) {
+        self.context.register_udtf(name, function);
+    }
+
+    /// DataFusion's side of the session.
+    #[must_use]
+    pub fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
+    /// The state of the database that this session sees.
+    #[must_use]
+    pub fn catalog(&self) -> &Arc<dyn Catalog> {
+        &self.catalog
+    }
+
+    /// Plans a query. Nothing runs yet.
+    ///
+    /// # Errors
+    /// Undefined or ambiguous names, wrong grouping or types, unsupported syntax.
+    pub fn plan(&self, query: &Query) -> Result<BatchPlan> {
+        let Bound {
+            plan,
+            names,
+            relations,
+        } = self.bind(query, Purpose::Batch)?;
+        // Coerced here, so that wrong types are found by Parse and Describe, not by Execute.
+        let state = self.context.state();
+        let plan = analyze(&state, plan)?;
+        let schema = named_schema(plan.schema(), &names);
+        Ok(BatchPlan {
+            plan,
+            schema,
+            relations,
+        })
+    }
+
+    /// Evaluates an expression without columns, as a `DEFAULT` is, into `rows` values of a type.
+    /// Volatile functions are called for each row. With 0 rows the expression is only checked.
+    ///
+    /// # Errors
+    /// Faults of the expression, and values that the type cannot hold.
+    pub fn evaluate(&self, expr: &ast::Expr, data_type: &DataType, rows: usize) -> Result<ArrayRef> {
+        let state = self.context.state();
+        let bound = bind_constant(&state, self.catalog.as_ref(), expr)?;
+        let schema = DFSchema::empty();
+        let typed = bound.cast_to(data_type, &schema)?;
+        let physical = state.create_physical_expr(typed, &schema)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let empty = Arc::new(Schema::empty());
+        let batch = RecordBatch::try_new_with_options(empty, Vec::new(), &options)?;
+        Ok(physical.evaluate(&batch)?.into_array(rows)?)
+    }
+
+    pub(crate) fn bind(&self, query: &Query, purpose: Purpose) -> Result<Bound> {
+        bind(&self.context.state(), self.catalog.as_ref(), query, purpose)
+    }
+}
+
+/// Type coercion and DataFusion's other checks.
+pub(crate) fn analyze(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
+    Ok(state
+        .analyzer()
+        .execute_and_check(plan, state.config_options(), |_, _| {})?)
+}
+
+/// The columns of a plan under PostgreSQL's names; all nullable.
+pub(crate) fn named_schema(planned: &DFSchema, names: &[String]) -> SchemaRef {
+    let fields = planned
+        .fields()
+        .iter()
+        .zip(names)
+        .map(|(field, name)| Field::new(name, field.data_type().clone(), true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// A planned query.
+#[derive(Clone, Debug)]
+pub struct BatchPlan {
+    plan: LogicalPlan,
+    schema: SchemaRef,
+    relations: Vec<Arc<Relation>>,
+}
+
+impl BatchPlan {
+    /// Columns of the result, named as PostgreSQL names them; names may repeat.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Every relation that the query reads, views included.
+    #[must_use]
+    pub fn relations(&self) -> impl Iterator<Item = RelationId> + '_ {
+        self.relations.iter().map(|relation| relation.id)
+    }
+
+    /// Types of the parameters `$1`, `$2`, …; `None` where the query does not say.
+    ///
+    /// # Errors
+    /// If one parameter is used as two types.
+    pub fn parameter_types(&self) -> Result<Vec<Option<DataType>>> {
+        let mut types = Vec::new();
+        for (name, data_type) in self.plan.get_parameter_types()? {
+            let number = name.trim_start_matches('$').parse::<usize>().ok();
+            let Some(at) = number.and_then(|number| number.checked_sub(1)) else {
+                return Err(Error::Syntax {
+                    message: format!("syntax error at or near \"{name}\""),
+                    position: 1,
+                });
+            };
+            if at > usize::from(u16::MAX) {
+                return Err(Error::TooComplex {
+                    limit: usize::from(u16::MAX),
+                });
+            }
+            if types.len() <= at {
+                types.resize(at + 1, None);
+            }
+            types[at] = data_type;
+        }
+        Ok(types)
+    }
+
+    /// The plan with its parameters replaced by values, `$1` first.
+    ///
+    /// # Errors
+    /// If there are too few values or their types do not fit.
+    pub fn bind(&self, values: Vec<ScalarValue>) -> Result<Self> {
+        let plan = self.plan.clone().with_param_values(ParamValues::from(values))?;
+        let names: Vec<String> = self.schema.fields().iter().map(|field| field.name().clone()).collect();
+        Ok(Self {
+            schema: named_schema(plan.schema(), &names),
+            plan,
+            relations: self.relations.clone(),
+        })
+    }
+
+    /// Starts the query. Batches have the schema of [`BatchPlan::schema`].
+    ///
+    /// # Errors
+    /// If planning fails; faults of rows come through the stream.
+    pub async fn execute(&self, session: &Session) -> Result<SendableRecordBatchStream> {
+        let physical = self.physical(session).await?;
+        let schema = renamed(&physical.schema(), &self.schema);
+        let rows = execute_stream(physical, session.context.task_ctx())?;
+        let target = Arc::clone(&schema);
+        let named = rows.map(move |batch| {
+            let batch = batch?;
+            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            let columns = batch.columns().to_vec();
+            Ok(RecordBatch::try_new_with_options(Arc::clone(&target), columns, &options)?)
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, named)))
+    }
+
+    /// Runs the query to its end.
+    ///
+    /// # Errors
+    /// Faults of planning and of rows.
+    pub async fn collect(&self, session: &Session) -> Result<Vec<RecordBatch>> {
+        let rows = self.execute(session).await?;
+        Ok(rows.try_collect().await?)
+    }
+
+    /// The physical plan as indented lines.
+    ///
+    /// # Errors
+    /// If planning fails.
+    pub async fn explain(&self, session: &Session) -> Result<Vec<String>> {
+        let physical = self.physical(session).await?;
+        let text = displayable(physical.as_ref()).indent(false).to_string();
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    async fn physical(&self, session: &Session) -> Result<Arc<dyn ExecutionPlan>> {
+        let state = session.context.state();
+        Ok(state.create_physical_plan(&self.plan).await?)
+    }
+}
+
+/// The types of the physical plan under the names of the planned schema.
+fn renamed(physical: &Schema, names: &Schema) -> SchemaRef {
+    let fields = physical
+        .fields()
+        .iter()
+        .zip(names.fields())
+        .map(|(field, name)| Field::new(name.name(), field.data_type().clone(), true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}

@@ -1,0 +1,252 @@
+//! The dataflow plan: what the planner hands to the executor, as plain data.
+//!
+//! A [`Dataflow`] is a list of [`Fragment`]s, upstream first. A fragment is the part of a plan
+//! between two exchanges; its operators form one tree whose leaves read the fragment's inputs.
+//!
+//! ```text
+//!   relation 7 ──Forward──► ┌─ fragment 0 ─────────┐  Hash(0)  ┌─ fragment 1 ──────────┐
+//!                           │ Input → Filter → Proj│ ────────► │ Input → HashAgg → Mat │
+//!                           └──────────────────────┘           └───────────────────────┘
+//! ```
+//!
+//! Invariants:
+//! * Inputs name fragments of a smaller index, so the list is already in topological order. A
+//!   fragment may feed several inputs, of one fragment or of many: the plan is a graph.
+//! * Only the last fragment holds a [`Node::Materialize`], as its root.
+//! * A fragment without inputs runs as one executor. Its only leaf is `Dml`, `Nexmark` or
+//!   `Values`; `Filter` and `Project` may stand above the leaf.
+//! * Rows have no identity but their content, and every field of every schema here is nullable:
+//!   within an epoch a row can be seen before the change that makes it valid.
+//! * Key columns are plain columns. Expressions are projected before an exchange.
+//! * Both sides of a join have equal key types, and are hashed by their keys in the same order.
+//!
+//! Not here: parallelism and who owns which key group (`executor`, `scaling`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::physical_expr::PhysicalExpr;
+
+use crate::catalog::RelationId;
+
+/// A whole continuous job: a table, or a materialized view.
+#[derive(Clone, Debug)]
+pub struct Dataflow {
+    /// Upstream first; an index into this list names a fragment. Never empty.
+    pub fragments: Vec<Fragment>,
+    /// Columns of the materialized rows, with their final names. All nullable.
+    pub schema: SchemaRef,
+    /// Columns of `schema` that are unique among live rows; empty means none is known, and a row
+    /// is found by all of its columns.
+    pub stream_key: Vec<usize>,
+    /// Whether no row is ever retracted.
+    pub append_only: bool,
+}
+
+/// The part of a plan between two exchanges.
+#[derive(Clone, Debug)]
+pub struct Fragment {
+    /// The last operator; its children lead to the inputs.
+    pub root: Node,
+    /// What the leaves read, by index. Empty for a fragment that starts a stream.
+    pub inputs: Vec<Input>,
+}
+
+/// One incoming exchange of a fragment.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Who sends the rows.
+    pub from: Upstream,
+    /// The rows' columns. All nullable.
+    pub schema: SchemaRef,
+    /// How rows find their key group.
+    pub distribution: Distribution,
+}
+
+/// The sender of an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upstream {
+    /// A fragment of the same dataflow, of a smaller index.
+    Fragment(usize),
+    /// The last fragment of another job. The reader first receives the rows that exist.
+    Relation(RelationId),
+}
+
+/// How the rows of an input find their key group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Distribution {
+    /// By the hash of these columns of the input, in this order. No columns: one key group.
+    Hash(Vec<usize>),
+    /// In the key group that the row already has upstream. Only from relations.
+    Forward,
+}
+
+/// An operator with its children.
+#[derive(Clone, Debug)]
+pub enum Node {
+    /// The union of some inputs of the fragment; they all have this schema.
+    Input {
+        /// Indexes into [`Fragment::inputs`].
+        inputs: Vec<usize>,
+        /// Columns of the rows.
+        schema: SchemaRef,
+    },
+    /// Keeps the rows for which the predicate is true (neither false nor NULL).
+    Filter {
+        /// Child.
+        input: Box<Node>,
+        /// Boolean expression over the child's columns.
+        predicate: Arc<dyn PhysicalExpr>,
+    },
+    /// Computes each output column from the child's columns.
+    Project {
+        /// Child.
+        input: Box<Node>,
+        /// One expression per output column.
+        exprs: Vec<Arc<dyn PhysicalExpr>>,
+        /// Output columns.
+        schema: SchemaRef,
+    },
+    /// Grouped aggregation. Output: the group columns, then one column per call; one row per group
+    /// that has rows. NULLs of a group column are equal.
+    ///
+    /// Without calls it is `DISTINCT`. Without group columns it is a global aggregate, whose one
+    /// row must exist without input too: the planner feeds it one row of NULLs (a `Values`
+    /// fragment), so the operator treats it as any other group.
+    HashAgg {
+        /// Child.
+        input: Box<Node>,
+        /// Columns of the child.
+        group_by: Vec<usize>,
+        /// Aggregates, in output order.
+        calls: Vec<AggCall>,
+        /// Output columns.
+        schema: SchemaRef,
+    },
+    /// Inner equi-join. Output: left columns, then right columns. NULL keys never match.
+    HashJoin {
+        /// Left child.
+        left: Box<Node>,
+        /// Right child.
+        right: Box<Node>,
+        /// Columns of the left child; never empty.
+        left_keys: Vec<usize>,
+        /// Columns of the right child, one for each of `left_keys`, of the same types.
+        right_keys: Vec<usize>,
+        /// Output columns.
+        schema: SchemaRef,
+    },
+    /// Keeps the rows, published at each barrier.
+    Materialize {
+        /// Child.
+        input: Box<Node>,
+        /// Columns that are unique among live rows; empty if none are known.
+        key: Vec<usize>,
+    },
+    /// Rows written by `INSERT`, `UPDATE`, `DELETE` and `COPY`.
+    Dml {
+        /// Columns of the table.
+        schema: SchemaRef,
+    },
+    /// Rows of the NEXMark generator.
+    Nexmark {
+        /// Options of the generator.
+        options: NexmarkOptions,
+        /// Which of its three streams.
+        table: NexmarkTable,
+        /// Columns: the chosen ones of the stream, found by name.
+        schema: SchemaRef,
+    },
+    /// Rows known when the plan was made, each inserted once in the life of the job.
+    Values {
+        /// The rows; its schema is the output.
+        batch: RecordBatch,
+    },
+}
+
+impl Node {
+    /// Columns of the rows that this operator emits. All nullable.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        match self {
+            Self::Filter { input, .. } | Self::Materialize { input, .. } => input.schema(),
+            Self::Input { schema, .. }
+            | Self::Project { schema, .. }
+            | Self::HashAgg { schema, .. }
+            | Self::HashJoin { schema, .. }
+            | Self::Dml { schema }
+            | Self::Nexmark { schema, .. } => Arc::clone(schema),
+            Self::Values { batch } => batch.schema(),
+        }
+    }
+
+    /// The operators that this one reads from, left first.
+    #[must_use]
+    pub fn children(&self) -> Vec<&Node> {
+        match self {
+            Self::Filter { input, .. }
+            | Self::Project { input, .. }
+            | Self::HashAgg { input, .. }
+            | Self::Materialize { input, .. } => vec![input],
+            Self::HashJoin { left, right, .. } => vec![left, right],
+            Self::Input { .. } | Self::Dml { .. } | Self::Nexmark { .. } | Self::Values { .. } => {
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// One aggregate of a [`Node::HashAgg`]. `DISTINCT`, `FILTER` and expressions as arguments have
+/// been planned in front of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AggCall {
+    /// Which aggregate.
+    pub function: AggFunction,
+    /// Column of the child; NULLs in it are skipped. Absent only for `count(*)`.
+    pub argument: Option<usize>,
+    /// Type of the output column: `Int64` for counts; for the others what DataFusion's aggregate
+    /// returns for the argument's type.
+    pub output_type: DataType,
+}
+
+/// Aggregates with an incremental operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AggFunction {
+    /// Rows, or rows whose argument is not NULL.
+    Count,
+    /// Sum of a numeric column; NULL without values.
+    Sum,
+    /// Mean of a numeric column; NULL without values.
+    Avg,
+    /// Least value; NULL without values.
+    Min,
+    /// Greatest value; NULL without values.
+    Max,
+}
+
+/// The three streams of the NEXMark generator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NexmarkTable {
+    /// People who sell and bid.
+    Person,
+    /// Things for sale.
+    Auction,
+    /// Offers.
+    Bid,
+}
+
+/// Options of the NEXMark generator, as RisingWave names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NexmarkOptions {
+    /// `nexmark.event.num`: events of all three streams together, after which the generator
+    /// stops. `None` (written -1 or left out): endless.
+    pub event_num: Option<u64>,
+    /// `nexmark.min.event.gap.in.ns`: nanoseconds between two events of the generator; 0 is as
+    /// fast as can be. Default 100,000.
+    pub min_event_gap_in_ns: u64,
+    /// The other `nexmark.*` options, keyed without that prefix (`active.people`), values checked
+    /// to be whole numbers.
+    pub tuning: BTreeMap<String, u64>,
+}

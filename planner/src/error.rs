@@ -1,0 +1,289 @@
+//! What can go wrong between SQL text and plan, by what the caller can tell the user.
+//!
+//! DataFusion reports most faults as text in one variant; [`Error::from`] sorts them once, here,
+//! so that no one else reads error texts.
+
+use arrow::error::ArrowError;
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A fault in a statement, or found while running a query.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The text is not SQL.
+    #[error("{message}")]
+    Syntax {
+        /// PostgreSQL's words, with what was expected when known.
+        message: String,
+        /// Where, in characters from the start of the whole text, counting from 1.
+        position: usize,
+    },
+    /// A chain or nesting that would exhaust the stack.
+    #[error("statement is too complex: more than {limit} chained or nested operations")]
+    TooComplex {
+        /// Most operations allowed along one path of the expression tree.
+        limit: usize,
+    },
+    /// No such table, view or source.
+    #[error("relation \"{name}\" does not exist")]
+    UndefinedTable {
+        /// As written.
+        name: String,
+    },
+    /// No such schema.
+    #[error("schema \"{name}\" does not exist")]
+    UndefinedSchema {
+        /// As written.
+        name: String,
+    },
+    /// Another database than the one connected to.
+    #[error("cross-database references are not implemented: \"{name}\"")]
+    OtherDatabase {
+        /// As written.
+        name: String,
+    },
+    /// No such column.
+    #[error("column \"{name}\" does not exist")]
+    UndefinedColumn {
+        /// As written.
+        name: String,
+    },
+    /// No such function, or none for these argument types.
+    #[error("function {name} does not exist")]
+    UndefinedFunction {
+        /// Name, with argument types when they are the fault.
+        name: String,
+    },
+    /// No such type.
+    #[error("type \"{name}\" does not exist")]
+    UndefinedType {
+        /// As written.
+        name: String,
+    },
+    /// A column name that several inputs have.
+    #[error("column reference \"{name}\" is ambiguous")]
+    AmbiguousColumn {
+        /// As written.
+        name: String,
+    },
+    /// Two columns of one relation with one name.
+    #[error("column \"{name}\" specified more than once")]
+    DuplicateColumn {
+        /// The name.
+        name: String,
+    },
+    /// One table name twice in a `FROM`.
+    #[error("table name \"{name}\" specified more than once")]
+    DuplicateAlias {
+        /// The name.
+        name: String,
+    },
+    /// A column outside of an aggregate that is not grouped by, or an aggregate where none may be.
+    #[error("{message}")]
+    Grouping {
+        /// What is wrong, naming the column.
+        message: String,
+    },
+    /// Types that do not go together.
+    #[error("{message}")]
+    TypeMismatch {
+        /// What is wrong, naming the types.
+        message: String,
+    },
+    /// A definition that contradicts itself, such as two primary keys.
+    #[error("{message}")]
+    InvalidDefinition {
+        /// What is wrong.
+        message: String,
+    },
+    /// An option or parameter with a wrong or missing value.
+    #[error("{message}")]
+    InvalidParameter {
+        /// What is wrong, naming the option.
+        message: String,
+    },
+    /// SQL that is understood and not offered.
+    #[error("{what} is not supported")]
+    Unsupported {
+        /// The feature, to be followed by "is not supported".
+        what: String,
+        /// What to do instead; empty if there is nothing to say.
+        hint: String,
+    },
+    /// A division by zero while computing rows.
+    #[error("division by zero")]
+    DivisionByZero,
+    /// A number that its type cannot hold.
+    #[error("{message}")]
+    OutOfRange {
+        /// What is out of range.
+        message: String,
+    },
+    /// A text that its type cannot read.
+    #[error("{message}")]
+    InvalidText {
+        /// Which text and type.
+        message: String,
+    },
+    /// Anything else that DataFusion reports.
+    #[error("{0}")]
+    DataFusion(#[source] Box<DataFusionError>),
+}
+
+impl Error {
+    /// An [`Error::Unsupported`].
+    pub(crate) fn unsupported(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Unsupported {
+            what: what.into(),
+            hint: hint.into(),
+        }
+    }
+}
+
+impl From<ArrowError> for Error {
+    fn from(error: ArrowError) -> Self {
+        Self::from(DataFusionError::from(error))
+    }
+}
+
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        // Errors of ours travel through DataFusion's planner and back.
+        if let DataFusionError::External(inner) = error {
+            return match inner.downcast::<Error>() {
+                Ok(ours) => *ours,
+                Err(other) => Self::DataFusion(Box::new(DataFusionError::External(other))),
+            };
+        }
+        match error {
+            DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
+                Self::from(*inner)
+            }
+            DataFusionError::Collection(mut errors) if !errors.is_empty() => {
+                Self::from(errors.swap_remove(0))
+            }
+            other => classify(&other).unwrap_or_else(|| Self::DataFusion(Box::new(other))),
+        }
+    }
+}
+
+/// Sorts one of DataFusion's errors, if it is one that we know.
+fn classify(error: &DataFusionError) -> Option<Error> {
+    match error {
+        DataFusionError::SchemaError(schema, _) => Some(classify_schema(schema)),
+        DataFusionError::ArrowError(arrow, _) => classify_arrow(arrow),
+        DataFusionError::Plan(message) => classify_plan(message),
+        DataFusionError::Execution(message) => classify_execution(message),
+        DataFusionError::NotImplemented(message) => Some(Error::unsupported(first_line(message), "")),
+        _ => None,
+    }
+}
+
+fn classify_schema(error: &SchemaError) -> Error {
+    match error {
+        SchemaError::FieldNotFound { field, .. } => Error::UndefinedColumn {
+            name: field.flat_name(),
+        },
+        SchemaError::AmbiguousReference { field } => Error::AmbiguousColumn {
+            name: field.name.clone(),
+        },
+        SchemaError::DuplicateQualifiedField { name, .. } => Error::DuplicateColumn {
+            name: name.clone(),
+        },
+        SchemaError::DuplicateUnqualifiedField { name } => Error::DuplicateColumn {
+            name: name.clone(),
+        },
+    }
+}
+
+fn classify_arrow(error: &ArrowError) -> Option<Error> {
+    match error {
+        ArrowError::DivideByZero => Some(Error::DivisionByZero),
+        ArrowError::ArithmeticOverflow(message) => Some(Error::OutOfRange {
+            message: first_line(message),
+        }),
+        ArrowError::CastError(message) | ArrowError::ParseError(message) => {
+            Some(classify_cast(message))
+        }
+        ArrowError::ComputeError(message) | ArrowError::InvalidArgumentError(message) => {
+            classify_execution(message)
+        }
+        _ => None,
+    }
+}
+
+/// Arrow words a text that cannot be read and a number that does not fit alike: "Can't cast".
+fn classify_cast(message: &str) -> Error {
+    let line = first_line(message);
+    let lower = line.to_lowercase();
+    let of_range = ["can't cast value", "out of range", "overflow", "too large"];
+    if of_range.iter().any(|words| lower.contains(words)) {
+        Error::OutOfRange { message: line }
+    } else {
+        Error::InvalidText { message: line }
+    }
+}
+
+fn classify_execution(message: &str) -> Option<Error> {
+    let line = first_line(message);
+    let lower = line.to_lowercase();
+    if lower.contains("divide by zero") || lower.contains("division by zero") {
+        return Some(Error::DivisionByZero);
+    }
+    if lower.contains("overflow") || lower.contains("out of range") {
+        return Some(Error::OutOfRange { message: line });
+    }
+    if lower.contains("error parsing") || lower.contains("cannot parse") {
+        return Some(Error::InvalidText { message: line });
+    }
+    None
+}
+
+fn classify_plan(message: &str) -> Option<Error> {
+    let line = first_line(message);
+    let lower = line.to_lowercase();
+    if let Some(name) = between(&line, "Invalid function '", "'") {
+        return Some(Error::UndefinedFunction { name });
+    }
+    if let Some(name) = between(&line, "table function '", "'") {
+        return Some(Error::UndefinedFunction { name });
+    }
+    if lower.contains("no function matches the given name and argument types") {
+        let name = between(&line, "argument types '", "'").unwrap_or_else(|| line.clone());
+        return Some(Error::UndefinedFunction { name });
+    }
+    if lower.contains("must be in group by") || lower.contains("must appear in the group by") {
+        let message = match between(&line, "column \"", "\"") {
+            Some(column) => format!(
+                "column \"{column}\" must appear in the GROUP BY clause or be used in an aggregate function"
+            ),
+            None => line,
+        };
+        return Some(Error::Grouping { message });
+    }
+    if lower.contains("aggregate functions are not allowed") {
+        return Some(Error::Grouping { message: line });
+    }
+    if lower.contains("must be unique") && lower.contains("table alias") {
+        return Some(Error::DuplicateAlias { name: line });
+    }
+    let of_types = ["cannot coerce", "cannot infer common", "type_coercion", "to valid types", "incompatible", "must be of type", "non-boolean"];
+    if of_types.iter().any(|words| lower.contains(words)) {
+        return Some(Error::TypeMismatch { message: line });
+    }
+    classify_execution(message)
+}
+
+/// DataFusion appends hints and back traces on further lines.
+fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().to_owned()
+}
+
+/// The text between two marks.
+fn between(text: &str, before: &str, after: &str) -> Option<String> {
+    let rest = &text[text.find(before)? + before.len()..];
+    Some(rest[..rest.find(after)?].to_owned())
+}

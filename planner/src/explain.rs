@@ -1,0 +1,228 @@
+//! `EXPLAIN CREATE MATERIALIZED VIEW`: a dataflow as indented lines.
+//!
+//! ```text
+//! view (a integer, count bigint), stream key (a), append-only: no
+//! fragment 0
+//!   input 0: t (a, b), forward
+//!   Project: a
+//!     Filter: b > 5
+//!       Input 0
+//! fragment 1
+//!   input 0: fragment 0 (a), hash (a)
+//!   Materialize: key (a)
+//!     HashAgg: group by (a); count(*)
+//!       Input 0
+//!   state: Materialize rows (a, count), key (a)
+//!   state: HashAgg groups (a), measures (rows)
+//! ```
+
+use arrow::datatypes::Schema;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr_common::physical_expr::fmt_sql;
+
+use crate::catalog::RelationId;
+use crate::dataflow::{
+    AggCall, AggFunction, Dataflow, Distribution, Fragment, Input, NexmarkTable, Node, Upstream,
+};
+use crate::types::sql_name;
+
+/// Names of relations, by number; without one the number is shown.
+type Names<'a> = &'a dyn Fn(RelationId) -> Option<String>;
+
+/// A dataflow as indented lines, one fragment after the other: its inputs with their distribution,
+/// its operators with the last one first, and its state tables.
+#[must_use]
+pub fn explain(dataflow: &Dataflow, names: Names<'_>) -> Vec<String> {
+    let columns: Vec<String> = dataflow
+        .schema
+        .fields()
+        .iter()
+        .map(|field| format!("{} {}", field.name(), sql_name(field.data_type())))
+        .collect();
+    let key = match dataflow.stream_key.as_slice() {
+        [] => "none (whole row)".to_owned(),
+        key => list(&dataflow.schema, key),
+    };
+    let append_only = if dataflow.append_only { "yes" } else { "no" };
+    let mut lines = vec![format!(
+        "view ({}), stream key {key}, append-only: {append_only}",
+        columns.join(", ")
+    )];
+    for (at, fragment) in dataflow.fragments.iter().enumerate() {
+        explain_fragment(at, fragment, names, &mut lines);
+    }
+    lines
+}
+
+fn explain_fragment(at: usize, fragment: &Fragment, names: Names<'_>, lines: &mut Vec<String>) {
+    let tasks = if fragment.inputs.is_empty() { ", one executor" } else { "" };
+    lines.push(format!("fragment {at}{tasks}"));
+    for (at, input) in fragment.inputs.iter().enumerate() {
+        lines.push(format!("  input {at}: {}", input_line(input, names)));
+    }
+    operators(&fragment.root, 1, lines);
+    state_tables(&fragment.root, lines);
+}
+
+fn input_line(input: &Input, names: Names<'_>) -> String {
+    let from = match input.from {
+        Upstream::Fragment(fragment) => format!("fragment {fragment}"),
+        Upstream::Relation(id) => names(id).unwrap_or_else(|| format!("relation {id}")),
+    };
+    let all: Vec<usize> = (0..input.schema.fields().len()).collect();
+    let columns = list(&input.schema, &all);
+    match &input.distribution {
+        Distribution::Forward => format!("{from} {columns}, forward"),
+        Distribution::Hash(keys) if keys.is_empty() => format!("{from} {columns}, one key group"),
+        Distribution::Hash(keys) => format!("{from} {columns}, hash {}", list(&input.schema, keys)),
+    }
+}
+
+fn operators(node: &Node, depth: usize, lines: &mut Vec<String>) {
+    lines.push(format!("{}{}", "  ".repeat(depth), operator(node)));
+    for child in node.children() {
+        operators(child, depth + 1, lines);
+    }
+}
+
+fn operator(node: &Node) -> String {
+    match node {
+        Node::Input { inputs, .. } => {
+            let inputs: Vec<String> = inputs.iter().map(usize::to_string).collect();
+            format!("Input {}", inputs.join(" + "))
+        }
+        Node::Filter { predicate, .. } => format!("Filter: {}", text(predicate.as_ref())),
+        Node::Project { exprs, schema, .. } => {
+            let columns = exprs.iter().zip(schema.fields()).map(|(expr, field)| {
+                let text = text(expr.as_ref());
+                if text == *field.name() {
+                    text
+                } else {
+                    format!("{text} AS {}", field.name())
+                }
+            });
+            format!("Project: {}", columns.collect::<Vec<_>>().join(", "))
+        }
+        Node::HashAgg {
+            input,
+            group_by,
+            calls,
+            ..
+        } => {
+            let schema = input.schema();
+            let calls: Vec<String> = calls.iter().map(|call| call_text(call, &schema)).collect();
+            let calls = calls.join(", ");
+            match (group_by.as_slice(), calls.is_empty()) {
+                ([], _) => format!("HashAgg: {calls}"),
+                (keys, true) => format!("HashAgg: distinct {}", list(&schema, keys)),
+                (keys, false) => format!("HashAgg: group by {}; {calls}", list(&schema, keys)),
+            }
+        }
+        Node::HashJoin {
+            left,
+            right,
+            left_keys,
+            right_keys,
+            ..
+        } => {
+            let left_keys = list(&left.schema(), left_keys);
+            format!("HashJoin: {left_keys} = {}", list(&right.schema(), right_keys))
+        }
+        Node::Materialize { input, key } if key.is_empty() => {
+            let width = input.schema().fields().len();
+            format!("Materialize: {width} columns, no key")
+        }
+        Node::Materialize { input, key } => format!("Materialize: key {}", list(&input.schema(), key)),
+        Node::Dml { .. } => "Dml".to_owned(),
+        Node::Nexmark { table, schema, .. } => {
+            let table = match table {
+                NexmarkTable::Person => "Person",
+                NexmarkTable::Auction => "Auction",
+                NexmarkTable::Bid => "Bid",
+            };
+            let all: Vec<usize> = (0..schema.fields().len()).collect();
+            format!("Nexmark: {table} {}", list(schema, &all))
+        }
+        Node::Values { batch } => format!("Values: {} rows", batch.num_rows()),
+    }
+}
+
+/// The tables that the operators of a fragment keep, from the last operator up.
+fn state_tables(node: &Node, lines: &mut Vec<String>) {
+    match node {
+        Node::Materialize { input, key } => {
+            let schema = input.schema();
+            let all: Vec<usize> = (0..schema.fields().len()).collect();
+            let key = if key.is_empty() { &all } else { key };
+            let rows = list(&schema, &all);
+            lines.push(format!("  state: Materialize rows {rows}, key {}", list(&schema, key)));
+        }
+        Node::HashAgg {
+            input,
+            group_by,
+            calls,
+            ..
+        } => agg_state(&input.schema(), group_by, calls, lines),
+        Node::HashJoin {
+            left,
+            right,
+            left_keys,
+            right_keys,
+            ..
+        } => {
+            for (side, node, keys) in [("left", left, left_keys), ("right", right, right_keys)] {
+                let schema = node.schema();
+                let all: Vec<usize> = (0..schema.fields().len()).collect();
+                let rows = list(&schema, &all);
+                lines.push(format!("  state: HashJoin {side} rows {rows}, key {}", list(&schema, keys)));
+            }
+        }
+        Node::Input { .. }
+        | Node::Filter { .. }
+        | Node::Project { .. }
+        | Node::Dml { .. }
+        | Node::Nexmark { .. }
+        | Node::Values { .. } => {}
+    }
+    for child in node.children() {
+        state_tables(child, lines);
+    }
+}
+
+/// One row a group with additive measures; for least and greatest values all values of the group.
+fn agg_state(schema: &Schema, group_by: &[usize], calls: &[AggCall], lines: &mut Vec<String>) {
+    let is_value = |call: &&AggCall| matches!(call.function, AggFunction::Min | AggFunction::Max);
+    let mut measures = vec!["rows".to_owned()];
+    for call in calls.iter().filter(|call| !is_value(call) && call.argument.is_some()) {
+        measures.push(call_text(call, schema));
+    }
+    let groups = list(schema, group_by);
+    lines.push(format!("  state: HashAgg groups {groups}, measures ({})", measures.join(", ")));
+    for call in calls.iter().filter(is_value) {
+        let call = call_text(call, schema);
+        lines.push(format!("  state: HashAgg values of {call}, key {groups}"));
+    }
+}
+
+fn call_text(call: &AggCall, schema: &Schema) -> String {
+    let name = match call.function {
+        AggFunction::Count => "count",
+        AggFunction::Sum => "sum",
+        AggFunction::Avg => "avg",
+        AggFunction::Min => "min",
+        AggFunction::Max => "max",
+    };
+    match call.argument {
+        Some(column) => format!("{name}({})", schema.field(column).name()),
+        None => format!("{name}(*)"),
+    }
+}
+
+fn list(schema: &Schema, columns: &[usize]) -> String {
+    let names: Vec<&str> = columns.iter().map(|at| schema.field(*at).name().as_str()).collect();
+    format!("({})", names.join(", "))
+}
+
+fn text(expr: &dyn PhysicalExpr) -> String {
+    fmt_sql(expr).to_string()
+}

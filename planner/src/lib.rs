@@ -1,0 +1,33 @@
+//! SQL to plans: statements, names and types, batch plans, and the dataflow plans of continuous
+//! views.
+//!
+//! ```text
+//!   SQL text ──parse──► Statement ─┬─ query ──batch::Session──► DataFusion plan ──► rows
+//!                                  ├─ view query ──stream──► Dataflow (for the executor)
+//!                                  └─ CREATE TABLE ──table──► TableDefinition ──► Dataflow
+//! ```
+//!
+//! The planner sees tables through the [`Catalog`] trait, and names no other crate of the
+//! workspace. Errors say what kind of fault they are; SQLSTATEs are the server's.
+
+pub mod batch;
+mod bind;
+pub mod catalog;
+pub mod complexity;
+pub mod dataflow;
+pub mod error;
+pub mod explain;
+pub mod names;
+pub mod parse;
+pub mod source;
+pub mod stream;
+pub mod table;
+pub mod types;
+
+pub use batch::{BatchPlan, Session, Settings};
+pub use catalog::{Catalog, NexmarkSource, Relation, RelationId, RelationKind};
+pub use dataflow::Dataflow;
+pub use error::{Error, Result};
+pub use parse::{Parsed, Statement, parse};
+pub use stream::{ViewPlan, plan_view, view_columns};
+pub use table::{TableDefinition, plan_table};

@@ -1,0 +1,324 @@
+//! SQL text to statements: a parser of our own for the streaming statements, in front of
+//! `sqlparser` with PostgreSQL's dialect for all others.
+//!
+//! ```text
+//!   text ─► tokens ─► split at ';' ─► depth guard ─► first keywords ─┬─► ours (streaming DDL)
+//!                                                                    └─► sqlparser
+//! ```
+//!
+//! The whole text is parsed before any of it may run, as PostgreSQL does with a simple query.
+//! Errors carry the position in characters from the start of the whole text.
+//! Not here: what the statements mean (`table`, `source`, `stream`, and the server).
+
+mod position;
+mod streaming;
+
+use std::collections::BTreeMap;
+
+use sqlparser::ast;
+use sqlparser::ast::{ColumnDef, CreateView, ObjectName, Query};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+use crate::complexity;
+use crate::error::{Error, Result};
+use position::Positions;
+
+/// One statement with the text that it was read from.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// The statement.
+    pub statement: Statement,
+    /// Its text, without the semicolon and surrounding blanks.
+    pub text: String,
+    /// Byte offset of `text` in the whole text.
+    pub start: usize,
+    /// Byte offset of the query within `text`, for `CREATE [MATERIALIZED] VIEW … AS query`.
+    query_start: Option<usize>,
+}
+
+impl Parsed {
+    /// The text of the query of a `CREATE [MATERIALIZED] VIEW`, with or without `EXPLAIN`.
+    #[must_use]
+    pub fn view_definition(&self) -> Option<&str> {
+        self.query_start.map(|start| &self.text[start..])
+    }
+}
+
+/// A statement.
+#[derive(Clone, Debug)]
+pub enum Statement {
+    /// PostgreSQL's own, `CREATE MATERIALIZED VIEW` and `DROP MATERIALIZED VIEW` included.
+    Pg(Box<ast::Statement>),
+    /// `CREATE SOURCE [IF NOT EXISTS] name [(columns)] WITH (key = value, …)`.
+    CreateSource {
+        /// As written.
+        name: ObjectName,
+        /// Whether an existing one is left as it is.
+        if_not_exists: bool,
+        /// The column list; empty if left out.
+        columns: Vec<ColumnDef>,
+        /// The `WITH` options; keys in lower case, values without quotes.
+        options: BTreeMap<String, String>,
+    },
+    /// `DROP SOURCE [IF EXISTS] name, … [CASCADE | RESTRICT]`.
+    DropSource {
+        /// As written.
+        names: Vec<ObjectName>,
+        /// Whether missing ones are skipped.
+        if_exists: bool,
+        /// Whether dependent views go too.
+        cascade: bool,
+    },
+    /// `ALTER {MATERIALIZED VIEW | TABLE | SOURCE} [IF EXISTS] name SET PARALLELISM {= | TO} value`.
+    AlterParallelism {
+        /// What the user says it is.
+        kind: ObjectKind,
+        /// Whether a missing one is skipped.
+        if_exists: bool,
+        /// As written.
+        name: ObjectName,
+        /// The value, not yet checked.
+        parallelism: Parallelism,
+    },
+    /// `FLUSH`.
+    Flush,
+    /// `SHOW …`, other than `SHOW CREATE`.
+    Show(Show),
+    /// `SHOW CREATE {TABLE | VIEW | SOURCE | MATERIALIZED VIEW} name`.
+    ShowCreate {
+        /// What the user says it is.
+        kind: ObjectKind,
+        /// As written.
+        name: ObjectName,
+    },
+    /// `DESCRIBE name`.
+    Describe {
+        /// As written.
+        name: ObjectName,
+    },
+    /// `EXPLAIN [(options)] CREATE MATERIALIZED VIEW …`.
+    ExplainCreateMaterializedView {
+        /// The view.
+        view: Box<CreateView>,
+        /// Options.
+        options: ExplainOptions,
+    },
+    /// `EXPLAIN [(options)] query`.
+    ExplainQuery {
+        /// The query.
+        query: Box<Query>,
+        /// Options.
+        options: ExplainOptions,
+    },
+}
+
+/// The kinds of objects that statements name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// `TABLE`
+    Table,
+    /// `SOURCE`
+    Source,
+    /// `VIEW`
+    View,
+    /// `MATERIALIZED VIEW`
+    MaterializedView,
+}
+
+impl std::fmt::Display for ObjectKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Table => "table",
+            Self::Source => "source",
+            Self::View => "view",
+            Self::MaterializedView => "materialized view",
+        })
+    }
+}
+
+/// The value of `SET PARALLELISM`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parallelism {
+    /// A whole number as written, in range or not.
+    Fixed(i64),
+    /// `ADAPTIVE`: as the server thinks best.
+    Adaptive,
+    /// Anything else, such as `1.5`, `'x'` or a number beyond 64 bits, as written.
+    Invalid(String),
+}
+
+/// What `SHOW` shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// `JOBS`
+    Jobs,
+    /// `TABLES`
+    Tables,
+    /// `SOURCES`
+    Sources,
+    /// `VIEWS`
+    Views,
+    /// `MATERIALIZED VIEWS`
+    MaterializedViews,
+    /// `RESCALES`
+    Rescales,
+    /// `ALL`: every session variable.
+    All,
+    /// A session variable, in lower case: `TIME ZONE` is `timezone`.
+    Variable(String),
+}
+
+/// Options of `EXPLAIN`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExplainOptions {
+    /// Run the statement and show what happened.
+    pub analyze: bool,
+    /// Show more.
+    pub verbose: bool,
+}
+
+/// Parses a text of statements, separated by semicolons. Empty statements are left out.
+///
+/// # Errors
+/// [`Error::Syntax`] with the position of the first fault, [`Error::TooComplex`],
+/// [`Error::Unsupported`] for streaming statements known elsewhere and not offered here.
+pub fn parse(sql: &str) -> Result<Vec<Parsed>> {
+    let positions = Positions::new(sql);
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql)
+        .tokenize_with_location()
+        .map_err(|error| Error::Syntax {
+            message: tokenizer_message(&error.message),
+            position: positions.character(error.location),
+        })?;
+    let mut statements = Vec::new();
+    for part in tokens.split(|token| token.token == Token::SemiColon) {
+        let words: Vec<TokenWithSpan> = part
+            .iter()
+            .filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF))
+            .cloned()
+            .collect();
+        if !words.is_empty() {
+            statements.push(parse_one(sql, words, &positions)?);
+        }
+    }
+    Ok(statements)
+}
+
+/// Parses the tokens of one statement: no blanks, no semicolon, not empty.
+fn parse_one(sql: &str, mut tokens: Vec<TokenWithSpan>, positions: &Positions) -> Result<Parsed> {
+    complexity::check(&tokens)?;
+    let first = tokens[0].span.start;
+    let end = tokens[tokens.len() - 1].span.end;
+    let (start_byte, end_byte) = (positions.byte(first), positions.byte(end));
+    let query_start = query_start(&tokens).map(|at| positions.byte(at) - start_byte);
+    // COPY … FROM STDIN insists on its semicolon. The end carries its place for error messages.
+    if is_copy(&tokens) {
+        tokens.push(TokenWithSpan::at(Token::SemiColon, end, end));
+    }
+    tokens.push(TokenWithSpan::at(Token::EOF, end, end));
+    let mut parser = Parser::new(&PostgreSqlDialect {})
+        .with_recursion_limit(RECURSION_MAX)
+        .with_tokens_with_locations(tokens);
+    let statement = match streaming::parse_statement(&mut parser) {
+        Ok(statement) => statement,
+        Err(streaming::Fault::Ours(error)) => return Err(error),
+        Err(streaming::Fault::Parser(error)) => {
+            let at = parser.get_current_token().span.start;
+            return Err(syntax_error(&error, at, sql, positions));
+        }
+    };
+    Ok(Parsed {
+        statement,
+        text: sql[start_byte..end_byte].to_owned(),
+        start: start_byte,
+        query_start,
+    })
+}
+
+/// Nested parentheses, subqueries and the like that `sqlparser` follows into.
+const RECURSION_MAX: usize = 128;
+
+fn is_copy(tokens: &[TokenWithSpan]) -> bool {
+    let keyword = |token: &TokenWithSpan| match &token.token {
+        Token::Word(word) => word.keyword,
+        _ => Keyword::NoKeyword,
+    };
+    keyword(&tokens[0]) == Keyword::COPY && tokens.iter().any(|t| keyword(t) == Keyword::STDIN)
+}
+
+/// Where the query of a view starts: behind the first `AS` outside of brackets.
+fn query_start(tokens: &[TokenWithSpan]) -> Option<sqlparser::tokenizer::Location> {
+    let keyword_at = |index: usize| match tokens.get(index).map(|token| &token.token) {
+        Some(Token::Word(word)) if word.quote_style.is_none() => word.keyword,
+        _ => Keyword::NoKeyword,
+    };
+    let create = (0..tokens.len()).find(|&at| keyword_at(at) == Keyword::CREATE)?;
+    if create > 0 && keyword_at(0) != Keyword::EXPLAIN {
+        return None;
+    }
+    let mut depth = 0usize;
+    let mut is_view = false;
+    for at in create..tokens.len() {
+        match (&tokens[at].token, keyword_at(at)) {
+            (Token::LParen, _) => depth += 1,
+            (Token::RParen, _) => depth = depth.saturating_sub(1),
+            (_, Keyword::VIEW) => is_view = true,
+            (_, Keyword::TABLE | Keyword::SOURCE) if !is_view => return None,
+            (_, Keyword::AS) if depth == 0 && is_view => {
+                return tokens.get(at + 1).map(|token| token.span.start);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// PostgreSQL's words for a fault that `sqlparser` found, at the place that it names.
+fn syntax_error(
+    error: &ParserError,
+    current: sqlparser::tokenizer::Location,
+    sql: &str,
+    positions: &Positions,
+) -> Error {
+    let text = match error {
+        ParserError::RecursionLimitExceeded => {
+            return Error::TooComplex {
+                limit: RECURSION_MAX,
+            };
+        }
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => text,
+    };
+    let (message, location) = position::split_location(text);
+    let location = location.unwrap_or(current);
+    let near = positions.word(sql, location);
+    let place = match near {
+        Some(word) => format!("syntax error at or near \"{word}\""),
+        None => "syntax error at end of input".to_owned(),
+    };
+    let detail = match message.strip_prefix("Expected: ") {
+        Some(expected) => {
+            let end = expected.rfind(", found:").unwrap_or(expected.len());
+            format!("expected {}", &expected[..end])
+        }
+        None => message.to_owned(),
+    };
+    Error::Syntax {
+        message: format!("{place}: {detail}"),
+        position: positions.character(location),
+    }
+}
+
+/// PostgreSQL's words for the common faults within a token.
+fn tokenizer_message(message: &str) -> String {
+    match message {
+        "Unterminated string literal" => "unterminated quoted string".to_owned(),
+        "Unexpected EOF while in a multi-line comment" => "unterminated /* comment".to_owned(),
+        other if other.starts_with("Expected close delimiter '\"'") => {
+            "unterminated quoted identifier".to_owned()
+        }
+        other => format!("syntax error: {other}"),
+    }
+}

@@ -1,0 +1,372 @@
+//! The streaming statements, told from PostgreSQL's by their first keywords.
+//!
+//! Each function starts behind the keywords that chose it and reads to the end of the statement.
+//! Names and column lists are read by `sqlparser`.
+
+use std::collections::BTreeMap;
+
+use sqlparser::ast;
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::Token;
+
+use super::{ExplainOptions, ObjectKind, Parallelism, Show, Statement};
+use crate::error::Error;
+
+/// A fault, with or without a place of its own.
+pub(super) enum Fault {
+    /// Found by `sqlparser`, or by its helpers: a place is in the text.
+    Parser(ParserError),
+    /// Understood, and refused.
+    Ours(Error),
+}
+
+impl From<ParserError> for Fault {
+    fn from(error: ParserError) -> Self {
+        Self::Parser(error)
+    }
+}
+
+type Result<T> = std::result::Result<T, Fault>;
+
+/// Reads one statement up to the end of the tokens.
+pub(super) fn parse_statement(parser: &mut Parser<'_>) -> Result<Statement> {
+    let statement = parse_body(parser)?;
+    while parser.consume_token(&Token::SemiColon) {}
+    if parser.peek_token_ref().token != Token::EOF {
+        return Ok(parser.expected_ref("end of statement", parser.peek_token_ref())?);
+    }
+    Ok(statement)
+}
+
+fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
+    if take(parser, &["CREATE", "SOURCE"]) {
+        create_source(parser)
+    } else if take(parser, &["DROP", "SOURCE"]) {
+        drop_source(parser)
+    } else if let Some(altered) = alter(parser)? {
+        Ok(altered)
+    } else if take(parser, &["FLUSH"]) {
+        Ok(Statement::Flush)
+    } else if take(parser, &["SHOW", "CREATE"]) {
+        let kind = object_kind(parser)?;
+        let name = parser.parse_object_name(false)?;
+        Ok(Statement::ShowCreate { kind, name })
+    } else if take(parser, &["SHOW"]) {
+        show(parser).map(Statement::Show)
+    } else if take(parser, &["DESCRIBE"]) {
+        let name = parser.parse_object_name(false)?;
+        Ok(Statement::Describe { name })
+    } else if take(parser, &["EXPLAIN"]) {
+        explain(parser)
+    } else {
+        refuse_unknown_streaming(parser)?;
+        Ok(Statement::Pg(Box::new(parser.parse_statement()?)))
+    }
+}
+
+fn create_source(parser: &mut Parser<'_>) -> Result<Statement> {
+    let if_not_exists = take(parser, &["IF", "NOT", "EXISTS"]);
+    let name = parser.parse_object_name(false)?;
+    let (columns, constraints) = parser.parse_columns()?;
+    if !constraints.is_empty() {
+        return Err(Fault::Ours(Error::unsupported(
+            "a constraint of a source",
+            "declare the primary key of a table, and insert from the source's view",
+        )));
+    }
+    parser.expect_keyword_is(Keyword::WITH)?;
+    let options = source_options(parser)?;
+    if take(parser, &["FORMAT"]) || take(parser, &["ROW", "FORMAT"]) {
+        return Err(Fault::Ours(Error::unsupported(
+            "FORMAT … ENCODE …",
+            "the nexmark connector has no encoding; leave the clause out",
+        )));
+    }
+    Ok(Statement::CreateSource {
+        name,
+        if_not_exists,
+        columns,
+        options,
+    })
+}
+
+/// `(key = value, …)`: dotted keys, values as strings, numbers or words.
+fn source_options(parser: &mut Parser<'_>) -> Result<BTreeMap<String, String>> {
+    parser.expect_token(&Token::LParen)?;
+    let mut options = BTreeMap::new();
+    if parser.consume_token(&Token::RParen) {
+        return Ok(options);
+    }
+    loop {
+        let key = option_key(parser)?;
+        parser.expect_token(&Token::Eq)?;
+        let value = option_value(parser)?;
+        if options.insert(key.clone(), value).is_some() {
+            return Err(Fault::Ours(Error::InvalidParameter {
+                message: format!("option \"{key}\" specified more than once"),
+            }));
+        }
+        if !parser.consume_token(&Token::Comma) {
+            break;
+        }
+        if parser.peek_token_ref().token == Token::RParen {
+            break;
+        }
+    }
+    parser.expect_token(&Token::RParen)?;
+    Ok(options)
+}
+
+fn option_key(parser: &mut Parser<'_>) -> Result<String> {
+    let mut key = String::new();
+    loop {
+        let token = parser.next_token();
+        match token.token {
+            Token::Word(word) => key.push_str(&word.value.to_lowercase()),
+            Token::SingleQuotedString(text) => key.push_str(&text.to_lowercase()),
+            _ => return Ok(parser.expected("an option name", token)?),
+        }
+        if !parser.consume_token(&Token::Period) {
+            return Ok(key);
+        }
+        key.push('.');
+    }
+}
+
+fn option_value(parser: &mut Parser<'_>) -> Result<String> {
+    let minus = parser.consume_token(&Token::Minus);
+    let token = parser.next_token();
+    let value = match token.token {
+        Token::Number(digits, _) => digits,
+        Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text) if !minus => text,
+        Token::Word(word) if !minus => word.value,
+        _ => return Ok(parser.expected("an option value", token)?),
+    };
+    Ok(if minus { format!("-{value}") } else { value })
+}
+
+fn drop_source(parser: &mut Parser<'_>) -> Result<Statement> {
+    let if_exists = take(parser, &["IF", "EXISTS"]);
+    let names = parser.parse_comma_separated(|parser| parser.parse_object_name(false))?;
+    let cascade = take(parser, &["CASCADE"]);
+    if !cascade {
+        take(parser, &["RESTRICT"]);
+    }
+    Ok(Statement::DropSource {
+        names,
+        if_exists,
+        cascade,
+    })
+}
+
+/// `ALTER … SET PARALLELISM`, and other `ALTER`s that `sqlparser` cannot read. `None`, with
+/// nothing consumed, if the statement is not for us.
+fn alter(parser: &mut Parser<'_>) -> Result<Option<Statement>> {
+    let kinds: [(&[&str], ObjectKind); 3] = [
+        (&["ALTER", "MATERIALIZED", "VIEW"], ObjectKind::MaterializedView),
+        (&["ALTER", "SOURCE"], ObjectKind::Source),
+        (&["ALTER", "TABLE"], ObjectKind::Table),
+    ];
+    let Some((_, kind)) = kinds.into_iter().find(|(words, _)| take(parser, words)) else {
+        return Ok(None);
+    };
+    let if_exists = take(parser, &["IF", "EXISTS"]);
+    let name = parser.parse_object_name(false)?;
+    if take(parser, &["SET", "PARALLELISM"]) {
+        let parallelism = parallelism(parser)?;
+        return Ok(Some(Statement::AlterParallelism {
+            kind,
+            if_exists,
+            name,
+            parallelism,
+        }));
+    }
+    if kind == ObjectKind::Table {
+        // Back to the first token: its index, and that of no token yet, are both 0.
+        while parser.get_current_index() > 0 {
+            parser.prev_token();
+        }
+        parser.prev_token();
+        return Ok(None);
+    }
+    if take(parser, &["SET"]) || take(parser, &["RENAME"]) || take(parser, &["OWNER"]) {
+        return Err(Fault::Ours(Error::unsupported(
+            format!("this ALTER of a {kind}"),
+            format!("a {kind} can change its parallelism: SET PARALLELISM = n"),
+        )));
+    }
+    Ok(parser.expected_ref("SET PARALLELISM", parser.peek_token_ref())?)
+}
+
+/// `[= | TO] value`; the value is what stands up to the end.
+fn parallelism(parser: &mut Parser<'_>) -> Result<Parallelism> {
+    if !parser.consume_token(&Token::Eq) {
+        take(parser, &["TO"]);
+    }
+    let mut written = String::new();
+    loop {
+        match parser.peek_token_ref().token.clone() {
+            Token::EOF => break,
+            Token::SingleQuotedString(text) => written.push_str(&text),
+            token => written.push_str(&token.to_string()),
+        }
+        parser.advance_token();
+    }
+    if written.is_empty() {
+        return Ok(parser.expected_ref("a number or ADAPTIVE", parser.peek_token_ref())?);
+    }
+    Ok(match written.parse::<i64>() {
+        Ok(number) => Parallelism::Fixed(number),
+        Err(_) if written.eq_ignore_ascii_case("adaptive") => Parallelism::Adaptive,
+        Err(_) => Parallelism::Invalid(written),
+    })
+}
+
+fn object_kind(parser: &mut Parser<'_>) -> Result<ObjectKind> {
+    if take(parser, &["MATERIALIZED", "VIEW"]) {
+        Ok(ObjectKind::MaterializedView)
+    } else if take(parser, &["VIEW"]) {
+        Ok(ObjectKind::View)
+    } else if take(parser, &["SOURCE"]) {
+        Ok(ObjectKind::Source)
+    } else if take(parser, &["TABLE"]) {
+        Ok(ObjectKind::Table)
+    } else {
+        let expected = "TABLE, VIEW, SOURCE or MATERIALIZED VIEW";
+        Ok(parser.expected_ref(expected, parser.peek_token_ref())?)
+    }
+}
+
+fn show(parser: &mut Parser<'_>) -> Result<Show> {
+    let lists: [(&[&str], Show); 10] = [
+        (&["JOBS"], Show::Jobs),
+        (&["TABLES"], Show::Tables),
+        (&["SOURCES"], Show::Sources),
+        (&["VIEWS"], Show::Views),
+        (&["MATERIALIZED", "VIEWS"], Show::MaterializedViews),
+        (&["RESCALES"], Show::Rescales),
+        (&["ALL"], Show::All),
+        (&["TIME", "ZONE"], Show::Variable("timezone".to_owned())),
+        (
+            &["TRANSACTION", "ISOLATION", "LEVEL"],
+            Show::Variable("transaction_isolation".to_owned()),
+        ),
+        (
+            &["SESSION", "AUTHORIZATION"],
+            Show::Variable("session_authorization".to_owned()),
+        ),
+    ];
+    for (words, what) in lists {
+        if take(parser, words) {
+            return Ok(what);
+        }
+    }
+    let name = parser.parse_object_name(false)?;
+    let parts: Vec<String> = name.0.iter().map(|part| part.to_string()).collect();
+    Ok(Show::Variable(parts.join(".").to_lowercase()))
+}
+
+fn explain(parser: &mut Parser<'_>) -> Result<Statement> {
+    let mut options = ExplainOptions::default();
+    if parser.peek_token_ref().token == Token::LParen && !is_query_in_parentheses(parser) {
+        explain_options(parser, &mut options)?;
+    } else {
+        options.analyze = take(parser, &["ANALYZE"]);
+        options.verbose = take(parser, &["VERBOSE"]);
+    }
+    match parser.parse_statement()? {
+        ast::Statement::Query(query) => Ok(Statement::ExplainQuery { query, options }),
+        ast::Statement::CreateView(view) if view.materialized => {
+            Ok(Statement::ExplainCreateMaterializedView {
+                view: Box::new(view),
+                options,
+            })
+        }
+        _ => Err(Fault::Ours(Error::unsupported(
+            "EXPLAIN of this statement",
+            "EXPLAIN takes a query or CREATE MATERIALIZED VIEW",
+        ))),
+    }
+}
+
+fn is_query_in_parentheses(parser: &Parser<'_>) -> bool {
+    match &parser.peek_nth_token_ref(1).token {
+        Token::LParen => true,
+        Token::Word(word) => matches!(
+            word.keyword,
+            Keyword::SELECT | Keyword::WITH | Keyword::VALUES
+        ),
+        _ => false,
+    }
+}
+
+/// `(ANALYZE, VERBOSE [TRUE | FALSE], FORMAT TEXT, …)`.
+fn explain_options(parser: &mut Parser<'_>, options: &mut ExplainOptions) -> Result<()> {
+    parser.expect_token(&Token::LParen)?;
+    loop {
+        let name = parser.parse_identifier()?.value.to_lowercase();
+        let mut value = "true".to_owned();
+        if !matches!(parser.peek_token_ref().token, Token::Comma | Token::RParen) {
+            value = option_value(parser)?.to_lowercase();
+        }
+        let on = matches!(value.as_str(), "true" | "on" | "1");
+        match name.as_str() {
+            "analyze" => options.analyze = on,
+            "verbose" => options.verbose = on,
+            "format" if value == "text" => {}
+            "format" => {
+                return Err(Fault::Ours(Error::unsupported(
+                    format!("EXPLAIN format {value}"),
+                    "use FORMAT TEXT",
+                )));
+            }
+            // PostgreSQL's other options only leave things out of, or add costs to, its output.
+            "costs" | "settings" | "generic_plan" | "buffers" | "wal" | "timing" | "summary" => {}
+            _ => {
+                return Err(Fault::Ours(Error::InvalidParameter {
+                    message: format!("unrecognized EXPLAIN option \"{name}\""),
+                }));
+            }
+        }
+        if !parser.consume_token(&Token::Comma) {
+            break;
+        }
+    }
+    parser.expect_token(&Token::RParen)?;
+    Ok(())
+}
+
+/// Streaming statements of other systems get a clear answer instead of a syntax error.
+fn refuse_unknown_streaming(parser: &mut Parser<'_>) -> Result<()> {
+    for verb in ["CREATE", "DROP", "ALTER"] {
+        for object in ["SINK", "SUBSCRIPTION", "CONNECTION"] {
+            if take(parser, &[verb, object]) {
+                return Err(Fault::Ours(Error::unsupported(
+                    format!("{verb} {object}"),
+                    "read the rows of a materialized view with SELECT",
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Consumes these words if they come next, none of them otherwise. Words that `sqlparser` does
+/// not know as keywords count too; quoted ones do not.
+fn take(parser: &mut Parser<'_>, words: &[&str]) -> bool {
+    let matches = words.iter().enumerate().all(|(at, expected)| {
+        match &parser.peek_nth_token_ref(at).token {
+            Token::Word(word) => {
+                word.quote_style.is_none() && word.value.eq_ignore_ascii_case(expected)
+            }
+            _ => false,
+        }
+    });
+    if matches {
+        for _ in words {
+            parser.advance_token();
+        }
+    }
+    matches
+}

@@ -1,0 +1,386 @@
+//! `GROUP BY` and `DISTINCT`.
+//!
+//! Expressions and filters of aggregates are projected first: `sum(x) FILTER (WHERE p)` sums
+//! `CASE WHEN p THEN x END`, since every aggregate here skips NULLs. `DISTINCT` arguments are
+//! made distinct by an aggregation of their own. When all aggregates have one DISTINCT argument:
+//!
+//! ```text
+//!   (g, x) ──Hash(g)──► HashAgg(g, x) → HashAgg(g; sum(x))
+//! ```
+//!
+//! Otherwise each distinct argument gets a second column `y`, which only the distinct rows fill,
+//! and which the aggregates read:
+//!
+//! ```text
+//!   (g, a, x, NULL as y) ─┬──────────────────────────────Hash(g)─────────────┐
+//!                         └─Hash(g, x)─► HashAgg(g, x)                       ├─► HashAgg(g; sum(a), sum(y))
+//!                                        → (g, NULL, NULL, x as y) ──Hash(g)─┘
+//! ```
+//!
+//! Without group columns one row of NULLs is added, which changes no aggregate and keeps the only
+//! group alive. Wherever rows are added, `count(*)` becomes the count of a column of ones.
+
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, new_null_array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::{Aggregate, Expr, lit, when};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{IsNotNullExpr, Literal};
+
+use super::build::Builder;
+use super::parts::{Part, Stream, close, column};
+use crate::dataflow::{AggCall, AggFunction, Node};
+use crate::error::{Error, Result};
+use crate::names::nullable;
+
+/// An aggregate of the query.
+struct Call {
+    function: AggFunction,
+    /// With the filter in it; absent for `count(*)`.
+    argument: Option<Expr>,
+    distinct: bool,
+    is_filtered: bool,
+    output_type: DataType,
+}
+
+/// The columns that an aggregation reads: group columns first.
+struct Columns<'a> {
+    schema: &'a DFSchema,
+    exprs: Vec<Expr>,
+    physical: Vec<Arc<dyn PhysicalExpr>>,
+    fields: Vec<Field>,
+}
+
+/// Distinct arguments of a general plan: where the argument is, and where its distinct values go.
+struct DistinctColumn {
+    argument: usize,
+    values: usize,
+}
+
+impl Builder<'_> {
+    /// One row a group.
+    pub(super) fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Stream> {
+        let groups = aggregate.group_expr.len();
+        let calls = calls(aggregate)?;
+        let output = nullable(aggregate.schema.as_arrow());
+        let input = self.build(&aggregate.input)?;
+        let mut columns = Columns {
+            schema: aggregate.input.schema(),
+            exprs: Vec::new(),
+            physical: Vec::new(),
+            fields: Vec::new(),
+        };
+        for (at, expr) in aggregate.group_expr.iter().enumerate() {
+            columns.push(self, expr, output.field(at).name())?;
+        }
+        if calls.iter().any(|call| call.distinct) {
+            return self.with_distinct(input, groups, &calls, columns, output);
+        }
+        let is_global = groups == 0;
+        let mut agg_calls = Vec::with_capacity(calls.len());
+        for call in &calls {
+            agg_calls.push(columns.call(self, call, is_global)?);
+        }
+        let stream = input.project(&columns.physical, columns.to_schema());
+        Ok(self.hash_agg(with_neutral_row(stream, groups), groups, agg_calls, output))
+    }
+
+    /// The rows, each once.
+    pub(super) fn distinct(&mut self, stream: Stream) -> Stream {
+        let schema = Arc::clone(&stream.schema);
+        let width = schema.fields().len();
+        self.hash_agg(stream, width, Vec::new(), schema)
+    }
+
+    /// Groups by the first columns of a stream.
+    fn hash_agg(&mut self, stream: Stream, groups: usize, calls: Vec<AggCall>, schema: SchemaRef) -> Stream {
+        let group_by: Vec<usize> = (0..groups).collect();
+        // A group of distinct rows comes and never goes if its rows do.
+        let append_only = stream.append_only && calls.is_empty();
+        let part = self.keyed(stream, &group_by);
+        let part = on_groups(part, groups, calls, Arc::clone(&schema));
+        Stream {
+            key: group_by,
+            append_only,
+            ..Stream::of(part, schema)
+        }
+    }
+
+    fn with_distinct(
+        &mut self,
+        input: Stream,
+        groups: usize,
+        calls: &[Call],
+        mut columns: Columns<'_>,
+        output: SchemaRef,
+    ) -> Result<Stream> {
+        let first = calls.iter().find_map(|call| call.argument.as_ref());
+        let is_simple = calls
+            .iter()
+            .all(|call| call.distinct && !call.is_filtered && call.argument.as_ref() == first);
+        if !is_simple {
+            return self.with_mixed_distinct(input, groups, calls, columns, output);
+        }
+        let mut agg_calls = Vec::with_capacity(calls.len());
+        for call in calls {
+            agg_calls.push(columns.call(self, call, true)?);
+        }
+        let schema = columns.to_schema();
+        let stream = input.project(&columns.physical, Arc::clone(&schema));
+        let width = schema.fields().len();
+        let hash_by: Vec<usize> = if groups == 0 { (0..width).collect() } else { (0..groups).collect() };
+        let part = self.keyed(stream, &hash_by);
+        let part = on_groups(part, width, Vec::new(), Arc::clone(&schema));
+        let stream = Stream::of(part, schema);
+        Ok(self.hash_agg(with_neutral_row(stream, groups), groups, agg_calls, output))
+    }
+
+    fn with_mixed_distinct(
+        &mut self,
+        input: Stream,
+        groups: usize,
+        calls: &[Call],
+        mut columns: Columns<'_>,
+        output: SchemaRef,
+    ) -> Result<Stream> {
+        let mut agg_calls = Vec::with_capacity(calls.len());
+        for call in calls {
+            agg_calls.push(columns.call(self, call, true)?);
+        }
+        let mut distinct: Vec<DistinctColumn> = Vec::new();
+        for (call, agg_call) in calls.iter().zip(&mut agg_calls) {
+            let Some(argument) = agg_call.argument.filter(|_| call.distinct) else {
+                continue;
+            };
+            let known = distinct.iter().find(|known| known.argument == argument);
+            let values = match known {
+                Some(known) => known.values,
+                None => {
+                    let values = columns.push_null(argument)?;
+                    distinct.push(DistinctColumn { argument, values });
+                    values
+                }
+            };
+            agg_call.argument = Some(values);
+        }
+        let schema = columns.to_schema();
+        let rows = input.project(&columns.physical, Arc::clone(&schema));
+        let sources = close(rows.parts, &mut self.fragments);
+        let mut readers = sources.clone();
+        for column in &distinct {
+            let part = distinct_rows(&sources, &schema, groups, column);
+            readers.extend(close(vec![part], &mut self.fragments));
+        }
+        if groups == 0 {
+            readers.extend(close(vec![neutral_row(&schema)], &mut self.fragments));
+        }
+        let group_by: Vec<usize> = (0..groups).collect();
+        let part = Part::exchange(&readers, &schema, &group_by);
+        let part = on_groups(part, groups, agg_calls, Arc::clone(&output));
+        Ok(Stream {
+            key: group_by,
+            ..Stream::of(part, output)
+        })
+    }
+}
+
+impl Columns<'_> {
+    fn push(&mut self, builder: &Builder<'_>, expr: &Expr, name: &str) -> Result<usize> {
+        let physical = builder.physical(expr, self.schema)?;
+        let data_type = physical.data_type(self.schema.as_arrow())?;
+        self.exprs.push(expr.clone());
+        self.physical.push(physical);
+        self.fields.push(Field::new(name, data_type, true));
+        Ok(self.exprs.len() - 1)
+    }
+
+    /// A column of NULLs, of the type of another one.
+    fn push_null(&mut self, like: usize) -> Result<usize> {
+        let field = &self.fields[like];
+        let null = ScalarValue::try_new_null(field.data_type())?;
+        let name = format!("distinct {}", field.name());
+        self.fields.push(Field::new(name, field.data_type().clone(), true));
+        self.exprs.push(Expr::Literal(null.clone(), None));
+        self.physical.push(Arc::new(Literal::new(null)));
+        Ok(self.exprs.len() - 1)
+    }
+
+    fn find_or_push(&mut self, builder: &Builder<'_>, expr: &Expr) -> Result<usize> {
+        match self.exprs.iter().position(|known| known == expr) {
+            Some(at) => Ok(at),
+            None => self.push(builder, expr, &expr.schema_name().to_string()),
+        }
+    }
+
+    /// A call over these columns. If rows are added to them, `count(*)` must not see those.
+    fn call(&mut self, builder: &Builder<'_>, call: &Call, rows_are_added: bool) -> Result<AggCall> {
+        let argument = match &call.argument {
+            Some(argument) => Some(self.find_or_push(builder, argument)?),
+            None if rows_are_added => Some(self.find_or_push(builder, &lit(1_i64))?),
+            None => None,
+        };
+        Ok(AggCall {
+            function: call.function,
+            argument,
+            output_type: call.output_type.clone(),
+        })
+    }
+
+    fn to_schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(self.fields.clone()))
+    }
+}
+
+/// Groups a part by its first columns; its rows are hashed by some of them, or all in one place.
+fn on_groups(part: Part, groups: usize, calls: Vec<AggCall>, schema: SchemaRef) -> Part {
+    // Group columns keep their places.
+    let hashed_by = part.hashed_by().map(<[usize]>::to_vec);
+    part.wrap(hashed_by, |input| Node::HashAgg {
+        input,
+        group_by: (0..groups).collect(),
+        calls,
+        schema,
+    })
+}
+
+/// The distinct values of one argument in each group, with NULL in all other columns.
+fn distinct_rows(sources: &[usize], schema: &SchemaRef, groups: usize, distinct: &DistinctColumn) -> Part {
+    let mut keys: Vec<usize> = (0..groups).collect();
+    if !keys.contains(&distinct.argument) {
+        keys.push(distinct.argument);
+    }
+    let argument = column(schema, distinct.argument);
+    let exchange = Part::exchange(sources, schema, &keys);
+    let present = exchange.filter(Arc::new(IsNotNullExpr::new(argument)));
+    let fields: Vec<Field> = keys.iter().map(|at| schema.field(*at).clone()).collect();
+    let keyed = Arc::new(Schema::new(fields));
+    let grouped = present.wrap(None, |input| Node::HashAgg {
+        input,
+        group_by: keys.clone(),
+        calls: Vec::new(),
+        schema: Arc::clone(&keyed),
+    });
+    let exprs = (0..schema.fields().len()).map(|at| -> Arc<dyn PhysicalExpr> {
+        let source = if at == distinct.values { distinct.argument } else { at };
+        let is_kept = at < groups || at == distinct.values;
+        match keys.iter().position(|key| *key == source).filter(|_| is_kept) {
+            Some(place) => column(&keyed, place),
+            None => null_of(schema.field(at).data_type()),
+        }
+    });
+    let exprs: Vec<_> = exprs.collect();
+    grouped.project(exprs, Arc::clone(schema))
+}
+
+fn null_of(data_type: &DataType) -> Arc<dyn PhysicalExpr> {
+    let null = ScalarValue::try_new_null(data_type).unwrap_or(ScalarValue::Null);
+    Arc::new(Literal::new(null))
+}
+
+/// The row of NULLs that keeps the group of a global aggregate alive.
+fn neutral_row(schema: &SchemaRef) -> Part {
+    let columns = schema.fields().iter().map(|field| new_null_array(field.data_type(), 1));
+    let batch = RecordBatch::try_new(Arc::clone(schema), columns.collect());
+    let batch = batch.expect("one NULL for each of the nullable columns");
+    Part::leaf(Node::Values { batch })
+}
+
+fn with_neutral_row(mut stream: Stream, groups: usize) -> Stream {
+    if groups == 0 {
+        stream.parts.push(neutral_row(&stream.schema));
+    }
+    stream
+}
+
+fn calls(aggregate: &Aggregate) -> Result<Vec<Call>> {
+    if aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) {
+        return Err(Error::unsupported(
+            "GROUPING SETS, CUBE and ROLLUP in a materialized view",
+            "create one view per grouping, or join them with UNION ALL",
+        ));
+    }
+    let groups = aggregate.group_expr.len();
+    let output = aggregate.schema.as_arrow();
+    let exprs = aggregate.aggr_expr.iter().enumerate();
+    exprs
+        .map(|(at, expr)| {
+            let output_type = output.field(groups + at).data_type().clone();
+            match expr.clone().unalias() {
+                Expr::AggregateFunction(function) => call(function, output_type),
+                other => Err(Error::unsupported(format!("aggregate {other}"), "")),
+            }
+        })
+        .collect()
+}
+
+fn call(aggregate: AggregateFunction, output_type: DataType) -> Result<Call> {
+    let name = aggregate.func.name().to_owned();
+    let function = match name.as_str() {
+        "count" => AggFunction::Count,
+        "sum" => AggFunction::Sum,
+        "avg" => AggFunction::Avg,
+        "min" => AggFunction::Min,
+        "max" => AggFunction::Max,
+        _ => return Err(refused(&format!("aggregate {name}()"))),
+    };
+    let params = aggregate.params;
+    let [argument] = params.args.as_slice() else {
+        return Err(refused(&format!("{name}() of several arguments")));
+    };
+    if !params.order_by.is_empty() || params.null_treatment.is_some() {
+        return Err(refused(&format!("ORDER BY or a treatment of NULLs in {name}()")));
+    }
+    check_type(function, &name, &output_type)?;
+    let is_star = function == AggFunction::Count && !params.distinct && is_not_null(argument);
+    let is_filtered = params.filter.is_some();
+    let argument = match params.filter {
+        Some(filter) if is_star => Some(when(*filter, lit(1_i64)).end()?),
+        Some(filter) => Some(when(*filter, argument.clone()).end()?),
+        None if is_star => None,
+        None => Some(argument.clone()),
+    };
+    let has_duplicates = !matches!(function, AggFunction::Min | AggFunction::Max);
+    Ok(Call {
+        function,
+        argument,
+        // The least of some values is the least of the distinct ones.
+        distinct: params.distinct && has_duplicates,
+        is_filtered,
+        output_type,
+    })
+}
+
+fn is_not_null(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(value, _) if !value.is_null())
+}
+
+/// Sums are kept in integers, decimals or floats; least and greatest values must have an order.
+fn check_type(function: AggFunction, name: &str, output: &DataType) -> Result<()> {
+    let is_supported = match function {
+        AggFunction::Count => true,
+        AggFunction::Sum | AggFunction::Avg => matches!(
+            output,
+            DataType::Int64
+                | DataType::UInt64
+                | DataType::Float64
+                | DataType::Decimal128(..)
+                | DataType::Decimal256(..)
+        ),
+        AggFunction::Min | AggFunction::Max => !output.is_nested(),
+    };
+    if is_supported {
+        Ok(())
+    } else {
+        Err(refused(&format!("{name}() of this type ({output})")))
+    }
+}
+
+fn refused(what: &str) -> Error {
+    Error::unsupported(
+        format!("{what} in a materialized view"),
+        "count, sum, avg, min and max are maintained; compute others in a SELECT over the view",
+    )
+}

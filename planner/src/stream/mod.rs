@@ -1,0 +1,132 @@
+//! Continuous views: a query to a [`Dataflow`].
+//!
+//! ```text
+//!   Query ─bind─► LogicalPlan ─coerce─► refuse ─► optimize ─► constants ─► build ─► Dataflow
+//! ```
+//!
+//! * **refuse**: what has no stable answer (`random()`, `now()`) or no operator (subqueries in
+//!   expressions) goes before the optimizer could fold it away.
+//! * **optimize**: DataFusion's rules that are sound for views.
+//! * **constants**: parts of the plan that read no relation are computed, once and for all.
+//! * **build**: every remaining node becomes operators, or is refused. There is no default case.
+//!
+//! A view is right if its query is: each rewrite here must keep the query's result on every input,
+//! as a multiset. Order within the result is not kept.
+
+mod aggregate;
+mod build;
+mod constants;
+mod join;
+mod optimize;
+mod parts;
+mod refuse;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use sqlparser::ast::{Ident, Query};
+
+use crate::batch::{Session, analyze};
+use crate::bind::{Bound, Purpose};
+use crate::catalog::{Relation, RelationId};
+use crate::dataflow::Dataflow;
+use crate::error::{Error, Result};
+use crate::explain::explain;
+use crate::names::identifier;
+use crate::types::column_type;
+
+/// A planned view.
+#[derive(Clone, Debug)]
+pub struct ViewPlan {
+    /// What the executor runs. Its schema has the view's column names.
+    pub dataflow: Dataflow,
+    /// Every relation that the query names, plain views and what they read included, in order met.
+    pub dependencies: Vec<Arc<Relation>>,
+}
+
+impl ViewPlan {
+    /// The dataflow as indented lines.
+    #[must_use]
+    pub fn explain(&self) -> Vec<String> {
+        explain(&self.dataflow, &|id: RelationId| {
+            let relation = self.dependencies.iter().find(|relation| relation.id == id)?;
+            Some(relation.name.clone())
+        })
+    }
+}
+
+/// Plans a continuous view of a query. `columns` is the view's column list; it may be shorter than
+/// the query's columns, or empty.
+///
+/// # Errors
+/// [`Error::Unsupported`] for what cannot be maintained, and faults of the query.
+pub async fn plan_view(session: &Session, query: &Query, columns: &[Ident]) -> Result<ViewPlan> {
+    let state = session.context().state();
+    let Bound {
+        plan,
+        names,
+        relations,
+    } = session.bind(query, Purpose::Stream)?;
+    let plan = analyze(&state, plan)?;
+    let schema = view_schema(plan.schema().as_arrow(), names, columns)?;
+    refuse::check(&plan)?;
+    let plan = optimize::optimize(&state, plan)?;
+    let constants = constants::evaluate(&state, &plan).await?;
+    let dataflow = build::Builder::new(&state, constants).view(&plan, schema)?;
+    Ok(ViewPlan {
+        dataflow,
+        dependencies: relations,
+    })
+}
+
+/// The columns of a plain view: what `CREATE VIEW` stores. Nothing needs to be maintainable.
+///
+/// # Errors
+/// Faults of the query, [`Error::DuplicateColumn`].
+pub fn view_columns(session: &Session, query: &Query, columns: &[Ident]) -> Result<(SchemaRef, Vec<Arc<Relation>>)> {
+    let Bound {
+        plan,
+        names,
+        relations,
+    } = session.bind(query, Purpose::Define)?;
+    let plan = analyze(&session.context().state(), plan)?;
+    // A plain view's columns keep the query's types: its definition is planned anew in each use.
+    let schema = plan.schema().as_arrow();
+    let names = final_names(names, columns)?;
+    let fields = schema.fields().iter().zip(names);
+    let fields = fields.map(|(field, name)| Field::new(name, field.data_type().clone(), true));
+    Ok((Arc::new(Schema::new(fields.collect::<Vec<_>>())), relations))
+}
+
+/// The columns of a continuous view: names as PostgreSQL gives them, types that tables have too.
+fn view_schema(planned: &Schema, names: Vec<String>, columns: &[Ident]) -> Result<SchemaRef> {
+    if planned.fields().is_empty() {
+        return Err(Error::unsupported(
+            "a materialized view without columns",
+            "select at least one column",
+        ));
+    }
+    let names = final_names(names, columns)?;
+    let mut fields: Vec<Field> = Vec::with_capacity(names.len());
+    for (field, name) in planned.fields().iter().zip(names) {
+        fields.push(Field::new(name, column_type(field.data_type())?, true));
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+fn final_names(mut names: Vec<String>, columns: &[Ident]) -> Result<Vec<String>> {
+    if columns.len() > names.len() {
+        return Err(Error::InvalidDefinition {
+            message: "CREATE VIEW specifies more column names than columns".to_owned(),
+        });
+    }
+    for (name, column) in names.iter_mut().zip(columns) {
+        *name = identifier(column);
+    }
+    for (at, name) in names.iter().enumerate() {
+        if names[..at].contains(name) {
+            return Err(Error::DuplicateColumn { name: name.clone() });
+        }
+    }
+    Ok(names)
+}

@@ -1,0 +1,61 @@
+//! DataFusion's logical optimizer, with the rules that suit a view that never ends.
+//!
+//! Every rule kept here preserves the result of the query as a multiset on all inputs; then it is
+//! also right at every barrier. Left out of DataFusion's default list:
+//!
+//! | rule | why |
+//! | --- | --- |
+//! | `EliminateJoin` | makes semi joins of inner joins; there is no operator for them |
+//! | `SingleDistinctToGroupBy` | `aggregate` plans any mix of `DISTINCT` itself |
+//! | `PushDownLimit`, `EliminateLimit` | `LIMIT` is refused |
+//! | `DecorrelatePredicateSubquery`, `ScalarSubqueryToJoin`, `DecorrelateLateralJoin`, `RewriteSetComparison` | subqueries in expressions are refused |
+//! | `UnionsToFilter`, `ExtractLeafExpressions`, `PushDownLeafProjections` | about the cost of scanning files |
+
+use std::sync::Arc;
+
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
+use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
+use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
+use datafusion::optimizer::eliminate_filter::EliminateFilter;
+use datafusion::optimizer::eliminate_group_by_constant::EliminateGroupByConstant;
+use datafusion::optimizer::eliminate_outer_join::EliminateOuterJoin;
+use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
+use datafusion::optimizer::filter_null_join_keys::FilterNullJoinKeys;
+use datafusion::optimizer::optimize_projections::OptimizeProjections;
+use datafusion::optimizer::optimize_unions::OptimizeUnions;
+use datafusion::optimizer::propagate_empty_relation::PropagateEmptyRelation;
+use datafusion::optimizer::push_down_filter::PushDownFilter;
+use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
+use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
+use datafusion::optimizer::{Optimizer, OptimizerRule};
+
+use crate::error::Result;
+
+/// Rewrites a coerced and checked plan.
+pub(super) fn optimize(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
+    Ok(Optimizer::with_rules(rules()).optimize(plan, state, |_, _| {})?)
+}
+
+/// In DataFusion's order.
+fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    vec![
+        Arc::new(OptimizeUnions::new()),
+        Arc::new(SimplifyExpressions::new()),
+        Arc::new(ReplaceDistinctWithAggregate::new()),
+        Arc::new(ExtractEquijoinPredicate::new()),
+        Arc::new(EliminateDuplicatedExpr::new()),
+        Arc::new(EliminateFilter::new()),
+        // Comma joins with equalities in WHERE become equi-joins.
+        Arc::new(EliminateCrossJoin::new()),
+        Arc::new(PropagateEmptyRelation::new()),
+        // A NULL key never matches: such rows need not be kept as state.
+        Arc::new(FilterNullJoinKeys::default()),
+        Arc::new(EliminateOuterJoin::new()),
+        Arc::new(PushDownFilter::new()),
+        Arc::new(EliminateGroupByConstant::new()),
+        Arc::new(CommonSubexprEliminate::new()),
+        Arc::new(OptimizeProjections::new()),
+    ]
+}

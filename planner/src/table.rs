@@ -1,0 +1,252 @@
+//! `CREATE TABLE`: columns, defaults and primary key, and the dataflow that keeps the rows.
+//!
+//! ```text
+//!   INSERT, UPDATE, … ─► [Dml] ──Hash(primary key, or all columns)──► [Materialize]
+//! ```
+//!
+//! Not here: how a write finds the old rows and checks constraints (the server), evaluating
+//! defaults ([`crate::batch::Session::evaluate`]).
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use sqlparser::ast;
+use sqlparser::ast::{ColumnDef, ColumnOption, CreateTable, TableConstraint};
+
+use crate::dataflow::{Dataflow, Distribution, Fragment, Input, Node, Upstream};
+use crate::error::{Error, Result};
+use crate::names::{identifier, nullable};
+use crate::types::arrow_type;
+
+/// What a `CREATE TABLE` defines.
+#[derive(Clone, Debug)]
+pub struct TableDefinition {
+    /// In the order of the statement.
+    pub columns: Vec<ColumnDefinition>,
+    /// Columns of the primary key, in its order; empty if there is none.
+    pub primary_key: Vec<usize>,
+}
+
+/// A column of a table.
+#[derive(Clone, Debug)]
+pub struct ColumnDefinition {
+    /// Name, folded to lower case unless quoted.
+    pub name: String,
+    /// Type.
+    pub data_type: DataType,
+    /// Whether NULL is refused: declared so, or part of the primary key.
+    pub not_null: bool,
+    /// The `DEFAULT` expression; NULL if absent. It may be volatile.
+    pub default: Option<ast::Expr>,
+}
+
+impl TableDefinition {
+    /// Reads a `CREATE TABLE` with a column list.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for constraints and clauses that are not offered,
+    /// [`Error::InvalidDefinition`] for two primary keys, and faults of names and types.
+    pub fn from_ast(statement: &CreateTable) -> Result<Self> {
+        refuse_clauses(statement)?;
+        let mut table = Self {
+            columns: Vec::with_capacity(statement.columns.len()),
+            primary_key: Vec::new(),
+        };
+        for column in &statement.columns {
+            table.add_column(column)?;
+        }
+        for constraint in &statement.constraints {
+            table.add_constraint(constraint)?;
+        }
+        if table.columns.is_empty() {
+            return Err(Error::unsupported(
+                "a table without columns",
+                "declare at least one column",
+            ));
+        }
+        Ok(table)
+    }
+
+    /// The table of `CREATE TABLE … AS query`, whose columns are those of the query. A column list
+    /// of the statement renames them from the left.
+    ///
+    /// # Errors
+    /// [`Error::DuplicateColumn`], [`Error::InvalidDefinition`] for too many names.
+    pub fn from_query(statement: &CreateTable, query: &Schema) -> Result<Self> {
+        refuse_clauses(statement)?;
+        if statement.columns.len() > query.fields().len() {
+            return Err(Error::InvalidDefinition {
+                message: "too many column names were specified".to_owned(),
+            });
+        }
+        let mut table = Self {
+            columns: Vec::with_capacity(query.fields().len()),
+            primary_key: Vec::new(),
+        };
+        for (at, field) in query.fields().iter().enumerate() {
+            let name = match statement.columns.get(at) {
+                Some(column) => identifier(&column.name),
+                None => field.name().clone(),
+            };
+            table.push(ColumnDefinition {
+                name,
+                data_type: field.data_type().clone(),
+                not_null: false,
+                default: None,
+            })?;
+        }
+        Ok(table)
+    }
+
+    /// The columns with their names; NOT NULL columns are not nullable.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        let fields: Vec<Field> = self
+            .columns
+            .iter()
+            .map(|column| Field::new(&column.name, column.data_type.clone(), !column.not_null))
+            .collect();
+        Arc::new(Schema::new(fields))
+    }
+
+    fn push(&mut self, column: ColumnDefinition) -> Result<()> {
+        if self.columns.iter().any(|other| other.name == column.name) {
+            return Err(Error::DuplicateColumn { name: column.name });
+        }
+        self.columns.push(column);
+        Ok(())
+    }
+
+    fn add_column(&mut self, column: &ColumnDef) -> Result<()> {
+        let name = identifier(&column.name);
+        self.push(ColumnDefinition {
+            data_type: arrow_type(&column.data_type)?,
+            name: name.clone(),
+            not_null: false,
+            default: None,
+        })?;
+        let at = self.columns.len() - 1;
+        for option in &column.options {
+            match &option.option {
+                ColumnOption::Null => {}
+                ColumnOption::NotNull => self.columns[at].not_null = true,
+                ColumnOption::Default(expr) => self.columns[at].default = Some(expr.clone()),
+                ColumnOption::PrimaryKey(_) => self.set_primary_key(vec![at])?,
+                ColumnOption::Unique(_) => return Err(refused("UNIQUE")),
+                ColumnOption::ForeignKey(_) => return Err(refused("FOREIGN KEY")),
+                ColumnOption::Check(_) => return Err(refused("CHECK")),
+                ColumnOption::Generated { .. } | ColumnOption::Identity(_) => {
+                    return Err(Error::unsupported(
+                        format!("generated column \"{name}\""),
+                        "compute the column in a view over the table",
+                    ));
+                }
+                other => return Err(Error::unsupported(format!("column option {other}"), "")),
+            }
+        }
+        Ok(())
+    }
+
+    fn add_constraint(&mut self, constraint: &TableConstraint) -> Result<()> {
+        let key = match constraint {
+            TableConstraint::PrimaryKey(key) => key,
+            TableConstraint::Unique(_) => return Err(refused("UNIQUE")),
+            TableConstraint::ForeignKey(_) => return Err(refused("FOREIGN KEY")),
+            TableConstraint::Check(_) => return Err(refused("CHECK")),
+            other => return Err(Error::unsupported(format!("constraint {other}"), "")),
+        };
+        let mut columns = Vec::with_capacity(key.columns.len());
+        for column in &key.columns {
+            let ast::Expr::Identifier(name) = &column.column.expr else {
+                return Err(Error::unsupported("an expression in a primary key", ""));
+            };
+            let name = identifier(name);
+            let at = self.columns.iter().position(|column| column.name == name);
+            let at = at.ok_or_else(|| Error::UndefinedColumn { name: name.clone() })?;
+            if columns.contains(&at) {
+                return Err(Error::DuplicateColumn { name });
+            }
+            columns.push(at);
+        }
+        self.set_primary_key(columns)
+    }
+
+    fn set_primary_key(&mut self, columns: Vec<usize>) -> Result<()> {
+        if !self.primary_key.is_empty() {
+            return Err(Error::InvalidDefinition {
+                message: "multiple primary keys for one table are not allowed".to_owned(),
+            });
+        }
+        for column in &columns {
+            self.columns[*column].not_null = true;
+        }
+        self.primary_key = columns;
+        Ok(())
+    }
+}
+
+fn refused(constraint: &str) -> Error {
+    Error::unsupported(
+        format!("a {constraint} constraint"),
+        "PRIMARY KEY and NOT NULL are enforced; check other rules before writing",
+    )
+}
+
+fn refuse_clauses(statement: &CreateTable) -> Result<()> {
+    let clauses = [
+        (statement.temporary, "a temporary table"),
+        (statement.like.is_some(), "CREATE TABLE … LIKE"),
+        (statement.inherits.is_some(), "table inheritance"),
+        (statement.partition_by.is_some(), "a partitioned table"),
+        (statement.partition_of.is_some(), "a partitioned table"),
+        (statement.on_commit.is_some(), "ON COMMIT"),
+        (statement.external, "an external table"),
+    ];
+    for (present, what) in clauses {
+        if present {
+            return Err(Error::unsupported(what, "create a plain table"));
+        }
+    }
+    if !matches!(statement.table_options, ast::CreateTableOptions::None) {
+        return Err(Error::unsupported("a WITH clause of a table", "leave it out"));
+    }
+    Ok(())
+}
+
+/// The dataflow of a table: writes, routed by the primary key or else by all columns, so that the
+/// changes of one row always meet in one key group.
+#[must_use]
+pub fn plan_table(table: &TableDefinition) -> Dataflow {
+    let schema = nullable(&table.schema());
+    let distribution = if table.primary_key.is_empty() {
+        Distribution::Hash((0..table.columns.len()).collect())
+    } else {
+        Distribution::Hash(table.primary_key.clone())
+    };
+    let writes = Fragment {
+        root: Node::Dml {
+            schema: Arc::clone(&schema),
+        },
+        inputs: Vec::new(),
+    };
+    let rows = Fragment {
+        root: Node::Materialize {
+            input: Box::new(Node::Input {
+                inputs: vec![0],
+                schema: Arc::clone(&schema),
+            }),
+            key: table.primary_key.clone(),
+        },
+        inputs: vec![Input {
+            from: Upstream::Fragment(0),
+            schema: Arc::clone(&schema),
+            distribution,
+        }],
+    };
+    Dataflow {
+        fragments: vec![writes, rows],
+        schema,
+        stream_key: table.primary_key.clone(),
+        append_only: false,
+    }
+}

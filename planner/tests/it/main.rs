@@ -1,0 +1,10 @@
+//! Plans of queries over a small catalog, compared as text; and their results, where the batch
+//! engine can tell.
+
+mod batch;
+mod catalog;
+mod complexity;
+mod parse;
+mod plans;
+mod refusals;
+mod tables;

@@ -1,0 +1,397 @@
+//! The catalog: which relations exist, what they are made of, what depends on what.
+//!
+//! A [`Catalog`] is an immutable value; DDL makes the next one and swaps it in, so that a query
+//! sees one state from its first name to its last. Durable form: one JSON row per relation, plus
+//! the next free id, written together with the job they describe (`storage`'s `CatalogChange`).
+//!
+//! A relation's id is its job's id and its oid for clients. Ids are never used again.
+//! Not here: rows (`snapshot_table.rs`), the system tables (`pg_catalog`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use planner::RelationId;
+use serde::{Deserialize, Serialize};
+use storage::CatalogChange;
+
+use crate::error::{Error, Result};
+use crate::wire::types::SqlType;
+
+/// First id of a user's relation, as in PostgreSQL (`FirstNormalObjectId` + 1).
+pub const FIRST_ID: u32 = 16_385;
+
+/// The one schema of users' relations.
+pub const SCHEMA: &str = "public";
+
+/// The owner of everything.
+pub const OWNER: &str = "root";
+
+const NEXT_ID_KEY: &[u8] = b"next_id";
+const RELATION_PREFIX: &str = "relation/";
+
+/// What a relation is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Keeps rows that users write.
+    Table,
+    /// Generates rows.
+    Source {
+        /// The `WITH` options.
+        options: BTreeMap<String, String>,
+    },
+    /// A named query.
+    View,
+    /// A continuously maintained view.
+    MaterializedView,
+}
+
+impl Kind {
+    /// As messages name it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::Table => "table",
+            Kind::Source { .. } => "source",
+            Kind::View => "view",
+            Kind::MaterializedView => "materialized view",
+        }
+    }
+
+    /// Whether a job keeps its rows.
+    #[must_use]
+    pub fn has_job(&self) -> bool {
+        matches!(self, Kind::Table | Kind::MaterializedView)
+    }
+}
+
+/// A column of a relation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type, with length or precision.
+    pub sql_type: SqlType,
+    /// Whether NULL is refused.
+    pub not_null: bool,
+    /// SQL text of its `DEFAULT`.
+    pub default: Option<String>,
+}
+
+/// A relation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Id of it, of its job, and oid.
+    pub id: u32,
+    /// Its name within the schema.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Its columns.
+    pub columns: Vec<Column>,
+    /// Columns of the primary key, in its order.
+    pub primary_key: Vec<usize>,
+    /// Columns that are unique among its rows: primary key, or stream key of a view.
+    pub unique_key: Vec<usize>,
+    /// Whether rows are never updated or deleted.
+    pub append_only: bool,
+    /// SQL text of a view's query.
+    pub definition: Option<String>,
+    /// The statement that made it.
+    pub statement: String,
+    /// Relations that it reads, plain views and what they read included.
+    pub dependencies: BTreeSet<u32>,
+    /// Executors of its job's fragments; 0 without a job.
+    pub parallelism: usize,
+    /// `TimeZone` of the session that made it: its query means the same for ever.
+    pub time_zone: String,
+    /// Arrow columns of a view. Not durable: they follow from its query.
+    #[serde(skip)]
+    pub planned: Option<SchemaRef>,
+}
+
+impl Entry {
+    /// The Arrow schema of its rows; every field is nullable.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        if let Some(planned) = &self.planned {
+            return Arc::clone(planned);
+        }
+        let fields: Vec<Field> =
+            self.columns.iter().map(|c| Field::new(&c.name, c.sql_type.arrow(), true)).collect();
+        Arc::new(Schema::new(fields))
+    }
+
+    /// Name of the primary key's constraint and index.
+    #[must_use]
+    pub fn primary_key_name(&self) -> String {
+        format!("{}_pkey", self.name)
+    }
+
+    /// Index of a column.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+
+    /// As the planner sees it.
+    ///
+    /// # Errors
+    /// If the options of a source are not what they were when it was created.
+    pub fn relation(&self) -> Result<planner::Relation> {
+        let kind = match &self.kind {
+            Kind::Table => planner::RelationKind::Table,
+            Kind::MaterializedView => planner::RelationKind::MaterializedView,
+            Kind::View => {
+                planner::RelationKind::View { definition: self.definition.clone().unwrap_or_default() }
+            }
+            Kind::Source { options } => {
+                let (source, _) = planner::source::source_definition(&[], options)?;
+                planner::RelationKind::Source(source)
+            }
+        };
+        Ok(planner::Relation {
+            id: RelationId(self.id),
+            schema_name: SCHEMA.to_owned(),
+            name: self.name.clone(),
+            kind,
+            schema: self.schema(),
+            primary_key: self.unique_key.clone(),
+            append_only: self.append_only,
+        })
+    }
+}
+
+/// All relations at one moment.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    entries: BTreeMap<u32, Arc<Entry>>,
+    names: BTreeMap<String, u32>,
+    next_id: u32,
+}
+
+impl Default for Catalog {
+    fn default() -> Catalog {
+        Catalog { entries: BTreeMap::new(), names: BTreeMap::new(), next_id: FIRST_ID }
+    }
+}
+
+impl Catalog {
+    /// Reads the durable rows.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if a row is not what we write.
+    pub fn from_rows(rows: &[(Vec<u8>, Vec<u8>)]) -> Result<Catalog> {
+        let mut catalog = Catalog::default();
+        for (key, value) in rows {
+            let corrupt = |what: &str| Error::Corrupt(format!("{what} in row \"{}\"", String::from_utf8_lossy(key)));
+            if key == NEXT_ID_KEY {
+                let bytes: [u8; 4] = value.as_slice().try_into().map_err(|_| corrupt("not a number"))?;
+                catalog.next_id = catalog.next_id.max(u32::from_be_bytes(bytes));
+            } else if key.starts_with(RELATION_PREFIX.as_bytes()) {
+                let entry: Entry = serde_json::from_slice(value).map_err(|e| corrupt(&e.to_string()))?;
+                catalog.next_id = catalog.next_id.max(entry.id + 1);
+                catalog.insert(entry);
+            }
+        }
+        Ok(catalog)
+    }
+
+    /// The id that the next relation gets.
+    #[must_use]
+    pub fn next_id(&self) -> u32 {
+        self.next_id
+    }
+
+    /// The relation of this name.
+    #[must_use]
+    pub fn by_name(&self, name: &str) -> Option<&Arc<Entry>> {
+        self.names.get(name).and_then(|id| self.entries.get(id))
+    }
+
+    /// The relation of this id.
+    #[must_use]
+    pub fn by_id(&self, id: u32) -> Option<&Arc<Entry>> {
+        self.entries.get(&id)
+    }
+
+    /// All relations, by id: a relation comes after those that it reads.
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries.values()
+    }
+
+    /// Relations that read one of `ids`, directly or not, without `ids`; by id.
+    #[must_use]
+    pub fn dependents(&self, ids: &BTreeSet<u32>) -> Vec<Arc<Entry>> {
+        let mut found = ids.clone();
+        // Readers have larger ids than what they read, so one pass finds all.
+        for entry in self.entries.values() {
+            if !entry.dependencies.is_disjoint(&found) {
+                found.insert(entry.id);
+            }
+        }
+        found.difference(ids).filter_map(|id| self.entries.get(id).cloned()).collect()
+    }
+
+    /// Takes over which ids were used already.
+    pub fn keep_ids_from(&mut self, other: &Catalog) {
+        self.next_id = self.next_id.max(other.next_id);
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        self.names.insert(entry.name.clone(), entry.id);
+        self.entries.insert(entry.id, Arc::new(entry));
+    }
+
+    fn remove(&mut self, id: u32) {
+        if let Some(entry) = self.entries.remove(&id) {
+            self.names.remove(&entry.name);
+        }
+    }
+}
+
+/// The durable rows that add or replace a relation.
+///
+/// # Errors
+/// If it cannot be written as JSON, which no value of ours does.
+pub fn put_change(entry: &Entry) -> Result<CatalogChange> {
+    let value = serde_json::to_vec(entry).map_err(|e| Error::Internal(e.to_string()))?;
+    let next_id = (entry.id + 1).to_be_bytes().to_vec();
+    Ok(CatalogChange {
+        puts: vec![(relation_key(entry.id), value), (NEXT_ID_KEY.to_vec(), next_id)],
+        deletes: Vec::new(),
+    })
+}
+
+/// The durable change of one relation that exists: the counter of ids stays as it is.
+///
+/// # Errors
+/// As [`put_change`].
+pub fn update_change(entry: &Entry) -> Result<CatalogChange> {
+    let mut change = put_change(entry)?;
+    change.puts.truncate(1);
+    Ok(change)
+}
+
+/// The durable change that removes relations.
+#[must_use]
+pub fn delete_change(ids: &BTreeSet<u32>) -> CatalogChange {
+    CatalogChange { puts: Vec::new(), deletes: ids.iter().map(|id| relation_key(*id)).collect() }
+}
+
+fn relation_key(id: u32) -> Vec<u8> {
+    format!("{RELATION_PREFIX}{id:010}").into_bytes()
+}
+
+/// The catalog that sessions share.
+#[derive(Debug, Default)]
+pub struct SharedCatalog {
+    current: RwLock<Arc<Catalog>>,
+}
+
+impl SharedCatalog {
+    /// A shared catalog that starts as this one.
+    #[must_use]
+    pub fn new(catalog: Catalog) -> SharedCatalog {
+        SharedCatalog { current: RwLock::new(Arc::new(catalog)) }
+    }
+
+    /// The catalog as it is now.
+    #[must_use]
+    pub fn read(&self) -> Arc<Catalog> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes the next free id, for good.
+    #[must_use]
+    pub fn take_id(&self) -> u32 {
+        self.change(|catalog| {
+            catalog.next_id += 1;
+            catalog.next_id - 1
+        })
+    }
+
+    /// Adds a relation, or replaces it.
+    pub fn put(&self, entry: Entry) {
+        self.change(|catalog| catalog.insert(entry));
+    }
+
+    /// Sets the parallelism of a relation, if it still exists.
+    pub fn set_parallelism(&self, id: u32, parallelism: usize) {
+        self.change(|catalog| {
+            if let Some(entry) = catalog.entries.get_mut(&id) {
+                Arc::make_mut(entry).parallelism = parallelism;
+            }
+        });
+    }
+
+    /// Removes relations.
+    pub fn remove(&self, ids: &BTreeSet<u32>) {
+        self.change(|catalog| ids.iter().for_each(|id| catalog.remove(*id)));
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Catalog) -> T) -> T {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Catalog::clone(&current);
+        let result = change(&mut next);
+        *current = Arc::new(next);
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn entry(id: u32, name: &str, dependencies: &[u32]) -> Entry {
+        Entry {
+            id,
+            name: name.to_owned(),
+            kind: if dependencies.is_empty() { Kind::Table } else { Kind::MaterializedView },
+            columns: vec![Column { name: "a".into(), sql_type: SqlType::Int4, not_null: true, default: None }],
+            primary_key: vec![0],
+            unique_key: vec![0],
+            append_only: false,
+            definition: None,
+            statement: String::new(),
+            dependencies: dependencies.iter().copied().collect(),
+            parallelism: 1,
+            time_zone: "UTC".into(),
+            planned: None,
+        }
+    }
+
+    #[test]
+    fn durable_rows_bring_everything_back() {
+        let first = entry(FIRST_ID, "t", &[]);
+        let second = entry(FIRST_ID + 1, "v", &[FIRST_ID]);
+        let mut rows = put_change(&first).unwrap().puts;
+        rows.extend(put_change(&second).unwrap().puts);
+        let catalog = Catalog::from_rows(&rows).unwrap();
+        assert_eq!(catalog.by_name("v").unwrap().as_ref(), &second);
+        assert_eq!(catalog.next_id(), FIRST_ID + 2);
+        assert!(matches!(Catalog::from_rows(&[(b"relation/1".to_vec(), b"x".to_vec())]), Err(Error::Corrupt(_))));
+    }
+
+    #[test]
+    fn ids_are_not_used_again() {
+        let shared = SharedCatalog::default();
+        let id = shared.take_id();
+        shared.put(entry(id, "t", &[]));
+        shared.remove(&BTreeSet::from([id]));
+        assert_eq!(shared.take_id(), id + 1);
+        assert!(shared.read().by_name("t").is_none());
+    }
+
+    #[test]
+    fn dependents_are_found_through_others() {
+        let shared = SharedCatalog::default();
+        for (id, name, dependencies) in [(1, "t", &[][..]), (2, "a", &[1]), (3, "b", &[2]), (4, "u", &[])] {
+            shared.put(entry(id, name, dependencies));
+        }
+        let names: Vec<String> =
+            shared.read().dependents(&BTreeSet::from([1])).iter().map(|e| e.name.clone()).collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+}

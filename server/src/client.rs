@@ -1,0 +1,103 @@
+//! One connected client: messages in, answers out.
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use crate::error::{Error, Result};
+use crate::notice::Notice;
+use crate::sqlstate::{Report, is_fatal};
+use crate::wire::backend::{Outbox, Severity};
+use crate::wire::frame::{Expect, FrameError, FrameReader, Message, Startup};
+
+/// Answers that may wait before they are sent, in bytes.
+const OUTBOX_BYTES_MAX: usize = 64 << 10;
+
+/// The two directions of a client's connection.
+pub struct Client {
+    reader: FrameReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+    /// Answers not yet sent.
+    pub outbox: Outbox,
+}
+
+impl Client {
+    /// A client on this socket.
+    #[must_use]
+    pub fn new(socket: TcpStream, statement_bytes_max: usize) -> Client {
+        let (reader, writer) = socket.into_split();
+        Client { reader: FrameReader::new(reader, statement_bytes_max), writer, outbox: Outbox::default() }
+    }
+
+    /// Reads a start-up packet; encryption is declined on the way.
+    ///
+    /// # Errors
+    /// [`Error::ClientGone`], or [`Error::Protocol`].
+    pub async fn startup(&mut self) -> Result<Startup> {
+        loop {
+            match self.reader.startup().await.map_err(frame_error)? {
+                Startup::Ssl | Startup::GssEncryption => {
+                    if self.reader.has_buffered() {
+                        return Err(Error::Protocol("received unencrypted data after an encryption request".to_owned()));
+                    }
+                    self.writer.write_all(b"N").await.map_err(|_| Error::ClientGone)?;
+                }
+                other => return Ok(other),
+            }
+        }
+    }
+
+    /// Reads the next message.
+    ///
+    /// # Errors
+    /// [`Error::ClientGone`], or [`Error::Protocol`] after which nothing can be read any more.
+    pub async fn message(&mut self, expect: Expect) -> Result<Message> {
+        self.reader.message(expect).await.map_err(frame_error)
+    }
+
+    /// Queues a notice.
+    pub fn notice(&mut self, notice: &Notice) {
+        self.outbox.report(notice.severity(), &Report::of_notice(notice));
+    }
+
+    /// Queues an error.
+    pub fn error(&mut self, error: &Error) {
+        let severity = if is_fatal(error) { Severity::Fatal } else { Severity::Error };
+        self.outbox.report(severity, &Report::of_error(error));
+    }
+
+    /// Sends all that is queued.
+    ///
+    /// # Errors
+    /// [`Error::ClientGone`].
+    pub async fn flush(&mut self) -> Result<()> {
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        let bytes = self.outbox.take();
+        self.writer.write_all(&bytes).await.map_err(|_| Error::ClientGone)
+    }
+
+    /// Sends what is queued if it is much.
+    ///
+    /// # Errors
+    /// [`Error::ClientGone`].
+    pub async fn flush_if_full(&mut self) -> Result<()> {
+        if self.outbox.len() < OUTBOX_BYTES_MAX { Ok(()) } else { self.flush().await }
+    }
+
+    /// Sends what is queued and says goodbye.
+    pub async fn close(&mut self) {
+        if self.flush().await.is_ok() {
+            // The client may be gone already.
+            drop(self.writer.shutdown().await);
+        }
+    }
+}
+
+fn frame_error(error: FrameError) -> Error {
+    match error {
+        FrameError::Closed | FrameError::Io(_) => Error::ClientGone,
+        FrameError::Violation(message) => Error::Protocol(message),
+    }
+}

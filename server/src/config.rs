@@ -1,0 +1,182 @@
+//! Configuration of the server: flag > environment > file > default.
+//!
+//! The file is TOML with these names at its top level; the environment has them in capitals
+//! behind `TIDEWATER_`. Durations are written as `100ms`, `1s`, `2min`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::error::{Error, Result};
+
+/// Values given on the command line; they win over all others.
+#[derive(Debug, Default, Clone)]
+pub struct Flags {
+    /// `--data-dir`
+    pub data_dir: Option<PathBuf>,
+    /// `--listen`
+    pub listen: Option<String>,
+}
+
+/// The effective configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Directory of all durable data. Default `./tidewater-data`.
+    pub data_dir: PathBuf,
+    /// Address and port for clients; port 0 chooses a free one. Default `127.0.0.1:4566`.
+    pub listen: SocketAddr,
+    /// Time between two barriers: how fresh views are. Default 100 ms.
+    #[serde(deserialize_with = "duration")]
+    pub barrier_interval: Duration,
+    /// Time between two checkpoints: how much is done again after a crash. Default 1 s.
+    #[serde(deserialize_with = "duration")]
+    pub checkpoint_interval: Duration,
+    /// Executors of a new table or view unless the session says otherwise. Default: the cores.
+    pub streaming_parallelism: usize,
+    /// Slices of the key space, so the largest parallelism; fixed when the data directory is
+    /// created. Default 256.
+    pub key_groups: u16,
+    /// Most connections at once. Default 1,000.
+    pub connections_max: usize,
+    /// Longest statement, in bytes. Default 16 MiB.
+    pub statement_bytes_max: usize,
+    /// Most memory that the rows of one `COPY FROM` may take, in bytes. Default 1 GiB.
+    pub copy_bytes_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            data_dir: PathBuf::from("./tidewater-data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 4566)),
+            barrier_interval: Duration::from_millis(100),
+            checkpoint_interval: Duration::from_secs(1),
+            streaming_parallelism: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            key_groups: 256,
+            connections_max: 1000,
+            statement_bytes_max: 16 << 20,
+            copy_bytes_max: 1 << 30,
+        }
+    }
+}
+
+impl Config {
+    /// Reads file and environment, lets the flags win, and checks the values.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] naming what cannot be used.
+    pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Config> {
+        let mut sources = config::Config::builder();
+        if let Some(file) = file {
+            sources = sources.add_source(config::File::from(file).format(config::FileFormat::Toml));
+        }
+        sources = sources.add_source(config::Environment::with_prefix("TIDEWATER").ignore_empty(true));
+        let mut config: Config = sources
+            .build()
+            .and_then(config::Config::try_deserialize)
+            .map_err(|error| Error::Configuration(format!("configuration: {error}")))?;
+        if let Some(data_dir) = &flags.data_dir {
+            config.data_dir.clone_from(data_dir);
+        }
+        if let Some(listen) = &flags.listen {
+            config.listen = listen
+                .parse()
+                .map_err(|_| Error::Configuration(format!("--listen: \"{listen}\" is not ADDRESS:PORT")))?;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks that the values can be used together.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`].
+    pub fn check(&self) -> Result<()> {
+        let refuse = |message: String| Err(Error::Configuration(message));
+        if !self.listen.ip().is_loopback() {
+            return refuse(format!(
+                "refusing to listen on {}: beyond loopback a server needs TLS and passwords, which this version does \
+                 not have; listen on 127.0.0.1 and forward the port through a tunnel, such as ssh -L",
+                self.listen
+            ));
+        }
+        if !(1..=32_768).contains(&self.key_groups) {
+            return refuse(format!("key_groups must be between 1 and 32768, not {}", self.key_groups));
+        }
+        if !(1..=usize::from(self.key_groups)).contains(&self.streaming_parallelism) {
+            return refuse(format!(
+                "streaming_parallelism must be between 1 and key_groups ({}), not {}",
+                self.key_groups, self.streaming_parallelism
+            ));
+        }
+        if self.barrier_interval < Duration::from_millis(1) || self.checkpoint_interval < self.barrier_interval {
+            return refuse(
+                "barrier_interval must be at least 1ms, and checkpoint_interval at least barrier_interval".to_owned(),
+            );
+        }
+        if self.connections_max == 0 || self.statement_bytes_max < 1024 {
+            return refuse("connections_max must be at least 1 and statement_bytes_max at least 1024".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// A number with unit; a bare number counts milliseconds.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Duration, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Milliseconds(u64),
+        Text(String),
+    }
+    let text = match Written::deserialize(deserializer)? {
+        Written::Milliseconds(ms) => return Ok(Duration::from_millis(ms)),
+        Written::Text(text) => text,
+    };
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unit = match text[at..].trim() {
+        "" | "ms" => 1,
+        "s" => 1000,
+        "min" => 60_000,
+        _ => return Err(serde::de::Error::custom(format!("\"{text}\" is not a duration such as 100ms, 1s or 2min"))),
+    };
+    let number: u64 = text[..at]
+        .parse()
+        .map_err(|_| serde::de::Error::custom(format!("\"{text}\" is not a duration such as 100ms, 1s or 2min")))?;
+    Ok(Duration::from_millis(number.saturating_mul(unit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let mut file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+        writeln!(file, "listen = \"127.0.0.1:1\"\nbarrier_interval = \"20ms\"\ncheckpoint_interval = 3000").unwrap();
+        let flags = Flags { listen: Some("127.0.0.1:2".into()), data_dir: None };
+        let config = Config::load(Some(file.path()), &flags).unwrap();
+        assert_eq!(config.listen.port(), 2);
+        assert_eq!(config.barrier_interval, Duration::from_millis(20));
+        assert_eq!(config.checkpoint_interval, Duration::from_secs(3));
+        assert_eq!(config.key_groups, 256);
+    }
+
+    #[test]
+    fn unusable_values_are_refused_by_name() {
+        let load = |text: &str| {
+            let mut file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            Config::load(Some(file.path()), &Flags::default()).unwrap_err().to_string()
+        };
+        assert!(load("listen = \"0.0.0.0:4566\"").contains("loopback"));
+        assert!(load("no_such = 1").contains("no_such"));
+        assert!(load("streaming_parallelism = 257").contains("between 1 and key_groups"));
+        assert!(load("barrier_interval = \"soon\"").contains("not a duration"));
+    }
+}

@@ -1,0 +1,396 @@
+//! What can go wrong in a statement or at start, by cause.
+//!
+//! The SQLSTATE, detail and hint of each variant are in `sqlstate.rs`. Message texts follow
+//! PostgreSQL's. What the crates below report travels inside [`Error::Planner`],
+//! [`Error::Executor`], [`Error::Storage`] and [`Error::DataFusion`].
+
+use datafusion::error::DataFusionError;
+
+/// Result with this crate's error.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a statement or the server failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    // --- names
+    /// A relation that does not exist.
+    #[error("relation \"{name}\" does not exist")]
+    UndefinedRelation {
+        /// Its name as written.
+        name: String,
+    },
+    /// A relation of some kind that does not exist.
+    #[error("{kind} \"{name}\" does not exist")]
+    UndefinedObject {
+        /// Such as "table" or "materialized view".
+        kind: &'static str,
+        /// Its name as written.
+        name: String,
+    },
+    /// A schema that does not exist.
+    #[error("schema \"{name}\" does not exist")]
+    UndefinedSchema {
+        /// Its name as written.
+        name: String,
+    },
+    /// A database that does not exist.
+    #[error("database \"{name}\" does not exist")]
+    UndefinedDatabase {
+        /// Its name as written.
+        name: String,
+    },
+    /// A role that does not exist.
+    #[error("role \"{name}\" does not exist")]
+    UndefinedRole {
+        /// Its name as written.
+        name: String,
+    },
+    /// A column that its table does not have.
+    #[error("column \"{column}\" of relation \"{relation}\" does not exist")]
+    UndefinedColumn {
+        /// Column as written.
+        column: String,
+        /// The table.
+        relation: String,
+    },
+    /// A type we do not have.
+    #[error("type \"{name}\" does not exist")]
+    UndefinedType {
+        /// As written.
+        name: String,
+    },
+    /// A setting we do not have.
+    #[error("unrecognized configuration parameter \"{name}\"")]
+    UndefinedSetting {
+        /// As written.
+        name: String,
+    },
+    /// The name is taken.
+    #[error("relation \"{name}\" already exists")]
+    DuplicateRelation {
+        /// The name.
+        name: String,
+    },
+    /// A column is named twice.
+    #[error("column \"{name}\" specified more than once")]
+    DuplicateColumn {
+        /// The name.
+        name: String,
+    },
+    /// The relation is of another kind than the statement needs.
+    #[error("\"{name}\" is not a {expected}")]
+    WrongKind {
+        /// The relation.
+        name: String,
+        /// Kind the statement works on, such as "table".
+        expected: &'static str,
+        /// What to do instead.
+        hint: Option<String>,
+    },
+    /// The relation cannot be written.
+    #[error("cannot {action} {kind} \"{name}\"")]
+    NotWritable {
+        /// Such as "insert into".
+        action: &'static str,
+        /// Such as "materialized view".
+        kind: &'static str,
+        /// The relation.
+        name: String,
+    },
+    /// Others depend on what should be dropped.
+    #[error("cannot drop {kind} {name} because other objects depend on it")]
+    Dependents {
+        /// Kind of the relation.
+        kind: &'static str,
+        /// The relation.
+        name: String,
+        /// One line a dependent.
+        detail: String,
+    },
+    /// Objects of the server itself cannot be changed.
+    #[error("permission denied: \"{name}\" is a system catalog")]
+    SystemCatalog {
+        /// The relation or schema.
+        name: String,
+    },
+
+    // --- statements
+    /// Text that is not SQL as we have it.
+    #[error("{message}")]
+    Syntax {
+        /// As PostgreSQL words it.
+        message: String,
+    },
+    /// Valid SQL that we do not do.
+    #[error("{what}")]
+    Unsupported {
+        /// What is not done.
+        what: String,
+        /// What to do instead.
+        hint: Option<String>,
+    },
+    /// A value that an option or setting cannot have.
+    #[error("{message}")]
+    InvalidValue {
+        /// As PostgreSQL words it.
+        message: String,
+        /// Allowed values.
+        hint: Option<String>,
+    },
+    /// A definition that contradicts itself.
+    #[error("{message}")]
+    InvalidDefinition {
+        /// As PostgreSQL words it.
+        message: String,
+    },
+    /// The statement is over a stated limit.
+    #[error("{message}")]
+    LimitExceeded {
+        /// Which limit.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// More expressions than columns, or fewer.
+    #[error("INSERT has more {more} than {fewer}")]
+    ColumnCount {
+        /// "expressions" or "target columns".
+        more: &'static str,
+        /// The other.
+        fewer: &'static str,
+    },
+    /// Types that do not fit.
+    #[error("{message}")]
+    TypeMismatch {
+        /// As PostgreSQL words it.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+
+    // --- values
+    /// Text that is no value of its type.
+    #[error("invalid input syntax for type {type_name}: \"{value}\"")]
+    InvalidText {
+        /// SQL name of the type.
+        type_name: String,
+        /// The text.
+        value: String,
+    },
+    /// Text that is no date or time.
+    #[error("invalid input syntax for type {type_name}: \"{value}\"")]
+    InvalidDatetime {
+        /// SQL name of the type.
+        type_name: String,
+        /// The text.
+        value: String,
+    },
+    /// A date or time outside its range.
+    #[error("date/time field value out of range: \"{value}\"")]
+    DatetimeOverflow {
+        /// The text.
+        value: String,
+    },
+    /// A number outside its type's range.
+    #[error("value \"{value}\" is out of range for type {type_name}")]
+    ValueOutOfRange {
+        /// SQL name of the type.
+        type_name: String,
+        /// The number.
+        value: String,
+    },
+    /// A computed number outside its type's range.
+    #[error("{type_name} out of range")]
+    NumberOutOfRange {
+        /// SQL name of the type.
+        type_name: String,
+    },
+    /// A numeric that does not fit precision and scale.
+    #[error("numeric field overflow")]
+    NumericOverflow {
+        /// Digits.
+        precision: u8,
+        /// Digits after the point.
+        scale: i8,
+    },
+    /// A value that PostgreSQL has and we cannot store.
+    #[error("{type_name} value \"{value}\" is not supported")]
+    NotStorable {
+        /// SQL name of the type.
+        type_name: String,
+        /// The value.
+        value: String,
+    },
+    /// A string longer than its column.
+    #[error("value too long for type {type_name}")]
+    StringTooLong {
+        /// SQL name of the type, with length.
+        type_name: String,
+    },
+    /// NULL where there must be a value.
+    #[error("null value in column \"{column}\" of relation \"{relation}\" violates not-null constraint")]
+    NotNull {
+        /// The column.
+        column: String,
+        /// The table.
+        relation: String,
+        /// "Failing row contains (…)."
+        detail: String,
+    },
+    /// A primary key twice.
+    #[error("duplicate key value violates unique constraint \"{constraint}\"")]
+    DuplicateKey {
+        /// Name of the constraint.
+        constraint: String,
+        /// "Key (a)=(1) already exists."
+        detail: String,
+    },
+    /// Bytes that are not text.
+    #[error("invalid byte sequence for encoding \"UTF8\": {bytes}")]
+    InvalidUtf8 {
+        /// The first bad bytes, as PostgreSQL shows them.
+        bytes: String,
+    },
+    /// A binary parameter that is no value of its type.
+    #[error("incorrect binary data format for type {type_name}")]
+    BinaryFormat {
+        /// SQL name of the type.
+        type_name: String,
+    },
+    /// COPY input that is not as it should be.
+    #[error("{message}")]
+    CopyFormat {
+        /// As PostgreSQL words it.
+        message: String,
+    },
+    /// Another error, met at a line of COPY input.
+    #[error("{source}")]
+    InCopy {
+        /// The error.
+        #[source]
+        source: Box<Error>,
+        /// "COPY t, line 3, column a: \"x\""
+        context: String,
+    },
+
+    // --- sessions
+    /// A prepared statement that does not exist.
+    #[error("prepared statement \"{name}\" does not exist")]
+    UndefinedStatement {
+        /// Its name.
+        name: String,
+    },
+    /// A portal or cursor that does not exist.
+    #[error("portal \"{name}\" does not exist")]
+    UndefinedPortal {
+        /// Its name.
+        name: String,
+    },
+    /// A prepared statement's name is taken.
+    #[error("prepared statement \"{name}\" already exists")]
+    DuplicateStatement {
+        /// Its name.
+        name: String,
+    },
+    /// A portal's name is taken.
+    #[error("cursor \"{name}\" already exists")]
+    DuplicatePortal {
+        /// Its name.
+        name: String,
+    },
+    /// Bind does not fit its statement.
+    #[error("{0}")]
+    Bind(String),
+    /// A message that breaks the protocol.
+    #[error("{0}")]
+    Protocol(String),
+    /// A statement after a failed one in the same block.
+    #[error("current transaction is aborted, commands ignored until end of transaction block")]
+    TransactionFailed,
+    /// A statement that must not stand in a block.
+    #[error("{statement} cannot run inside a transaction block")]
+    ActiveTransaction {
+        /// The statement.
+        statement: &'static str,
+    },
+    /// A savepoint that does not exist.
+    #[error("savepoint \"{name}\" does not exist")]
+    UndefinedSavepoint {
+        /// Its name.
+        name: String,
+    },
+    /// A savepoint outside a block.
+    #[error("{statement} can only be used in transaction blocks")]
+    NoTransaction {
+        /// The statement.
+        statement: &'static str,
+    },
+    /// A statement waited too long for another session's transaction.
+    #[error("canceling statement due to lock timeout")]
+    LockTimeout,
+    /// The client asked to cancel.
+    #[error("canceling statement due to user request")]
+    Cancelled,
+    /// The statement took longer than `statement_timeout`.
+    #[error("canceling statement due to statement timeout")]
+    StatementTimeout,
+    /// COPY ended by the client.
+    #[error("COPY from stdin failed: {0}")]
+    CopyFailed(String),
+    /// The client is gone.
+    #[error("client closed the connection")]
+    ClientGone,
+    /// The server is going down.
+    #[error("terminating connection due to administrator command")]
+    ShuttingDown,
+    /// No room for another connection.
+    #[error("sorry, too many clients already")]
+    TooManyConnections,
+
+    // --- below and around
+    /// From parsing or planning.
+    #[error(transparent)]
+    Planner(#[from] planner::Error),
+    /// From running dataflows.
+    #[error(transparent)]
+    Executor(#[from] executor::Error),
+    /// From durable storage.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+    /// From a batch query.
+    #[error("{}", crate::sqlstate::datafusion_message(.0))]
+    DataFusion(#[from] DataFusionError),
+    /// From a computation on Arrow columns.
+    #[error("{0}")]
+    Arrow(#[from] arrow::error::ArrowError),
+    /// Configuration that cannot be used.
+    #[error("{0}")]
+    Configuration(String),
+    /// The operating system refused something.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Stored rows that we cannot read.
+    #[error("catalog is damaged: {0}")]
+    Corrupt(String),
+    /// A bug of ours, contained.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// A feature that is not there, with what to do instead.
+    pub fn unsupported(what: impl Into<String>, hint: impl Into<String>) -> Error {
+        Error::Unsupported { what: what.into(), hint: Some(hint.into()) }
+    }
+
+    /// A feature that is not there.
+    pub fn not_supported(what: impl Into<String>) -> Error {
+        Error::Unsupported { what: what.into(), hint: None }
+    }
+}

@@ -1,0 +1,34 @@
+//! The server: clients on one side, the engine on the other.
+//!
+//! ```text
+//!   socket ─► wire::frame ─► session ─► statement ─┬─ query ─► planner, DataFusion, a snapshot
+//!      ▲                        │                  ├─ dml, copy ─► engine.write
+//!      └── wire::backend ◄──────┘                  └─ ddl, alter ─► engine, catalog
+//! ```
+//!
+//! Start reading at [`server::Server`], then `session`. Nothing below this crate knows of
+//! clients, SQLSTATE or text protocol; inside it SQLSTATEs are in `sqlstate.rs` alone.
+
+pub mod big_stack;
+pub mod catalog;
+pub mod catalog_view;
+pub mod client;
+pub mod config;
+pub mod error;
+pub mod interrupt;
+pub mod key_set;
+pub mod listener;
+pub mod notice;
+pub mod pg_catalog;
+pub mod server;
+pub mod session;
+pub mod settings;
+pub mod snapshot_table;
+pub mod sqlstate;
+pub mod statement;
+pub mod table_locks;
+pub mod wire;
+
+pub use config::Config;
+pub use error::{Error, Result};
+pub use server::Server;

@@ -1,0 +1,71 @@
+//! What a session tells its client besides results.
+
+use crate::wire::backend::Severity;
+
+/// A notice or a warning. Its SQLSTATE is in `sqlstate.rs`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Notice {
+    /// `CREATE … IF NOT EXISTS` found it.
+    #[error("relation \"{name}\" already exists, skipping")]
+    AlreadyExists {
+        /// The relation.
+        name: String,
+    },
+    /// `DROP … IF EXISTS` or `ALTER … IF EXISTS` did not find it.
+    #[error("{kind} \"{name}\" does not exist, skipping")]
+    DoesNotExist {
+        /// Such as "table".
+        kind: &'static str,
+        /// As written.
+        name: String,
+    },
+    /// `DROP … CASCADE` drops this too.
+    #[error("drop cascades to {object}")]
+    Cascades {
+        /// Kind and name.
+        object: String,
+    },
+    /// `DROP … CASCADE` drops several others.
+    #[error("drop cascades to {count} other objects")]
+    CascadesToMany {
+        /// How many.
+        count: usize,
+    },
+    /// `BEGIN` inside a block.
+    #[error("there is already a transaction in progress")]
+    InTransaction,
+    /// `COMMIT` or `ROLLBACK` outside a block.
+    #[error("there is no transaction in progress")]
+    NoTransaction,
+    /// A setting that is accepted and has no effect.
+    #[error("setting \"{name}\" has no effect here")]
+    NoEffect {
+        /// The setting.
+        name: String,
+    },
+    /// How far a scaling or another long statement is.
+    #[error("{0}")]
+    Progress(String),
+}
+
+impl Notice {
+    /// How it is shown.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        match self {
+            Notice::InTransaction | Notice::NoTransaction => Severity::Warning,
+            Notice::AlreadyExists { .. }
+            | Notice::DoesNotExist { .. }
+            | Notice::Cascades { .. }
+            | Notice::CascadesToMany { .. }
+            | Notice::NoEffect { .. }
+            | Notice::Progress(_) => Severity::Notice,
+        }
+    }
+
+    /// The lines below the message.
+    #[must_use]
+    pub fn detail(&self) -> Option<String> {
+        None
+    }
+}

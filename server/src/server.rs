@@ -1,0 +1,266 @@
+//! The running server: opens storage, catalog and engine, serves clients, ends in order.
+//!
+//! ```text
+//!   start:    storage ─► catalog ─► dataflows of all jobs ─► engine (visible) ─► key sets ─► listen
+//!   shutdown: stop accepting ─► 57P01 to sessions ─► last checkpoint
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use executor::{Engine, EngineOptions, JobSpec};
+use planner::{Settings as PlanSettings, TableDefinition};
+use storage::Storage;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+use crate::catalog::{Catalog, Entry, Kind, SharedCatalog};
+use crate::catalog_view::CatalogView;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::interrupt::CancelSender;
+use crate::key_set::{KeySet, KeySets};
+use crate::listener;
+use crate::settings::Settings;
+use crate::table_locks::TableLocks;
+use crate::{big_stack, pg_catalog};
+
+/// A connected session, for cancel requests and `pg_stat_activity`.
+#[derive(Debug)]
+pub struct Connected {
+    /// What a cancel request must know.
+    pub secret: u32,
+    /// Cancels its statement.
+    pub cancel: CancelSender,
+    /// What it says it is.
+    pub application_name: String,
+}
+
+/// What all sessions share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The effective configuration.
+    pub config: Config,
+    /// The running dataflows.
+    pub engine: Engine,
+    /// What is durable.
+    pub storage: Arc<Storage>,
+    /// All relations.
+    pub catalog: SharedCatalog,
+    /// Primary keys.
+    pub keys: KeySets,
+    /// Who writes which table.
+    pub locks: TableLocks,
+    /// Serializes CREATE and DROP.
+    pub ddl: tokio::sync::Mutex<()>,
+    sessions: Mutex<BTreeMap<u32, Connected>>,
+    next_process_id: AtomicU32,
+}
+
+impl Shared {
+    /// Adds a session, unless there are too many; returns its process id.
+    ///
+    /// # Errors
+    /// [`Error::TooManyConnections`].
+    pub fn connect(&self, connected: Connected) -> Result<u32> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if sessions.len() >= self.config.connections_max {
+            return Err(Error::TooManyConnections);
+        }
+        let process_id = self.next_process_id.fetch_add(1, Ordering::Relaxed);
+        sessions.insert(process_id, connected);
+        Ok(process_id)
+    }
+
+    /// Forgets a session.
+    pub fn disconnect(&self, process_id: u32) {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&process_id);
+    }
+
+    /// Cancels what a session runs, if the secret is its own. Says nothing of either.
+    pub fn cancel(&self, process_id: u32, secret: u32) {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connected) = sessions.get(&process_id) {
+            // One XOR, so that the time does not tell how many bytes are right.
+            if connected.secret ^ secret == 0 {
+                connected.cancel.send_modify(|n| *n += 1);
+            }
+        }
+    }
+
+    /// Process ids and application names of all sessions.
+    #[must_use]
+    pub fn activity(&self) -> Vec<(u32, String)> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.iter().map(|(id, connected)| (*id, connected.application_name.clone())).collect()
+    }
+}
+
+/// A server that accepts clients until it is shut down.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    shutdown: watch::Sender<bool>,
+    /// Closed once the listener and every session have ended.
+    ended: mpsc::Receiver<()>,
+}
+
+impl Server {
+    /// Brings back what is stored, and listens. Clients are served when it returns.
+    ///
+    /// # Errors
+    /// If the configuration, the data directory, the stored data or the address cannot be used.
+    pub async fn start(config: Config) -> Result<Server> {
+        config.check()?;
+        let data_dir = config.data_dir.clone();
+        let storage = tokio::task::spawn_blocking(move || Storage::open_dir(&data_dir))
+            .await
+            .map_err(|e| Error::Internal(e.to_string()))??;
+        let storage = Arc::new(storage);
+        let catalog = Catalog::from_rows(&storage.catalog_rows()?)?;
+        let (catalog, jobs) = plan_jobs(catalog).await?;
+        let options = EngineOptions {
+            barrier_interval: config.barrier_interval,
+            checkpoint_interval: config.checkpoint_interval,
+            key_groups: config.key_groups,
+            ..EngineOptions::default()
+        };
+        let engine = Engine::open(Arc::clone(&storage), jobs, options).await?;
+        let keys = load_keys(&catalog, &engine)?;
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| Error::Io { what: format!("cannot listen on {}", config.listen), source })?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| Error::Io { what: "cannot read the listening address".to_owned(), source })?;
+        let shared = Arc::new(Shared {
+            config,
+            engine,
+            storage,
+            catalog: SharedCatalog::new(catalog),
+            keys,
+            locks: TableLocks::default(),
+            ddl: tokio::sync::Mutex::new(()),
+            sessions: Mutex::default(),
+            next_process_id: AtomicU32::new(1),
+        });
+        let (shutdown, stop) = watch::channel(false);
+        let (alive, ended) = mpsc::channel(1);
+        tokio::spawn(listener::accept(listener, Arc::clone(&shared), stop, alive));
+        Ok(Server { shared, address, shutdown, ended })
+    }
+
+    /// Where it listens; with the real port if 0 was configured.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The engine, for tests that look behind the socket.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.shared.engine
+    }
+
+    /// Ends all sessions and takes a last checkpoint.
+    ///
+    /// # Errors
+    /// If the checkpoint cannot be written; nothing acknowledged is lost even so.
+    pub async fn shutdown(mut self) -> Result<()> {
+        self.shutdown.send_replace(true);
+        // Nothing is ever sent: it yields when the listener and all sessions have dropped theirs.
+        let _none = self.ended.recv().await;
+        self.shared.engine.shutdown().await?;
+        Ok(())
+    }
+}
+
+/// Plans the job of every table and view again, upstream first, from what is stored.
+async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
+    big_stack::run(move |handle| {
+        let growing = Arc::new(SharedCatalog::default());
+        let mut jobs = Vec::new();
+        for entry in stored.entries() {
+            let mut entry = Entry::clone(entry);
+            let settings = PlanSettings { time_zone: entry.time_zone.clone(), ..PlanSettings::default() };
+            let view = CatalogView::without_rows(growing.read());
+            let session = planner::batch::session(Arc::new(view), &settings);
+            pg_catalog::register_pure(&session);
+            match entry.kind {
+                Kind::Table => jobs.push(table_job(&entry)),
+                Kind::MaterializedView => {
+                    let (query, columns) = crate::statement::ddl::stored_query(&entry)?;
+                    let plan = handle.block_on(planner::plan_view(&session, &query, &columns))?;
+                    entry.planned = Some(Arc::clone(&plan.dataflow.schema));
+                    jobs.push(job(&entry, plan.dataflow));
+                }
+                Kind::View => {
+                    let (query, _) = crate::statement::ddl::stored_query(&entry)?;
+                    let plan = session.plan(&query)?;
+                    entry.planned = Some(crate::statement::ddl::renamed(plan.schema(), &entry.columns));
+                }
+                Kind::Source { .. } => {}
+            }
+            growing.put(entry);
+        }
+        let mut catalog = Catalog::clone(&growing.read());
+        catalog.keep_ids_from(&stored);
+        Ok((catalog, jobs))
+    })
+    .await
+}
+
+/// The job that keeps a table's rows.
+#[must_use]
+pub fn table_job(entry: &Entry) -> JobSpec {
+    let definition = TableDefinition {
+        columns: entry
+            .columns
+            .iter()
+            .map(|column| planner::table::ColumnDefinition {
+                name: column.name.clone(),
+                data_type: column.sql_type.arrow(),
+                not_null: column.not_null,
+                default: None,
+            })
+            .collect(),
+        primary_key: entry.primary_key.clone(),
+    };
+    job(entry, planner::plan_table(&definition))
+}
+
+/// A relation's job.
+#[must_use]
+pub fn job(entry: &Entry, dataflow: planner::Dataflow) -> JobSpec {
+    JobSpec { id: entry.id, name: entry.name.clone(), dataflow, parallelism: entry.parallelism }
+}
+
+fn load_keys(catalog: &Catalog, engine: &Engine) -> Result<KeySets> {
+    let snapshot = engine.snapshot();
+    let sets = KeySets::default();
+    for entry in catalog.entries().filter(|e| e.kind == Kind::Table && !e.primary_key.is_empty()) {
+        let mut set = KeySet::new(&entry.schema(), &entry.primary_key)?;
+        if let Some(rows) = snapshot.tables.get(&entry.id) {
+            for batch in rows.batches(None)? {
+                set.load(&batch)?;
+            }
+        }
+        sets.insert(entry.id, set);
+    }
+    Ok(sets)
+}
+
+/// The settings of a session before its client says anything.
+#[must_use]
+pub fn initial_settings(config: &Config) -> Settings {
+    Settings::new(config.streaming_parallelism, config.key_groups)
+}
+
+/// Relations that no job keeps, among these.
+#[must_use]
+pub fn with_jobs(catalog: &Catalog, ids: &BTreeSet<u32>) -> Vec<u32> {
+    ids.iter().copied().filter(|id| catalog.by_id(*id).is_some_and(|entry| entry.kind.has_job())).collect()
+}

@@ -1,0 +1,219 @@
+//! The transaction block of a session.
+//!
+//! Outside a block each statement stands for itself. Inside one, the changes of INSERT, UPDATE and
+//! DELETE are computed at once and kept here; COMMIT writes them, ROLLBACK drops them. So other
+//! sessions never see half a block. What a block cannot do is refused (0A000): to read or change
+//! again a table that it has changed, and DDL after changes. Settings changed in a block go back
+//! with it. Reads see the last epoch, not one epoch for the whole block (READ COMMITTED).
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+
+use crate::error::{Error, Result};
+use crate::key_set::{KeyChange, KeySets};
+use crate::settings::Settings;
+use crate::table_locks::Guard;
+use crate::wire::backend::TransactionStatus;
+
+/// Rows of one table with their weights.
+#[derive(Debug)]
+pub struct Write {
+    /// The table.
+    pub table: u32,
+    /// Rows of the table's columns.
+    pub rows: RecordBatch,
+    /// One weight a row.
+    pub weights: Vec<i64>,
+}
+
+/// Where a block may go back to.
+#[derive(Debug)]
+struct Savepoint {
+    name: String,
+    writes: usize,
+    key_changes: usize,
+    settings: Settings,
+}
+
+/// An open block.
+#[derive(Debug)]
+struct Block {
+    failed: bool,
+    settings: Settings,
+    writes: Vec<Write>,
+    key_changes: Vec<(u32, KeyChange)>,
+    guards: BTreeMap<u32, Guard>,
+    savepoints: Vec<Savepoint>,
+}
+
+/// A session's transaction state.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    block: Option<Block>,
+}
+
+impl Transaction {
+    /// For ReadyForQuery.
+    #[must_use]
+    pub fn status(&self) -> TransactionStatus {
+        match &self.block {
+            None => TransactionStatus::Idle,
+            Some(block) if block.failed => TransactionStatus::Failed,
+            Some(_) => TransactionStatus::InBlock,
+        }
+    }
+
+    /// Whether a block is open, failed or not.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.block.is_some()
+    }
+
+    /// Whether a statement failed in the open block.
+    #[must_use]
+    pub fn is_failed(&self) -> bool {
+        self.block.as_ref().is_some_and(|block| block.failed)
+    }
+
+    /// Opens a block.
+    pub fn begin(&mut self, settings: Settings) {
+        self.block = Some(Block {
+            failed: false,
+            settings,
+            writes: Vec::new(),
+            key_changes: Vec::new(),
+            guards: BTreeMap::new(),
+            savepoints: Vec::new(),
+        });
+    }
+
+    /// Whether the block has changes that are not written yet.
+    #[must_use]
+    pub fn has_writes(&self) -> bool {
+        self.block.as_ref().is_some_and(|block| !block.writes.is_empty())
+    }
+
+    /// Whether the block has changed this table.
+    #[must_use]
+    pub fn has_changed(&self, table: u32) -> bool {
+        self.block.as_ref().is_some_and(|block| block.writes.iter().any(|write| write.table == table))
+    }
+
+    /// Whether the block holds this table's lock.
+    #[must_use]
+    pub fn holds(&self, table: u32) -> bool {
+        self.block.as_ref().is_some_and(|block| block.guards.contains_key(&table))
+    }
+
+    /// Whether the block holds any lock.
+    #[must_use]
+    pub fn holds_any(&self) -> bool {
+        self.block.as_ref().is_some_and(|block| !block.guards.is_empty())
+    }
+
+    /// Keeps changes until COMMIT. Outside a block they are given back, to be written now.
+    pub fn keep(&mut self, write: Write, keys: Option<KeyChange>, guard: Option<Guard>) -> Option<(Write, Option<KeyChange>, Option<Guard>)> {
+        let Some(block) = &mut self.block else { return Some((write, keys, guard)) };
+        if let Some(guard) = guard {
+            block.guards.insert(write.table, guard);
+        }
+        if let Some(keys) = keys {
+            block.key_changes.push((write.table, keys));
+        }
+        if !write.weights.is_empty() {
+            block.writes.push(write);
+        }
+        None
+    }
+
+    /// Marks the block failed; its changes are dropped at once, so that others may go on.
+    pub fn fail(&mut self, keys: &KeySets) {
+        if let Some(block) = &mut self.block {
+            block.failed = true;
+            undo(keys, std::mem::take(&mut block.key_changes));
+            block.writes.clear();
+            if block.savepoints.is_empty() {
+                block.guards.clear();
+            }
+        }
+    }
+
+    /// Ends the block and gives what is to be written, with the locks that protect it, and the
+    /// changes of keys, in case writing fails.
+    #[must_use]
+    pub fn commit(&mut self) -> (Vec<Write>, Vec<(u32, KeyChange)>, Vec<Guard>) {
+        match self.block.take() {
+            Some(block) => (block.writes, block.key_changes, block.guards.into_values().collect()),
+            None => (Vec::new(), Vec::new(), Vec::new()),
+        }
+    }
+
+    /// Ends the block without a trace; gives the settings to go back to.
+    pub fn roll_back(&mut self, keys: &KeySets) -> Option<Settings> {
+        let block = self.block.take()?;
+        undo(keys, block.key_changes);
+        Some(block.settings)
+    }
+
+    /// Marks a place to go back to.
+    ///
+    /// # Errors
+    /// [`Error::NoTransaction`].
+    pub fn savepoint(&mut self, name: String, settings: Settings) -> Result<()> {
+        let block = self.block.as_mut().ok_or(Error::NoTransaction { statement: "SAVEPOINT" })?;
+        let (writes, key_changes) = (block.writes.len(), block.key_changes.len());
+        block.savepoints.push(Savepoint { name, writes, key_changes, settings });
+        Ok(())
+    }
+
+    /// Forgets a place, and those after it.
+    ///
+    /// # Errors
+    /// [`Error::NoTransaction`], [`Error::UndefinedSavepoint`].
+    pub fn release(&mut self, name: &str) -> Result<()> {
+        let block = self.block.as_mut().ok_or(Error::NoTransaction { statement: "RELEASE SAVEPOINT" })?;
+        let at = find(block, name)?;
+        block.savepoints.truncate(at);
+        Ok(())
+    }
+
+    /// Goes back to a place; gives its settings.
+    ///
+    /// # Errors
+    /// [`Error::NoTransaction`], [`Error::UndefinedSavepoint`]; [`Error::Unsupported`] if the block
+    /// failed after changes made before the place, which are dropped by then.
+    pub fn roll_back_to(&mut self, name: &str, keys: &KeySets) -> Result<Settings> {
+        let block = self.block.as_mut().ok_or(Error::NoTransaction { statement: "ROLLBACK TO SAVEPOINT" })?;
+        let at = find(block, name)?;
+        let savepoint = &block.savepoints[at];
+        if block.failed && savepoint.writes > 0 {
+            return Err(Error::unsupported(
+                "going back to a savepoint after changes and a failed statement is not supported",
+                "Use ROLLBACK and start again.",
+            ));
+        }
+        let (writes, key_changes, settings) = (savepoint.writes, savepoint.key_changes, savepoint.settings.clone());
+        block.savepoints.truncate(at + 1);
+        block.writes.truncate(writes);
+        if block.key_changes.len() > key_changes {
+            undo(keys, block.key_changes.split_off(key_changes));
+        }
+        block.failed = false;
+        Ok(settings)
+    }
+}
+
+fn find(block: &Block, name: &str) -> Result<usize> {
+    let at = block.savepoints.iter().rposition(|savepoint| savepoint.name == name);
+    at.ok_or_else(|| Error::UndefinedSavepoint { name: name.to_owned() })
+}
+
+/// Takes back changes of keys, last first.
+pub fn undo(keys: &KeySets, changes: Vec<(u32, KeyChange)>) {
+    for (table, change) in changes.into_iter().rev() {
+        if let Some(set) = keys.get(table) {
+            set.lock().unwrap_or_else(std::sync::PoisonError::into_inner).undo(change);
+        }
+    }
+}

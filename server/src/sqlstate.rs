@@ -1,0 +1,347 @@
+//! Errors and notices as clients see them. The only place that knows SQLSTATEs.
+//!
+//! Codes: PostgreSQL manual, appendix A. Exhaustive over our enums, so that a new cause must
+//! choose its code.
+
+use arrow::error::ArrowError;
+use datafusion::error::DataFusionError;
+
+use crate::error::Error;
+use crate::notice::Notice;
+
+/// The fields of an ErrorResponse or NoticeResponse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// SQLSTATE.
+    pub code: &'static str,
+    /// Lower case, no full stop.
+    pub message: String,
+    /// What exactly.
+    pub detail: Option<String>,
+    /// What to do.
+    pub hint: Option<String>,
+    /// Where in the input it was met.
+    pub context: Option<String>,
+    /// Character of the statement, counted from 1.
+    pub position: Option<usize>,
+}
+
+impl Report {
+    /// The report of an error.
+    #[must_use]
+    pub fn of_error(error: &Error) -> Report {
+        Report {
+            code: code(error),
+            message: message(error),
+            detail: detail(error),
+            hint: hint(error),
+            context: context(error),
+            position: position(error),
+        }
+    }
+
+    /// The report of a notice.
+    #[must_use]
+    pub fn of_notice(notice: &Notice) -> Report {
+        let code = match notice {
+            Notice::AlreadyExists { .. } => "42P07",
+            Notice::InTransaction | Notice::NoTransaction => "25P01",
+            Notice::DoesNotExist { .. }
+            | Notice::Cascades { .. }
+            | Notice::CascadesToMany { .. }
+            | Notice::NoEffect { .. }
+            | Notice::Progress(_) => "00000",
+        };
+        let code = if *notice == Notice::InTransaction { "25001" } else { code };
+        Report {
+            code,
+            message: notice.to_string(),
+            detail: notice.detail(),
+            hint: None,
+            context: None,
+            position: None,
+        }
+    }
+}
+
+/// Whether the session cannot go on after this error.
+#[must_use]
+pub fn is_fatal(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Protocol(_)
+            | Error::ClientGone
+            | Error::ShuttingDown
+            | Error::TooManyConnections
+            | Error::UndefinedDatabase { .. }
+            | Error::UndefinedRole { .. }
+    )
+}
+
+fn code(error: &Error) -> &'static str {
+    match error {
+        Error::UndefinedRelation { .. } | Error::UndefinedObject { .. } => "42P01",
+        Error::UndefinedSchema { .. } => "3F000",
+        Error::UndefinedDatabase { .. } => "3D000",
+        Error::UndefinedRole { .. } => "28000",
+        Error::UndefinedColumn { .. } => "42703",
+        Error::UndefinedType { .. } | Error::UndefinedSetting { .. } => "42704",
+        Error::DuplicateRelation { .. } => "42P07",
+        Error::DuplicateColumn { .. } => "42701",
+        Error::WrongKind { .. } | Error::NotWritable { .. } => "42809",
+        Error::Dependents { .. } => "2BP01",
+        Error::SystemCatalog { .. } => "42501",
+        Error::Syntax { .. } | Error::ColumnCount { .. } => "42601",
+        Error::Unsupported { .. } => "0A000",
+        Error::InvalidValue { .. } => "22023",
+        Error::InvalidDefinition { .. } => "42P16",
+        Error::LimitExceeded { .. } => "54000",
+        Error::TypeMismatch { .. } => "42804",
+        Error::InvalidText { .. } => "22P02",
+        Error::InvalidDatetime { .. } => "22007",
+        Error::DatetimeOverflow { .. } => "22008",
+        Error::ValueOutOfRange { .. } | Error::NumberOutOfRange { .. } | Error::NumericOverflow { .. } => "22003",
+        Error::NotStorable { .. } => "0A000",
+        Error::StringTooLong { .. } => "22001",
+        Error::NotNull { .. } => "23502",
+        Error::DuplicateKey { .. } => "23505",
+        Error::InvalidUtf8 { .. } => "22021",
+        Error::BinaryFormat { .. } => "22P03",
+        Error::CopyFormat { .. } => "22P04",
+        Error::InCopy { source, .. } => code(source),
+        Error::UndefinedStatement { .. } => "26000",
+        Error::UndefinedPortal { .. } => "34000",
+        Error::DuplicateStatement { .. } => "42P05",
+        Error::DuplicatePortal { .. } => "42P03",
+        Error::Bind(_) | Error::Protocol(_) => "08P01",
+        Error::TransactionFailed => "25P02",
+        Error::ActiveTransaction { .. } => "25001",
+        Error::UndefinedSavepoint { .. } => "3B001",
+        Error::NoTransaction { .. } => "25P01",
+        Error::LockTimeout => "55P03",
+        Error::Cancelled | Error::StatementTimeout | Error::CopyFailed(_) => "57014",
+        Error::ClientGone => "08006",
+        Error::ShuttingDown => "57P01",
+        Error::TooManyConnections => "53300",
+        Error::Planner(error) => planner_code(error),
+        Error::Executor(error) => executor_code(error),
+        Error::Storage(error) => storage_code(error),
+        Error::DataFusion(error) => datafusion_code(error),
+        Error::Arrow(error) => arrow_code(error),
+        Error::Configuration(_) => "F0000",
+        Error::Io { .. } => "58030",
+        Error::Corrupt(_) => "XX001",
+        Error::Internal(_) => "XX000",
+    }
+}
+
+fn planner_code(error: &planner::Error) -> &'static str {
+    use planner::Error as Planner;
+    match error {
+        Planner::Syntax { .. } => "42601",
+        Planner::TooComplex { .. } => "54001",
+        Planner::UndefinedTable { .. } => "42P01",
+        Planner::UndefinedSchema { .. } => "3F000",
+        Planner::OtherDatabase { .. } | Planner::Unsupported { .. } => "0A000",
+        Planner::UndefinedColumn { .. } => "42703",
+        Planner::UndefinedFunction { .. } => "42883",
+        Planner::UndefinedType { .. } => "42704",
+        Planner::AmbiguousColumn { .. } => "42702",
+        Planner::DuplicateColumn { .. } => "42701",
+        Planner::DuplicateAlias { .. } => "42712",
+        Planner::Grouping { .. } => "42803",
+        Planner::TypeMismatch { .. } => "42804",
+        Planner::InvalidDefinition { .. } => "42P16",
+        Planner::InvalidParameter { .. } => "22023",
+        Planner::DivisionByZero => "22012",
+        Planner::OutOfRange { .. } => "22003",
+        Planner::InvalidText { .. } => "22P02",
+        Planner::DataFusion(error) => datafusion_code(error),
+    }
+}
+
+fn executor_code(error: &executor::Error) -> &'static str {
+    match error {
+        executor::Error::Arrow(error) => arrow_code(error),
+        executor::Error::DataFusion(error) => datafusion_code(error),
+        executor::Error::Storage(error) => storage_code(error),
+        executor::Error::SourceOption { .. } => "22023",
+        // The enum is open for variants that a client can do nothing about.
+        _ => "XX000",
+    }
+}
+
+fn storage_code(error: &storage::Error) -> &'static str {
+    match error {
+        storage::Error::Locked { .. } => "55006",
+        storage::Error::Corrupt { .. } => "XX001",
+        storage::Error::Format { .. } => "0A000",
+        storage::Error::DiskFull { .. } => "53100",
+        storage::Error::WritesStopped | storage::Error::Io { .. } | storage::Error::RocksDb(_) => "58030",
+        storage::Error::Arrow(error) => arrow_code(error),
+        storage::Error::NotOwned { .. } | storage::Error::AlreadyOwned { .. } | storage::Error::Shape { .. } => "XX000",
+    }
+}
+
+fn arrow_code(error: &ArrowError) -> &'static str {
+    match error {
+        ArrowError::DivideByZero => "22012",
+        ArrowError::ArithmeticOverflow(_) => "22003",
+        ArrowError::CastError(_) | ArrowError::ParseError(_) => "22P02",
+        ArrowError::MemoryError(_) => "53200",
+        _ => "XX000",
+    }
+}
+
+/// Errors that reach us while a query runs; those of planning were sorted by the planner.
+fn datafusion_code(error: &DataFusionError) -> &'static str {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => datafusion_code(inner),
+        DataFusionError::Shared(inner) => datafusion_code(inner),
+        DataFusionError::Collection(errors) => errors.first().map_or("XX000", datafusion_code),
+        DataFusionError::ArrowError(inner, _) => arrow_code(inner),
+        DataFusionError::External(inner) => match inner.downcast_ref::<planner::Error>() {
+            Some(error) => planner_code(error),
+            None => "XX000",
+        },
+        DataFusionError::NotImplemented(_) => "0A000",
+        DataFusionError::Plan(_) => "42601",
+        DataFusionError::ResourcesExhausted(_) => "53200",
+        // What an expression refused while it ran.
+        DataFusionError::Execution(_) => "22000",
+        _ => "XX000",
+    }
+}
+
+/// DataFusion's words without its prefixes and back traces.
+#[must_use]
+pub fn datafusion_message(error: &DataFusionError) -> String {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => datafusion_message(inner),
+        DataFusionError::Shared(inner) => datafusion_message(inner),
+        DataFusionError::Collection(errors) => {
+            errors.first().map_or_else(|| error.to_string(), datafusion_message)
+        }
+        DataFusionError::Plan(message)
+        | DataFusionError::Execution(message)
+        | DataFusionError::NotImplemented(message)
+        | DataFusionError::ResourcesExhausted(message) => lower_first(first_line(message)),
+        DataFusionError::External(inner) => inner.to_string(),
+        DataFusionError::ArrowError(inner, _) => arrow_message(inner),
+        other => first_line(&other.strip_backtrace()).to_owned(),
+    }
+}
+
+fn arrow_message(error: &ArrowError) -> String {
+    match error {
+        ArrowError::DivideByZero => "division by zero".to_owned(),
+        ArrowError::ArithmeticOverflow(_) => "value out of range".to_owned(),
+        ArrowError::CastError(message)
+        | ArrowError::ParseError(message)
+        | ArrowError::ComputeError(message)
+        | ArrowError::InvalidArgumentError(message) => lower_first(first_line(message)),
+        other => other.to_string(),
+    }
+}
+
+fn message(error: &Error) -> String {
+    match error {
+        Error::Planner(planner::Error::DataFusion(inner)) => datafusion_message(inner),
+        // The causes carry what the user can act on.
+        Error::Executor(executor::Error::Storage(inner)) => inner.to_string(),
+        Error::Executor(executor::Error::DataFusion(inner)) => datafusion_message(inner),
+        Error::Arrow(inner) | Error::Executor(executor::Error::Arrow(inner)) => arrow_message(inner),
+        other => other.to_string(),
+    }
+}
+
+fn detail(error: &Error) -> Option<String> {
+    match error {
+        Error::Dependents { detail, .. } | Error::NotNull { detail, .. } | Error::DuplicateKey { detail, .. } => {
+            Some(detail.clone())
+        }
+        Error::NumericOverflow { precision, scale } => {
+            let digits = i16::from(*precision) - i16::from(*scale);
+            let bound = if digits == 0 { "1".to_owned() } else { format!("10^{digits}") };
+            Some(format!(
+                "A field with precision {precision}, scale {scale} must round to an absolute value less than {bound}."
+            ))
+        }
+        Error::InCopy { source, .. } => detail(source),
+        Error::Storage(storage::Error::RocksDb(source) | storage::Error::DiskFull { source }) => {
+            Some(source.to_string())
+        }
+        _ => None,
+    }
+}
+
+fn hint(error: &Error) -> Option<String> {
+    match error {
+        Error::Dependents { .. } => Some("Use DROP ... CASCADE to drop the dependent objects too.".to_owned()),
+        Error::WrongKind { hint, .. }
+        | Error::Unsupported { hint, .. }
+        | Error::InvalidValue { hint, .. }
+        | Error::LimitExceeded { hint, .. }
+        | Error::TypeMismatch { hint, .. } => hint.clone(),
+        Error::Planner(planner::Error::Unsupported { hint, .. }) if !hint.is_empty() => Some(hint.clone()),
+        Error::Planner(planner::Error::UndefinedFunction { .. }) => Some(
+            "No function matches the given name and argument types. You might need to add explicit type casts."
+                .to_owned(),
+        ),
+        Error::Planner(planner::Error::TooComplex { .. }) => {
+            Some("Split the statement, or use IN or VALUES lists instead of long chains.".to_owned())
+        }
+        Error::InCopy { source, .. } => hint(source),
+        _ => None,
+    }
+}
+
+fn context(error: &Error) -> Option<String> {
+    match error {
+        Error::InCopy { context, .. } => Some(context.clone()),
+        _ => None,
+    }
+}
+
+fn position(error: &Error) -> Option<usize> {
+    match error {
+        Error::Planner(planner::Error::Syntax { position, .. }) => Some(*position),
+        _ => None,
+    }
+}
+
+fn first_line(message: &str) -> &str {
+    message.lines().next().unwrap_or_default().trim_end_matches('.')
+}
+
+/// Message texts start in lower case, except for names in capitals such as SQL key words.
+fn lower_first(message: &str) -> String {
+    let mut chars = message.chars();
+    match (chars.next(), chars.next()) {
+        (Some(first), Some(second)) if first.is_uppercase() && second.is_lowercase() => {
+            first.to_lowercase().chain(message.chars().skip(1)).collect()
+        }
+        _ => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_carry_detail_hint_and_context() {
+        let overflow = Error::NumericOverflow { precision: 5, scale: 2 };
+        let report = Report::of_error(&Error::InCopy { source: Box::new(overflow), context: "COPY t, line 3".into() });
+        assert_eq!(report.code, "22003");
+        assert_eq!(report.message, "numeric field overflow");
+        assert!(report.detail.unwrap().ends_with("less than 10^3."));
+        assert_eq!(report.context.as_deref(), Some("COPY t, line 3"));
+    }
+
+    #[test]
+    fn messages_are_in_lower_case() {
+        assert_eq!(lower_first("Cannot do"), "cannot do");
+        assert_eq!(lower_first("COPY failed"), "COPY failed");
+    }
+}

@@ -1,0 +1,117 @@
+//! `ALTER … SET PARALLELISM`: checked here, done by the engine while rows flow.
+
+use planner::parse::{ObjectKind, Parallelism};
+use sqlparser::ast::ObjectName;
+use tokio::sync::mpsc;
+
+use crate::catalog::{Entry, Kind, update_change};
+use crate::error::{Error, Result};
+use crate::notice::Notice;
+use crate::session::Session;
+use crate::statement::Outcome;
+use crate::statement::ddl::{is_kind, kind_name, local_name, wrong_kind};
+
+impl Session {
+    pub(crate) async fn alter_parallelism(
+        &mut self,
+        kind: ObjectKind,
+        if_exists: bool,
+        name: &ObjectName,
+        wanted: &Parallelism,
+    ) -> Result<Outcome> {
+        let tag = format!("ALTER {}", kind_name(kind).to_uppercase());
+        let name = local_name(name)?;
+        let catalog = self.shared.catalog.read();
+        let entry = match catalog.by_name(&name) {
+            Some(entry) if is_kind(&entry.kind, kind) && entry.kind.has_job() => entry,
+            Some(entry) => return Err(wrong_kind(entry, not_source(kind, &entry.kind), "ALTER")),
+            None if if_exists => {
+                self.client.notice(&Notice::DoesNotExist { kind: kind_name(kind), name });
+                return Ok(Outcome::Done(tag));
+            }
+            None => return Err(Error::UndefinedObject { kind: kind_name(kind), name }),
+        };
+        let parallelism = self.checked_parallelism(wanted)?;
+        self.rescale(entry, parallelism).await?;
+        Ok(Outcome::Done(tag))
+    }
+
+    fn checked_parallelism(&self, wanted: &Parallelism) -> Result<usize> {
+        let max = usize::from(self.shared.config.key_groups);
+        let invalid = |written: String| Error::InvalidValue {
+            message: format!("invalid parallelism: {written}"),
+            hint: Some(format!("Parallelism is a whole number from 1 to {max}, or ADAPTIVE.")),
+        };
+        match wanted {
+            Parallelism::Adaptive => Ok(self.shared.config.streaming_parallelism),
+            Parallelism::Invalid(written) => Err(invalid(written.clone())),
+            Parallelism::Fixed(n) => {
+                usize::try_from(*n).ok().filter(|n| (1..=max).contains(n)).ok_or_else(|| invalid(n.to_string()))
+            }
+        }
+    }
+
+    /// Runs the scaling to its end, telling the client how far it is. It goes on by itself if the
+    /// client stops waiting or is lost.
+    async fn rescale(&mut self, entry: &Entry, parallelism: usize) -> Result<()> {
+        let (id, name) = (entry.id, entry.name.clone());
+        let mut changed = entry.clone();
+        changed.parallelism = parallelism;
+        let change = update_change(&changed)?;
+        let (progress, mut reports) = mpsc::unbounded_channel();
+        let shared = std::sync::Arc::clone(&self.shared);
+        let mut done = tokio::spawn(async move {
+            let summary = shared.engine.rescale(id, parallelism, change, progress).await?;
+            shared.catalog.set_parallelism(id, parallelism);
+            Ok::<_, Error>(summary)
+        });
+        let interrupt = self.interrupt.clone();
+        let client = &mut self.client;
+        let waited = interrupt.guard(async {
+            while let Some(report) = reports.recv().await {
+                client.notice(&Notice::Progress(format!(
+                    "scaling \"{name}\": {} of {} key groups moved, {} of {} subscales done",
+                    report.key_groups_done, report.key_groups, report.subscales_done, report.subscales
+                )));
+                client.flush().await?;
+            }
+            match (&mut done).await {
+                Ok(result) => result,
+                Err(error) => Err(Error::Internal(error.to_string())),
+            }
+        });
+        let summary = waited.await.map_err(|error| match error {
+            Error::Executor(executor::Error::UnknownJob { .. }) => {
+                Error::UndefinedObject { kind: entry.kind.name(), name: entry.name.clone() }
+            }
+            other => other,
+        })?;
+        self.client.notice(&Notice::Progress(summarized(&entry.name, &summary)));
+        Ok(())
+    }
+}
+
+/// A source is neither a table nor a view; what the user asked for is named unless it fits.
+fn not_source(kind: ObjectKind, really: &Kind) -> ObjectKind {
+    match (kind, really) {
+        (ObjectKind::Source | ObjectKind::View, _) => ObjectKind::MaterializedView,
+        (kind, _) => kind,
+    }
+}
+
+fn summarized(name: &str, summary: &executor::RescaleSummary) -> String {
+    let moved = &summary.moved;
+    format!(
+        "scaled \"{name}\" from {} to {} in {:.0?}: {} key groups and {} bytes of state moved in {} subscales, \
+         {} rows re-routed, {} rows held, longest barrier {:.0?}",
+        summary.from,
+        summary.to,
+        summary.duration,
+        moved.key_groups,
+        moved.state_bytes,
+        summary.subscales,
+        moved.rows_rerouted,
+        moved.rows_held,
+        summary.barrier_max
+    )
+}

@@ -1,0 +1,212 @@
+//! Values of one type for a column of another: PostgreSQL's assignment casts.
+//!
+//! Numbers fit numbers if they are in range, fractions are rounded; every type fits text; dates
+//! and times fit each other where PostgreSQL has an assignment cast. Text fits other types only
+//! if it was a literal ([`TextInput::Parse`]).
+
+use std::sync::Arc;
+
+use arrow::array::timezone::Tz;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema, TimeUnit};
+
+use crate::error::{Error, Result};
+use crate::wire::encode::{RowEncoder, Style};
+use crate::wire::frame::Format;
+use crate::wire::input::parse_column;
+use crate::wire::types::{SqlType, UTC};
+
+/// What text may become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextInput {
+    /// It is a literal: read it as the column's type.
+    Parse,
+    /// It is a value of type text.
+    Refuse,
+}
+
+/// Values for column `name` of type `target`.
+///
+/// # Errors
+/// A value that does not fit, or [`Error::TypeMismatch`] if no value could.
+pub fn assign(values: &ArrayRef, name: &str, target: &SqlType, text: TextInput, zone: Tz) -> Result<ArrayRef> {
+    let source = SqlType::of(values.data_type());
+    let mismatch = || Error::TypeMismatch {
+        message: format!(
+            "column \"{name}\" is of type {} but expression is of type {}",
+            target.base_name(),
+            source.base_name()
+        ),
+        hint: Some("You will need to rewrite or cast the expression.".to_owned()),
+    };
+    if *values.data_type() == DataType::Null {
+        return Ok(new_null_array(&target.arrow(), values.len()));
+    }
+    if target.is_text() {
+        let texts = if source.is_text() { plain_texts(values)? } else { shown_texts(values, zone)? };
+        return parse_column(&texts, target, zone).map_err(|bad| bad.error);
+    }
+    if source.is_text() {
+        return match text {
+            TextInput::Parse => parse_column(&plain_texts(values)?, target, zone).map_err(|bad| bad.error),
+            TextInput::Refuse => Err(mismatch()),
+        };
+    }
+    if *values.data_type() == target.arrow() {
+        return Ok(Arc::clone(values));
+    }
+    if !has_assignment_cast(&source, target) {
+        return Err(mismatch());
+    }
+    convert(values, target, zone)
+}
+
+/// Values as an Arrow type that a plan asks for; text is read.
+///
+/// # Errors
+/// A value that does not fit.
+pub fn to_arrow(values: &ArrayRef, wanted: &DataType, zone: Tz) -> Result<ArrayRef> {
+    let target = SqlType::of(wanted);
+    let assigned = assign(values, "?column?", &target, TextInput::Parse, zone)?;
+    if assigned.data_type() == wanted {
+        return Ok(assigned);
+    }
+    Ok(cast_with_options(&assigned, wanted, &checked())?)
+}
+
+fn is_number(sql_type: &SqlType) -> bool {
+    use SqlType as T;
+    matches!(sql_type, T::Int2 | T::Int4 | T::Int8 | T::Float4 | T::Float8 | T::Numeric(_) | T::Oid)
+}
+
+fn has_assignment_cast(source: &SqlType, target: &SqlType) -> bool {
+    use SqlType as T;
+    match (source, target) {
+        _ if is_number(source) && is_number(target) => true,
+        (T::Date, T::Timestamp | T::Timestamptz) => true,
+        (T::Timestamp, T::Date | T::Time | T::Timestamptz) => true,
+        (T::Timestamptz, T::Date | T::Time | T::Timestamp) => true,
+        (T::Array(a), T::Array(b)) => a == b || has_assignment_cast(a, b),
+        // The same SQL type in another Arrow form.
+        _ => std::mem::discriminant(source) == std::mem::discriminant(target),
+    }
+}
+
+fn checked() -> CastOptions<'static> {
+    CastOptions { safe: false, ..CastOptions::default() }
+}
+
+fn convert(values: &ArrayRef, target: &SqlType, zone: Tz) -> Result<ArrayRef> {
+    let source = SqlType::of(values.data_type());
+    let out_of_range = || match target {
+        SqlType::Numeric(Some((precision, scale))) => Error::NumericOverflow { precision: *precision, scale: *scale },
+        _ => Error::NumberOutOfRange { type_name: target.base_name() },
+    };
+    if is_number(&source) && is_number(target) {
+        let whole = matches!(target, SqlType::Int2 | SqlType::Int4 | SqlType::Int8 | SqlType::Oid);
+        let rounded = if whole { rounded(values)? } else { Arc::clone(values) };
+        return cast_with_options(&rounded, &target.arrow(), &checked()).map_err(|_| out_of_range());
+    }
+    let local = match (&source, target) {
+        // Through the session's zone: a local time is an instant there.
+        (SqlType::Date | SqlType::Timestamp, SqlType::Timestamptz)
+        | (SqlType::Timestamptz, SqlType::Date | SqlType::Time | SqlType::Timestamp) => {
+            let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some(zone_name(zone).into()));
+            let plain = DataType::Timestamp(TimeUnit::Microsecond, None);
+            let first = if source == SqlType::Timestamptz { values } else { &cast_with_options(values, &plain, &checked())? };
+            let zoned = cast_with_options(first, &zoned, &checked())?;
+            if *target == SqlType::Timestamptz { zoned } else { cast_with_options(&zoned, &plain, &checked())? }
+        }
+        _ => Arc::clone(values),
+    };
+    debug_assert_eq!(SqlType::Timestamptz.arrow(), DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())));
+    Ok(cast_with_options(&local, &target.arrow(), &checked())?)
+}
+
+/// The zone's name as Arrow reads it.
+fn zone_name(zone: Tz) -> String {
+    zone.to_string()
+}
+
+/// Fractions to whole numbers: floats half to even, numerics half away from zero, as PostgreSQL.
+fn rounded(values: &ArrayRef) -> Result<ArrayRef> {
+    Ok(match values.data_type() {
+        DataType::Float32 => {
+            Arc::new(values.as_primitive::<Float32Type>().unary::<_, Float32Type>(f32::round_ties_even))
+        }
+        DataType::Float64 => {
+            Arc::new(values.as_primitive::<Float64Type>().unary::<_, Float64Type>(f64::round_ties_even))
+        }
+        DataType::Decimal128(_, scale) if *scale > 0 => {
+            cast_with_options(values, &DataType::Decimal128(38, 0), &checked())?
+        }
+        DataType::Decimal256(_, scale) if *scale > 0 => {
+            cast_with_options(values, &DataType::Decimal256(76, 0), &checked())?
+        }
+        _ => Arc::clone(values),
+    })
+}
+
+fn plain_texts(values: &ArrayRef) -> Result<StringArray> {
+    let texts = cast_with_options(values, &DataType::Utf8, &checked())?;
+    Ok(texts.as_string::<i32>().clone())
+}
+
+/// Values as they are printed.
+fn shown_texts(values: &ArrayRef, zone: Tz) -> Result<StringArray> {
+    let schema = Arc::new(Schema::new(vec![Field::new("value", values.data_type().clone(), true)]));
+    let batch = RecordBatch::try_new(schema, vec![Arc::clone(values)])?;
+    let encoder = RowEncoder::new(&batch, &[Format::Text], Style { zone })?;
+    Ok((0..encoder.rows()).map(|row| encoder.text(0, row)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Float64Array, Int64Array, TimestampMicrosecondArray};
+    use arrow::datatypes::{Int16Type, Int32Type};
+
+    use super::*;
+
+    fn utc() -> Tz {
+        "UTC".parse().unwrap()
+    }
+
+    fn assigned(values: ArrayRef, target: SqlType) -> Result<ArrayRef> {
+        assign(&values, "a", &target, TextInput::Refuse, utc())
+    }
+
+    #[test]
+    fn numbers_are_rounded_and_checked() {
+        let floats: ArrayRef = Arc::new(Float64Array::from(vec![2.5, -1.5]));
+        let ints = assigned(Arc::clone(&floats), SqlType::Int4).unwrap();
+        assert_eq!(ints.as_primitive::<Int32Type>().values(), &[2, -2]);
+        let numeric = assigned(floats, SqlType::Numeric(Some((5, 1)))).unwrap();
+        let back = assigned(numeric, SqlType::Int2).unwrap();
+        assert_eq!(back.as_primitive::<Int16Type>().values(), &[3, -2]);
+        let big: ArrayRef = Arc::new(Int64Array::from(vec![40_000]));
+        assert_eq!(assigned(Arc::clone(&big), SqlType::Int2).unwrap_err().to_string(), "smallint out of range");
+        assert!(matches!(assigned(big, SqlType::Numeric(Some((4, 0)))), Err(Error::NumericOverflow { .. })));
+    }
+
+    #[test]
+    fn text_is_read_only_if_it_was_a_literal() {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["7"]));
+        assert!(matches!(assigned(Arc::clone(&texts), SqlType::Int4), Err(Error::TypeMismatch { .. })));
+        let read = assign(&texts, "a", &SqlType::Int4, TextInput::Parse, utc()).unwrap();
+        assert_eq!(read.as_primitive::<Int32Type>().value(0), 7);
+        let shown = assigned(Arc::new(Int64Array::from(vec![7])), SqlType::Text).unwrap();
+        assert_eq!(shown.as_string::<i32>().value(0), "7");
+    }
+
+    #[test]
+    fn local_times_become_instants_in_the_session_zone() {
+        let local: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![0]));
+        let zone: Tz = "Asia/Kolkata".parse().unwrap();
+        let instant = assign(&local, "a", &SqlType::Timestamptz, TextInput::Refuse, zone).unwrap();
+        let micros = instant.as_primitive::<arrow::datatypes::TimestampMicrosecondType>().value(0);
+        assert_eq!(micros, -19_800_000_000);
+        let back = assign(&instant, "a", &SqlType::Timestamp, TextInput::Refuse, zone).unwrap();
+        assert_eq!(back.as_primitive::<arrow::datatypes::TimestampMicrosecondType>().value(0), 0);
+    }
+}

@@ -1,0 +1,360 @@
+//! COPY from and to the client.
+//!
+//! `COPY t FROM STDIN` is all or nothing: records become columns as they come, a batch at a time,
+//! and are written when the last one was good. What they may take meanwhile is bounded
+//! (`copy_bytes_max`); beyond it the statement fails with 54000 and nothing is written.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringBuilder};
+use arrow::compute::concat_batches;
+use sqlparser::ast;
+use sqlparser::ast::{CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, Query};
+
+use crate::catalog::Entry;
+use crate::error::{Error, Result};
+use crate::session::Session;
+use crate::statement::Outcome;
+use crate::statement::copy_format::{CopyFormat, CopyOptions, Record, Splitter, write_line};
+use crate::statement::insert::named_columns;
+use crate::statement::query::Rows;
+use crate::wire::encode::{RowEncoder, spread_formats};
+use crate::wire::frame::{Expect, Message};
+use crate::wire::input::parse_column;
+
+/// Records that become columns together.
+const BATCH_ROWS: usize = 8192;
+
+/// A COPY that reads from the client.
+pub struct CopyIn {
+    entry: Arc<Entry>,
+    targets: Vec<usize>,
+    options: CopyOptions,
+}
+
+/// A COPY that writes to the client.
+pub struct CopyOut {
+    rows: Rows,
+    options: CopyOptions,
+}
+
+impl Session {
+    pub(crate) async fn copy(
+        &mut self,
+        source: &CopySource,
+        to: bool,
+        target: &CopyTarget,
+        options: &[CopyOption],
+        legacy: &[CopyLegacyOption],
+    ) -> Result<Outcome> {
+        let options = copy_options(options, legacy)?;
+        match (target, to) {
+            (CopyTarget::Stdin, false) | (CopyTarget::Stdout, true) => {}
+            _ => {
+                return Err(Error::unsupported(
+                    "COPY with a file or program of the server is not supported",
+                    "Use COPY ... FROM STDIN or TO STDOUT; psql's \\copy reads and writes files of the client.",
+                ));
+            }
+        }
+        if to {
+            let query = self.copied_query(source)?;
+            let rows = self.select(&query, Vec::new()).await?;
+            return Ok(Outcome::CopyOut(Box::new(CopyOut { rows, options })));
+        }
+        let CopySource::Table { table_name, columns } = source else {
+            return Err(Error::Syntax { message: "syntax error at or near \"FROM\"".to_owned() });
+        };
+        let entry = self.writable(table_name, "copy to")?;
+        let targets = if columns.is_empty() {
+            (0..entry.columns.len()).collect()
+        } else {
+            named_columns(&entry, columns.iter().map(|ident| Ok(planner::names::identifier(ident))))?
+        };
+        Ok(Outcome::CopyIn(Box::new(CopyIn { entry, targets, options })))
+    }
+
+    /// The rows that COPY TO sends: a query, or a table's columns.
+    fn copied_query(&self, source: &CopySource) -> Result<Query> {
+        let (table_name, columns) = match source {
+            CopySource::Query(query) => return Ok(Query::clone(query)),
+            CopySource::Table { table_name, columns } => (table_name, columns),
+        };
+        let mut statements = planner::parse("SELECT * FROM t")?;
+        let Some(planner::Statement::Pg(statement)) = statements.pop().map(|parsed| parsed.statement) else {
+            return Err(Error::Internal("the pattern of a query is no query".to_owned()));
+        };
+        let ast::Statement::Query(mut query) = *statement else {
+            return Err(Error::Internal("the pattern of a query is no query".to_owned()));
+        };
+        if let ast::SetExpr::Select(select) = &mut *query.body {
+            if let Some(ast::TableFactor::Table { name, .. }) = select.from.first_mut().map(|from| &mut from.relation) {
+                name.clone_from(table_name);
+            }
+            if !columns.is_empty() {
+                let column = |ident: &ast::Ident| ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(ident.clone()));
+                select.projection = columns.iter().map(column).collect();
+            }
+        }
+        Ok(*query)
+    }
+
+    /// Reads the client's rows and writes them; gives the command tag.
+    pub(crate) async fn copy_in(&mut self, copy: CopyIn) -> Result<String> {
+        self.client.outbox.copy_in(copy.targets.len());
+        self.client.flush().await?;
+        let mut loader = Loader::new(self, &copy);
+        let interrupt = self.interrupt.clone();
+        loop {
+            match interrupt.guard(self.client.message(Expect::CopyData)).await? {
+                Message::CopyData(bytes) => {
+                    loader.push(&bytes)?;
+                    if loader.pending >= BATCH_ROWS {
+                        self.load_batch(&copy, &mut loader).await?;
+                    }
+                }
+                Message::CopyDone => break,
+                Message::CopyFail(reason) => return Err(Error::CopyFailed(reason)),
+                _terminated => return Err(Error::ClientGone),
+            }
+        }
+        loader.finish()?;
+        self.load_batch(&copy, &mut loader).await?;
+        let rows = concat_batches(&copy.entry.schema(), &loader.batches)?;
+        let count = rows.num_rows();
+        self.add_rows(&copy.entry, rows).await?;
+        Ok(format!("COPY {count}"))
+    }
+
+    /// Turns the records read so far into columns.
+    async fn load_batch(&mut self, copy: &CopyIn, loader: &mut Loader) -> Result<()> {
+        let (columns, lines) = loader.take_columns()?;
+        let count = lines.len();
+        if count == 0 {
+            return Ok(());
+        }
+        let batch = self
+            .complete(&copy.entry, columns, count)
+            .await
+            .map_err(|error| in_copy(error, format!("COPY {}, line {}", copy.entry.name, lines[count - 1])))?;
+        loader.keep(batch)
+    }
+
+    /// Sends the rows; gives the command tag.
+    pub(crate) async fn copy_out(&mut self, mut copy: CopyOut) -> Result<String> {
+        let width = copy.rows.schema.fields().len();
+        self.client.outbox.copy_out(width);
+        let formats = spread_formats(&[], width).unwrap_or_default();
+        let mut line = Vec::new();
+        if copy.options.header {
+            let names: Vec<Option<String>> =
+                copy.rows.schema.fields().iter().map(|field| Some(field.name().clone())).collect();
+            write_line(&copy.options, &names, &mut line);
+            self.client.outbox.copy_data(|bytes| bytes.extend_from_slice(&line));
+        }
+        let mut sent = 0usize;
+        let interrupt = self.interrupt.clone();
+        while let Some(batch) = interrupt.guard(copy.rows.next()).await? {
+            let encoder = RowEncoder::new(&batch, &formats, self.style())?;
+            for row in 0..encoder.rows() {
+                let fields: Vec<Option<String>> = (0..width).map(|column| encoder.text(column, row)).collect();
+                line.clear();
+                write_line(&copy.options, &fields, &mut line);
+                self.client.outbox.copy_data(|bytes| bytes.extend_from_slice(&line));
+                self.client.flush_if_full().await?;
+                sent += 1;
+            }
+        }
+        self.client.outbox.copy_done();
+        Ok(format!("COPY {sent}"))
+    }
+}
+
+/// Records on their way to columns.
+struct Loader {
+    entry: Arc<Entry>,
+    targets: Vec<usize>,
+    zone: arrow::array::timezone::Tz,
+    bytes_max: usize,
+    splitter: Splitter,
+    texts: Vec<StringBuilder>,
+    lines: Vec<u64>,
+    pending: usize,
+    batches: Vec<RecordBatch>,
+    bytes: usize,
+}
+
+impl Loader {
+    fn new(session: &Session, copy: &CopyIn) -> Loader {
+        Loader {
+            entry: Arc::clone(&copy.entry),
+            targets: copy.targets.clone(),
+            zone: session.style().zone,
+            bytes_max: session.shared.config.copy_bytes_max,
+            splitter: Splitter::new(copy.options.clone()),
+            texts: copy.targets.iter().map(|_| StringBuilder::new()).collect(),
+            lines: Vec::new(),
+            pending: 0,
+            batches: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.split(|splitter, take| splitter.push(bytes, take))
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.split(Splitter::finish)
+    }
+
+    fn split(
+        &mut self,
+        feed: impl FnOnce(&mut Splitter, &mut dyn FnMut(Record) -> Result<()>) -> Result<()>,
+    ) -> Result<()> {
+        let Loader { splitter, texts, lines, entry, targets, .. } = self;
+        let mut take = |record: Record| append(entry, targets, texts, lines, record);
+        let fed = feed(splitter, &mut take);
+        self.pending = self.lines.len();
+        fed.map_err(|error| in_copy(error, format!("COPY {}, line {}", self.entry.name, self.splitter.line())))
+    }
+
+    /// One column for each of the table's that the records fill, and the lines of the rows.
+    fn take_columns(&mut self) -> Result<(Vec<Option<ArrayRef>>, Vec<u64>)> {
+        let lines = std::mem::take(&mut self.lines);
+        self.pending = 0;
+        let mut columns: Vec<Option<ArrayRef>> = vec![None; self.entry.columns.len()];
+        for (texts, &target) in self.texts.iter_mut().zip(&self.targets) {
+            let texts = texts.finish();
+            let column = &self.entry.columns[target];
+            let values = parse_column(&texts, &column.sql_type, self.zone).map_err(|bad| {
+                let (line, value) = (lines[bad.row], texts.value(bad.row));
+                in_copy(bad.error, format!("COPY {}, line {line}, column {}: \"{value}\"", self.entry.name, column.name))
+            })?;
+            columns[target] = Some(values);
+        }
+        Ok((columns, lines))
+    }
+
+    fn keep(&mut self, batch: RecordBatch) -> Result<()> {
+        self.bytes += batch.get_array_memory_size();
+        if self.bytes > self.bytes_max {
+            return Err(Error::LimitExceeded {
+                message: format!("COPY takes more than copy_bytes_max ({} bytes)", self.bytes_max),
+                hint: Some("Load the rows in several statements, or raise copy_bytes_max.".to_owned()),
+            });
+        }
+        self.batches.push(batch);
+        Ok(())
+    }
+}
+
+fn append(
+    entry: &Entry,
+    targets: &[usize],
+    texts: &mut [StringBuilder],
+    lines: &mut Vec<u64>,
+    record: Record,
+) -> Result<()> {
+    if let Some(missing) = targets.get(record.fields.len()) {
+        // An empty line is a record of one empty field.
+        let message = format!("missing data for column \"{}\"", entry.columns[*missing].name);
+        return Err(Error::CopyFormat { message });
+    }
+    if record.fields.len() > targets.len() {
+        return Err(Error::CopyFormat { message: "extra data after last expected column".to_owned() });
+    }
+    for (text, field) in texts.iter_mut().zip(record.fields) {
+        text.append_option(field);
+    }
+    lines.push(record.line);
+    Ok(())
+}
+
+fn in_copy(error: Error, context: String) -> Error {
+    match error {
+        already @ Error::InCopy { .. } => already,
+        source => Error::InCopy { source: Box::new(source), context },
+    }
+}
+
+fn copy_options(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<CopyOptions> {
+    let format = format_of(options, legacy)?;
+    let mut result = CopyOptions::new(format);
+    let mut escape = None;
+    for option in options {
+        match option {
+            CopyOption::Format(_) | CopyOption::Freeze(false) => {}
+            CopyOption::Delimiter(c) => result.delimiter = one_byte(*c, "delimiter")?,
+            CopyOption::Null(text) => result.null.clone_from(text),
+            CopyOption::Header(header) => result.header = *header,
+            CopyOption::Quote(c) => result.quote = one_byte(*c, "quote")?,
+            CopyOption::Escape(c) => escape = Some(one_byte(*c, "escape")?),
+            CopyOption::Encoding(name) if name.eq_ignore_ascii_case("utf8") || name.eq_ignore_ascii_case("utf-8") => {}
+            other => return Err(Error::not_supported(format!("COPY option {other} is not supported"))),
+        }
+    }
+    for option in legacy {
+        match option {
+            CopyLegacyOption::Delimiter(c) => result.delimiter = one_byte(*c, "delimiter")?,
+            CopyLegacyOption::Null(text) => result.null.clone_from(text),
+            CopyLegacyOption::Header => result.header = true,
+            CopyLegacyOption::Csv(csv) => {
+                for option in csv {
+                    match option {
+                        CopyLegacyCsvOption::Header => result.header = true,
+                        CopyLegacyCsvOption::Quote(c) => result.quote = one_byte(*c, "quote")?,
+                        CopyLegacyCsvOption::Escape(c) => escape = Some(one_byte(*c, "escape")?),
+                        other => return Err(Error::not_supported(format!("COPY option {other} is not supported"))),
+                    }
+                }
+            }
+            other => return Err(Error::not_supported(format!("COPY option {other} is not supported"))),
+        }
+    }
+    result.escape = escape.unwrap_or(result.quote);
+    check_options(&result)?;
+    Ok(result)
+}
+
+fn format_of(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<CopyFormat> {
+    if legacy.iter().any(|option| matches!(option, CopyLegacyOption::Csv(_))) {
+        return Ok(CopyFormat::Csv);
+    }
+    let format = options.iter().find_map(|option| match option {
+        CopyOption::Format(name) => Some(planner::names::identifier(name)),
+        _ => None,
+    });
+    match format.as_deref() {
+        None | Some("text") => Ok(CopyFormat::Text),
+        Some("csv") => Ok(CopyFormat::Csv),
+        Some("binary") => {
+            Err(Error::unsupported("COPY with FORMAT binary is not supported", "Use FORMAT csv or FORMAT text."))
+        }
+        Some(other) => Err(Error::InvalidValue {
+            message: format!("COPY format \"{other}\" not recognized"),
+            hint: Some("Use FORMAT csv or FORMAT text.".to_owned()),
+        }),
+    }
+}
+
+fn one_byte(c: char, what: &str) -> Result<u8> {
+    u8::try_from(c).ok().filter(u8::is_ascii).ok_or_else(|| Error::InvalidValue {
+        message: format!("COPY {what} must be a single one-byte character"),
+        hint: None,
+    })
+}
+
+fn check_options(options: &CopyOptions) -> Result<()> {
+    let invalid = |message: &str| Err(Error::InvalidValue { message: message.to_owned(), hint: None });
+    if matches!(options.delimiter, b'\n' | b'\r') || options.null.contains(['\n', '\r']) {
+        return invalid("COPY delimiter and null representation cannot be newline or carriage return");
+    }
+    if options.format == CopyFormat::Csv && options.delimiter == options.quote {
+        return invalid("COPY delimiter and quote must be different");
+    }
+    if options.format == CopyFormat::Text && (options.delimiter == b'\\' || options.delimiter.is_ascii_alphanumeric()) {
+        return invalid("COPY delimiter cannot be a backslash, letter or digit in text format");
+    }
+    Ok(())
+}

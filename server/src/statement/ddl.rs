@@ -1,0 +1,510 @@
+//! CREATE and DROP of tables, sources, views and materialized views.
+//!
+//! One DDL statement runs at a time. A relation enters the catalog when its job is visible and
+//! durable, and leaves it before its job ends; so a name that a session finds can be read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use planner::parse::{ObjectKind, Statement};
+use planner::{Dataflow, Parsed, TableDefinition};
+use sqlparser::ast;
+use sqlparser::ast::{ColumnDef, CreateTable, CreateView, Ident, ObjectName, ObjectType, Query};
+use storage::CatalogChange;
+
+use crate::big_stack;
+use crate::catalog::{Catalog, Column, Entry, Kind, SCHEMA, delete_change, put_change};
+use crate::catalog_view::CatalogView;
+use crate::error::{Error, Result};
+use crate::key_set::KeySet;
+use crate::notice::Notice;
+use crate::pg_catalog;
+use crate::server::{job, table_job, with_jobs};
+use crate::session::{DATABASE, Session};
+use crate::statement::Outcome;
+use crate::wire::types::SqlType;
+
+/// A name without its schema, which must be `public`.
+///
+/// # Errors
+/// [`Error::UndefinedSchema`], [`Error::SystemCatalog`], or another database.
+pub fn local_name(name: &ObjectName) -> Result<String> {
+    let mut parts = Vec::with_capacity(name.0.len());
+    for part in &name.0 {
+        let ident = part.as_ident().ok_or_else(|| Error::Syntax { message: format!("improper name: {name}") })?;
+        parts.push(planner::names::identifier(ident));
+    }
+    let local = parts.pop().unwrap_or_default();
+    match parts.pop() {
+        None => {}
+        Some(schema) if schema == SCHEMA => {}
+        Some(schema) if pg_catalog::is_schema(&schema) => {
+            return Err(Error::SystemCatalog { name: format!("{schema}.{local}") });
+        }
+        Some(schema) => return Err(Error::UndefinedSchema { name: schema }),
+    }
+    match parts.pop() {
+        Some(database) if database != DATABASE => {
+            Err(Error::not_supported(format!("cross-database references are not implemented: \"{name}\"")))
+        }
+        _ => Ok(local),
+    }
+}
+
+/// The relation kind of a DROP.
+///
+/// # Errors
+/// [`Error::Unsupported`] for objects that we do not have.
+pub fn dropped_kind(object: &ObjectType) -> Result<ObjectKind> {
+    match object {
+        ObjectType::Table => Ok(ObjectKind::Table),
+        ObjectType::View => Ok(ObjectKind::View),
+        ObjectType::MaterializedView => Ok(ObjectKind::MaterializedView),
+        other => Err(Error::not_supported(format!("DROP {other} is not supported"))),
+    }
+}
+
+/// Whether a relation is of the kind that a statement names.
+#[must_use]
+pub fn is_kind(kind: &Kind, named: ObjectKind) -> bool {
+    matches!(
+        (kind, named),
+        (Kind::Table, ObjectKind::Table)
+            | (Kind::Source { .. }, ObjectKind::Source)
+            | (Kind::View, ObjectKind::View)
+            | (Kind::MaterializedView, ObjectKind::MaterializedView)
+    )
+}
+
+/// As messages name it.
+#[must_use]
+pub fn kind_name(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::Table => "table",
+        ObjectKind::Source => "source",
+        ObjectKind::View => "view",
+        ObjectKind::MaterializedView => "materialized view",
+    }
+}
+
+/// The query of a stored view, and the names of its columns.
+///
+/// # Errors
+/// [`Error::Corrupt`] if the stored text is not one query.
+pub fn stored_query(entry: &Entry) -> Result<(Query, Vec<Ident>)> {
+    let text = entry.definition.as_deref().unwrap_or_default();
+    let mut statements = planner::parse(text)?;
+    let query = match statements.pop().map(|parsed| parsed.statement) {
+        Some(Statement::Pg(statement)) => match *statement {
+            ast::Statement::Query(query) => Some(*query),
+            _ => None,
+        },
+        _ => None,
+    };
+    let query = query.ok_or_else(|| Error::Corrupt(format!("the definition of \"{}\" is not a query", entry.name)))?;
+    let columns = entry.columns.iter().map(|column| Ident::with_quote('"', &column.name)).collect();
+    Ok((query, columns))
+}
+
+/// The types of a planned schema under the names of stored columns.
+#[must_use]
+pub fn renamed(planned: &Schema, columns: &[Column]) -> SchemaRef {
+    let fields: Vec<Field> = planned
+        .fields()
+        .iter()
+        .zip(columns)
+        .map(|(field, column)| Field::new(&column.name, field.data_type().clone(), true))
+        .collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// Columns of a relation whose types follow from a query or a connector.
+fn derived_columns(schema: &Schema) -> Vec<Column> {
+    let column = |field: &Arc<Field>| Column {
+        name: field.name().clone(),
+        sql_type: SqlType::of(field.data_type()),
+        not_null: false,
+        default: None,
+    };
+    schema.fields().iter().map(column).collect()
+}
+
+/// The SQL type of a declared column: the planner's Arrow type, with what SQL says beyond it.
+fn declared_type(written: &ast::DataType, arrow: &arrow::datatypes::DataType) -> SqlType {
+    use ast::DataType as Sql;
+    let characters = |length: &Option<ast::CharacterLength>| match length {
+        Some(ast::CharacterLength::IntegerLength { length, .. }) => u32::try_from(*length).ok(),
+        _ => None,
+    };
+    match written {
+        Sql::Varchar(length) | Sql::CharacterVarying(length) | Sql::CharVarying(length) => {
+            SqlType::Varchar(characters(length))
+        }
+        Sql::Character(length) | Sql::Char(length) => SqlType::Char(characters(length).unwrap_or(1)),
+        Sql::Numeric(ast::ExactNumberInfo::None)
+        | Sql::Decimal(ast::ExactNumberInfo::None)
+        | Sql::Dec(ast::ExactNumberInfo::None) => SqlType::Numeric(None),
+        _ => SqlType::of(arrow),
+    }
+}
+
+/// What DDL learns before it starts.
+enum Target {
+    /// The name is free.
+    Free(String),
+    /// It exists, and the statement says that this is fine.
+    Skip,
+}
+
+impl Session {
+    /// Checks that DDL may run here and that the name is free.
+    fn new_name(&mut self, name: &ObjectName, if_not_exists: bool) -> Result<Target> {
+        self.check_ddl()?;
+        let name = local_name(name)?;
+        if self.shared.catalog.read().by_name(&name).is_none() {
+            return Ok(Target::Free(name));
+        }
+        if if_not_exists {
+            self.client.notice(&Notice::AlreadyExists { name });
+            return Ok(Target::Skip);
+        }
+        Err(Error::DuplicateRelation { name })
+    }
+
+    fn check_ddl(&mut self) -> Result<()> {
+        if self.transaction.has_writes() {
+            return Err(Error::unsupported(
+                "DDL after changes in the same transaction is not supported",
+                "COMMIT the changes first.",
+            ));
+        }
+        if self.transaction.is_open() {
+            let text = "DDL takes effect at once and is not undone by ROLLBACK".to_owned();
+            self.client.notice(&Notice::Progress(text));
+        }
+        Ok(())
+    }
+
+    fn new_entry(&self, name: String, kind: Kind, columns: Vec<Column>, statement: &Parsed) -> Entry {
+        let settings = self.settings();
+        Entry {
+            id: self.shared.catalog.take_id(),
+            name,
+            parallelism: if kind.has_job() { settings.streaming_parallelism() } else { 0 },
+            append_only: matches!(kind, Kind::Source { .. }),
+            kind,
+            columns,
+            primary_key: Vec::new(),
+            unique_key: Vec::new(),
+            definition: None,
+            statement: statement.text.clone(),
+            dependencies: BTreeSet::new(),
+            time_zone: settings.get("TimeZone").unwrap_or_else(|_| "UTC".to_owned()),
+            planned: None,
+        }
+    }
+
+    pub(crate) async fn create_table(&mut self, parsed: &Parsed, table: &CreateTable) -> Result<Outcome> {
+        let shared = Arc::clone(&self.shared);
+        let _ddl = self.interrupt.guard(async { Ok(shared.ddl.lock().await) }).await?;
+        let Target::Free(name) = self.new_name(&table.name, table.if_not_exists)? else {
+            return Outcome::done(if table.query.is_some() { "CREATE TABLE AS" } else { "CREATE TABLE" });
+        };
+        if table.query.is_some() {
+            return Err(Error::unsupported(
+                "CREATE TABLE AS is not supported",
+                "Use CREATE TABLE and INSERT ... SELECT, or CREATE MATERIALIZED VIEW.",
+            ));
+        }
+        let definition = TableDefinition::from_ast(table)?;
+        self.check_defaults(&definition).await?;
+        let columns = definition
+            .columns
+            .iter()
+            .zip(&table.columns)
+            .map(|(column, written)| Column {
+                name: column.name.clone(),
+                sql_type: declared_type(&written.data_type, &column.data_type),
+                not_null: column.not_null,
+                default: column.default.as_ref().map(ToString::to_string),
+            })
+            .collect();
+        let mut entry = self.new_entry(name, Kind::Table, columns, parsed);
+        entry.primary_key.clone_from(&definition.primary_key);
+        entry.unique_key.clone_from(&definition.primary_key);
+        let spec = table_job(&entry);
+        self.start_job(entry, spec).await?;
+        Outcome::done("CREATE TABLE")
+    }
+
+    /// A default must be a value of its column's type.
+    async fn check_defaults(&mut self, definition: &TableDefinition) -> Result<()> {
+        let session = self.planner();
+        let checks: Vec<_> = definition
+            .columns
+            .iter()
+            .filter_map(|column| Some((column.default.clone()?, column.data_type.clone())))
+            .collect();
+        if checks.is_empty() {
+            return Ok(());
+        }
+        big_stack::run(move |_| {
+            for (mut default, data_type) in checks {
+                pg_catalog::rewrite::rewrite(&mut default);
+                session.evaluate(&default, &data_type, 1)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    pub(crate) async fn create_source(
+        &mut self,
+        parsed: &Parsed,
+        name: &ObjectName,
+        if_not_exists: bool,
+        columns: &[ColumnDef],
+        options: &BTreeMap<String, String>,
+    ) -> Result<Outcome> {
+        let shared = Arc::clone(&self.shared);
+        let _ddl = self.interrupt.guard(async { Ok(shared.ddl.lock().await) }).await?;
+        let Target::Free(name) = self.new_name(name, if_not_exists)? else {
+            return Outcome::done("CREATE SOURCE");
+        };
+        let (_, schema) = planner::source::source_definition(columns, options)?;
+        let kind = Kind::Source { options: options.clone() };
+        let entry = self.new_entry(name, kind, derived_columns(&schema), parsed);
+        self.add_without_job(entry).await?;
+        Outcome::done("CREATE SOURCE")
+    }
+
+    pub(crate) async fn create_view(&mut self, parsed: &Parsed, view: &CreateView) -> Result<Outcome> {
+        let tag = if view.materialized { "CREATE MATERIALIZED VIEW" } else { "CREATE VIEW" };
+        if view.or_replace || view.temporary {
+            let what = if view.or_replace { "CREATE OR REPLACE VIEW" } else { "a temporary view" };
+            return Err(Error::unsupported(format!("{what} is not supported"), "Use DROP and CREATE."));
+        }
+        let shared = Arc::clone(&self.shared);
+        let _ddl = self.interrupt.guard(async { Ok(shared.ddl.lock().await) }).await?;
+        let Target::Free(name) = self.new_name(&view.name, view.if_not_exists)? else {
+            return Outcome::done(tag);
+        };
+        let definition = parsed.view_definition().unwrap_or_default().to_owned();
+        if view.materialized {
+            let plan = self.plan_materialized(view).await?;
+            let schema = Arc::clone(&plan.dataflow.schema);
+            let mut entry = self.new_entry(name, Kind::MaterializedView, derived_columns(&schema), parsed);
+            entry.unique_key.clone_from(&plan.dataflow.stream_key);
+            entry.append_only = plan.dataflow.append_only;
+            entry.definition = Some(definition);
+            entry.dependencies = user_ids(plan.dependencies.iter().map(|id| id.0));
+            entry.planned = Some(schema);
+            let spec = job(&entry, plan.dataflow);
+            self.start_job(entry, spec).await?;
+        } else {
+            let (schema, dependencies) = self.plan_plain(view).await?;
+            let mut entry = self.new_entry(name, Kind::View, derived_columns(&schema), parsed);
+            entry.definition = Some(definition);
+            entry.dependencies = dependencies;
+            entry.planned = Some(schema);
+            self.add_without_job(entry).await?;
+        }
+        Outcome::done(tag)
+    }
+
+    /// Plans a materialized view over the catalog as it is now.
+    pub(crate) async fn plan_materialized(&mut self, view: &CreateView) -> Result<planner::ViewPlan> {
+        let session = self.planner();
+        let query = view.query.clone();
+        let columns: Vec<Ident> = view.columns.iter().map(|column| column.name.clone()).collect();
+        let planned =
+            big_stack::run(move |handle| Ok(handle.block_on(planner::plan_view(&session, &query, &columns))?));
+        self.interrupt.guard(planned).await
+    }
+
+    async fn plan_plain(&mut self, view: &CreateView) -> Result<(SchemaRef, BTreeSet<u32>)> {
+        let view_of_catalog = CatalogView::new(
+            self.shared.catalog.read(),
+            Some(self.shared.engine.snapshot()),
+            self.system_context(),
+        );
+        let session = self.planner_over(view_of_catalog);
+        let (plan, _) = self.plan_batch(&view.query, session, Vec::new()).await?;
+        if !plan.parameter_types()?.is_empty() {
+            return Err(Error::InvalidDefinition { message: "a view must not have parameters".to_owned() });
+        }
+        let names: Vec<String> = view.columns.iter().map(|column| planner::names::identifier(&column.name)).collect();
+        if names.len() > plan.schema().fields().len() {
+            let message = "CREATE VIEW specifies more column names than columns".to_owned();
+            return Err(Error::Syntax { message });
+        }
+        let mut seen = BTreeSet::new();
+        let mut fields = Vec::new();
+        for (at, field) in plan.schema().fields().iter().enumerate() {
+            let name = names.get(at).unwrap_or(field.name());
+            if !seen.insert(name.clone()) {
+                return Err(Error::DuplicateColumn { name: name.clone() });
+            }
+            fields.push(Field::new(name, field.data_type().clone(), true));
+        }
+        Ok((Arc::new(Schema::new(fields)), user_ids(plan.relations().map(|id| id.0))))
+    }
+
+    /// Starts a relation's job and adds the relation. A cancelled statement leaves nothing.
+    async fn start_job(&mut self, entry: Entry, spec: executor::JobSpec) -> Result<()> {
+        let engine = self.shared.engine.clone();
+        let change = put_change(&entry)?;
+        let id = entry.id;
+        let mut created = tokio::spawn(async move { engine.create_job(spec, change).await });
+        let waited = self
+            .interrupt
+            .guard(async {
+                match (&mut created).await {
+                    Ok(result) => Ok(result?),
+                    Err(error) => Err(Error::Internal(error.to_string())),
+                }
+            })
+            .await;
+        if let Err(error) = waited {
+            // If it was us who stopped waiting, what is half built must go.
+            if matches!(error, Error::Cancelled | Error::StatementTimeout) {
+                let engine = self.shared.engine.clone();
+                tokio::spawn(async move {
+                    if let Ok(Ok(())) = created.await {
+                        let dropped = engine.drop_jobs(vec![id], delete_change(&BTreeSet::from([id]))).await;
+                        if let Err(error) = dropped {
+                            tracing::error!(%error, id, "cannot drop a cancelled relation");
+                        }
+                    }
+                });
+            }
+            return Err(error);
+        }
+        if !entry.primary_key.is_empty() {
+            self.shared.keys.insert(id, KeySet::new(&entry.schema(), &entry.primary_key)?);
+        }
+        self.shared.catalog.put(entry);
+        Ok(())
+    }
+
+    /// Adds a relation that only the catalog knows.
+    async fn add_without_job(&mut self, entry: Entry) -> Result<()> {
+        let change = put_change(&entry)?;
+        self.write_catalog(change).await?;
+        self.shared.catalog.put(entry);
+        Ok(())
+    }
+
+    async fn write_catalog(&self, change: CatalogChange) -> Result<()> {
+        let storage = Arc::clone(&self.shared.storage);
+        let written = tokio::task::spawn_blocking(move || storage.write_catalog(change)).await;
+        Ok(written.map_err(|error| Error::Internal(error.to_string()))??)
+    }
+
+    /// DROP of relations of one kind, all or none.
+    pub(crate) async fn drop_relations(
+        &mut self,
+        kind: ObjectKind,
+        names: &[ObjectName],
+        if_exists: bool,
+        cascade: bool,
+    ) -> Result<Outcome> {
+        let shared = Arc::clone(&self.shared);
+        let _ddl = self.interrupt.guard(async { Ok(shared.ddl.lock().await) }).await?;
+        self.check_ddl()?;
+        let tag = format!("DROP {}", kind_name(kind).to_uppercase());
+        let catalog = self.shared.catalog.read();
+        let mut ids = BTreeSet::new();
+        for name in names {
+            let name = local_name(name)?;
+            match catalog.by_name(&name) {
+                Some(entry) if is_kind(&entry.kind, kind) => drop(ids.insert(entry.id)),
+                Some(entry) => return Err(wrong_kind(entry, kind, "DROP")),
+                None if if_exists => self.client.notice(&Notice::DoesNotExist { kind: kind_name(kind), name }),
+                None => return Err(Error::UndefinedObject { kind: kind_name(kind), name }),
+            }
+        }
+        let dependents = catalog.dependents(&ids);
+        if !dependents.is_empty() && !cascade {
+            return Err(dependents_error(&catalog, &ids, &dependents));
+        }
+        match &dependents[..] {
+            [] => {}
+            [one] => self.client.notice(&Notice::Cascades { object: described(one) }),
+            many => self.client.notice(&Notice::CascadesToMany { count: many.len() }),
+        }
+        ids.extend(dependents.iter().map(|entry| entry.id));
+        if ids.is_empty() {
+            return Ok(Outcome::Done(tag));
+        }
+        // Out of the catalog first: nobody may find a name whose rows are gone.
+        self.shared.catalog.remove(&ids);
+        let jobs = with_jobs(&catalog, &ids);
+        let dropped = if jobs.is_empty() {
+            self.write_catalog(delete_change(&ids)).await
+        } else {
+            self.shared.engine.drop_jobs(jobs, delete_change(&ids)).await.map_err(Error::from)
+        };
+        if let Err(error) = dropped {
+            ids.iter().filter_map(|id| catalog.by_id(*id)).for_each(|e| self.shared.catalog.put(Entry::clone(e)));
+            return Err(error);
+        }
+        for id in ids {
+            self.shared.keys.remove(id);
+            self.shared.locks.remove(id);
+        }
+        Ok(Outcome::Done(tag))
+    }
+}
+
+fn user_ids(ids: impl Iterator<Item = u32>) -> BTreeSet<u32> {
+    ids.filter(|id| *id >= crate::catalog::FIRST_ID).collect()
+}
+
+fn described(entry: &Entry) -> String {
+    format!("{} {}", entry.kind.name(), entry.name)
+}
+
+fn dependents_error(catalog: &Catalog, ids: &BTreeSet<u32>, dependents: &[Arc<Entry>]) -> Error {
+    let mut lines = Vec::new();
+    for dependent in dependents {
+        let upstream = dependent.dependencies.iter().filter_map(|id| catalog.by_id(*id));
+        let on = upstream.filter(|e| ids.contains(&e.id) || dependents.iter().any(|d| d.id == e.id)).min_by_key(|e| e.id);
+        let on = on.map_or_else(String::new, |e| described(e));
+        lines.push(format!("{} depends on {on}", described(dependent)));
+    }
+    let first = ids.iter().filter_map(|id| catalog.by_id(*id)).next();
+    Error::Dependents {
+        kind: first.map_or("relation", |e| e.kind.name()),
+        name: first.map_or_else(String::new, |e| e.name.clone()),
+        detail: lines.join("\n"),
+    }
+}
+
+/// The error for a relation of another kind than the statement names, with the right statement.
+#[must_use]
+pub fn wrong_kind(entry: &Entry, expected: ObjectKind, verb: &str) -> Error {
+    let really = entry.kind.name().to_uppercase();
+    let hint = match (verb, &entry.kind) {
+        ("ALTER", Kind::View | Kind::Source { .. }) => {
+            "Only tables and materialized views have a parallelism.".to_owned()
+        }
+        ("DROP", Kind::Table) => "Use DROP TABLE to remove a table.".to_owned(),
+        ("DROP", _) => format!("Use DROP {really} to remove a {}.", entry.kind.name()),
+        _ => format!("Use {verb} {really}."),
+    };
+    Error::WrongKind { name: entry.name.clone(), expected: kind_name(expected), hint: Some(hint) }
+}
+
+/// The dataflow of a materialized view, for EXPLAIN.
+#[must_use]
+pub fn relation_names(catalog: &Catalog) -> impl Fn(planner::RelationId) -> Option<String> + '_ {
+    |id| catalog.by_id(id.0).map(|entry| entry.name.clone())
+}
+
+/// A dataflow as the lines of EXPLAIN.
+#[must_use]
+pub fn explained(dataflow: &Dataflow, catalog: &Catalog) -> Vec<String> {
+    planner::explain::explain(dataflow, &relation_names(catalog))
+}

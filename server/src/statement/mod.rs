@@ -1,0 +1,236 @@
+//! What statements do. A file a kind of statement; this one chooses.
+
+pub mod alter;
+pub mod coerce;
+pub mod copy;
+pub mod copy_format;
+pub mod ddl;
+pub mod dml;
+pub mod explain;
+pub mod insert;
+pub mod prepare;
+pub mod query;
+pub mod set;
+pub mod show;
+
+use planner::parse::Statement;
+use planner::Parsed;
+use sqlparser::ast;
+
+use crate::error::{Error, Result};
+use crate::notice::Notice;
+use crate::session::transaction;
+use crate::session::{Parameters, Session};
+use crate::statement::copy::{CopyIn, CopyOut};
+use crate::statement::query::Rows;
+
+/// What a statement answers.
+pub enum Outcome {
+    /// Only its command tag.
+    Done(String),
+    /// Rows, then a command tag.
+    Rows(Rows),
+    /// It wants rows from the client.
+    CopyIn(Box<CopyIn>),
+    /// It sends rows outside of the usual messages.
+    CopyOut(Box<CopyOut>),
+}
+
+impl Outcome {
+    fn done(tag: &str) -> Result<Outcome> {
+        Ok(Outcome::Done(tag.to_owned()))
+    }
+}
+
+impl Session {
+    /// Runs a statement up to its first answer.
+    ///
+    /// # Errors
+    /// The statement's error; nothing of a failed statement has happened.
+    pub(crate) async fn execute(&mut self, parsed: &Parsed, parameters: Parameters) -> Result<Outcome> {
+        let timeout = self.settings().statement_timeout();
+        self.interrupt.begin(timeout);
+        if self.transaction.is_failed() && !ends_block(&parsed.statement) {
+            return Err(Error::TransactionFailed);
+        }
+        match &parsed.statement {
+            Statement::Pg(statement) => self.execute_pg(parsed, statement, parameters).await,
+            Statement::CreateSource { name, if_not_exists, columns, options } => {
+                self.create_source(parsed, name, *if_not_exists, columns, options).await
+            }
+            Statement::DropSource { names, if_exists, cascade } => {
+                self.drop_relations(planner::parse::ObjectKind::Source, names, *if_exists, *cascade).await
+            }
+            Statement::AlterParallelism { kind, if_exists, name, parallelism } => {
+                self.alter_parallelism(*kind, *if_exists, name, parallelism).await
+            }
+            Statement::Flush => self.flush_statement().await,
+            Statement::Show(what) => self.show(what),
+            Statement::ShowCreate { kind, name } => self.show_create(*kind, name),
+            Statement::Describe { name } => self.describe_relation(name),
+            Statement::ExplainCreateMaterializedView { view, options } => self.explain_view(view, options).await,
+            Statement::ExplainQuery { query, options } => self.explain_query(query, options, parameters).await,
+        }
+    }
+
+    async fn execute_pg(
+        &mut self,
+        parsed: &Parsed,
+        statement: &ast::Statement,
+        parameters: Parameters,
+    ) -> Result<Outcome> {
+        match statement {
+            ast::Statement::Query(query) => Ok(Outcome::Rows(self.select(query, parameters).await?)),
+            ast::Statement::Insert(insert) => self.insert(insert, parameters).await,
+            ast::Statement::Update(update) => self.update(update, parameters).await,
+            ast::Statement::Delete(delete) => self.delete(delete, parameters).await,
+            ast::Statement::Copy { source, to, target, options, legacy_options, .. } => {
+                self.copy(source, *to, target, options, legacy_options).await
+            }
+            ast::Statement::CreateTable(table) => self.create_table(parsed, table).await,
+            ast::Statement::CreateView(view) => self.create_view(parsed, view).await,
+            ast::Statement::Drop { object_type, names, if_exists, cascade, .. } => {
+                let kind = ddl::dropped_kind(object_type)?;
+                self.drop_relations(kind, names, *if_exists, *cascade).await
+            }
+            ast::Statement::StartTransaction { .. } => self.begin(),
+            ast::Statement::Commit { chain, .. } => self.commit(*chain).await,
+            ast::Statement::Rollback { chain, savepoint } => self.roll_back(*chain, savepoint.as_ref()),
+            ast::Statement::Savepoint { name } => {
+                let settings = self.settings();
+                self.transaction.savepoint(planner::names::identifier(name), settings)?;
+                Outcome::done("SAVEPOINT")
+            }
+            ast::Statement::ReleaseSavepoint { name } => {
+                self.transaction.release(&planner::names::identifier(name))?;
+                Outcome::done("RELEASE")
+            }
+            ast::Statement::Set(set) => self.set(set),
+            ast::Statement::Reset(reset) => self.reset(&reset.reset),
+            ast::Statement::Deallocate { name, .. } => {
+                let all = name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all");
+                let name = planner::names::identifier(name);
+                self.deallocate(if all { None } else { Some(&name) })?;
+                Outcome::done(if all { "DEALLOCATE ALL" } else { "DEALLOCATE" })
+            }
+            ast::Statement::Discard { object_type } => self.discard(object_type),
+            other => Err(Error::not_supported(format!("{} is not supported", statement_name(other)))),
+        }
+    }
+
+    fn begin(&mut self) -> Result<Outcome> {
+        if self.transaction.is_open() {
+            self.client.notice(&Notice::InTransaction);
+        } else {
+            let settings = self.settings();
+            self.transaction.begin(settings);
+        }
+        Outcome::done("BEGIN")
+    }
+
+    /// Writes what the block kept. A block that failed is rolled back instead, as in PostgreSQL.
+    async fn commit(&mut self, chain: bool) -> Result<Outcome> {
+        if self.transaction.is_failed() {
+            return self.roll_back(chain, None);
+        }
+        if !self.transaction.is_open() {
+            self.client.notice(&Notice::NoTransaction);
+            return Outcome::done("COMMIT");
+        }
+        let (writes, keys, guards) = self.transaction.commit();
+        let written = self.write(writes).await;
+        drop(guards);
+        if let Err(error) = written {
+            // What was added stays claimed: some of it may have been written.
+            tracing::warn!(%error, "a transaction was not written as a whole");
+            drop(keys);
+            return Err(error);
+        }
+        if chain {
+            self.begin()?;
+        }
+        Outcome::done("COMMIT")
+    }
+
+    fn roll_back(&mut self, chain: bool, savepoint: Option<&ast::Ident>) -> Result<Outcome> {
+        let settings = match savepoint {
+            Some(name) => {
+                let name = planner::names::identifier(name);
+                Some(self.transaction.roll_back_to(&name, &self.shared.keys)?)
+            }
+            None => {
+                let settings = self.transaction.roll_back(&self.shared.keys);
+                if settings.is_none() {
+                    self.client.notice(&Notice::NoTransaction);
+                }
+                settings
+            }
+        };
+        if let Some(settings) = settings {
+            self.restore_settings(settings);
+        }
+        if chain && savepoint.is_none() {
+            self.begin()?;
+        }
+        Outcome::done("ROLLBACK")
+    }
+
+    /// Writes changes durably; they are on their way to the views when it returns. Never stopped
+    /// half-way by a cancel request.
+    pub(crate) async fn write(&mut self, writes: Vec<transaction::Write>) -> Result<()> {
+        /// Rows of one `engine.write`.
+        const ROWS_MAX: usize = 64 << 10;
+        for write in writes {
+            let mut from = 0;
+            while from < write.weights.len() {
+                let rows = ROWS_MAX.min(write.weights.len() - from);
+                let weights = write.weights[from..from + rows].to_vec();
+                let result = self.shared.engine.write(write.table, write.rows.slice(from, rows), weights).await;
+                self.has_unseen_writes = true;
+                result.map_err(|error| match error {
+                    executor::Error::UnknownJob { job } => {
+                        Error::UndefinedRelation { name: format!("with OID {job}") }
+                    }
+                    other => Error::Executor(other),
+                })?;
+                from += rows;
+            }
+        }
+        Ok(())
+    }
+
+    async fn flush_statement(&mut self) -> Result<Outcome> {
+        self.has_unseen_writes = true;
+        self.see_own_writes().await?;
+        Outcome::done("FLUSH")
+    }
+
+    fn discard(&mut self, what: &ast::DiscardObject) -> Result<Outcome> {
+        if self.transaction.is_open() {
+            return Err(Error::ActiveTransaction { statement: "DISCARD ALL" });
+        }
+        if matches!(what, ast::DiscardObject::ALL) {
+            self.deallocate(None)?;
+            let reports = crate::session::lock(&self.settings).reset_all();
+            self.report_settings(reports);
+            return Outcome::done("DISCARD ALL");
+        }
+        Outcome::done(&format!("DISCARD {what}"))
+    }
+}
+
+/// Whether a failed block still takes this statement.
+fn ends_block(statement: &Statement) -> bool {
+    matches!(
+        statement,
+        Statement::Pg(pg) if matches!(**pg, ast::Statement::Commit { .. } | ast::Statement::Rollback { .. })
+    )
+}
+
+/// The key words that a statement starts with.
+fn statement_name(statement: &ast::Statement) -> String {
+    let text = statement.to_string();
+    let words: Vec<&str> =
+        text.split_whitespace().take(2).take_while(|word| word.chars().all(|c| c.is_ascii_uppercase())).collect();
+    if words.is_empty() { "this statement".to_owned() } else { words.join(" ") }
+}

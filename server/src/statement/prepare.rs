@@ -1,0 +1,162 @@
+//! Parse: what types a statement's parameters and results have, without running it.
+//!
+//! A parameter's type is what the client says; else what the statement's plan finds for it; a
+//! parameter that is a whole value of INSERT or SET has its column's type; else it is text.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use planner::Parsed;
+use planner::parse::Statement;
+use sqlparser::ast;
+use sqlparser::ast::Query;
+
+use crate::error::{Error, Result};
+use crate::session::Session;
+use crate::session::extended::Prepared;
+use crate::statement::explain::EXPLAIN_COLUMNS;
+use crate::statement::insert::{parameter_columns, target_columns};
+use crate::statement::show::{DESCRIBE_COLUMNS, SHOW_CREATE_COLUMNS, show_columns};
+use crate::wire::types::SqlType;
+
+/// What is known of the parameters so far; `$1` first.
+#[derive(Default)]
+struct Types {
+    known: Vec<Option<SqlType>>,
+}
+
+impl Types {
+    fn set(&mut self, at: usize, sql_type: Option<SqlType>) {
+        if self.known.len() <= at {
+            self.known.resize(at + 1, None);
+        }
+        if self.known[at].is_none() {
+            self.known[at] = sql_type;
+        }
+    }
+}
+
+impl Session {
+    /// Plans a statement as far as its types.
+    ///
+    /// # Errors
+    /// What planning finds; an oid that we do not have.
+    pub(crate) async fn prepare(&mut self, statement: Option<Parsed>, oids: &[u32]) -> Result<Prepared> {
+        let mut types = Types::default();
+        for (at, oid) in oids.iter().enumerate() {
+            let sql_type = match oid {
+                0 => None,
+                oid => {
+                    Some(SqlType::from_oid(*oid).ok_or_else(|| Error::UndefinedType { name: format!("with OID {oid}") })?)
+                }
+            };
+            types.set(at, sql_type);
+        }
+        let failed = self.transaction.is_failed();
+        let columns = match &statement {
+            Some(parsed) if !failed => self.infer(parsed, &mut types).await?,
+            Some(Parsed { statement: Statement::Pg(pg), .. })
+                if matches!(**pg, ast::Statement::Commit { .. } | ast::Statement::Rollback { .. }) =>
+            {
+                None
+            }
+            Some(_) => return Err(Error::TransactionFailed),
+            None => None,
+        };
+        let parameter_types = types.known.into_iter().map(|known| known.unwrap_or(SqlType::Text)).collect();
+        Ok(Prepared { statement, parameter_types, columns })
+    }
+
+    /// Fills in the types of parameters and gives the columns of the result.
+    async fn infer(&mut self, parsed: &Parsed, types: &mut Types) -> Result<Option<SchemaRef>> {
+        match &parsed.statement {
+            Statement::Pg(statement) => self.infer_pg(statement, types).await,
+            Statement::Show(what) => Ok(Some(text_columns(&show_columns(what)?))),
+            Statement::ShowCreate { .. } => Ok(Some(text_columns(&SHOW_CREATE_COLUMNS))),
+            Statement::Describe { .. } => Ok(Some(text_columns(&DESCRIBE_COLUMNS))),
+            Statement::ExplainQuery { query, .. } => {
+                self.infer_query(query, types).await?;
+                Ok(Some(text_columns(&EXPLAIN_COLUMNS)))
+            }
+            Statement::ExplainCreateMaterializedView { .. } => Ok(Some(text_columns(&EXPLAIN_COLUMNS))),
+            Statement::CreateSource { .. }
+            | Statement::DropSource { .. }
+            | Statement::AlterParallelism { .. }
+            | Statement::Flush => Ok(None),
+        }
+    }
+
+    async fn infer_pg(&mut self, statement: &ast::Statement, types: &mut Types) -> Result<Option<SchemaRef>> {
+        match statement {
+            ast::Statement::Query(query) => self.infer_query(query, types).await.map(Some),
+            ast::Statement::Insert(insert) => {
+                let entry = self.insert_target(insert)?;
+                let targets = target_columns(&entry, insert)?;
+                if let Some(query) = &insert.source {
+                    match parameter_columns(query, &targets) {
+                        Some(uses) => {
+                            for (at, column) in uses {
+                                types.set(at, Some(parameter_type(&entry.columns[column].sql_type)));
+                            }
+                        }
+                        None => drop(self.infer_query(query, types).await?),
+                    }
+                }
+                Ok(None)
+            }
+            ast::Statement::Update(update) => {
+                let (entry, query, assigned) = self.update_query(update)?;
+                for set in &assigned {
+                    if let Some(at) = set.parameter {
+                        types.set(at, Some(parameter_type(&entry.columns[set.column].sql_type)));
+                    }
+                }
+                self.infer_query(&query, types).await?;
+                Ok(None)
+            }
+            ast::Statement::Delete(delete) => {
+                let (_, query) = self.delete_query(delete)?;
+                self.infer_query(&query, types).await?;
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn infer_query(&mut self, query: &Query, types: &mut Types) -> Result<SchemaRef> {
+        let session = self.reading_planner();
+        let (plan, session) = self.plan_batch(query, session, Vec::new()).await?;
+        let found = plan.parameter_types()?;
+        for (at, data_type) in found.iter().enumerate() {
+            types.set(at, data_type.as_ref().map(SqlType::of));
+        }
+        if found.is_empty() {
+            return Ok(Arc::clone(plan.schema()));
+        }
+        // The result's types may follow from the parameters: plan once more with NULLs of them.
+        let values = types.known[..found.len()]
+            .iter()
+            .map(|known| {
+                let data_type = known.as_ref().map_or(DataType::Utf8, SqlType::arrow);
+                Ok(datafusion::scalar::ScalarValue::try_from(&data_type)?)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let (bound, _) = self.plan_batch(query, session, values).await?;
+        Ok(Arc::clone(bound.schema()))
+    }
+}
+
+/// Clients send values without length or precision; the column checks them.
+fn parameter_type(column: &SqlType) -> SqlType {
+    match column {
+        SqlType::Varchar(_) => SqlType::Varchar(None),
+        SqlType::Char(_) => SqlType::Text,
+        SqlType::Numeric(_) => column.clone(),
+        other => other.clone(),
+    }
+}
+
+fn text_columns(names: &[&str]) -> SchemaRef {
+    let fields: Vec<Field> = names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect();
+    Arc::new(Schema::new(fields))
+}

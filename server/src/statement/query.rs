@@ -1,0 +1,167 @@
+//! SELECT: a DataFusion plan over one snapshot.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::scalar::ScalarValue;
+use futures::{StreamExt, TryStreamExt};
+use planner::BatchPlan;
+use sqlparser::ast::Query;
+
+use crate::big_stack;
+use crate::catalog::{Catalog, FIRST_ID};
+use crate::catalog_view::CatalogView;
+use crate::error::{Error, Result};
+use crate::pg_catalog;
+use crate::session::{Parameters, Session};
+use crate::statement::coerce;
+
+/// Rows on their way to a client.
+pub struct Rows {
+    /// Columns, under the names that the client sees.
+    pub schema: SchemaRef,
+    stream: SendableRecordBatchStream,
+    /// Command tag; with the number of rows behind it if it is SELECT.
+    tag: &'static str,
+}
+
+impl Rows {
+    /// The rows of a stream.
+    #[must_use]
+    pub fn of_stream(stream: SendableRecordBatchStream) -> Rows {
+        Rows { schema: stream.schema(), stream, tag: "SELECT" }
+    }
+
+    /// Rows that are known already, all columns text.
+    ///
+    /// # Errors
+    /// If the columns differ in length, which is a bug.
+    pub fn of_texts(names: &[&str], rows: &[Vec<Option<String>>], tag: &'static str) -> Result<Rows> {
+        let fields: Vec<Field> = names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect();
+        let schema = Arc::new(Schema::new(fields));
+        let columns: Vec<ArrayRef> = (0..names.len())
+            .map(|c| Arc::new(rows.iter().map(|row| row[c].as_deref()).collect::<StringArray>()) as ArrayRef)
+            .collect();
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
+        let stream = futures::stream::iter([Ok(batch)]);
+        let stream = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), stream));
+        Ok(Rows { schema, stream, tag })
+    }
+
+    /// The next batch.
+    ///
+    /// # Errors
+    /// The query's error.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        match self.stream.next().await {
+            Some(Ok(batch)) => Ok(Some(batch)),
+            Some(Err(error)) => Err(Error::Planner(planner::Error::from(error))),
+            None => Ok(None),
+        }
+    }
+
+    /// All batches.
+    ///
+    /// # Errors
+    /// The query's error.
+    pub async fn collect(self) -> Result<Vec<RecordBatch>> {
+        self.stream.try_collect().await.map_err(|error| Error::Planner(planner::Error::from(error)))
+    }
+
+    /// The command tag after `rows` rows.
+    #[must_use]
+    pub fn tag(&self, rows: usize) -> String {
+        if self.tag == "SELECT" { format!("SELECT {rows}") } else { self.tag.to_owned() }
+    }
+}
+
+impl Session {
+    /// Starts a query of the client.
+    ///
+    /// # Errors
+    /// What planning finds; a table that the open block has changed (0A000).
+    pub(crate) async fn select(&mut self, query: &Query, parameters: Parameters) -> Result<Rows> {
+        self.see_own_writes().await?;
+        let session = self.reading_planner();
+        let (plan, session) = self.plan_batch(query, session, parameters).await?;
+        self.refuse_changed(&plan)?;
+        let interrupt = self.interrupt.clone();
+        let started = big_stack::run(move |handle| Ok(handle.block_on(plan.execute(&session))?));
+        Ok(Rows::of_stream(interrupt.guard(started).await?))
+    }
+
+    /// Plans a query, with its parameters if there are any.
+    pub(crate) async fn plan_batch(
+        &mut self,
+        query: &Query,
+        session: planner::Session,
+        parameters: Parameters,
+    ) -> Result<(BatchPlan, planner::Session)> {
+        let mut query = query.clone();
+        let zone = self.style().zone;
+        let interrupt = self.interrupt.clone();
+        let planned = big_stack::run(move |_| {
+            pg_catalog::rewrite::rewrite(&mut query);
+            let mut plan = session.plan(&query)?;
+            if !parameters.is_empty() {
+                let types = plan.parameter_types()?;
+                let typed = parameters
+                    .into_iter()
+                    .enumerate()
+                    .map(|(at, value)| match types.get(at).cloned().flatten() {
+                        Some(wanted) if wanted != value.data_type() => fit_parameter(&value, &wanted, zone),
+                        _ => Ok(value),
+                    })
+                    .collect::<Result<Vec<_>>>()?;
+                plan = plan.bind(typed)?;
+            }
+            Ok((plan, session))
+        });
+        interrupt.guard(planned).await
+    }
+
+    /// A planner session over the rows that are visible now: catalog and rows of one moment.
+    pub(crate) fn reading_planner(&mut self) -> planner::Session {
+        let (catalog, snapshot) = loop {
+            let catalog = self.shared.catalog.read();
+            let snapshot = self.shared.engine.snapshot();
+            // A drop leaves the catalog first, so an unchanged catalog fits the snapshot.
+            if Arc::ptr_eq(&catalog, &self.shared.catalog.read()) {
+                break (catalog, snapshot);
+            }
+        };
+        let view = CatalogView::new(catalog, Some(snapshot), self.system_context());
+        self.planner_over(view)
+    }
+
+    /// A block's own changes are not in any snapshot yet.
+    pub(crate) fn refuse_changed(&self, plan: &BatchPlan) -> Result<()> {
+        let catalog: Arc<Catalog> = self.shared.catalog.read();
+        let upstream_changed = |id: u32| {
+            self.transaction.has_changed(id)
+                || catalog
+                    .by_id(id)
+                    .is_some_and(|entry| entry.dependencies.iter().any(|d| self.transaction.has_changed(*d)))
+        };
+        match plan.relations().find(|id| id.0 >= FIRST_ID && upstream_changed(id.0)) {
+            None => Ok(()),
+            Some(id) => {
+                let name = catalog.by_id(id.0).map_or_else(String::new, |entry| entry.name.clone());
+                Err(Error::unsupported(
+                    format!("reading \"{name}\" after this transaction changed it is not supported"),
+                    "COMMIT first: changes of a transaction become visible when it ends.",
+                ))
+            }
+        }
+    }
+}
+
+/// Brings a parameter to the type that the plan found for it.
+fn fit_parameter(value: &ScalarValue, wanted: &DataType, zone: arrow::array::timezone::Tz) -> Result<ScalarValue> {
+    let column = value.to_array_of_size(1)?;
+    let fitted = coerce::to_arrow(&column, wanted, zone)?;
+    Ok(ScalarValue::try_from_array(&fitted, 0)?)
+}

@@ -1,0 +1,330 @@
+//! Numbers as PostgreSQL prints and reads them: `numeric` in text and binary, floats shortest.
+
+use std::fmt::Write as _;
+
+use arrow::datatypes::i256;
+use bytes::{Buf, BufMut, BytesMut};
+
+use crate::error::{Error, Result};
+
+/// Digits of one group in the binary format.
+const GROUP: u32 = 10_000;
+
+const SIGN_NEGATIVE: u16 = 0x4000;
+const SIGN_NAN: u16 = 0xC000;
+const SIGN_INFINITY: u16 = 0xD000;
+const SIGN_MINUS_INFINITY: u16 = 0xF000;
+
+/// The digits of a decimal, most significant first, and its sign.
+struct Digits {
+    negative: bool,
+    digits: Vec<u8>,
+    scale: usize,
+}
+
+impl Digits {
+    fn new(unscaled: &str, scale: i8) -> Digits {
+        let (negative, digits) = match unscaled.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, unscaled),
+        };
+        let mut digits: Vec<u8> = digits.bytes().map(|b| b - b'0').collect();
+        // A negative scale counts zeros in front of the decimal point.
+        digits.extend(std::iter::repeat_n(0, usize::from(scale.min(0).unsigned_abs())));
+        Digits { negative, digits, scale: usize::try_from(scale).unwrap_or(0) }
+    }
+}
+
+/// Writes a 128 bit decimal with exactly `scale` digits after the point.
+pub fn write_decimal128(value: i128, scale: i8, out: &mut String) {
+    write_digits(&Digits::new(&value.to_string(), scale), out);
+}
+
+/// Writes a 256 bit decimal with exactly `scale` digits after the point.
+pub fn write_decimal256(value: i256, scale: i8, out: &mut String) {
+    write_digits(&Digits::new(&value.to_string(), scale), out);
+}
+
+fn write_digits(number: &Digits, out: &mut String) {
+    if number.negative {
+        out.push('-');
+    }
+    let whole = number.digits.len().saturating_sub(number.scale);
+    if whole == 0 {
+        out.push('0');
+    }
+    number.digits[..whole].iter().for_each(|d| out.push(char::from(b'0' + d)));
+    if number.scale > 0 {
+        out.push('.');
+        out.extend(std::iter::repeat_n('0', number.scale - (number.digits.len() - whole)));
+        number.digits[whole..].iter().for_each(|d| out.push(char::from(b'0' + d)));
+    }
+}
+
+/// Appends the binary form of a decimal: count, weight, sign, scale, base 10000 groups.
+pub fn put_decimal128(value: i128, scale: i8, out: &mut BytesMut) {
+    put_digits(&Digits::new(&value.to_string(), scale), out);
+}
+
+/// As [`put_decimal128`], for 256 bits.
+pub fn put_decimal256(value: i256, scale: i8, out: &mut BytesMut) {
+    put_digits(&Digits::new(&value.to_string(), scale), out);
+}
+
+fn put_digits(number: &Digits, out: &mut BytesMut) {
+    // Pad so that the decimal point falls between two groups of four digits.
+    let whole = number.digits.len().saturating_sub(number.scale);
+    let mut padded = vec![0u8; (4 - whole % 4) % 4];
+    padded.extend(&number.digits[..whole]);
+    let whole_groups = padded.len() / 4;
+    padded.extend(std::iter::repeat_n(0, number.scale - (number.digits.len() - whole)));
+    padded.extend(&number.digits[whole..]);
+    padded.extend(std::iter::repeat_n(0, (4 - padded.len() % 4) % 4));
+    let groups: Vec<u16> =
+        padded.chunks(4).map(|g| g.iter().fold(0u16, |sum, &d| sum * 10 + u16::from(d))).collect();
+    let leading = groups.iter().take_while(|&&g| g == 0).count();
+    let trailing = groups[leading..].iter().rev().take_while(|&&g| g == 0).count();
+    let kept = &groups[leading..groups.len() - trailing];
+    out.put_u16(kept.len() as u16);
+    out.put_i16(if kept.is_empty() { 0 } else { whole_groups as i16 - leading as i16 - 1 });
+    out.put_u16(if number.negative && !kept.is_empty() { SIGN_NEGATIVE } else { 0 });
+    out.put_u16(number.scale as u16);
+    kept.iter().for_each(|&g| out.put_u16(g));
+}
+
+/// Reads the binary form into text, which [`parse_decimal`] then fits to its column.
+///
+/// # Errors
+/// [`Error::BinaryFormat`] when the bytes are not a numeric.
+pub fn decimal_text(mut bytes: &[u8]) -> Result<String> {
+    let broken = || Error::BinaryFormat { type_name: "numeric".to_owned() };
+    if bytes.len() < 8 {
+        return Err(broken());
+    }
+    let (count, weight) = (usize::from(bytes.get_u16()), i32::from(bytes.get_i16()));
+    let (sign, scale) = (bytes.get_u16(), usize::from(bytes.get_u16()));
+    match sign {
+        SIGN_NAN => return Ok("NaN".to_owned()),
+        SIGN_INFINITY => return Ok("Infinity".to_owned()),
+        SIGN_MINUS_INFINITY => return Ok("-Infinity".to_owned()),
+        _ => {}
+    }
+    if bytes.len() != count * 2 || weight.abs() > 1000 || scale > 1000 {
+        return Err(broken());
+    }
+    let groups: Vec<u16> = (0..count).map(|_| bytes.get_u16()).collect();
+    if groups.iter().any(|&g| u32::from(g) >= GROUP) {
+        return Err(broken());
+    }
+    let group = |index: i32| usize::try_from(index).ok().and_then(|i| groups.get(i)).copied().unwrap_or(0);
+    let mut text = String::from(if sign == SIGN_NEGATIVE { "-" } else { "" });
+    for index in 0..=weight.max(0) {
+        let _ = write!(text, "{:04}", group(if weight < 0 { -1 } else { index }));
+    }
+    if scale > 0 {
+        let mut fraction = String::new();
+        let groups_needed = scale.div_ceil(4) as i32;
+        for index in 0..groups_needed {
+            let _ = write!(fraction, "{:04}", group(weight + 1 + index));
+        }
+        text.push('.');
+        text.push_str(&fraction[..scale]);
+    }
+    Ok(text)
+}
+
+/// Reads a decimal from text and rounds it, half away from zero, to `scale` digits.
+///
+/// # Errors
+/// [`Error::InvalidText`] for text that is no number; [`Error::NumericOverflow`] when it does not fit.
+pub fn parse_decimal(text: &str, precision: u8, scale: i8) -> Result<i128> {
+    let invalid = || Error::InvalidText { type_name: "numeric".to_owned(), value: text.to_owned() };
+    let overflow = || Error::NumericOverflow { precision, scale };
+    let trimmed = text.trim();
+    if ["nan", "infinity", "-infinity", "+infinity", "inf", "-inf"].iter().any(|n| trimmed.eq_ignore_ascii_case(n)) {
+        return Err(Error::NotStorable { type_name: "numeric".to_owned(), value: trimmed.to_owned() });
+    }
+    let (negative, unsigned) = match trimmed.as_bytes().first() {
+        Some(b'-') => (true, &trimmed[1..]),
+        Some(b'+') => (false, &trimmed[1..]),
+        _ => (false, trimmed),
+    };
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().map_err(|_| invalid())?),
+        None => (unsigned, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all_digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    if (whole.is_empty() && fraction.is_empty()) || !all_digits(whole) || !all_digits(fraction) {
+        return Err(invalid());
+    }
+    let digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).map(|b| b - b'0').collect();
+    // Digits kept: those in front of the decimal point once it is moved by exponent and scale.
+    let kept = i64::try_from(whole.len()).unwrap_or(i64::MAX) + i64::from(exponent) + i64::from(scale);
+    let limit = 10i128.checked_pow(u32::from(precision)).unwrap_or(i128::MAX);
+    let mut value = 0i128;
+    let kept_digits = usize::try_from(kept.max(0)).unwrap_or(usize::MAX);
+    for position in 0..kept_digits.min(digits.len()) {
+        value = value.checked_mul(10).and_then(|v| v.checked_add(i128::from(digits[position]))).ok_or_else(overflow)?;
+    }
+    if value != 0 {
+        for _ in digits.len()..kept_digits {
+            value = value.checked_mul(10).filter(|v| *v < limit).ok_or_else(overflow)?;
+        }
+    }
+    if kept >= 0 && digits.get(kept_digits).is_some_and(|&d| d >= 5) {
+        value += 1;
+    }
+    if value >= limit {
+        return Err(overflow());
+    }
+    Ok(if negative { -value } else { value })
+}
+
+/// Writes a double as PostgreSQL does with `extra_float_digits` ≥ 1: shortest text that reads
+/// back the same, fixed notation for exponents from -4 up to 14.
+pub fn write_float8(value: f64, out: &mut String) {
+    if write_special(value, out) {
+        return;
+    }
+    write_shortest(&format!("{value:e}"), 15, out);
+}
+
+/// Writes a float as PostgreSQL does: fixed notation for exponents from -4 up to 5.
+pub fn write_float4(value: f32, out: &mut String) {
+    if write_special(f64::from(value), out) {
+        return;
+    }
+    write_shortest(&format!("{value:e}"), 6, out);
+}
+
+fn write_special(value: f64, out: &mut String) -> bool {
+    let text = if value.is_nan() {
+        "NaN"
+    } else if value == f64::INFINITY {
+        "Infinity"
+    } else if value == f64::NEG_INFINITY {
+        "-Infinity"
+    } else {
+        return false;
+    };
+    out.push_str(text);
+    true
+}
+
+/// Lays out the shortest digits, given as Rust's `d.ddde±x`.
+fn write_shortest(scientific: &str, fixed_below: i32, out: &mut String) {
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let mantissa = match mantissa.strip_prefix('-') {
+        Some(rest) => {
+            out.push('-');
+            rest
+        }
+        None => mantissa,
+    };
+    if !(-4..fixed_below).contains(&exponent) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        let _ = write!(out, "{mantissa}e{sign}{:02}", exponent.abs());
+        return;
+    }
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    if exponent < 0 {
+        out.push_str("0.");
+        out.extend(std::iter::repeat_n('0', exponent.unsigned_abs() as usize - 1));
+        out.push_str(&digits);
+        return;
+    }
+    let whole = exponent as usize + 1;
+    if digits.len() <= whole {
+        out.push_str(&digits);
+        out.extend(std::iter::repeat_n('0', whole - digits.len()));
+    } else {
+        let _ = write!(out, "{}.{}", &digits[..whole], &digits[whole..]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn float8(value: f64) -> String {
+        let mut out = String::new();
+        write_float8(value, &mut out);
+        out
+    }
+
+    fn float4(value: f32) -> String {
+        let mut out = String::new();
+        write_float4(value, &mut out);
+        out
+    }
+
+    #[test]
+    fn floats_as_postgres_prints_them() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (0.1, "0.1"),
+            (1.5e-5, "1.5e-05"),
+            (0.0001, "0.0001"),
+            (1e14, "100000000000000"),
+            (1e15, "1e+15"),
+            (123_456_789_012_345.6, "123456789012345.6"),
+            (1.7976931348623157e308, "1.7976931348623157e+308"),
+            (5e-324, "5e-324"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-Infinity"),
+        ] {
+            assert_eq!(float8(value), text);
+        }
+        assert_eq!(float4(1e6), "1e+06");
+        assert_eq!(float4(123_456.7), "123456.7");
+        assert_eq!(float4(0.1), "0.1");
+    }
+
+    #[test]
+    fn decimals_keep_their_scale() {
+        let text = |value, scale| {
+            let mut out = String::new();
+            write_decimal128(value, scale, &mut out);
+            out
+        };
+        assert_eq!(text(150, 2), "1.50");
+        assert_eq!(text(-5, 2), "-0.05");
+        assert_eq!(text(0, 3), "0.000");
+        assert_eq!(text(12, -2), "1200");
+        assert_eq!(text(7, 0), "7");
+    }
+
+    #[test]
+    fn decimals_are_read_and_rounded_half_away_from_zero() {
+        assert_eq!(parse_decimal("1.005", 10, 2).unwrap(), 101);
+        assert_eq!(parse_decimal("-1.005", 10, 2).unwrap(), -101);
+        assert_eq!(parse_decimal(" 12e-1 ", 10, 2).unwrap(), 120);
+        assert_eq!(parse_decimal("1e3", 10, 2).unwrap(), 100_000);
+        assert_eq!(parse_decimal(".5", 10, 0).unwrap(), 1);
+        assert_eq!(parse_decimal("0.0049", 10, 2).unwrap(), 0);
+        assert_eq!(parse_decimal("0e99", 10, 2).unwrap(), 0);
+        assert!(matches!(parse_decimal("999.995", 5, 2), Err(Error::NumericOverflow { .. })));
+        assert!(matches!(parse_decimal("1e400", 38, 2), Err(Error::NumericOverflow { .. })));
+        for bad in ["", ".", "1.2.3", "abc", "1e", "--1"] {
+            assert!(matches!(parse_decimal(bad, 10, 2), Err(Error::InvalidText { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn binary_goes_both_ways() {
+        for (value, scale) in [(0, 0), (0, 4), (1, 0), (-150, 2), (123_456_789, 5), (5, 10), (10_000, 0), (1, 4)] {
+            let mut bytes = BytesMut::new();
+            put_decimal128(value, scale, &mut bytes);
+            let text = decimal_text(&bytes).unwrap();
+            assert_eq!(parse_decimal(&text, 38, scale).unwrap(), value, "{value} scale {scale}: {text}");
+        }
+        let mut bytes = BytesMut::new();
+        put_decimal128(-150, 2, &mut bytes);
+        assert_eq!(&bytes[..], [0, 2, 0, 0, 0x40, 0, 0, 2, 0, 1, 0x13, 0x88]);
+        assert!(decimal_text(&[0, 1, 0, 0, 0, 0, 0, 0]).is_err());
+    }
+}

@@ -1,0 +1,217 @@
+//! Parameters of Bind, text and binary, as one-row columns.
+
+use std::sync::Arc;
+
+use arrow::array::timezone::Tz;
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
+    IntervalMonthDayNanoArray, ListArray, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray, UInt32Array,
+    new_null_array,
+};
+use arrow::buffer::OffsetBuffer;
+use arrow::compute::concat;
+use arrow::datatypes::{Field, IntervalMonthDayNano};
+use bytes::{Buf, Bytes};
+
+use crate::error::{Error, Result};
+use crate::wire::binary::{EPOCH_DAYS, EPOCH_MICROS};
+use crate::wire::frame::Format;
+use crate::wire::input::parse_column;
+use crate::wire::numeric;
+use crate::wire::types::{SqlType, UTC};
+
+/// Reads one parameter as `sql_type`: an array of one row with the type's Arrow type.
+///
+/// # Errors
+/// [`Error::InvalidUtf8`] for text that is none, [`Error::BinaryFormat`] for bytes that are no
+/// value of the type, and what reading text can give.
+pub fn decode(value: Option<&Bytes>, format: Format, sql_type: &SqlType, zone: Tz) -> Result<ArrayRef> {
+    let Some(bytes) = value else { return Ok(new_null_array(&sql_type.arrow(), 1)) };
+    match format {
+        Format::Text => decode_text(utf8(bytes)?, sql_type, zone),
+        Format::Binary => decode_binary(bytes, sql_type, zone),
+    }
+}
+
+fn decode_text(text: &str, sql_type: &SqlType, zone: Tz) -> Result<ArrayRef> {
+    parse_column(&StringArray::from(vec![text]), sql_type, zone).map_err(|bad| bad.error)
+}
+
+/// Checks that bytes are UTF-8 without NUL.
+///
+/// # Errors
+/// [`Error::InvalidUtf8`] with the first bad bytes.
+pub fn utf8(bytes: &[u8]) -> Result<&str> {
+    let bad = |at: usize, length: usize| {
+        let shown: Vec<String> = bytes[at..bytes.len().min(at + length)].iter().map(|b| format!("0x{b:02x}")).collect();
+        Error::InvalidUtf8 { bytes: shown.join(" ") }
+    };
+    let text = std::str::from_utf8(bytes).map_err(|e| bad(e.valid_up_to(), e.error_len().unwrap_or(1)))?;
+    match text.find('\0') {
+        Some(at) => Err(bad(at, 1)),
+        None => Ok(text),
+    }
+}
+
+fn decode_binary(mut bytes: &[u8], sql_type: &SqlType, zone: Tz) -> Result<ArrayRef> {
+    let broken = || Error::BinaryFormat { type_name: sql_type.base_name() };
+    let sized = |length: usize| if bytes.len() == length { Ok(()) } else { Err(broken()) };
+    Ok(match sql_type {
+        SqlType::Bool => {
+            sized(1)?;
+            Arc::new(BooleanArray::from(vec![bytes[0] != 0]))
+        }
+        SqlType::Int2 => {
+            sized(2)?;
+            Arc::new(Int16Array::from(vec![bytes.get_i16()]))
+        }
+        SqlType::Int4 => {
+            sized(4)?;
+            Arc::new(Int32Array::from(vec![bytes.get_i32()]))
+        }
+        SqlType::Int8 => {
+            sized(8)?;
+            Arc::new(Int64Array::from(vec![bytes.get_i64()]))
+        }
+        SqlType::Oid => {
+            sized(4)?;
+            Arc::new(UInt32Array::from(vec![bytes.get_u32()]))
+        }
+        SqlType::Float4 => {
+            sized(4)?;
+            Arc::new(Float32Array::from(vec![bytes.get_f32()]))
+        }
+        SqlType::Float8 => {
+            sized(8)?;
+            Arc::new(Float64Array::from(vec![bytes.get_f64()]))
+        }
+        SqlType::Numeric(_) => return decode_text(&numeric::decimal_text(bytes)?, sql_type, zone),
+        SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) => return decode_text(utf8(bytes)?, sql_type, zone),
+        SqlType::Bytea => Arc::new(BinaryArray::from(vec![bytes])),
+        SqlType::Date => {
+            sized(4)?;
+            let days = bytes.get_i32().checked_add(EPOCH_DAYS).ok_or_else(broken)?;
+            Arc::new(Date32Array::from(vec![days]))
+        }
+        SqlType::Time => {
+            sized(8)?;
+            let micros = bytes.get_i64();
+            if !(0..=super::temporal::MICROS_DAY).contains(&micros) {
+                return Err(broken());
+            }
+            Arc::new(Time64MicrosecondArray::from(vec![micros]))
+        }
+        SqlType::Timestamp | SqlType::Timestamptz => {
+            sized(8)?;
+            let micros = bytes.get_i64().checked_add(EPOCH_MICROS).ok_or_else(broken)?;
+            let array = TimestampMicrosecondArray::from(vec![micros]);
+            if *sql_type == SqlType::Timestamptz { Arc::new(array.with_timezone(UTC)) } else { Arc::new(array) }
+        }
+        SqlType::Interval => {
+            sized(16)?;
+            let (micros, days, months) = (bytes.get_i64(), bytes.get_i32(), bytes.get_i32());
+            let nanos = micros.checked_mul(1000).ok_or_else(broken)?;
+            Arc::new(IntervalMonthDayNanoArray::from(vec![IntervalMonthDayNano::new(months, days, nanos)]))
+        }
+        SqlType::Array(element) => return decode_array(bytes, element, zone),
+    })
+}
+
+/// An array of at most one dimension.
+fn decode_array(mut bytes: &[u8], element: &SqlType, zone: Tz) -> Result<ArrayRef> {
+    let broken = || Error::BinaryFormat { type_name: format!("{}[]", element.base_name()) };
+    if bytes.len() < 12 {
+        return Err(broken());
+    }
+    let (dimensions, _has_nulls, element_oid) = (bytes.get_i32(), bytes.get_i32(), bytes.get_u32());
+    if !(0..=1).contains(&dimensions) || element_oid != element.oid() {
+        return Err(broken());
+    }
+    let mut items: Vec<ArrayRef> = Vec::new();
+    if dimensions == 1 {
+        if bytes.len() < 8 {
+            return Err(broken());
+        }
+        let (length, _lower_bound) = (bytes.get_i32(), bytes.get_i32());
+        for _ in 0..length {
+            if bytes.len() < 4 {
+                return Err(broken());
+            }
+            let item_bytes = bytes.get_i32();
+            let Ok(item_bytes) = usize::try_from(item_bytes) else {
+                items.push(new_null_array(&element.arrow(), 1));
+                continue;
+            };
+            if bytes.len() < item_bytes {
+                return Err(broken());
+            }
+            items.push(decode_binary(&bytes[..item_bytes], element, zone)?);
+            bytes.advance(item_bytes);
+        }
+    }
+    if !bytes.is_empty() {
+        return Err(broken());
+    }
+    let parts: Vec<&dyn arrow::array::Array> = items.iter().map(AsRef::as_ref).collect();
+    let values =
+        if parts.is_empty() { arrow::array::new_empty_array(&element.arrow()) } else { concat(&parts)? };
+    let field = Arc::new(Field::new("item", element.arrow(), true));
+    Ok(Arc::new(ListArray::new(field, OffsetBuffer::from_lengths([items.len()]), values, None)))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Array;
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::wire::binary::put_value;
+    use crate::wire::encode::Values;
+
+    fn zone() -> Tz {
+        "UTC".parse().unwrap()
+    }
+
+    #[test]
+    fn binary_results_are_binary_parameters() {
+        for (sql_type, text) in [
+            (SqlType::Bool, "t"),
+            (SqlType::Int2, "-3"),
+            (SqlType::Int4, "70000"),
+            (SqlType::Int8, "-9000000000"),
+            (SqlType::Oid, "4000000000"),
+            (SqlType::Float4, "1.5"),
+            (SqlType::Float8, "-0.25"),
+            (SqlType::Numeric(Some((20, 4))), "-12345.6700"),
+            (SqlType::Text, "häh"),
+            (SqlType::Bytea, "\\x00ff"),
+            (SqlType::Date, "1999-12-31"),
+            (SqlType::Time, "12:34:56.789"),
+            (SqlType::Timestamp, "1999-12-31 23:59:59"),
+            (SqlType::Timestamptz, "2024-01-01 00:00:00+00"),
+            (SqlType::Interval, "1 mon -2 days 03:00:00"),
+            (SqlType::Array(Box::new(SqlType::Int4)), "{1,NULL,3}"),
+            (SqlType::Array(Box::new(SqlType::Text)), "{}"),
+        ] {
+            let read = decode(Some(&Bytes::from(text)), Format::Text, &sql_type, zone()).unwrap();
+            let mut bytes = BytesMut::new();
+            put_value(&Values::new(&read).unwrap(), 0, &mut bytes);
+            let back = decode(Some(&bytes.freeze()), Format::Binary, &sql_type, zone()).unwrap();
+            assert_eq!(back.to_data(), read.to_data(), "{sql_type} {text}");
+        }
+    }
+
+    #[test]
+    fn wrong_bytes_are_refused() {
+        let binary = |bytes: &'static [u8], sql_type: SqlType| {
+            decode(Some(&Bytes::from_static(bytes)), Format::Binary, &sql_type, zone())
+        };
+        assert!(matches!(binary(&[0, 1], SqlType::Int4), Err(Error::BinaryFormat { .. })));
+        assert!(matches!(binary(&[255], SqlType::Text), Err(Error::InvalidUtf8 { .. })));
+        assert!(matches!(binary(b"a\0b", SqlType::Text), Err(Error::InvalidUtf8 { .. })));
+        let array = SqlType::Array(Box::new(SqlType::Int4));
+        let claims_too_much = &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 23, 127, 255, 255, 255, 0, 0, 0, 1];
+        assert!(matches!(binary(claims_too_much, array), Err(Error::BinaryFormat { .. })));
+        assert!(decode(None, Format::Binary, &SqlType::Date, zone()).unwrap().is_null(0));
+    }
+}

@@ -1,0 +1,49 @@
+//! Durable rows and the state of operators: everything that outlives a message.
+//!
+//! ```text
+//!   operator ──add/lookup──► StateTable ── one Partition a key group (Arrow chunks + hash index)
+//!                               │ commit                │ extract / install
+//!                               ▼                       ▼
+//!                  StateDelta, PartitionSnapshot    PartitionState ──► migration channel
+//!                               │
+//!                               ▼
+//!                     Storage::checkpoint ──► Kv (RocksDB; in memory for tests)
+//! ```
+//!
+//! Invariants: a row's identity is the whole row; a partition maps distinct rows to measures,
+//! which only ever change by addition; a checkpoint is one atomic, synced write.
+//! Not here: who owns a key group (`scaling`), when to commit (`executor`), SQL of any kind.
+
+pub mod crash;
+pub mod error;
+pub mod hash;
+pub mod kv;
+pub mod layout;
+pub mod measures;
+pub mod memory_kv;
+pub mod partition_state;
+pub mod rocks_kv;
+pub mod schema;
+pub mod snapshot;
+pub mod state_table;
+pub mod storage;
+
+mod cells;
+mod chunk;
+mod digest;
+mod gather;
+mod key_index;
+mod partition;
+mod rows;
+mod witness;
+
+pub use crate::error::{Error, Result};
+pub use crate::hash::{hash_rows, key_group};
+pub use crate::measures::{FloatSum, MeasureColumn, MeasureType, Measures};
+pub use crate::partition_state::PartitionState;
+pub use crate::schema::{Run, TableId, TableSchema};
+pub use crate::snapshot::{DatabaseSnapshot, PartitionSnapshot, TableSnapshot};
+pub use crate::state_table::{
+    Changed, Committed, Matches, NullEquality, RowRef, StateDelta, StateTable,
+};
+pub use crate::storage::{CatalogChange, Checkpoint, Storage};

@@ -1,0 +1,706 @@
+//! One key group of one state table: distinct rows with their measures.
+//!
+//! ```text
+//!   identity   hash of the whole row ──► slot     finds the row to add measures to
+//!   keys       hash of the look-up key ──► slots  finds the rows of a key (if key ≠ whole row)
+//!   rows       slot ──► place, flags; chunks of Arrow columns, each with its measures
+//!   touched    slots changed since the last commit, and the measures they had then
+//!   dirty      slots changed since the last durable commit
+//! ```
+//!
+//! The new rows of a batch become a chunk; a commit merges small chunks, size-tiered, so that a
+//! row is copied a logarithmic number of times. Chunks stop growing at [`CHUNK_ROWS`]: that bounds
+//! what the first change after a snapshot must copy.
+//!
+//! A row whose measures return to zero stays, dead, until its end has been reported: to
+//! `changed()` by the next commit, and to a checkpoint by the next durable one, unless no
+//! checkpoint can have it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use scaling::KeyGroup;
+
+use crate::cells::Cells;
+use crate::chunk::{ChunkData, ChunkMeasures};
+use crate::digest::digest;
+use crate::error::{Error, Result};
+use crate::gather::{Gather, compacted};
+use crate::hash::hash_cells;
+use crate::key_index::KeyIndex;
+use crate::measures::{MeasureType, Measures};
+use crate::partition_state::{PartitionState, columns_batch};
+use crate::rows::{DEAD, DIRTY, Incoming, NO_SLOT, Place, Rows, STORED, TOUCHED};
+use crate::schema::TableSchema;
+use crate::snapshot::{PartitionRows, PartitionSnapshot, SnapshotChunk};
+use crate::state_table::{Changed, StateDelta};
+
+/// Rows at which a chunk is no longer merged with others.
+const CHUNK_ROWS: usize = 8192;
+/// Chunks smaller than that which a partition may have before a commit merges some.
+const SMALL_CHUNKS_MAX: usize = 8;
+
+/// What a table knows about itself, once for all its partitions.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    pub(crate) schema: TableSchema,
+    pub(crate) key_is_identity: bool,
+    pub(crate) all_columns: Vec<usize>,
+    has_float_sums: bool,
+}
+
+impl Shape {
+    pub(crate) fn new(schema: TableSchema) -> Self {
+        Self {
+            key_is_identity: schema.key_is_identity(),
+            all_columns: (0..schema.columns.fields().len()).collect(),
+            has_float_sums: schema.measures.contains(&MeasureType::Float64),
+            schema,
+        }
+    }
+
+    fn zeros(&self, rows: usize) -> Measures {
+        Measures::zeros(&self.schema.measures, rows)
+    }
+
+    /// The columns of gathered rows.
+    fn columns(&self, gather: &Gather<'_>) -> Result<Vec<ArrayRef>> {
+        gather.columns(&self.schema.columns, &self.all_columns)
+    }
+
+    fn identity(&self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.all_columns.len()).map(|column| (column, column))
+    }
+
+    /// Look-up columns as they stand in the rows of a batch for the table.
+    fn key(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.schema.key.iter().map(|&column| (column, column))
+    }
+
+    /// Look-up columns as they stand in a batch that has nothing but them.
+    fn probe_key(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.schema.key.iter().enumerate().map(|(theirs, &ours)| (ours, theirs))
+    }
+
+    fn corrupt(&self, key_group: KeyGroup, detail: &str) -> Error {
+        Error::Corrupt {
+            place: format!("key group {key_group} of {}", self.schema.id),
+            detail: detail.to_owned(),
+        }
+    }
+}
+
+/// The rows of one key group.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    rows: Rows,
+    identity: HashTable<u32>,
+    /// Empty if look-ups go by identity.
+    keys: KeyIndex,
+    touched: Vec<u32>,
+    /// Measures of the touched rows at the last commit.
+    old: Measures,
+    dirty: Vec<u32>,
+    /// Whether readers have not seen the rows at all yet.
+    unpublished: bool,
+    /// Of the rows as they were at the last commit.
+    digest: u128,
+    /// Rows times weights at the last commit, for visible tables.
+    visible_rows: u64,
+}
+
+/// What one partition gives for a commit.
+#[derive(Debug, Default)]
+pub(crate) struct PartitionCommit {
+    pub(crate) delta: Option<StateDelta>,
+    pub(crate) snapshot: Option<PartitionSnapshot>,
+}
+
+impl Partition {
+    pub(crate) fn new(shape: &Shape) -> Self {
+        Self {
+            rows: Rows::default(),
+            identity: HashTable::new(),
+            keys: KeyIndex::default(),
+            touched: Vec::new(),
+            old: shape.zeros(0),
+            dirty: Vec::new(),
+            unpublished: false,
+            digest: 0,
+            visible_rows: 0,
+        }
+    }
+
+    /// Number of distinct rows.
+    pub(crate) fn len(&self) -> usize {
+        self.identity.len()
+    }
+
+    /// Whether rows changed since the last commit.
+    pub(crate) fn is_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    /// Memory in bytes, about.
+    pub(crate) fn bytes(&self, shape: &Shape) -> usize {
+        // Per slot: place 8, hash 8, flags 1, and its number in the chunk 4.
+        const SLOT_BYTES: usize = 21;
+        let measures = Measures::row_bytes(&shape.schema.measures);
+        let chunks = &self.rows.chunks;
+        let columns: usize = chunks
+            .iter()
+            .filter_map(|chunk| Some(chunk.data.as_ref()?.bytes_per_row * chunk.slots.len()))
+            .sum();
+        let slots = self.rows.places.len() * (SLOT_BYTES + measures);
+        let touched = self.touched.len() * (4 + measures) + self.dirty.len() * 4;
+        columns
+            + slots
+            + self.rows.key_hashes.len() * 8
+            + self.identity.allocation_size()
+            + self.keys.bytes()
+            + touched
+    }
+
+    /// Adds the measures of a run. Rows that are new are appended to `fresh`; if there are any,
+    /// the id of their chunk is returned, which waits for its columns ([`Partition::set_data`]).
+    /// `slots` is scratch space.
+    pub(crate) fn add(
+        &mut self,
+        shape: &Shape,
+        batch: &Incoming<'_>,
+        run: Range<usize>,
+        fresh: &mut Vec<u32>,
+        slots: &mut Vec<u32>,
+    ) -> Option<u32> {
+        let offset = fresh.len();
+        let chunk = self.rows.begin_chunk(None, offset as u32);
+        slots.clear();
+        slots.extend(run.clone().map(|row| self.find_by_hash(batch, row, chunk, fresh)));
+        self.resolve_collisions(shape, batch, run.start, chunk, fresh, slots);
+        let first = fresh.len() == offset;
+        if !first {
+            self.index_chunk(shape, batch, chunk, fresh);
+        }
+        self.touch(slots);
+        self.rows.add_measures(slots, batch.deltas, run.start);
+        if first {
+            self.rows.free_chunk(chunk);
+            return None;
+        }
+        Some(chunk)
+    }
+
+    /// The first slot with the hash of a row, which nearly always is the row's; else a new one.
+    #[inline]
+    fn find_by_hash(
+        &mut self,
+        batch: &Incoming<'_>,
+        row: usize,
+        chunk: u32,
+        fresh: &mut Vec<u32>,
+    ) -> u32 {
+        let hash = batch.hashes[row];
+        let hash_of = |slot: &u32| self.rows.hashes[*slot as usize];
+        match self.identity.entry(hash, |slot| hash_of(slot) == hash, hash_of) {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(entry) => {
+                let key_hash = batch.key_hashes.get(row).copied();
+                let slot = self.rows.allocate(chunk, hash, key_hash);
+                fresh.push(row as u32);
+                entry.insert(slot);
+                slot
+            }
+        }
+    }
+
+    /// Compares each row with the one found by its hash, and corrects the slot where they differ.
+    fn resolve_collisions(
+        &mut self,
+        shape: &Shape,
+        batch: &Incoming<'_>,
+        first: usize,
+        chunk: u32,
+        fresh: &mut Vec<u32>,
+        slots: &mut [u32],
+    ) {
+        for (row, slot) in (first..).zip(slots) {
+            let rows = &self.rows;
+            let equal = |slot: u32| {
+                let place = rows.places[slot as usize];
+                rows.equal(place, batch.cells, row, fresh, shape.identity())
+            };
+            if equal(*slot) {
+                continue;
+            }
+            let hash = batch.hashes[row];
+            let hash_of = |slot: &u32| rows.hashes[*slot as usize];
+            let found = self
+                .identity
+                .find(hash, |slot| hash_of(slot) == hash && equal(*slot));
+            *slot = match found {
+                Some(&found) => found,
+                None => {
+                    let key_hash = batch.key_hashes.get(row).copied();
+                    let new = self.rows.allocate(chunk, hash, key_hash);
+                    fresh.push(row as u32);
+                    let rows = &self.rows;
+                    self.identity
+                        .insert_unique(hash, new, |slot| rows.hashes[*slot as usize]);
+                    new
+                }
+            };
+        }
+    }
+
+    /// Gives the new rows of a chunk their measures and their entries in the index of keys.
+    fn index_chunk(&mut self, shape: &Shape, batch: &Incoming<'_>, chunk: u32, fresh: &[u32]) {
+        let new = &mut self.rows.chunks[chunk as usize];
+        new.measures = ChunkMeasures::Own(shape.zeros(new.slots.len()));
+        if shape.key_is_identity {
+            return;
+        }
+        let new = &self.rows.chunks[chunk as usize];
+        let rows = &fresh[new.offset as usize..];
+        for (&slot, &row) in new.slots.iter().zip(rows) {
+            self.keys.insert(self.rows.key_hashes[slot as usize], slot, |first| {
+                let place = self.rows.places[first as usize];
+                self.rows.equal(place, batch.cells, row as usize, fresh, shape.key())
+            });
+        }
+    }
+
+    /// Notes rows as changed, with the measures they have now if they were not noted yet.
+    fn touch(&mut self, slots: &[u32]) {
+        for &slot in slots {
+            let flags = &mut self.rows.flags[slot as usize];
+            if *flags & TOUCHED != 0 {
+                continue;
+            }
+            if *flags & DIRTY == 0 {
+                self.dirty.push(slot);
+            }
+            *flags |= TOUCHED | DIRTY;
+            self.touched.push(slot);
+            let (measures, row) = self.rows.measures(slot);
+            self.old.push_from(measures, row);
+        }
+    }
+
+    /// Gives a chunk its columns.
+    pub(crate) fn set_data(&mut self, chunk: u32, data: &Arc<ChunkData>) {
+        self.rows.chunks[chunk as usize].data = Some(Arc::clone(data));
+    }
+
+    /// Appends the rows whose key equals that of a probe row and whose first measure is not zero.
+    pub(crate) fn lookup(
+        &self,
+        shape: &Shape,
+        cells: &[Cells],
+        hash: u64,
+        row: usize,
+        mut found: impl FnMut(Place),
+    ) {
+        let equal = |slot: u32| {
+            let place = self.rows.places[slot as usize];
+            self.rows.equal(place, cells, row, &[], shape.probe_key())
+        };
+        let slots = if shape.key_is_identity {
+            let slot = self.identity.find(hash, |&slot| {
+                self.rows.hashes[slot as usize] == hash && equal(slot)
+            });
+            slot.map_or(&[] as &[u32], std::slice::from_ref)
+        } else {
+            self.keys.find(hash, equal)
+        };
+        for &slot in slots {
+            let (measures, row) = self.rows.measures(slot);
+            if !measures.0[0].is_zero(row) {
+                found(self.rows.places[slot as usize]);
+            }
+        }
+    }
+
+    /// Picks rows that a look-up found.
+    pub(crate) fn pick<'a>(
+        &'a self,
+        places: impl Iterator<Item = Place>,
+        gather: &mut Gather<'a>,
+    ) {
+        self.rows.pick(places, gather);
+    }
+
+    /// Appends the measures of a row that a look-up found.
+    pub(crate) fn push_measures(&self, place: Place, measures: &mut Measures) {
+        let chunk = &self.rows.chunks[place.chunk as usize];
+        measures.push_from(chunk.measures.get(), place.row as usize);
+    }
+
+    /// The rows touched since the last commit, in the order in which they were first touched.
+    pub(crate) fn changed(&self, shape: &Shape, key_group: KeyGroup) -> Result<Changed> {
+        Ok(Changed {
+            key_group,
+            columns: shape.columns(&self.rows.gather(&self.touched))?,
+            old: self.old.clone(),
+            new: self.rows.measures_of(&self.touched, shape.zeros(0)),
+        })
+    }
+
+    /// Ends an epoch: what was touched becomes what is. See [`StateTable::commit`].
+    ///
+    /// [`StateTable::commit`]: crate::StateTable::commit
+    pub(crate) fn commit(
+        &mut self,
+        shape: &Shape,
+        key_group: KeyGroup,
+        durable: bool,
+    ) -> Result<PartitionCommit> {
+        let mut commit = PartitionCommit::default();
+        let changed = self.is_touched();
+        if changed {
+            self.settle(shape);
+        }
+        if durable && !self.dirty.is_empty() {
+            commit.delta = Some(self.delta(shape, key_group)?);
+        }
+        if changed || durable {
+            self.drop_dead(shape, durable);
+            self.merge_chunks(shape)?;
+        }
+        if shape.schema.visible && (changed || self.unpublished) {
+            commit.snapshot = Some(self.snapshot(shape));
+            self.unpublished = false;
+        }
+        Ok(commit)
+    }
+
+    /// Brings digest and row count up to the touched rows.
+    fn settle(&mut self, shape: &Shape) {
+        if shape.has_float_sums {
+            for &slot in &self.touched {
+                let (measures, row) = self.rows.measures(slot);
+                if measures.is_zero(row) {
+                    let chunk = self.rows.places[slot as usize].chunk as usize;
+                    self.rows.chunks[chunk].measures.change().reset(row);
+                }
+            }
+        }
+        let new = self.rows.measures_of(&self.touched, shape.zeros(0));
+        let hashes = self.rows.hashes_of(&self.touched);
+        self.digest = self
+            .digest
+            .wrapping_sub(digest(&hashes, &self.old))
+            .wrapping_add(digest(&hashes, &new));
+        if shape.schema.visible {
+            self.visible_rows = self
+                .visible_rows
+                .wrapping_sub(positive_weights(&self.old))
+                .wrapping_add(positive_weights(&new));
+        }
+    }
+
+    /// The rows changed since the last durable commit.
+    fn delta(&self, shape: &Shape, key_group: KeyGroup) -> Result<StateDelta> {
+        let columns = shape.columns(&self.rows.gather(&self.dirty))?;
+        Ok(StateDelta {
+            table: shape.schema.id,
+            key_group,
+            columns: columns_batch(
+                Arc::clone(&shape.schema.columns),
+                columns,
+                self.dirty.len(),
+            )?,
+            measures: self.rows.measures_of(&self.dirty, shape.zeros(0)),
+            digest: self.digest,
+        })
+    }
+
+    /// Clears what the commit ends and drops the rows whose end is reported or nobody's business.
+    fn drop_dead(&mut self, shape: &Shape, durable: bool) {
+        let mut dead = Vec::new();
+        let ended = if durable { &self.dirty } else { &self.touched };
+        for &slot in ended {
+            let (measures, row) = self.rows.measures(slot);
+            let zero = measures.is_zero(row);
+            let flags = &mut self.rows.flags[slot as usize];
+            if durable {
+                *flags = STORED;
+            } else {
+                *flags &= !TOUCHED;
+            }
+            if zero && (durable || *flags & STORED == 0) {
+                *flags |= DEAD;
+                dead.push(slot);
+            }
+        }
+        self.touched.clear();
+        self.old.clear();
+        if durable {
+            self.dirty.clear();
+        }
+        if dead.is_empty() {
+            return;
+        }
+        self.dirty
+            .retain(|&slot| self.rows.flags[slot as usize] & DEAD == 0);
+        for &slot in &dead {
+            let hash = self.rows.hashes[slot as usize];
+            if let Ok(entry) = self.identity.find_entry(hash, |&other| other == slot) {
+                entry.remove();
+            }
+        }
+        if !shape.key_is_identity {
+            let hashes = dead.iter().map(|&s| self.rows.key_hashes[s as usize]);
+            self.keys.remove(hashes.collect(), |slot| {
+                self.rows.flags[slot as usize] & DEAD == 0
+            });
+        }
+        for slot in dead {
+            self.rows.free_slot(slot);
+        }
+    }
+
+    /// Merges small chunks once there are many, and rewrites those of mostly dropped rows.
+    fn merge_chunks(&mut self, shape: &Shape) -> Result<()> {
+        let merged = self.chunks_to_merge();
+        if merged.is_empty() {
+            return Ok(());
+        }
+        let chunks = &self.rows.chunks;
+        let slots: Vec<u32> = merged
+            .iter()
+            .flat_map(|&id| chunks[id as usize].slots.iter().copied())
+            .filter(|&slot| slot != NO_SLOT)
+            .collect();
+        let columns = compacted(shape.columns(&self.rows.gather(&slots))?);
+        let measures = self.rows.measures_of(&slots, shape.zeros(0));
+        let data = Arc::new(ChunkData::new(columns, slots.len()));
+        let chunk = self.rows.begin_chunk(Some(data), 0);
+        self.rows.chunks[chunk as usize].measures = ChunkMeasures::Own(measures);
+        for &slot in &slots {
+            self.rows.relocate(chunk, slot);
+        }
+        for id in merged {
+            self.rows.free_chunk(id);
+        }
+        Ok(())
+    }
+
+    fn chunks_to_merge(&self) -> Vec<u32> {
+        let mut small = Vec::new();
+        let mut merged = Vec::new();
+        for (id, chunk) in (0u32..).zip(&self.rows.chunks) {
+            let (live, rows) = (chunk.live as usize, chunk.slots.len());
+            if live == 0 {
+                continue;
+            }
+            if live * 2 < rows {
+                merged.push(id);
+            } else if live < CHUNK_ROWS {
+                small.push((live, id));
+            }
+        }
+        if small.len() > SMALL_CHUNKS_MAX {
+            small.sort_unstable();
+            let mut total = 0;
+            for (live, id) in small {
+                // A chunk is merged only with at least half its size: that bounds the copying.
+                if total >= CHUNK_ROWS || (total > 0 && live > 2 * total) {
+                    break;
+                }
+                total += live;
+                merged.push(id);
+            }
+        }
+        merged
+    }
+
+    /// The rows as readers see them from now on.
+    fn snapshot(&mut self, shape: &Shape) -> PartitionSnapshot {
+        let chunks = self
+            .rows
+            .chunks
+            .iter_mut()
+            .filter(|chunk| chunk.live > 0)
+            .map(|chunk| SnapshotChunk {
+                data: Arc::clone(chunk.data()),
+                offset: chunk.offset as usize,
+                measures: chunk.measures.share(),
+            })
+            .collect();
+        PartitionSnapshot {
+            inner: Arc::new(PartitionRows {
+                columns: Arc::clone(&shape.schema.columns),
+                chunks,
+                rows: self.visible_rows,
+            }),
+        }
+    }
+
+    /// All rows, with what no commit has seen yet.
+    pub(crate) fn extract(&self, shape: &Shape) -> Result<PartitionState> {
+        let slots: Vec<u32> = self
+            .rows
+            .chunks
+            .iter()
+            .flat_map(|chunk| chunk.slots.iter().copied())
+            .filter(|&slot| slot != NO_SLOT)
+            .collect();
+        let flag = |flag: u8| -> BooleanArray {
+            let set = |&slot: &u32| Some(self.rows.flags[slot as usize] & flag != 0);
+            slots.iter().map(set).collect()
+        };
+        let measures = self.rows.measures_of(&slots, shape.zeros(0));
+        // Where each touched slot has its old measures.
+        let mut order = vec![0; self.rows.places.len()];
+        for (position, &slot) in (0u32..).zip(&self.touched) {
+            order[slot as usize] = position;
+        }
+        let touched = slots
+            .iter()
+            .filter(|&&slot| self.rows.flags[slot as usize] & TOUCHED != 0)
+            .map(|&slot| order[slot as usize]);
+        let columns = shape.columns(&self.rows.gather(&slots))?;
+        let new = self.rows.measures_of(&self.touched, shape.zeros(0));
+        let hashes = self.rows.hashes_of(&self.touched);
+        Ok(PartitionState {
+            columns: columns_batch(Arc::clone(&shape.schema.columns), columns, slots.len())?,
+            measures,
+            dirty: flag(DIRTY),
+            touched: flag(TOUCHED),
+            old: self.old.take(&touched.collect::<Vec<_>>()),
+            // The digest kept along the changes: comparing it with the rows finds what broke here.
+            digest: self
+                .digest
+                .wrapping_sub(digest(&hashes, &self.old))
+                .wrapping_add(digest(&hashes, &new)),
+        })
+    }
+
+    /// A partition of the rows of a state.
+    pub(crate) fn install(
+        shape: &Shape,
+        key_group: KeyGroup,
+        state: &PartitionState,
+    ) -> Result<Self> {
+        check_state(shape, key_group, state)?;
+        let rows = state.rows();
+        let columns = compacted(state.columns.columns().to_vec());
+        let data = Arc::new(ChunkData::new(columns, rows));
+        let mut hashes = Vec::new();
+        hash_cells(data.cells.iter(), rows, &mut hashes);
+        if digest(&hashes, &state.measures) != state.digest {
+            return Err(shape.corrupt(key_group, "the digest differs from the rows"));
+        }
+        let mut key_hashes = Vec::new();
+        if !shape.key_is_identity {
+            let key = shape.schema.key.iter().map(|&column| &data.cells[column]);
+            hash_cells(key, rows, &mut key_hashes);
+        }
+        let mut partition = Self::new(shape);
+        partition.unpublished = true;
+        partition.index_state(shape, &data, &hashes, &key_hashes, &state.measures);
+        partition.restore_flags(shape, state);
+        let hashes = partition.rows.hashes_of(&partition.touched);
+        let new = partition.rows.measures_of(&partition.touched, shape.zeros(0));
+        partition.digest = state
+            .digest
+            .wrapping_sub(digest(&hashes, &new))
+            .wrapping_add(digest(&hashes, &partition.old));
+        if shape.schema.visible {
+            partition.visible_rows = positive_weights(&state.measures)
+                .wrapping_sub(positive_weights(&new))
+                .wrapping_add(positive_weights(&partition.old));
+        }
+        Ok(partition)
+    }
+
+    /// Fills chunks and indexes of an empty partition; slot `i` becomes row `i`.
+    fn index_state(
+        &mut self,
+        shape: &Shape,
+        data: &Arc<ChunkData>,
+        hashes: &[u64],
+        key_hashes: &[u64],
+        measures: &Measures,
+    ) {
+        for start in (0..hashes.len()).step_by(CHUNK_ROWS) {
+            let end = hashes.len().min(start + CHUNK_ROWS);
+            let chunk = self.rows.begin_chunk(Some(Arc::clone(data)), start as u32);
+            let part = measures.slice(start..end);
+            self.rows.chunks[chunk as usize].measures = ChunkMeasures::Own(part);
+            for row in start..end {
+                let key_hash = key_hashes.get(row).copied();
+                self.rows.allocate(chunk, hashes[row], key_hash);
+            }
+        }
+        self.identity.reserve(hashes.len(), |&slot| hashes[slot as usize]);
+        for (slot, &hash) in (0u32..).zip(hashes) {
+            self.identity
+                .insert_unique(hash, slot, |&slot| hashes[slot as usize]);
+        }
+        for (slot, &hash) in (0u32..).zip(key_hashes) {
+            self.keys.insert(hash, slot, |first| {
+                let place = self.rows.places[first as usize];
+                self.rows
+                    .equal(place, &data.cells, slot as usize, &[], shape.key())
+            });
+        }
+    }
+
+    /// Sets the flags that a state came with. Whether a checkpoint has a row is not known here, so
+    /// its end will be reported in any case.
+    fn restore_flags(&mut self, shape: &Shape, state: &PartitionState) {
+        for row in 0..state.rows() {
+            let mut flags = STORED;
+            if state.touched.value(row) {
+                flags |= TOUCHED;
+                self.touched.push(row as u32);
+            }
+            if flags & TOUCHED != 0 || state.dirty.value(row) {
+                flags |= DIRTY;
+                self.dirty.push(row as u32);
+            }
+            self.rows.flags[row] = flags;
+        }
+        self.old = shape.zeros(0);
+        for row in 0..state.old.len() {
+            self.old.push_from(&state.old, row);
+        }
+    }
+}
+
+/// Rows times weights, without those of negative weight.
+fn positive_weights(measures: &Measures) -> u64 {
+    let weights = measures.int64(0).unwrap_or_default();
+    weights
+        .iter()
+        .map(|&weight| weight.max(0) as u64)
+        .fold(0, u64::wrapping_add)
+}
+
+fn check_state(shape: &Shape, key_group: KeyGroup, state: &PartitionState) -> Result<()> {
+    let rows = state.rows();
+    let types = |schema: &arrow::datatypes::SchemaRef| -> Vec<arrow::datatypes::DataType> {
+        let fields = schema.fields().iter();
+        fields.map(|field| field.data_type().clone()).collect()
+    };
+    let detail = if types(&state.columns.schema()) != types(&shape.schema.columns) {
+        "the columns differ from those of the table"
+    } else if state.measures.types() != shape.schema.measures
+        || state.old.types() != shape.schema.measures
+    {
+        "the measures differ from those of the table"
+    } else if state.measures.len() != rows
+        || state.dirty.len() != rows
+        || state.touched.len() != rows
+        || state.old.len() != state.touched.true_count()
+    {
+        "the parts differ in length"
+    } else {
+        return Ok(());
+    };
+    Err(shape.corrupt(key_group, detail))
+}

@@ -1,0 +1,178 @@
+//! RocksDB behind the [`Kv`] seam.
+//!
+//! Options that promises rest on: a write set is one write batch over all column families, synced
+//! if asked to; recovery tolerates a torn tail of the log and nothing else (the default would drop
+//! what follows a bad record in silence); logs are not recycled. The rest keeps memory small:
+//! hot state lives in state tables, and RocksDB is read at start only.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rocksdb::{
+    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DBRecoveryMode, ErrorKind, IteratorMode, Options, PrefixRange, ReadOptions, WriteBatch,
+    WriteOptions,
+};
+
+use crate::error::{Error, Result};
+use crate::kv::{ColumnFamily, Durability, Kv, Operation, Visit, WriteSet};
+
+const BLOCK_CACHE_BYTES: usize = 16 << 20;
+const WRITE_BUFFER_BYTES: usize = 16 << 20;
+const WRITE_BUFFERS_BYTES_MAX: usize = 48 << 20;
+const LOG_BYTES_MAX: u64 = 128 << 20;
+const OPEN_FILES_MAX: i32 = 512;
+const BACKGROUND_JOBS_MAX: i32 = 2;
+const INFO_LOGS_KEPT: usize = 3;
+
+/// Keys and values in RocksDB. One process at a time may have a directory open.
+pub struct RocksKv {
+    db: DB,
+    /// Set when a synced write failed: what is on disk is not known from then on.
+    stopped: AtomicBool,
+}
+
+impl std::fmt::Debug for RocksKv {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RocksKv").field("path", &self.db.path()).finish()
+    }
+}
+
+impl RocksKv {
+    /// Opens a directory, or makes it.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another process, or another `RocksKv`, has it open;
+    /// [`Error::Corrupt`] when what is in it cannot be trusted.
+    pub fn open(path: &Path) -> Result<Self> {
+        let (options, family_options) = options();
+        let families = ColumnFamily::ALL
+            .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options.clone()));
+        let db = DB::open_cf_descriptors(&options, path, families);
+        let db = db.map_err(|source| match is_lock(&source) {
+            true => Error::Locked {
+                path: path.to_owned(),
+                source,
+            },
+            false => source.into(),
+        })?;
+        Ok(Self {
+            db,
+            stopped: AtomicBool::new(false),
+        })
+    }
+
+    fn handle(&self, family: ColumnFamily) -> Arc<BoundColumnFamily<'_>> {
+        self.db
+            .cf_handle(family.name())
+            .expect("all column families are created when the database is opened")
+    }
+
+    fn batch(&self, writes: &WriteSet) -> WriteBatch {
+        let mut batch = WriteBatch::default();
+        let [meta, state, wal] = ColumnFamily::ALL.map(|family| self.handle(family));
+        let handle = |family| match family {
+            ColumnFamily::Meta => &meta,
+            ColumnFamily::State => &state,
+            ColumnFamily::Wal => &wal,
+        };
+        for operation in writes.operations() {
+            match operation {
+                Operation::Put { family, key, value } => batch.put_cf(handle(*family), key, value),
+                Operation::Delete { family, key } => batch.delete_cf(handle(*family), key),
+                Operation::DeleteRange { family, start, end } => {
+                    batch.delete_range_cf(handle(*family), start, end);
+                }
+            }
+        }
+        batch
+    }
+}
+
+impl Kv for RocksKv {
+    fn get(&self, family: ColumnFamily, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(self.db.get_cf(&self.handle(family), key)?)
+    }
+
+    fn scan(&self, family: ColumnFamily, prefix: &[u8], visit: Visit<'_>) -> Result<()> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_range(PrefixRange(prefix));
+        // What a scan reads is read once; it must not push other blocks out.
+        options.fill_cache(false);
+        let handle = self.handle(family);
+        for entry in self.db.iterator_cf_opt(&handle, options, IteratorMode::Start) {
+            let (key, value) = entry?;
+            if let ControlFlow::Break(()) = visit(&key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, writes: WriteSet, durability: Durability) -> Result<()> {
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(Error::WritesStopped);
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(durability == Durability::Synced);
+        let written = self.db.write_opt(self.batch(&writes), &options);
+        written.map_err(|source| {
+            let error = Error::from(source);
+            if !matches!(error, Error::DiskFull { .. }) {
+                // A failed sync may have dropped pages that a second one would not write again.
+                self.stopped.store(true, Ordering::Release);
+            }
+            error
+        })
+    }
+}
+
+impl From<rocksdb::Error> for Error {
+    fn from(source: rocksdb::Error) -> Self {
+        if source.as_ref().contains("No space left") {
+            return Self::DiskFull { source };
+        }
+        match source.kind() {
+            ErrorKind::Corruption => Self::Corrupt {
+                place: "the database".to_owned(),
+                detail: source.into_string(),
+            },
+            _ => Self::RocksDb(source),
+        }
+    }
+}
+
+/// Whether opening failed because the directory is open already.
+fn is_lock(error: &rocksdb::Error) -> bool {
+    let text = error.as_ref();
+    error.kind() == ErrorKind::IOError
+        && (text.contains("While lock file") || text.contains("lock hold by"))
+}
+
+/// Options of the database and of each column family.
+fn options() -> (Options, Options) {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_recycle_log_file_num(0);
+    options.set_paranoid_checks(true);
+    options.set_max_total_wal_size(LOG_BYTES_MAX);
+    options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES_MAX);
+    options.set_max_open_files(OPEN_FILES_MAX);
+    options.set_max_background_jobs(BACKGROUND_JOBS_MAX);
+    options.set_keep_log_file_num(INFO_LOGS_KEPT);
+
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
+    blocks.set_cache_index_and_filter_blocks(true);
+    let mut family = Options::default();
+    family.set_block_based_table_factory(&blocks);
+    family.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    family.set_level_compaction_dynamic_level_bytes(true);
+    family.set_compression_type(DBCompressionType::Lz4);
+    family.set_bottommost_compression_type(DBCompressionType::Zstd);
+    (options, family)
+}

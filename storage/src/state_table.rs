@@ -1,0 +1,478 @@
+//! State tables: the rows that an operator keeps, one partition a key group.
+//!
+//! ```text
+//!              add(columns, deltas, runs)      lookup(key columns, runs) ─► gather, measures_of
+//!                        │                               ▲
+//!                        ▼                               │
+//!   StateTable   [ partition 0 ]  [ partition 7 ]  [ partition 9 ] …   owned key groups only
+//!                        │ changed ─► what the epoch did to each row
+//!                        │ commit  ─► deltas for the checkpoint, snapshots for readers
+//!                        └ extract / install ─► to and from another owner, or from a checkpoint
+//! ```
+//!
+//! A row is all its columns; its measures change by addition. A row is there while any measure is
+//! not zero. Floats are made canonical when a row comes in (-0.0 is 0.0, all NaN are one), and
+//! NULL equals NULL in the identity of a row.
+//!
+//! Not here: which key groups are owned (`scaling`), when an epoch ends (`executor`), the bytes on
+//! disk (`storage.rs`).
+
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::take;
+use arrow::row::{RowConverter, SortField};
+use scaling::{KeyGroup, KeyGroupSet};
+
+use std::sync::Arc;
+
+use crate::cells::{Cells, canonical};
+use crate::chunk::ChunkData;
+use crate::error::{Error, Result};
+use crate::gather::{Gather, compacted};
+use crate::hash::hash_cells;
+use crate::measures::Measures;
+use crate::partition::{Partition, Shape};
+use crate::partition_state::PartitionState;
+use crate::rows::{Incoming, Place};
+use crate::schema::{Run, TableId, TableSchema};
+use crate::snapshot::PartitionSnapshot;
+
+/// Whether NULL finds NULL in a look-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NullEquality {
+    /// NULL equals NULL, as in `GROUP BY` and `DISTINCT`.
+    NullEqualsNull,
+    /// NULL equals nothing, as in the condition of a join.
+    NullEqualsNothing,
+}
+
+/// Where a row lies. Valid until the table is next changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowRef {
+    key_group: KeyGroup,
+    chunk: u32,
+    row: u32,
+}
+
+impl RowRef {
+    /// The key group of the row.
+    #[must_use]
+    pub fn key_group(&self) -> KeyGroup {
+        self.key_group
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            chunk: self.chunk,
+            row: self.row,
+        }
+    }
+}
+
+/// What a look-up found: pairs of a probe row and a row of the table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Matches {
+    /// Row indexes in the probe batch, in the order of its runs: ascending, if the runs are.
+    pub probe: Vec<u32>,
+    /// The matching row for each entry of `probe`.
+    pub rows: Vec<RowRef>,
+}
+
+/// The rows of a key group that were touched since the last commit, each once.
+#[derive(Debug, Clone)]
+pub struct Changed {
+    /// The key group.
+    pub key_group: KeyGroup,
+    /// The rows: all columns of the table.
+    pub columns: Vec<ArrayRef>,
+    /// Their measures at the last commit; zeros for rows that were not there.
+    pub old: Measures,
+    /// Their measures now; may equal the old ones.
+    pub new: Measures,
+}
+
+/// The rows of a key group that a checkpoint must write.
+#[derive(Debug, Clone)]
+pub struct StateDelta {
+    /// The table.
+    pub table: TableId,
+    /// The key group.
+    pub key_group: KeyGroup,
+    /// The rows, each once.
+    pub columns: RecordBatch,
+    /// Their measures; a row whose measures are zero is to be deleted.
+    pub measures: Measures,
+    /// Digest of all rows of the key group, written ones and others.
+    pub digest: u128,
+}
+
+/// What a commit hands out. Dropping it loses an epoch.
+#[must_use = "the changes of an epoch go to the checkpoint and to readers"]
+#[derive(Debug, Default)]
+pub struct Committed {
+    /// All rows changed since the last durable commit; empty if this one is not durable.
+    pub deltas: Vec<StateDelta>,
+    /// New snapshots of the key groups that changed or were installed; only of visible tables.
+    pub snapshots: Vec<(KeyGroup, PartitionSnapshot)>,
+}
+
+/// Rows of an operator, by key group.
+#[derive(Debug)]
+pub struct StateTable {
+    // Fixed.
+    shape: Shape,
+    /// Indexed by key group; `None` where not owned.
+    partitions: Vec<Option<Box<Partition>>>,
+    // Kept for their memory only; empty between calls.
+    scratch: Scratch,
+}
+
+#[derive(Debug, Default)]
+struct Scratch {
+    hashes: Vec<u64>,
+    key_hashes: Vec<u64>,
+    slots: Vec<u32>,
+    /// Rows of the batch that are new, in the order of their places.
+    fresh: Vec<u32>,
+    /// Chunks that wait for their columns.
+    pending: Vec<(KeyGroup, u32)>,
+}
+
+impl StateTable {
+    /// A table whose owned key groups are empty.
+    ///
+    /// # Panics
+    /// When the schema has no measures, names a key column that does not exist, or has a column
+    /// type without an Arrow row format: the planner admits none of these.
+    #[must_use]
+    pub fn new(schema: TableSchema, owned: impl IntoIterator<Item = KeyGroup>) -> Self {
+        assert!(!schema.measures.is_empty(), "a row has at least one measure");
+        let fields = schema.columns.fields();
+        assert!(
+            schema.key.iter().all(|&column| column < fields.len()),
+            "key columns exist"
+        );
+        let sort_fields: Vec<_> = fields
+            .iter()
+            .map(|field| SortField::new(field.data_type().clone()))
+            .collect();
+        assert!(
+            RowConverter::supports_fields(&sort_fields),
+            "every column has a row format"
+        );
+        let mut table = Self {
+            shape: Shape::new(schema),
+            partitions: Vec::new(),
+            scratch: Scratch::default(),
+        };
+        for key_group in owned {
+            let partition = Box::new(Partition::new(&table.shape));
+            *table.entry(key_group) = Some(partition);
+        }
+        table
+    }
+
+    /// The shape of the table.
+    #[must_use]
+    pub fn schema(&self) -> &TableSchema {
+        &self.shape.schema
+    }
+
+    /// The key groups that the table owns.
+    #[must_use]
+    pub fn owned(&self) -> KeyGroupSet {
+        self.partitions().map(|(key_group, _)| key_group).collect()
+    }
+
+    /// Number of distinct rows of a key group, with those whose deletion is not durable yet; zero
+    /// if it is not owned.
+    #[must_use]
+    pub fn rows(&self, key_group: KeyGroup) -> u64 {
+        self.partition(key_group).map_or(0, |p| p.len() as u64)
+    }
+
+    /// Memory of a key group in bytes, about; zero if it is not owned.
+    #[must_use]
+    pub fn bytes(&self, key_group: KeyGroup) -> u64 {
+        self.partition(key_group).map_or(0, |p| p.bytes(&self.shape) as u64)
+    }
+
+    /// Adds to the measures of rows, which begin at zero. `columns` are all columns of the table,
+    /// `deltas` has one row each; a row may come more than once. Rows outside the runs are
+    /// ignored.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::NotOwned`], with nothing changed; [`Error::Arrow`] when the new
+    /// rows do not fit an Arrow array, after which the table must be dropped.
+    pub fn add(&mut self, columns: &[ArrayRef], deltas: &Measures, runs: &[Run]) -> Result<()> {
+        self.check(columns, deltas)?;
+        self.check_runs(runs, deltas.len())?;
+        let columns = canonical(columns);
+        let cells: Vec<Cells> = columns.iter().map(Cells::new).collect();
+        let Self {
+            shape,
+            partitions,
+            scratch,
+        } = self;
+        hash_cells(cells.iter(), deltas.len(), &mut scratch.hashes);
+        scratch.key_hashes.clear();
+        if !shape.key_is_identity {
+            let key = shape.schema.key.iter().map(|&column| &cells[column]);
+            hash_cells(key, deltas.len(), &mut scratch.key_hashes);
+        }
+        let batch = Incoming {
+            cells: &cells,
+            hashes: &scratch.hashes,
+            key_hashes: &scratch.key_hashes,
+            deltas,
+        };
+        scratch.fresh.clear();
+        scratch.pending.clear();
+        for run in runs.iter().filter(|run| !run.rows.is_empty()) {
+            let partition = partitions[usize::from(run.key_group.0)]
+                .as_mut()
+                .expect("ownership was checked above");
+            let (fresh, slots) = (&mut scratch.fresh, &mut scratch.slots);
+            let chunk = partition.add(shape, &batch, run.rows.clone(), fresh, slots);
+            scratch.pending.extend(chunk.map(|chunk| (run.key_group, chunk)));
+        }
+        self.place_new_rows(&columns)
+    }
+
+    /// Gathers the new rows of a batch, once for all key groups.
+    fn place_new_rows(&mut self, columns: &[ArrayRef]) -> Result<()> {
+        if self.scratch.pending.is_empty() {
+            return Ok(());
+        }
+        let fresh = std::mem::take(&mut self.scratch.fresh);
+        let count = fresh.len();
+        let indexes = UInt32Array::from(fresh);
+        let taken: std::result::Result<Vec<_>, _> =
+            columns.iter().map(|c| take(c, &indexes, None)).collect();
+        let data = Arc::new(ChunkData::new(compacted(taken?), count));
+        for &(key_group, chunk) in &self.scratch.pending {
+            if let Some(partition) = &mut self.partitions[usize::from(key_group.0)] {
+                partition.set_data(chunk, &data);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds all rows whose look-up key equals that of a probe row, and whose first measure is not
+    /// zero. `key_columns` are in the order of [`TableSchema::key`]. Rows outside the runs are
+    /// not looked up.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::NotOwned`].
+    pub fn lookup(
+        &self,
+        key_columns: &[ArrayRef],
+        runs: &[Run],
+        nulls: NullEquality,
+    ) -> Result<Matches> {
+        let key = &self.shape.schema.key;
+        self.check_columns(key_columns, key)?;
+        let rows = match key_columns.first() {
+            Some(column) => column.len(),
+            None => runs.iter().map(|run| run.rows.end).max().unwrap_or(0),
+        };
+        self.check_runs(runs, rows)?;
+        let cells: Vec<Cells> = canonical(key_columns).iter().map(Cells::new).collect();
+        let mut hashes = Vec::new();
+        if self.shape.key_is_identity {
+            // The identity index hashes the columns in the order of the table.
+            let mut order: Vec<usize> = (0..key.len()).collect();
+            order.sort_unstable_by_key(|&index| key[index]);
+            hash_cells(order.iter().map(|&index| &cells[index]), rows, &mut hashes);
+        } else {
+            hash_cells(cells.iter(), rows, &mut hashes);
+        }
+        let skips = |row| {
+            nulls == NullEquality::NullEqualsNothing && cells.iter().any(|c| c.is_null(row))
+        };
+        let mut matches = Matches::default();
+        for run in runs {
+            let Some(partition) = self.partition(run.key_group) else {
+                continue;
+            };
+            for row in run.rows.clone().filter(|&row| !skips(row)) {
+                partition.lookup(&self.shape, &cells, hashes[row], row, |place| {
+                    matches.probe.push(row as u32);
+                    matches.rows.push(RowRef {
+                        key_group: run.key_group,
+                        chunk: place.chunk,
+                        row: place.row,
+                    });
+                });
+            }
+        }
+        Ok(matches)
+    }
+
+    /// The given columns of rows that a look-up found, in the order given.
+    ///
+    /// # Errors
+    /// [`Error::Arrow`] when they do not fit an Arrow array.
+    ///
+    /// # Panics
+    /// When the table has changed since the look-up and a row is no longer there.
+    pub fn gather(&self, rows: &[RowRef], columns: &[usize]) -> Result<Vec<ArrayRef>> {
+        let mut gather = Gather::default();
+        for part in rows.chunk_by(|a, b| a.key_group == b.key_group) {
+            let partition = self.partition(part[0].key_group);
+            let partition = partition.expect("rows of a look-up stay until the table changes");
+            partition.pick(part.iter().map(RowRef::place), &mut gather);
+        }
+        gather.columns(&self.shape.schema.columns, columns)
+    }
+
+    /// The measures of rows that a look-up found, in the order given.
+    ///
+    /// # Panics
+    /// As [`StateTable::gather`].
+    #[must_use]
+    pub fn measures_of(&self, rows: &[RowRef]) -> Measures {
+        let mut measures = Measures::zeros(&self.shape.schema.measures, 0);
+        for part in rows.chunk_by(|a, b| a.key_group == b.key_group) {
+            let partition = self.partition(part[0].key_group);
+            let partition = partition.expect("rows of a look-up stay until the table changes");
+            for row in part {
+                partition.push_measures(row.place(), &mut measures);
+            }
+        }
+        measures
+    }
+
+    /// The rows touched since the last commit, by key group, ascending; those without are left
+    /// out.
+    pub fn changed(&self) -> impl Iterator<Item = Result<Changed>> + '_ {
+        self.partitions()
+            .filter(|(_, partition)| partition.is_touched())
+            .map(|(key_group, partition)| partition.changed(&self.shape, key_group))
+    }
+
+    /// Ends an epoch. A durable commit also hands out every row changed since the last durable one.
+    ///
+    /// # Errors
+    /// [`Error::Arrow`] when rows do not fit an Arrow array; the table must then be dropped.
+    pub fn commit(&mut self, durable: bool) -> Result<Committed> {
+        let mut committed = Committed::default();
+        for (key_group, partition) in (0u16..).map(KeyGroup).zip(&mut self.partitions) {
+            let Some(partition) = partition else { continue };
+            let commit = partition.commit(&self.shape, key_group, durable)?;
+            committed.deltas.extend(commit.delta);
+            committed
+                .snapshots
+                .extend(commit.snapshot.map(|snapshot| (key_group, snapshot)));
+        }
+        Ok(committed)
+    }
+
+    /// Takes a key group out of the table, with the changes that no commit has seen. The table
+    /// does not own it any more.
+    ///
+    /// # Errors
+    /// [`Error::NotOwned`]; [`Error::Arrow`] when the rows do not fit an Arrow array, and the key
+    /// group stays.
+    pub fn extract(&mut self, key_group: KeyGroup) -> Result<PartitionState> {
+        let Some(partition) = self.partition(key_group) else {
+            return Err(self.not_owned(key_group));
+        };
+        let state = partition.extract(&self.shape)?;
+        *self.entry(key_group) = None;
+        Ok(state)
+    }
+
+    /// Puts a key group into the table, which owns it from now on. It may be owned already if it
+    /// is empty. The next commit publishes its rows if the table is visible.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the state does not have the shape of the table or the digest of its
+    /// rows; [`Error::AlreadyOwned`]. Nothing is changed then.
+    pub fn install(&mut self, key_group: KeyGroup, state: PartitionState) -> Result<()> {
+        if self.rows(key_group) > 0 {
+            return Err(Error::AlreadyOwned {
+                table: self.shape.schema.id,
+                key_group,
+            });
+        }
+        let partition = Partition::install(&self.shape, key_group, &state)?;
+        *self.entry(key_group) = Some(Box::new(partition));
+        Ok(())
+    }
+
+    fn partition(&self, key_group: KeyGroup) -> Option<&Partition> {
+        self.partitions.get(usize::from(key_group.0))?.as_deref()
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = (KeyGroup, &Partition)> {
+        (0u16..)
+            .zip(&self.partitions)
+            .filter_map(|(index, partition)| Some((KeyGroup(index), partition.as_deref()?)))
+    }
+
+    /// The place of a key group, owned or not.
+    fn entry(&mut self, key_group: KeyGroup) -> &mut Option<Box<Partition>> {
+        let index = usize::from(key_group.0);
+        if index >= self.partitions.len() {
+            self.partitions.resize_with(index + 1, || None);
+        }
+        &mut self.partitions[index]
+    }
+
+    fn not_owned(&self, key_group: KeyGroup) -> Error {
+        Error::NotOwned {
+            table: self.shape.schema.id,
+            key_group,
+        }
+    }
+
+    fn misshapen(&self, detail: String) -> Error {
+        Error::Shape {
+            table: self.shape.schema.id,
+            detail,
+        }
+    }
+
+    fn check(&self, columns: &[ArrayRef], deltas: &Measures) -> Result<()> {
+        self.check_columns(columns, &self.shape.all_columns)?;
+        let (types, expected) = (deltas.types(), &self.shape.schema.measures);
+        if types != *expected {
+            return Err(self.misshapen(format!("measures {types:?} instead of {expected:?}")));
+        }
+        let lengths = columns.iter().map(|column| column.len());
+        let lengths = lengths.chain(deltas.0.iter().map(|measure| measure.len()));
+        match lengths.into_iter().find(|&length| length != deltas.len()) {
+            Some(length) => Err(self.misshapen(format!("{length} rows of {}", deltas.len()))),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that `columns` have the types of the columns of the table that `expected` names.
+    fn check_columns(&self, columns: &[ArrayRef], expected: &[usize]) -> Result<()> {
+        if columns.len() != expected.len() {
+            let detail = format!("{} columns instead of {}", columns.len(), expected.len());
+            return Err(self.misshapen(detail));
+        }
+        for (column, &index) in columns.iter().zip(expected) {
+            let field = self.shape.schema.columns.field(index);
+            if column.data_type() != field.data_type() {
+                let (name, found, wanted) = (field.name(), column.data_type(), field.data_type());
+                return Err(self.misshapen(format!("\"{name}\" is {found}, not {wanted}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that every key group is owned and every run lies within the batch.
+    fn check_runs(&self, runs: &[Run], rows: usize) -> Result<()> {
+        for run in runs.iter().filter(|run| !run.rows.is_empty()) {
+            if self.partition(run.key_group).is_none() {
+                return Err(self.not_owned(run.key_group));
+            }
+            if run.rows.end > rows {
+                return Err(self.misshapen(format!("a run ends at {} of {rows}", run.rows.end)));
+            }
+        }
+        Ok(())
+    }
+}

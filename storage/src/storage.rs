@@ -1,0 +1,472 @@
+//! The durable half: checkpoints, the write-ahead changes of base tables, catalog rows.
+//!
+//! ```text
+//!   StateDelta ─┐
+//!   catalog ────┼─► checkpoint(epoch) ─► one write set, synced ─► epoch witness
+//!   applied ────┘                          │
+//!                                          └─► committed_epoch, load_table, wal_read after a restart
+//! ```
+//!
+//! A checkpoint is whole or not there, so a restart finds one epoch. Layout of keys and values:
+//! [`layout`](crate::layout).
+//!
+//! Not here: when to take a checkpoint, and what catalog rows and write-ahead changes mean.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::BooleanArray;
+use arrow::row::RowConverter;
+use scaling::{Epoch, KeyGroup};
+
+use crate::crash_point;
+use crate::error::{Error, Result};
+use crate::kv::{ColumnFamily, Durability, Kv, WriteSet};
+use crate::layout;
+use crate::measures::Measures;
+use crate::partition_state::{PartitionState, columns_batch};
+use crate::rocks_kv::RocksKv;
+use crate::schema::{TableId, TableSchema};
+use crate::state_table::StateDelta;
+use crate::witness::Witness;
+
+/// Name of the RocksDB directory within a data directory.
+const DATABASE: &str = "db";
+/// Name of the epoch witness within a data directory.
+const WITNESS: &str = "epoch";
+
+/// Changes of catalog rows, which are opaque here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CatalogChange {
+    /// Rows to set: key and value.
+    pub puts: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Keys of rows to remove.
+    pub deletes: Vec<Vec<u8>>,
+}
+
+/// Everything that becomes durable with one epoch.
+#[derive(Debug, Default)]
+pub struct Checkpoint {
+    /// The epoch, not before the committed one.
+    pub epoch: Epoch,
+    /// Changed rows of all state tables.
+    pub deltas: Vec<StateDelta>,
+    /// Jobs to remove with all their rows. Their deltas are ignored.
+    pub dropped: Vec<u32>,
+    /// Changes of catalog rows.
+    pub catalog: CatalogChange,
+    /// By job, the last write-ahead change whose rows are in this checkpoint; it and those before
+    /// it are removed.
+    pub wal_applied: BTreeMap<u32, u64>,
+}
+
+/// Durable state of a server. All methods may be called from any thread.
+#[derive(Debug)]
+pub struct Storage {
+    kv: Arc<dyn Kv>,
+    /// `None` if there is no directory.
+    witness: Option<Mutex<Witness>>,
+    /// The committed epoch.
+    epoch: AtomicU64,
+}
+
+impl Storage {
+    /// Storage over any keys and values.
+    ///
+    /// # Errors
+    /// [`Error::Format`] when another version wrote them.
+    pub fn open(kv: Arc<dyn Kv>) -> Result<Self> {
+        match kv.get(ColumnFamily::Meta, layout::FORMAT_KEY)? {
+            Some(bytes) => check_format(&bytes)?,
+            None => {
+                let mut writes = WriteSet::default();
+                let format = layout::FORMAT.to_be_bytes().to_vec();
+                writes.put(ColumnFamily::Meta, layout::FORMAT_KEY.to_vec(), format);
+                kv.write(writes, Durability::Synced)?;
+                crash_point!("storage.open.created");
+            }
+        }
+        let epoch = match kv.get(ColumnFamily::Meta, layout::EPOCH_KEY)? {
+            Some(bytes) => {
+                let bytes = bytes.try_into();
+                u64::from_be_bytes(bytes.map_err(|_| corrupt("meta", "bad epoch"))?)
+            }
+            None => 0,
+        };
+        Ok(Self {
+            kv,
+            witness: None,
+            epoch: AtomicU64::new(epoch),
+        })
+    }
+
+    /// Storage in a data directory, which is made if it is not there. RocksDB is in `db`, the
+    /// epoch witness in `epoch`.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another server has it open; [`Error::Format`] when a version that
+    /// this one does not read wrote it; [`Error::Corrupt`] when it has lost a checkpoint.
+    pub fn open_dir(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        std::fs::create_dir_all(path).map_err(|source| Error::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        let witness_path = path.join(WITNESS);
+        let witnessed = Witness::read(&witness_path)?;
+        let kv = RocksKv::open(&path.join(DATABASE))?;
+        let mut storage = Self::open(Arc::new(kv))?;
+        let epoch = storage.committed_epoch();
+        match witnessed {
+            Some(witnessed) if witnessed > epoch => {
+                let detail = format!("it is at epoch {epoch}, but {witnessed} was committed");
+                return Err(corrupt(&path.display().to_string(), &detail));
+            }
+            None if epoch > Epoch(0) => {
+                tracing::warn!(%epoch, "epoch witness is missing and is made anew");
+            }
+            _ => {}
+        }
+        storage.witness = Some(Mutex::new(Witness::open(&witness_path, epoch)?));
+        Ok(storage)
+    }
+
+    /// The epoch of the last checkpoint; zero before the first.
+    #[must_use]
+    pub fn committed_epoch(&self) -> Epoch {
+        Epoch(self.epoch.load(Ordering::Acquire))
+    }
+
+    /// Writes a checkpoint. It is durable when this returns.
+    ///
+    /// # Errors
+    /// When the disk is full or fails: the checkpoint is then not there, or, if only the witness
+    /// failed, whole.
+    ///
+    /// # Panics
+    /// When the epoch is before the committed one.
+    pub fn checkpoint(&self, checkpoint: Checkpoint) -> Result<()> {
+        let epoch = checkpoint.epoch;
+        assert!(epoch >= self.committed_epoch(), "epochs never go back");
+        let mut writes = WriteSet::default();
+        for &job in &checkpoint.dropped {
+            drop_job(&mut writes, job);
+        }
+        let mut converters = BTreeMap::new();
+        for delta in &checkpoint.deltas {
+            if !checkpoint.dropped.contains(&delta.table.job) {
+                write_delta(&mut writes, &mut converters, delta)?;
+            }
+        }
+        for (&job, &sequence) in &checkpoint.wal_applied {
+            let start = layout::wal_key(job, 0).to_vec();
+            let end = layout::end_of_prefix(&layout::wal_key(job, sequence));
+            writes.delete_range(ColumnFamily::Wal, start, end);
+        }
+        write_catalog_rows(&mut writes, checkpoint.catalog);
+        let number = epoch.0.to_be_bytes().to_vec();
+        writes.put(ColumnFamily::Meta, layout::EPOCH_KEY.to_vec(), number);
+        crash_point!("checkpoint.before");
+        self.kv.write(writes, Durability::Synced)?;
+        crash_point!("checkpoint.written");
+        self.epoch.store(epoch.0, Ordering::Release);
+        if let Some(witness) = &self.witness {
+            let mut witness = witness.lock().unwrap_or_else(PoisonError::into_inner);
+            witness.write(epoch)?;
+        }
+        crash_point!("checkpoint.witnessed");
+        Ok(())
+    }
+
+    /// The rows of a key group as of the committed epoch, all clean; to be installed.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the stored bytes are not rows of the table.
+    pub fn load(&self, schema: &TableSchema, key_group: KeyGroup) -> Result<PartitionState> {
+        let prefix = layout::partition_prefix(schema.id, key_group);
+        match self.load_prefix(schema, &prefix)?.pop() {
+            Some((_, state)) => Ok(state),
+            None => StoredRows::new(schema).into_state(schema, &converter(schema)?, 0),
+        }
+    }
+
+    /// The rows of all key groups that have any, ascending, by one scan; see [`Storage::load`].
+    ///
+    /// # Errors
+    /// As [`Storage::load`].
+    pub fn load_table(&self, schema: &TableSchema) -> Result<Vec<(KeyGroup, PartitionState)>> {
+        self.load_prefix(schema, &layout::table_prefix(schema.id))
+    }
+
+    fn load_prefix(
+        &self,
+        schema: &TableSchema,
+        prefix: &[u8],
+    ) -> Result<Vec<(KeyGroup, PartitionState)>> {
+        let converter = converter(schema)?;
+        let mut digests = self.digests(schema.id, prefix)?;
+        let mut rows: Vec<(KeyGroup, StoredRows)> = Vec::new();
+        let mut failed = Ok(());
+        self.kv.scan(ColumnFamily::State, prefix, &mut |key, value| {
+            failed = read_row(schema, key, value, &mut rows);
+            match failed {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
+        })?;
+        failed?;
+        let mut states = Vec::with_capacity(rows.len());
+        for (key_group, rows) in rows {
+            let digest = digests.remove(&key_group);
+            let digest = digest.ok_or_else(|| lost(schema.id, key_group))?;
+            states.push((key_group, rows.into_state(schema, &converter, digest)?));
+        }
+        match digests.keys().next() {
+            Some(&key_group) => Err(lost(schema.id, key_group)),
+            None => Ok(states),
+        }
+    }
+
+    /// The digests of the key groups of a table that have rows.
+    fn digests(&self, table: TableId, prefix: &[u8]) -> Result<BTreeMap<KeyGroup, u128>> {
+        let prefix = [layout::DIGEST_PREFIX, prefix].concat();
+        let mut digests = BTreeMap::new();
+        let mut failed = Ok(());
+        self.kv.scan(ColumnFamily::Meta, &prefix, &mut |key, value| {
+            let key = &key[layout::DIGEST_PREFIX.len()..];
+            match (layout::split_state_key(table, key), value.try_into()) {
+                (Ok((key_group, [])), Ok(value)) => {
+                    digests.insert(key_group, u128::from_be_bytes(value));
+                    ControlFlow::Continue(())
+                }
+                _ => {
+                    failed = Err(corrupt(&table.to_string(), "bad digest"));
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        failed.map(|()| digests)
+    }
+
+    /// Appends a write-ahead change of a base table. It is durable when this returns. Sequence
+    /// numbers of a job ascend.
+    ///
+    /// # Errors
+    /// When the disk is full or fails.
+    pub fn wal_append(&self, job: u32, sequence: u64, bytes: &[u8]) -> Result<()> {
+        let mut writes = WriteSet::default();
+        let key = layout::wal_key(job, sequence).to_vec();
+        writes.put(ColumnFamily::Wal, key, bytes.to_vec());
+        crash_point!("wal.append.before");
+        self.kv.write(writes, Durability::Synced)?;
+        crash_point!("wal.append.after");
+        Ok(())
+    }
+
+    /// The write-ahead changes of a job after a sequence number, ascending. A checkpoint removes
+    /// what it applied, so after a restart these are the changes to be applied again.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn wal_read(&self, job: u32, after: u64) -> Result<Vec<(u64, Vec<u8>)>> {
+        let mut changes = Vec::new();
+        let prefix = layout::job_prefix(job);
+        let mut failed = Ok(());
+        self.kv.scan(ColumnFamily::Wal, &prefix, &mut |key, value| {
+            let Ok(sequence) = key[prefix.len()..].try_into() else {
+                failed = Err(corrupt("wal", "bad key"));
+                return ControlFlow::Break(());
+            };
+            let sequence = u64::from_be_bytes(sequence);
+            if sequence > after {
+                changes.push((sequence, value.to_vec()));
+            }
+            ControlFlow::Continue(())
+        })?;
+        failed.map(|()| changes)
+    }
+
+    /// All catalog rows, ascending by key.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn catalog_rows(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let prefix = layout::CATALOG_PREFIX;
+        let mut rows = Vec::new();
+        self.kv.scan(ColumnFamily::Meta, prefix, &mut |key, value| {
+            rows.push((key[prefix.len()..].to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        })?;
+        Ok(rows)
+    }
+
+    /// Changes catalog rows outside a checkpoint. Durable when this returns.
+    ///
+    /// # Errors
+    /// When the disk is full or fails.
+    pub fn write_catalog(&self, change: CatalogChange) -> Result<()> {
+        let mut writes = WriteSet::default();
+        write_catalog_rows(&mut writes, change);
+        crash_point!("catalog.write.before");
+        self.kv.write(writes, Durability::Synced)?;
+        crash_point!("catalog.write.after");
+        Ok(())
+    }
+}
+
+fn corrupt(place: &str, detail: &str) -> Error {
+    Error::Corrupt {
+        place: place.to_owned(),
+        detail: detail.to_owned(),
+    }
+}
+
+fn lost(table: TableId, key_group: KeyGroup) -> Error {
+    let place = format!("key group {key_group} of {table}");
+    corrupt(&place, "rows or digest are missing")
+}
+
+fn check_format(bytes: &[u8]) -> Result<()> {
+    let bytes = bytes.try_into();
+    let found = u32::from_be_bytes(bytes.map_err(|_| corrupt("meta", "bad format number"))?);
+    if found == layout::FORMAT {
+        return Ok(());
+    }
+    Err(Error::Format {
+        found,
+        supported: layout::FORMAT,
+    })
+}
+
+fn write_catalog_rows(writes: &mut WriteSet, change: CatalogChange) {
+    for key in change.deletes {
+        writes.delete(ColumnFamily::Meta, layout::catalog_key(&key));
+    }
+    for (key, value) in change.puts {
+        writes.put(ColumnFamily::Meta, layout::catalog_key(&key), value);
+    }
+}
+
+fn drop_job(writes: &mut WriteSet, job: u32) {
+    let prefix = layout::job_prefix(job);
+    let digests = [layout::DIGEST_PREFIX, &prefix].concat();
+    for (family, prefix) in [
+        (ColumnFamily::State, prefix.to_vec()),
+        (ColumnFamily::Wal, prefix.to_vec()),
+        (ColumnFamily::Meta, digests),
+    ] {
+        let end = layout::end_of_prefix(&prefix);
+        writes.delete_range(family, prefix, end);
+    }
+}
+
+fn write_delta(
+    writes: &mut WriteSet,
+    converters: &mut BTreeMap<TableId, RowConverter>,
+    delta: &StateDelta,
+) -> Result<()> {
+    let converter = match converters.entry(delta.table) {
+        Entry::Occupied(converter) => converter.into_mut(),
+        Entry::Vacant(entry) => entry.insert(layout::row_converter(&delta.columns.schema())?),
+    };
+    let prefix = layout::partition_prefix(delta.table, delta.key_group);
+    // Without columns there is one row, of no bytes.
+    let rows = match delta.columns.num_columns() {
+        0 => None,
+        _ => Some(converter.convert_columns(delta.columns.columns())?),
+    };
+    for row in 0..delta.columns.num_rows() {
+        let mut key = prefix.to_vec();
+        if let Some(rows) = &rows {
+            key.extend_from_slice(rows.row(row).as_ref());
+        }
+        if delta.measures.is_zero(row) {
+            writes.delete(ColumnFamily::State, key);
+        } else {
+            let mut value = Vec::new();
+            delta.measures.write_row(row, &mut value);
+            writes.put(ColumnFamily::State, key, value);
+        }
+    }
+    let key = layout::digest_key(delta.table, delta.key_group);
+    match delta.digest {
+        0 => writes.delete(ColumnFamily::Meta, key),
+        digest => writes.put(ColumnFamily::Meta, key, digest.to_be_bytes().to_vec()),
+    }
+    Ok(())
+}
+
+fn converter(schema: &TableSchema) -> Result<RowConverter> {
+    layout::row_converter(&schema.columns)
+}
+
+/// Rows of one key group as they are read.
+struct StoredRows {
+    /// Row bytes, one row after the other.
+    bytes: Vec<u8>,
+    /// Where each row ends in `bytes`.
+    ends: Vec<usize>,
+    measures: Measures,
+}
+
+impl StoredRows {
+    fn new(schema: &TableSchema) -> Self {
+        Self {
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            measures: Measures::zeros(&schema.measures, 0),
+        }
+    }
+
+    fn into_state(
+        self,
+        schema: &TableSchema,
+        converter: &RowConverter,
+        digest: u128,
+    ) -> Result<PartitionState> {
+        let count = self.ends.len();
+        let columns = if schema.columns.fields().is_empty() {
+            Vec::new()
+        } else {
+            let parser = converter.parser();
+            let starts = std::iter::once(0).chain(self.ends.iter().copied());
+            let rows = starts.zip(&self.ends);
+            converter.convert_rows(rows.map(|(start, &end)| parser.parse(&self.bytes[start..end])))?
+        };
+        let clean = BooleanArray::from(vec![false; count]);
+        Ok(PartitionState {
+            columns: columns_batch(Arc::clone(&schema.columns), columns, count)?,
+            measures: self.measures,
+            dirty: clean.clone(),
+            touched: clean,
+            old: Measures::zeros(&schema.measures, 0),
+            digest,
+        })
+    }
+}
+
+/// Appends a stored row to those of its key group; keys come in order.
+fn read_row(
+    schema: &TableSchema,
+    key: &[u8],
+    value: &[u8],
+    rows: &mut Vec<(KeyGroup, StoredRows)>,
+) -> Result<()> {
+    let (key_group, row) = layout::split_state_key(schema.id, key)?;
+    if rows.last().is_none_or(|(last, _)| *last != key_group) {
+        rows.push((key_group, StoredRows::new(schema)));
+    }
+    if let Some((_, rows)) = rows.last_mut() {
+        rows.bytes.extend_from_slice(row);
+        rows.ends.push(rows.bytes.len());
+        if !rows.measures.read_row(value) {
+            let place = schema.id.to_string();
+            return Err(corrupt(&place, "measures of another width"));
+        }
+    }
+    Ok(())
+}

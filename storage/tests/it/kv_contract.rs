@@ -1,0 +1,154 @@
+//! What every `Kv` promises, on RocksDB and in memory; and what a crash of the one in memory loses.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use storage::Error;
+use storage::kv::{ColumnFamily, Durability, Kv, WriteSet};
+use storage::memory_kv::MemoryKv;
+use storage::rocks_kv::RocksKv;
+
+use ColumnFamily::{Meta, State, Wal};
+
+fn put(kv: &dyn Kv, key: &[u8], durability: Durability) {
+    let mut writes = WriteSet::default();
+    writes.put(State, key.to_vec(), b"v".to_vec());
+    kv.write(writes, durability).unwrap();
+}
+
+fn keys(kv: &dyn Kv, family: ColumnFamily, prefix: &[u8]) -> Vec<Vec<u8>> {
+    let mut keys = Vec::new();
+    kv.scan(family, prefix, &mut |key, _| {
+        keys.push(key.to_vec());
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    keys
+}
+
+fn contract(kv: &dyn Kv) {
+    assert_eq!(kv.get(Meta, b"a").unwrap(), None);
+    let mut writes = WriteSet::default();
+    writes.put(Meta, b"a".to_vec(), b"1".to_vec());
+    writes.put(Meta, b"a".to_vec(), b"2".to_vec());
+    writes.put(Wal, b"a".to_vec(), Vec::new());
+    writes.delete(Wal, b"not there".to_vec());
+    kv.write(writes, Durability::Synced).unwrap();
+    assert_eq!(kv.get(Meta, b"a").unwrap(), Some(b"2".to_vec()));
+    assert_eq!(kv.get(Wal, b"a").unwrap(), Some(Vec::new()));
+    assert_eq!(kv.get(State, b"a").unwrap(), None);
+
+    let ordered: [&[u8]; 5] = [&[1], &[1, 0], &[1, 255], &[1, 255, 255], &[2]];
+    for key in [3, 0, 4, 2, 1] {
+        put(kv, ordered[key], Durability::Unsynced);
+    }
+    assert_eq!(keys(kv, State, &[]), ordered);
+    assert_eq!(keys(kv, State, &[1]), ordered[..4]);
+    assert_eq!(keys(kv, State, &[1, 255]), ordered[2..4]);
+    let mut visited = 0;
+    kv.scan(State, &[], &mut |_, _| {
+        visited += 1;
+        ControlFlow::Break(())
+    })
+    .unwrap();
+    assert_eq!(visited, 1);
+
+    let mut writes = WriteSet::default();
+    writes.delete_range(State, vec![1, 0], vec![2]);
+    writes.put(State, vec![1, 255], b"again".to_vec());
+    writes.delete(Meta, b"a".to_vec());
+    kv.write(writes, Durability::Synced).unwrap();
+    assert_eq!(keys(kv, State, &[]), [vec![1], vec![1, 255], vec![2]]);
+    assert_eq!(keys(kv, Meta, &[]), Vec::<Vec<u8>>::new());
+}
+
+#[test]
+fn memory_keeps_the_contract() {
+    contract(&MemoryKv::new());
+}
+
+#[test]
+fn rocksdb_keeps_the_contract_and_its_rows() {
+    let directory = tempfile::tempdir().unwrap();
+    let kv = RocksKv::open(directory.path()).unwrap();
+    contract(&kv);
+    drop(kv);
+    let kv = RocksKv::open(directory.path()).unwrap();
+    assert_eq!(keys(&kv, State, &[]), [vec![1], vec![1, 255], vec![2]]);
+}
+
+#[test]
+fn a_crash_loses_a_suffix_of_what_was_not_synced() {
+    let mut kept = std::collections::BTreeSet::new();
+    for seed in 0..64 {
+        let kv = MemoryKv::new();
+        put(&kv, &[0], Durability::Unsynced);
+        put(&kv, &[1], Durability::Synced);
+        for key in 2..6 {
+            put(&kv, &[key], Durability::Unsynced);
+        }
+        assert_eq!(kv.pending(), 4);
+        kv.crash(seed);
+        let left = keys(&kv, State, &[]);
+        assert!(left.len() >= 2, "what was synced stays");
+        assert!(left.iter().zip(0u8..).all(|(key, n)| *key == [n]), "a prefix stays");
+        kept.insert(left.len());
+    }
+    assert_eq!(kept.len(), 5, "every length happens");
+}
+
+#[test]
+fn a_directory_is_open_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let _first = RocksKv::open(directory.path()).unwrap();
+    let second = RocksKv::open(directory.path());
+    assert!(matches!(second, Err(Error::Locked { .. })), "{second:?}");
+}
+
+/// The newest log of RocksDB in a directory.
+fn log_of(directory: &Path) -> std::path::PathBuf {
+    let files = std::fs::read_dir(directory).unwrap();
+    let mut logs: Vec<_> = files
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "log"))
+        .collect();
+    logs.sort();
+    logs.pop().unwrap()
+}
+
+/// A copy of a database as a crash would leave it: nothing is flushed when it is copied.
+fn crashed_copy(keys: u8) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let kv = RocksKv::open(directory.path()).unwrap();
+    for key in 0..keys {
+        put(&kv, &[key], Durability::Synced);
+    }
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(directory.path()).unwrap() {
+        let file = file.unwrap();
+        if file.file_name() != "LOCK" {
+            std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+        }
+    }
+    copy
+}
+
+#[test]
+fn a_torn_tail_is_dropped_and_a_bad_record_in_the_middle_is_refused() {
+    let torn = crashed_copy(20);
+    let log = log_of(torn.path());
+    let bytes = std::fs::read(&log).unwrap();
+    std::fs::write(&log, &bytes[..bytes.len() - 3]).unwrap();
+    let kv = RocksKv::open(torn.path()).unwrap();
+    assert_eq!(keys(&kv, State, &[]).len(), 19);
+    drop(kv);
+
+    let flipped = crashed_copy(20);
+    let log = log_of(flipped.path());
+    let mut bytes = std::fs::read(&log).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+    let opened = RocksKv::open(flipped.path());
+    assert!(matches!(opened, Err(Error::Corrupt { .. })), "{opened:?}");
+}
