@@ -51,7 +51,7 @@ help: ## list the targets
 
 demo: prerequisites ## a guided psql session on real data, with live scaling; two minutes
 	@$(BUILD_SERVER)
-	@TIDEWATER_BINARY=$(SERVER) server/demo/demo.sh
+	@SERVER_BINARY=$(SERVER) server/demo/demo.sh
 
 run: prerequisites ## a server on 127.0.0.1:4566 that forgets everything at its end
 	@$(BUILD_SERVER)

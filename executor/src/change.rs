@@ -7,14 +7,17 @@
 //!             4  z       +2     ─ key group 7, rows 2..3
 //! ```
 //!
-//! A change batch is a Z-set: a row with weight `w` adds `w` copies of itself, an update is `-1` of the old row and
-//! `+1` of the new. Absent weights mean that every row has weight `+1`, which is what sources produce. The order of
-//! rows carries no meaning inside an epoch, so a batch may be cut, reordered and merged at will.
+//! A change batch is a Z-set: a row with weight `w` adds `w` copies of itself, an update is `-1` of
+//! the old row and `+1` of the new. Absent weights mean that every row has weight `+1`, which is
+//! what sources produce. The order of rows carries no meaning inside an epoch, so a batch may be
+//! cut, reordered and merged at will.
 //!
-//! Invariants: the runs follow each other without a gap and cover all rows. One key group may have several runs
-//! (after [`ChangeBatch::concat`]); [`ChangeBatch::keyed`] yields at most one run a key group, in ascending order.
+//! Invariants: the runs follow each other without a gap and cover all rows. One key group may have
+//! several runs (after [`ChangeBatch::concat`]); [`ChangeBatch::keyed`] yields at most one run a
+//! key group, in ascending order.
 //!
-//! Not here: the hash that gives a row its key group (`storage::hash`), who owns a key group (`scaling`).
+//! Not here: the hash that gives a row its key group (`storage::hash`), who owns a key group
+//! (`scaling`).
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -43,7 +46,8 @@ impl ChangeBatch {
     /// A batch of `columns` with one weight a row (`None`: all `+1`) whose rows belong to `runs`.
     ///
     /// # Panics
-    /// If there is not exactly one weight a row, or the runs leave a gap, overlap or do not cover all rows.
+    /// If there is not exactly one weight a row, or the runs leave a gap, overlap or do not cover
+    /// all rows.
     #[must_use]
     pub fn new(columns: RecordBatch, weights: Option<Arc<[i64]>>, runs: Arc<[Run]>) -> Self {
         let rows = columns.num_rows();
@@ -165,7 +169,11 @@ impl ChangeBatch {
                     .unwrap_or_else(|_| data.get_array_memory_size())
             })
             .sum();
-        columns + self.weights.as_ref().map_or(0, |weights| size_of_val(&weights[..]))
+        columns
+            + self
+                .weights
+                .as_ref()
+                .map_or(0, |weights| size_of_val(&weights[..]))
     }
 
     /// The same rows under other columns: what a projection makes of a batch.
@@ -216,7 +224,8 @@ impl ChangeBatch {
         Self::new(columns, weights, runs.into())
     }
 
-    /// Splits the rows by a class of their key group, keeping their order; `None` where a class has no rows.
+    /// Splits the rows by a class of their key group, keeping their order; `None` where a class has
+    /// no rows.
     ///
     /// # Panics
     /// If `class_of` yields a class of `classes` or above.
@@ -246,7 +255,8 @@ impl ChangeBatch {
             .collect()
     }
 
-    /// The same rows, each in the key group of its `key` columns, sorted by key group, ties in their old order.
+    /// The same rows, each in the key group of its `key` columns, sorted by key group, ties in
+    /// their old order.
     ///
     /// One pass of hashing, one counting sort, one `take` a column.
     ///
@@ -323,7 +333,8 @@ impl ChangeBatch {
         Self::new(columns, weights, runs.into())
     }
 
-    /// Reads a batch from a table: a row a line, its weight first, `NULL` for a null, one run of key group 0.
+    /// Reads a batch from a table: a row a line, its weight first, `NULL` for a null, one run of
+    /// key group 0.
     ///
     /// ```text
     ///   +1 | 1 | a
@@ -344,7 +355,10 @@ impl ChangeBatch {
                 let cell = fields.next().expect("one cell a column");
                 column.push((cell != "NULL").then_some(cell));
             }
-            assert!(fields.next().is_none(), "no more cells than columns: {line}");
+            assert!(
+                fields.next().is_none(),
+                "no more cells than columns: {line}"
+            );
         }
         let strict = CastOptions {
             safe: false,
@@ -390,7 +404,8 @@ impl ChangeBatch {
         text
     }
 
-    /// The rows of several segments in one batch: whole segments when they are long, else row by row.
+    /// The rows of several segments in one batch: whole segments when they are long, else row by
+    /// row.
     fn gather(&self, segments: &[std::ops::Range<usize>], rows: usize) -> RecordBatch {
         if rows >= segments.len() * SEGMENT_ROWS_MIN {
             let slices: Vec<RecordBatch> = segments
@@ -444,5 +459,177 @@ fn counting_sort(groups: &[KeyGroup], key_groups: u16) -> (Vec<u32>, Arc<[Run]>)
 
 /// The rows of `columns` at `order`.
 fn take_rows(columns: &RecordBatch, order: Vec<u32>) -> RecordBatch {
-    take_record_batch(columns, &UInt32Array::from(order)).expect("every index is a row of the batch")
+    take_record_batch(columns, &UInt32Array::from(order))
+        .expect("every index is a row of the batch")
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+
+    use super::*;
+    use crate::operators::testing::{runs_to_text, schema};
+
+    fn rows(text: &str) -> ChangeBatch {
+        ChangeBatch::from_text(
+            &schema(&[("a", DataType::Int64), ("b", DataType::Utf8)]),
+            text,
+        )
+    }
+
+    /// Rows in given key groups, three rows each.
+    fn in_groups(groups: &[u16]) -> ChangeBatch {
+        let text: String = (0..groups.len() * 3)
+            .map(|row| format!("+{} | {row} | x\n", row + 1))
+            .collect();
+        let batch = rows(&text);
+        let runs: Vec<Run> = groups
+            .iter()
+            .enumerate()
+            .map(|(run, &group)| Run {
+                key_group: KeyGroup(group),
+                rows: run * 3..run * 3 + 3,
+            })
+            .collect();
+        ChangeBatch::new(
+            batch.columns().clone(),
+            batch.weights().cloned(),
+            runs.into(),
+        )
+    }
+
+    #[test]
+    fn text_round_trips() {
+        let text = "+1 | 1 | a\n-1 | 2 | NULL\n+12 | NULL | \n";
+        assert_eq!(rows(text).to_text(), text);
+    }
+
+    #[test]
+    fn absent_weights_are_plus_one() {
+        let batch = ChangeBatch::unkeyed(rows("+5 | 1 | a").columns().clone(), None);
+        assert_eq!(batch.weight(0), 1);
+        assert_eq!(batch.to_text(), "+1 | 1 | a\n");
+    }
+
+    #[test]
+    #[should_panic(expected = "runs cover all rows")]
+    fn runs_must_cover_all_rows() {
+        let batch = rows("+1 | 1 | a\n+1 | 2 | b");
+        let run = Run {
+            key_group: KeyGroup(0),
+            rows: 0..1,
+        };
+        let _ = ChangeBatch::new(batch.columns().clone(), None, Arc::from([run]));
+    }
+
+    #[test]
+    #[should_panic(expected = "without a gap")]
+    fn runs_must_not_leave_gaps() {
+        let batch = rows("+1 | 1 | a\n+1 | 2 | b");
+        let run = |rows| Run {
+            key_group: KeyGroup(0),
+            rows,
+        };
+        let runs = Arc::from([run(0..1), run(0..2)]);
+        let _ = ChangeBatch::new(batch.columns().clone(), None, runs);
+    }
+
+    #[test]
+    fn keyed_sorts_by_key_group_and_keeps_order_within() {
+        let text: String = (0..100)
+            .map(|row| format!("{:+} | {} | {row}\n", row + 1, row % 10))
+            .collect();
+        let keyed = rows(&text).keyed(&[0], 8);
+        let groups: Vec<u16> = keyed.runs().iter().map(|run| run.key_group.0).collect();
+        assert!(
+            groups.is_sorted_by(|a, b| a < b),
+            "one run a key group, ascending"
+        );
+        let mut seen = 0;
+        for run in keyed.runs().iter() {
+            let piece = keyed.slice_runs(&[keyed.runs().iter().position(|r| r == run).unwrap()]);
+            let hashes = storage::hash_rows(&piece.project(&[0]));
+            for hash in hashes {
+                assert_eq!(storage::key_group(hash, 8), run.key_group);
+            }
+            let order: Vec<i64> = (0..piece.num_rows()).map(|row| piece.weight(row)).collect();
+            assert!(order.is_sorted(), "the weights number the rows");
+            seen += order.len();
+        }
+        assert_eq!(seen, 100);
+    }
+
+    #[test]
+    fn rows_without_a_key_are_one_run() {
+        let keyed = rows("+1 | 1 | a\n+1 | 2 | b").keyed(&[], 8);
+        assert_eq!(runs_to_text(keyed.runs()), "0: 0..2");
+    }
+
+    #[test]
+    fn partition_keeps_order_and_leaves_out_empty_classes() {
+        let batch = in_groups(&[1, 2, 3, 5]);
+        let parts = batch.partition(|group| usize::from(group.0 % 2), 3);
+        let even = parts[0].as_ref().unwrap();
+        assert_eq!(runs_to_text(even.runs()), "2: 0..3");
+        assert_eq!(even.to_text(), "+4 | 3 | x\n+5 | 4 | x\n+6 | 5 | x\n");
+        let odd = parts[1].as_ref().unwrap();
+        assert_eq!(runs_to_text(odd.runs()), "1: 0..3, 3: 3..6, 5: 6..9");
+        assert_eq!(odd.weight(3), 7);
+        assert!(parts[2].is_none());
+    }
+
+    #[test]
+    fn slices_of_neighbouring_runs_share_buffers() {
+        let batch = in_groups(&[1, 2, 3]);
+        let slice = batch.slice_runs(&[1, 2]);
+        let whole = batch.column(0).to_data().buffers()[0].as_ptr();
+        let part = slice.column(0).to_data().buffers()[0].as_ptr();
+        assert_eq!(part as usize - whole as usize, 3 * size_of::<i64>());
+    }
+
+    #[test]
+    fn gathers_long_and_short_segments_alike() {
+        let text: String = (0..1000)
+            .map(|row| format!("+1 | {row} | {row}\n"))
+            .collect();
+        let batch = rows(&text);
+        for length in [2_usize, 200] {
+            let runs: Vec<Run> = (0..1000 / length)
+                .map(|run| Run {
+                    key_group: KeyGroup((run % 2) as u16),
+                    rows: run * length..(run + 1) * length,
+                })
+                .collect();
+            let batch = ChangeBatch::new(batch.columns().clone(), None, runs.into());
+            let parts = batch.partition(|group| usize::from(group.0), 2);
+            let odd = parts[1].as_ref().unwrap();
+            let expected: String = (0..1000)
+                .filter(|row| row / length % 2 == 1)
+                .map(|row| format!("+1 | {row} | {row}\n"))
+                .collect();
+            assert_eq!(odd.to_text(), expected);
+        }
+    }
+
+    #[test]
+    fn concat_joins_runs_that_meet() {
+        let joined = ChangeBatch::concat(&[in_groups(&[1, 2]), in_groups(&[2]), in_groups(&[1])]);
+        assert_eq!(runs_to_text(joined.runs()), "1: 0..3, 2: 3..9, 1: 9..12");
+        assert_eq!(joined.num_rows(), 12);
+        let unweighted = ChangeBatch::unkeyed(rows("+1 | 7 | y").columns().clone(), None);
+        let mixed = ChangeBatch::concat(&[unweighted, rows("-1 | 8 | z")]);
+        assert_eq!(mixed.to_text(), "+1 | 7 | y\n-1 | 8 | z\n");
+    }
+
+    #[test]
+    fn bytes_count_the_rows_of_a_slice_only() {
+        let batch = in_groups(&[1, 2, 3, 4]);
+        let slice = batch.slice_runs(&[0]);
+        assert!(
+            slice.bytes() < batch.bytes() / 2,
+            "{} of {}",
+            slice.bytes(),
+            batch.bytes()
+        );
+    }
 }

@@ -163,6 +163,14 @@ impl<M: Queued> Receiver<M> {
         Some(message)
     }
 
+    /// Puts what is left of the message just taken back to the head.
+    pub(crate) fn put_back(&self, message: M) {
+        let mut queue = self.0.lock();
+        self.0.bytes.fetch_add(message.bytes(), Ordering::AcqRel);
+        self.0.messages.fetch_add(1, Ordering::AcqRel);
+        queue.push_front(message);
+    }
+
     /// Looks at the oldest message without taking it.
     pub(crate) fn peek<R>(&self, look: impl FnOnce(&M) -> R) -> Option<R> {
         if self.is_empty() {

@@ -28,7 +28,9 @@ pub enum Error {
         reason: String,
     },
     /// An operator produced a batch with another schema than its node has.
-    #[error("operator {operator} of fragment {fragment} produced columns {found}, expected {expected}")]
+    #[error(
+        "operator {operator} of fragment {fragment} produced columns {found}, expected {expected}"
+    )]
     Schema {
         /// The operator's index in its pipeline.
         operator: usize,

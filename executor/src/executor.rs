@@ -15,13 +15,13 @@
 //!
 //! Not here: who moves what (`rescale`), how a batch is routed (`dispatch`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use scaling::{Action, ChannelId, Epoch, Event, ExecutorId, KeyGroup, Migration, Subscale, SubscaleId, Verdict};
+use scaling::{Action, ChannelId, Epoch, Event, ExecutorId, HeadState, HoldLimit, KeyGroup, Migration, Read, Rules, Scheduler, Subscale, SubscaleId, Verdict};
 use storage::{PartitionSnapshot, StateDelta};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -112,6 +112,13 @@ pub(crate) struct ExecutorParts {
     pub(crate) reports: UnboundedSender<Report>,
 }
 
+/// Whether rows may be held.
+#[derive(Clone, Copy)]
+enum Room {
+    Left,
+    None,
+}
+
 enum Step {
     Worked,
     Idle,
@@ -126,8 +133,7 @@ pub(crate) struct Executor {
     control: Receiver<Control>,
     reports: UnboundedSender<Report>,
     channels: BTreeMap<ChannelId, Receiver<Message>>,
-    /// Where the round over the channels goes on.
-    last_read: Option<ChannelId>,
+    scheduler: Scheduler,
     migrations_from: BTreeMap<ExecutorId, Receiver<MigrationMessage>>,
     migrations_to: BTreeMap<ExecutorId, Sender<MigrationMessage>>,
     migration: Migration,
@@ -150,7 +156,7 @@ impl Executor {
             network: parts.network,
             reports: parts.reports,
             channels: BTreeMap::new(),
-            last_read: None,
+            scheduler: Scheduler::new(HoldLimit::default(), Rules::default()),
             migrations_from: BTreeMap::new(),
             migrations_to: BTreeMap::new(),
             migration: parts.migration,
@@ -277,7 +283,10 @@ impl Executor {
                 }
                 Event::StateInstalled { from, subscale, key_group }
             }
-            MigrationMessage::Rerouted { channel, batch } => {
+            MigrationMessage::Rerouted { subscale, channel, batch } => {
+                for run in batch.runs().iter() {
+                    self.migration.check_rerouted(from, subscale, run.key_group)?;
+                }
                 self.pipeline.on_batch(usize::from(channel.input), batch, &mut self.out)?;
                 self.dispatch();
                 return Ok(());
@@ -292,19 +301,22 @@ impl Executor {
         Ok(())
     }
 
-    /// Reads the next channel in the round that may be read and whose head need not wait.
+    /// Reads the channel that record scheduling chooses, if any may be read.
     fn read_channel(&mut self) -> Result<bool> {
-        let after = self.last_read;
-        let later = self.channels.keys().filter(|&&channel| Some(channel) > after);
-        let earlier = self.channels.keys().filter(|&&channel| Some(channel) <= after);
-        let Some(channel) = later.chain(earlier).copied().find(|channel| self.readable(*channel))
-        else {
-            return Ok(false);
+        let heads: Vec<_> = self
+            .channels
+            .keys()
+            .filter(|&&channel| self.migration.may_read(channel))
+            .map(|&channel| (channel, self.head(channel)))
+            .collect();
+        let (channel, room) = match self.scheduler.next(&heads, self.held.amount()) {
+            Some(Read::Head(channel)) => (channel, Room::Left),
+            Some(Read::RunnablePart(channel)) => (channel, Room::None),
+            None => return Ok(false),
         };
-        self.last_read = Some(channel);
-        let message = self.channels[&channel].pop().expect("a readable channel has a message");
+        let message = self.channels[&channel].pop().expect("a head that was seen is there");
         match message {
-            Message::Batch(batch) => self.on_batch(channel, batch)?,
+            Message::Batch(batch) => self.on_batch(channel, batch, room)?,
             Message::Write { sequence, batch } => {
                 self.pipeline.write(sequence, batch, &mut self.out)?;
                 self.dispatch();
@@ -320,25 +332,32 @@ impl Executor {
         Ok(true)
     }
 
-    /// Record scheduling: a channel is paused while it is aligned, and while its head would
-    /// have to be held beyond the limit. Other channels go on.
-    fn readable(&self, channel: ChannelId) -> bool {
-        if !self.migration.may_read(channel) {
-            return false;
-        }
-        // While a barrier is being aligned the limit is lifted: the rows in front of it may
-        // need state that comes only after the old owner has seen the barrier too.
-        let limited = self.held.full() && self.barrier.is_none();
-        let blocked = |message: &Message| match message {
-            Message::Batch(batch) if limited => batch.runs().iter().any(|run| {
-                matches!(self.migration.verdict(channel, run.key_group), Ok(Verdict::Hold))
-            }),
-            _ => false,
+    fn head(&self, channel: ChannelId) -> HeadState {
+        let state = |message: &Message| match message {
+            Message::Batch(batch) if !self.migration.quiet() => self.batch_head(channel, batch),
+            Message::Batch(_) | Message::Write { .. } => HeadState::Runnable,
+            Message::Barrier(..) | Message::Confirm(_) => HeadState::Control,
         };
-        self.channels[&channel].peek(|message| !blocked(message)).unwrap_or(false)
+        self.channels[&channel].peek(state).unwrap_or(HeadState::Empty)
     }
 
-    fn on_batch(&mut self, channel: ChannelId, batch: ChangeBatch) -> Result<()> {
+    fn batch_head(&self, channel: ChannelId, batch: &ChangeBatch) -> HeadState {
+        let runs = batch.runs();
+        // A verdict that fails is met again, and reported, when the batch is handled.
+        let held = runs
+            .iter()
+            .filter(|run| matches!(self.migration.verdict(channel, run.key_group), Ok(Verdict::Hold)))
+            .count();
+        match held {
+            0 => HeadState::Runnable,
+            held if held == runs.len() => HeadState::Blocked,
+            _ => HeadState::Mixed,
+        }
+    }
+
+    /// Processes, re-routes or holds each key group of a batch. Without room to hold, the rows
+    /// that would be held go back to the head of their channel.
+    fn on_batch(&mut self, channel: ChannelId, batch: ChangeBatch, room: Room) -> Result<()> {
         if self.migration.quiet() {
             self.pipeline.on_batch(usize::from(channel.input), batch, &mut self.out)?;
             self.dispatch();
@@ -346,38 +365,59 @@ impl Executor {
         }
         const PROCESS: usize = 0;
         const HOLD: usize = 1;
-        let peers: Vec<ExecutorId> = self.migrations_to.keys().copied().collect();
+        let departures: Vec<(ExecutorId, SubscaleId)> = self.departures(channel, &batch)?;
         let mut classes = BTreeMap::new();
         for run in batch.runs().iter() {
             let class = match self.migration.verdict(channel, run.key_group)? {
                 Verdict::Process => PROCESS,
                 Verdict::Hold => HOLD,
-                Verdict::Reroute { to, .. } => {
-                    2 + peers.binary_search(&to).expect("a new owner has a migration channel")
+                Verdict::Reroute { to, subscale } => {
+                    let found = departures.binary_search(&(to, subscale));
+                    2 + found.expect("collected from the same verdicts")
                 }
             };
             classes.insert(run.key_group, class);
         }
-        let parts = batch.partition(|key_group| classes[&key_group], 2 + peers.len());
+        let parts = batch.partition(|key_group| classes[&key_group], 2 + departures.len());
         for (class, part) in parts.into_iter().enumerate() {
             let Some(part) = part else { continue };
-            match class {
-                PROCESS => {
+            match (class, room) {
+                (PROCESS, _) => {
                     self.pipeline.on_batch(usize::from(channel.input), part, &mut self.out)?;
                     self.dispatch();
                 }
-                HOLD => {
+                (HOLD, Room::None) => self.channels[&channel].put_back(Message::Batch(part)),
+                (HOLD, Room::Left) => {
                     self.moved.rows_held += part.num_rows() as u64;
                     self.held.hold(channel, &part);
                 }
-                _ => {
+                (departure, _) => {
                     self.moved.rows_rerouted += part.num_rows() as u64;
-                    self.migrations_to[&peers[class - 2]]
-                        .push(MigrationMessage::Rerouted { channel, batch: part });
+                    let (to, subscale) = departures[departure - 2];
+                    self.migrations_to[&to].push(MigrationMessage::Rerouted {
+                        subscale,
+                        channel,
+                        batch: part,
+                    });
                 }
             }
         }
         Ok(())
+    }
+
+    /// Where rows of a batch are re-routed to, in order, each once.
+    fn departures(
+        &self,
+        channel: ChannelId,
+        batch: &ChangeBatch,
+    ) -> Result<Vec<(ExecutorId, SubscaleId)>> {
+        let mut departures = BTreeSet::new();
+        for run in batch.runs().iter() {
+            if let Verdict::Reroute { to, subscale } = self.migration.verdict(channel, run.key_group)? {
+                departures.insert((to, subscale));
+            }
+        }
+        Ok(departures.into_iter().collect())
     }
 
     /// Feeds the protocol and carries out what it asks for. Whether it asked for anything.

@@ -1,22 +1,19 @@
 //! Rows that wait at a new owner for the state of their key group.
 //!
-//! Rows of one key group and channel keep their order. What is held is bounded by the caller:
-//! past [`HELD_BYTES_MAX`] it reads no channel whose next batch would have to be held.
+//! Rows of one key group and channel keep their order. How much may be held is decided by
+//! [`scaling::Scheduler`].
 
 use std::collections::{BTreeMap, VecDeque};
 
-use scaling::{ChannelId, KeyGroup};
+use scaling::{ChannelId, Held, KeyGroup};
 
 use crate::change::ChangeBatch;
-
-/// Bytes of held rows beyond which channels with a blocked head are paused.
-pub(crate) const HELD_BYTES_MAX: u64 = 8 << 20;
 
 /// The held rows of one executor.
 #[derive(Debug, Default)]
 pub(crate) struct HeldRows {
     by_key_group: BTreeMap<KeyGroup, VecDeque<(ChannelId, ChangeBatch)>>,
-    bytes: u64,
+    amount: Held,
 }
 
 impl HeldRows {
@@ -24,7 +21,8 @@ impl HeldRows {
     pub(crate) fn hold(&mut self, channel: ChannelId, batch: &ChangeBatch) {
         for (index, run) in batch.runs().iter().enumerate() {
             let rows = batch.slice_runs(&[index]);
-            self.bytes += rows.bytes() as u64;
+            self.amount.rows += rows.num_rows() as u64;
+            self.amount.bytes += rows.bytes() as u64;
             self.by_key_group.entry(run.key_group).or_default().push_back((channel, rows));
         }
     }
@@ -41,13 +39,16 @@ impl HeldRows {
         if !kept.is_empty() {
             self.by_key_group.insert(key_group, kept);
         }
-        self.bytes -= released.iter().map(|(_, batch)| batch.bytes() as u64).sum::<u64>();
+        for (_, batch) in &released {
+            self.amount.rows -= batch.num_rows() as u64;
+            self.amount.bytes -= batch.bytes() as u64;
+        }
         released.into()
     }
 
-    /// Whether the limit is reached.
-    pub(crate) fn full(&self) -> bool {
-        self.bytes >= HELD_BYTES_MAX
+    /// How much is held.
+    pub(crate) fn amount(&self) -> Held {
+        self.amount
     }
 
     /// Whether nothing is held.

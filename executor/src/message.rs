@@ -67,6 +67,8 @@ pub(crate) enum MigrationMessage {
     },
     /// Rows that reached the old owner after the key group had left.
     Rerouted {
+        /// The subscale that moved their key groups.
+        subscale: SubscaleId,
         /// The channel they came by.
         channel: ChannelId,
         /// The rows.

@@ -6,13 +6,15 @@
 //!   idle    ──► poll        ──► rows of a source or of a backfill
 //! ```
 //!
-//! An operator keeps nothing across calls except in its state tables: a key group may leave between any two calls,
-//! and what is not in a state table stays behind. So no operator knows that scaling exists. What is fixed by the
-//! plan, and what can be derived again (compiled expressions, generator handles), may be kept.
+//! An operator keeps nothing across calls except in its state tables: a key group may leave between
+//! any two calls, and what is not in a state table stays behind. So no operator knows that scaling
+//! exists. What is fixed by the plan, and what can be derived again (compiled expressions,
+//! generator handles), may be kept.
 //!
 //! Weights may be negative inside an epoch, never at its barrier.
 //!
-//! Not here: alignment, commit, forwarding, migration (`executor`), how operators are chained (`pipeline`).
+//! Not here: alignment, commit, forwarding, migration (`executor`), how operators are chained
+//! (`pipeline`).
 
 use scaling::Epoch;
 use storage::StateTable;
@@ -35,11 +37,12 @@ pub trait Operator: Send {
     /// Takes the next changes of one of its inputs (0 for the first or only one).
     ///
     /// # Errors
-    /// When state or data cannot be handled; the job then restarts from its last checkpoint. Errors of single rows
-    /// are contained and counted, not returned.
+    /// When state or data cannot be handled; the job then restarts from its last checkpoint. Errors
+    /// of single rows are contained and counted, not returned.
     fn on_batch(&mut self, input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()>;
 
-    /// Ends the epoch: pushes what only its consolidated changes tell. Does not commit the state tables.
+    /// Ends the epoch: pushes what only its consolidated changes tell. Does not commit the state
+    /// tables.
     ///
     /// # Errors
     /// As for [`on_batch`](Self::on_batch).
@@ -52,7 +55,8 @@ pub trait Operator: Send {
         Vec::new()
     }
 
-    /// Pushes a bounded piece of what the operator has on its own: a source's rows, a backfill's. Whether it pushed any.
+    /// Pushes a bounded piece of what the operator has on its own: a source's rows, a backfill's.
+    /// Whether it pushed any.
     ///
     /// # Errors
     /// As for [`on_batch`](Self::on_batch).
@@ -60,8 +64,8 @@ pub trait Operator: Send {
         Ok(false)
     }
 
-    /// Puts the state in place that a fresh job starts with. Called once, on every executor of the job, before
-    /// anything else, and never after a recovery.
+    /// Puts the state in place that a fresh job starts with. Called once, on every executor of the
+    /// job, before anything else, and never after a recovery.
     ///
     /// # Errors
     /// As for [`on_batch`](Self::on_batch).

@@ -1,4 +1,5 @@
-//! The operators of one fragment, chained: batches flow from the leaves to the root, whose output leaves the fragment.
+//! The operators of one fragment, chained: batches flow from the leaves to the root, whose output
+//! leaves the fragment.
 //!
 //! ```text
 //!   HashJoin ── root ──► out          stages   0 Filter ─┐input 0
@@ -6,12 +7,13 @@
 //!    └─ Input 1                       edges    0 ─► stage 0     1 ─► stage 1, input 1
 //! ```
 //!
-//! The plan's tree is flattened into stages in post-order, children before parents, so that a barrier is one walk
-//! over the list: the differences an operator emits at the barrier reach its parent before the parent's own barrier.
-//! A union needs no stage: its edges lead to the same parent.
+//! The plan's tree is flattened into stages in post-order, children before parents, so that a
+//! barrier is one walk over the list: the differences an operator emits at the barrier reach its
+//! parent before the parent's own barrier. A union needs no stage: its edges lead to the same
+//! parent.
 //!
-//! State tables are numbered in stage order, `fragment * 64 + n`: the numbers depend on the plan alone, so a restart
-//! finds them again.
+//! State tables are numbered in stage order, `fragment * 64 + n`: the numbers depend on the plan
+//! alone, so a restart finds them again.
 //!
 //! Not here: where batches come from and go to, alignment, commit (`executor`).
 
@@ -41,13 +43,13 @@ pub struct Context {
     pub key_groups: u16,
     /// Counts the rows whose expressions failed.
     pub errors: Arc<AtomicU64>,
-    /// True while this job, or one it reads from, is being backfilled: until then a view may miss rows that a
-    /// retraction already speaks of.
+    /// True while this job, or one it reads from, is being backfilled: until then a view may miss
+    /// rows that a retraction already speaks of.
     pub backfilling: Arc<AtomicBool>,
     /// The time that paces sources.
     pub clock: Arc<dyn Clock>,
-    /// By input of the fragment: the rows to backfill from, pinned where the input's live changes begin. `None` for
-    /// inputs from fragments, after a recovery, and when the backfill is done.
+    /// By input of the fragment: the rows to backfill from, pinned where the input's live changes
+    /// begin. `None` for inputs from fragments, after a recovery, and when the backfill is done.
     pub snapshots: Vec<Option<Arc<TableSnapshot>>>,
 }
 
@@ -55,7 +57,8 @@ pub struct Context {
 pub struct Pipeline {
     fragment: usize,
     stages: Vec<Stage>,
-    /// By input of the fragment: where its batches go. Several ports if the plan reads the input more than once.
+    /// By input of the fragment: where its batches go. Several ports if the plan reads the input
+    /// more than once.
     edges: Vec<Vec<Port>>,
     // Empty between calls; keep their allocation.
     scratch: Vec<Output>,
@@ -129,8 +132,8 @@ impl Pipeline {
             .collect())
     }
 
-    /// Puts the state in place that a fresh job starts with. Not for a recovered job, nor for an executor that a
-    /// scaling adds.
+    /// Puts the state in place that a fresh job starts with. Not for a recovered job, nor for an
+    /// executor that a scaling adds.
     ///
     /// # Errors
     /// If state cannot be changed.
@@ -209,7 +212,8 @@ impl Pipeline {
         })
     }
 
-    /// The number of the last write that is part of the state; 0 if none, `None` if the fragment takes no writes.
+    /// The number of the last write that is part of the state; 0 if none, `None` if the fragment
+    /// takes no writes.
     ///
     /// # Errors
     /// If state cannot be read.
@@ -231,7 +235,8 @@ impl Pipeline {
             .sum()
     }
 
-    /// Lets go of the pinned snapshots. To be called when no executor of the job has rows left to backfill.
+    /// Lets go of the pinned snapshots. To be called when no executor of the job has rows left to
+    /// backfill.
     pub fn end_backfill(&mut self) {
         for stage in &mut self.stages {
             stage.operator.end_backfill();
@@ -381,12 +386,7 @@ impl<'a> Layout<'a> {
         }
         let schema = Arc::clone(&edge.schema);
         let tables = Scan::table_schemas();
-        let index = self.push(
-            Kind::Scan(input),
-            vec![Arc::clone(&schema)],
-            schema,
-            tables,
-        )?;
+        let index = self.push(Kind::Scan(input), vec![Arc::clone(&schema)], schema, tables)?;
         self.connect(&[End::Edge(input)], Port::Stage { index, input: 0 });
         Ok(End::Stage(index))
     }
@@ -515,4 +515,144 @@ fn build_operator(
             tables.pop().expect(ONE),
         )),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+    use planner::RelationId;
+    use planner::dataflow::{AggCall, AggFunction, Distribution, Input};
+
+    use super::*;
+    use crate::operators::testing::{
+        context, expression, fragment, input_node, output_to_text, schema,
+    };
+
+    fn columns() -> SchemaRef {
+        schema(&[("a", DataType::Int64), ("b", DataType::Int64)])
+    }
+
+    fn least_b() -> AggCall {
+        AggCall {
+            function: AggFunction::Min,
+            argument: Some(1),
+            output_type: DataType::Int64,
+        }
+    }
+
+    #[test]
+    fn table_numbers_follow_from_the_plan() {
+        let input = Input {
+            from: Upstream::Relation(RelationId(3)),
+            schema: columns(),
+            distribution: Distribution::Forward,
+        };
+        let aggregation = Node::HashAgg {
+            input: Box::new(input_node(&[0], &columns())),
+            group_by: vec![0],
+            calls: vec![least_b()],
+            schema: columns(),
+        };
+        let root = Node::Materialize {
+            input: Box::new(aggregation),
+            key: vec![0],
+        };
+        let fragment = Fragment {
+            root,
+            inputs: vec![input],
+        };
+        let schemas = Pipeline::table_schemas(&fragment, 9, 2).unwrap();
+        let numbers: Vec<_> = schemas
+            .iter()
+            .map(|schema| (schema.id.job, schema.id.table, schema.visible))
+            .collect();
+        // Scan, groups, extremes emitted, values of min, view.
+        let expected = [
+            (9, 128, false),
+            (9, 129, false),
+            (9, 130, false),
+            (9, 131, false),
+            (9, 132, true),
+        ];
+        assert_eq!(numbers, expected);
+        let mut pipeline = Pipeline::build(&fragment, 9, 2, [], &context()).unwrap();
+        let built: Vec<_> = pipeline
+            .tables()
+            .iter()
+            .map(|table| table.schema().id)
+            .collect();
+        let planned: Vec<_> = schemas.iter().map(|schema| schema.id).collect();
+        assert_eq!(built, planned);
+    }
+
+    #[test]
+    fn a_union_merges_its_inputs_and_may_read_one_twice() {
+        let root = Node::Filter {
+            input: Box::new(input_node(&[0, 1, 1], &columns())),
+            predicate: expression(&columns(), "a > 0"),
+        };
+        let inputs = [
+            (columns(), vec![0]),
+            (columns(), vec![0]),
+            (columns(), vec![0]),
+        ];
+        let mut pipeline = Pipeline::build(&fragment(root, &inputs), 1, 0, [], &context()).unwrap();
+        let mut out = Output::new();
+        for (input, text) in ["+1 | 1 | 0\n+1 | 0 | 0", "+1 | 2 | 0", "+1 | 3 | 0"]
+            .iter()
+            .enumerate()
+        {
+            let batch = ChangeBatch::from_text(&columns(), text);
+            pipeline.on_batch(input, batch, &mut out).unwrap();
+        }
+        assert_eq!(
+            output_to_text(&mut out),
+            "+1 | 1 | 0\n+1 | 2 | 0\n+1 | 2 | 0\n"
+        );
+    }
+
+    #[test]
+    fn a_schema_the_plan_does_not_promise_is_found_in_debug_builds() {
+        let root = Node::Filter {
+            input: Box::new(input_node(&[0], &columns())),
+            predicate: expression(&columns(), "a > 0"),
+        };
+        let inputs = [(columns(), vec![0])];
+        let mut pipeline = Pipeline::build(&fragment(root, &inputs), 1, 0, [], &context()).unwrap();
+        let other = schema(&[("a", DataType::Int64)]);
+        let batch = ChangeBatch::from_text(&other, "+1 | 1");
+        let result = pipeline.on_batch(0, batch, &mut Output::new());
+        assert!(matches!(result, Err(Error::Schema { operator: 0, .. })));
+    }
+
+    #[test]
+    fn plans_that_cannot_be_executed_are_refused() {
+        let too_wide = Node::HashAgg {
+            input: Box::new(input_node(&[0], &columns())),
+            group_by: vec![0],
+            calls: vec![least_b(); 63],
+            schema: columns(),
+        };
+        let inputs = [(columns(), vec![0])];
+        let refused = Pipeline::table_schemas(&fragment(too_wide, &inputs), 1, 0);
+        assert!(matches!(refused, Err(Error::Plan { .. })));
+        let missing = fragment(input_node(&[1], &columns()), &inputs);
+        assert!(matches!(
+            Pipeline::table_schemas(&missing, 1, 0),
+            Err(Error::Plan { .. })
+        ));
+        let late = fragment(input_node(&[0], &columns()), &inputs);
+        assert!(Pipeline::table_schemas(&late, 1, 1022).is_ok());
+        assert!(Pipeline::table_schemas(&late, 1, 1024).is_err());
+    }
+
+    #[test]
+    fn writes_need_a_table() {
+        let inputs = [(columns(), vec![0])];
+        let view = fragment(input_node(&[0], &columns()), &inputs);
+        let mut pipeline = Pipeline::build(&view, 1, 0, [], &context()).unwrap();
+        let batch = ChangeBatch::from_text(&columns(), "+1 | 1 | 1");
+        assert!(pipeline.write(1, batch, &mut Output::new()).is_err());
+        assert_eq!(pipeline.last_write().unwrap(), None);
+    }
 }

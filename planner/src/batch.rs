@@ -13,7 +13,11 @@ use datafusion::catalog::TableFunctionImpl;
 use datafusion::common::{DFSchema, ParamValues, ScalarValue};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{AggregateUDF, ExprSchemable, LogicalPlan, ScalarUDF};
+use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -24,6 +28,7 @@ use sqlparser::ast::Query;
 use crate::bind::{Bound, DATABASE, Purpose, bind, bind_constant};
 use crate::catalog::{Catalog, Relation, RelationId};
 use crate::error::{Error, Result};
+use crate::float_rule::FloatOverDecimal;
 
 /// Settings of a session that change plans or results.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +72,11 @@ pub fn session(catalog: Arc<dyn Catalog>, settings: &Settings) -> Session {
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
+        .with_analyzer_rules(vec![
+            Arc::new(ResolveGroupingFunction::new()),
+            Arc::new(FloatOverDecimal),
+            Arc::new(TypeCoercion::new()),
+        ])
         .build();
     Session {
         catalog,
@@ -137,12 +147,24 @@ impl Session {
     ///
     /// # Errors
     /// Faults of the expression, and values that the type cannot hold.
-    pub fn evaluate(&self, expr: &ast::Expr, data_type: &DataType, rows: usize) -> Result<ArrayRef> {
+    pub fn evaluate(
+        &self,
+        expr: &ast::Expr,
+        data_type: &DataType,
+        rows: usize,
+    ) -> Result<ArrayRef> {
         let state = self.context.state();
         let bound = bind_constant(&state, self.catalog.as_ref(), expr)?;
         let schema = DFSchema::empty();
         let typed = bound.cast_to(data_type, &schema)?;
-        let physical = state.create_physical_expr(typed, &schema)?;
+        // now() and the like are values only after simplification.
+        let context = SimplifyContext::builder()
+            .with_config_options(Arc::clone(state.config_options()))
+            .with_query_execution_start_time(state.execution_props().query_execution_start_time)
+            .build();
+        let simplifier = ExprSimplifier::new(context);
+        let simple = simplifier.simplify(simplifier.coerce(typed, &schema)?)?;
+        let physical = state.create_physical_expr(simple, &schema)?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let empty = Arc::new(Schema::empty());
         let batch = RecordBatch::try_new_with_options(empty, Vec::new(), &options)?;
@@ -224,8 +246,16 @@ impl BatchPlan {
     /// # Errors
     /// If there are too few values or their types do not fit.
     pub fn bind(&self, values: Vec<ScalarValue>) -> Result<Self> {
-        let plan = self.plan.clone().with_param_values(ParamValues::from(values))?;
-        let names: Vec<String> = self.schema.fields().iter().map(|field| field.name().clone()).collect();
+        let plan = self
+            .plan
+            .clone()
+            .with_param_values(ParamValues::from(values))?;
+        let names: Vec<String> = self
+            .schema
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect();
         Ok(Self {
             schema: named_schema(plan.schema(), &names),
             plan,
@@ -246,7 +276,11 @@ impl BatchPlan {
             let batch = batch?;
             let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             let columns = batch.columns().to_vec();
-            Ok(RecordBatch::try_new_with_options(Arc::clone(&target), columns, &options)?)
+            Ok(RecordBatch::try_new_with_options(
+                Arc::clone(&target),
+                columns,
+                &options,
+            )?)
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, named)))
     }

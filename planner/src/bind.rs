@@ -16,7 +16,9 @@ use datafusion::common::{Constraint, Constraints, DFSchema, Statistics, TableRef
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
+use datafusion::logical_expr::planner::{
+    ContextProvider, ExprPlanner, RelationPlanner, TypePlanner,
+};
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF,
@@ -153,7 +155,10 @@ impl Binder<'_> {
     fn provider(&self, name: &TableReference) -> Result<Arc<dyn TableProvider>> {
         let relation = self.relation(name)?;
         let mut relations = self.relations.borrow_mut();
-        if !relations.iter().any(|known| known.id == relation.id && known.name == relation.name) {
+        if !relations
+            .iter()
+            .any(|known| known.id == relation.id && known.name == relation.name)
+        {
             relations.push(Arc::clone(&relation));
         }
         drop(relations);
@@ -201,7 +206,10 @@ impl Binder<'_> {
         let plan = inner.plan(&query)?;
         let mut relations = self.relations.borrow_mut();
         for relation in inner.relations.into_inner() {
-            if !relations.iter().any(|known| known.id == relation.id && known.name == relation.name) {
+            if !relations
+                .iter()
+                .any(|known| known.id == relation.id && known.name == relation.name)
+            {
                 relations.push(relation);
             }
         }
@@ -234,7 +242,10 @@ fn is_system(schema: &str) -> bool {
 }
 
 impl ContextProvider for Binder<'_> {
-    fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>, DataFusionError> {
+    fn get_table_source(
+        &self,
+        name: TableReference,
+    ) -> Result<Arc<dyn TableSource>, DataFusionError> {
         match self.provider(&name) {
             Ok(provider) => Ok(provider_as_source(provider)),
             Err(error) => Err(DataFusionError::External(Box::new(error))),
@@ -254,7 +265,9 @@ impl ContextProvider for Binder<'_> {
         };
         let context = SimplifyContext::builder()
             .with_config_options(Arc::clone(self.state.config_options()))
-            .with_query_execution_start_time(self.state.execution_props().query_execution_start_time)
+            .with_query_execution_start_time(
+                self.state.execution_props().query_execution_start_time,
+            )
             .build();
         let simplifier = ExprSimplifier::new(context);
         let schema = DFSchema::empty();
@@ -263,7 +276,9 @@ impl ContextProvider for Binder<'_> {
             .map(|arg| simplifier.simplify(simplifier.coerce(arg, &schema)?))
             .collect::<Result<Vec<_>, _>>()?;
         let args = TableFunctionArgs::new(&args, self.state);
-        Ok(provider_as_source(function.create_table_provider_with_args(args)?))
+        Ok(provider_as_source(
+            function.create_table_provider_with_args(args)?,
+        ))
     }
 
     fn create_cte_work_table(
@@ -271,7 +286,9 @@ impl ContextProvider for Binder<'_> {
         name: &str,
         schema: SchemaRef,
     ) -> Result<Arc<dyn TableSource>, DataFusionError> {
-        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(
+            name, schema,
+        ))))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
@@ -315,7 +332,11 @@ impl ContextProvider for Binder<'_> {
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {
-        self.state.higher_order_functions().keys().cloned().collect()
+        self.state
+            .higher_order_functions()
+            .keys()
+            .cloned()
+            .collect()
     }
 
     fn udaf_names(&self) -> Vec<String> {
@@ -340,7 +361,8 @@ pub(crate) struct RelationTable {
 
 impl RelationTable {
     fn new(relation: Arc<Relation>, rows: Option<Arc<dyn TableProvider>>) -> Self {
-        let has_key = matches!(relation.kind, RelationKind::Table) && !relation.primary_key.is_empty();
+        let has_key =
+            matches!(relation.kind, RelationKind::Table) && !relation.primary_key.is_empty();
         let key = has_key.then(|| Constraint::PrimaryKey(relation.primary_key.clone()));
         Self {
             relation,
@@ -386,7 +408,10 @@ impl TableProvider for RelationTable {
     ) -> Result<Vec<TableProviderFilterPushDown>, DataFusionError> {
         match &self.rows {
             Some(rows) => rows.supports_filters_pushdown(filters),
-            None => Ok(vec![TableProviderFilterPushDown::Unsupported; filters.len()]),
+            None => Ok(vec![
+                TableProviderFilterPushDown::Unsupported;
+                filters.len()
+            ]),
         }
     }
 

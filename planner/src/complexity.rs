@@ -52,6 +52,7 @@ impl Level {
 pub(crate) fn check(tokens: &[TokenWithSpan]) -> Result<()> {
     let mut open: Vec<Level> = Vec::new();
     let mut level = Level::default();
+    let mut previous = Keyword::NoKeyword;
     for token in tokens {
         match &token.token {
             Token::LParen | Token::LBracket => {
@@ -67,9 +68,16 @@ pub(crate) fn check(tokens: &[TokenWithSpan]) -> Result<()> {
             }
             Token::Comma if !level.in_from => level.end_part(),
             Token::Comma => level.operators += RELATION_COST,
+            // IS DISTINCT FROM
+            Token::Word(word) if word.keyword == Keyword::FROM && previous == Keyword::DISTINCT => {
+            }
             Token::Word(word) if word.quote_style.is_none() => count_word(word.keyword, &mut level),
             other => level.operators += usize::from(is_operator(other)),
         }
+        previous = match &token.token {
+            Token::Word(word) => word.keyword,
+            _ => Keyword::NoKeyword,
+        };
         if open.len() + level.operators + level.nested > DEPTH_MAX {
             return Err(Error::TooComplex { limit: DEPTH_MAX });
         }

@@ -3,6 +3,8 @@
 //! DataFusion reports most faults as text in one variant; [`Error::from`] sorts them once, here,
 //! so that no one else reads error texts.
 
+use std::sync::Arc;
+
 use arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
@@ -151,14 +153,28 @@ impl From<ArrowError> for Error {
 
 impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Self {
-        // Errors of ours travel through DataFusion's planner and back.
-        if let DataFusionError::External(inner) = error {
-            return match inner.downcast::<Error>() {
+        match error {
+            // Errors of ours travel through DataFusion's planner and back, and DataFusion's own
+            // through Arrow.
+            DataFusionError::External(inner) => match inner.downcast::<Error>() {
                 Ok(ours) => *ours,
                 Err(other) => Self::DataFusion(Box::new(DataFusionError::External(other))),
-            };
-        }
-        match error {
+            },
+            DataFusionError::ArrowError(arrow, trace) => match *arrow {
+                ArrowError::ExternalError(inner) => match inner.downcast::<DataFusionError>() {
+                    Ok(inner) => Self::from(*inner),
+                    Err(other) => Self::from(DataFusionError::External(other)),
+                },
+                arrow => {
+                    let error = DataFusionError::ArrowError(Box::new(arrow), trace);
+                    classify(&error).unwrap_or_else(|| Self::DataFusion(Box::new(error)))
+                }
+            },
+            DataFusionError::Shared(shared) => match Arc::try_unwrap(shared) {
+                Ok(inner) => Self::from(inner),
+                Err(shared) => classify(&shared)
+                    .unwrap_or_else(|| Self::DataFusion(Box::new(DataFusionError::Shared(shared)))),
+            },
             DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
                 Self::from(*inner)
             }
@@ -177,7 +193,9 @@ fn classify(error: &DataFusionError) -> Option<Error> {
         DataFusionError::ArrowError(arrow, _) => classify_arrow(arrow),
         DataFusionError::Plan(message) => classify_plan(message),
         DataFusionError::Execution(message) => classify_execution(message),
-        DataFusionError::NotImplemented(message) => Some(Error::unsupported(first_line(message), "")),
+        DataFusionError::NotImplemented(message) => {
+            Some(Error::unsupported(first_line(message), ""))
+        }
         _ => None,
     }
 }
@@ -190,12 +208,12 @@ fn classify_schema(error: &SchemaError) -> Error {
         SchemaError::AmbiguousReference { field } => Error::AmbiguousColumn {
             name: field.name.clone(),
         },
-        SchemaError::DuplicateQualifiedField { name, .. } => Error::DuplicateColumn {
-            name: name.clone(),
-        },
-        SchemaError::DuplicateUnqualifiedField { name } => Error::DuplicateColumn {
-            name: name.clone(),
-        },
+        SchemaError::DuplicateQualifiedField { name, .. } => {
+            Error::DuplicateColumn { name: name.clone() }
+        }
+        SchemaError::DuplicateUnqualifiedField { name } => {
+            Error::DuplicateColumn { name: name.clone() }
+        }
     }
 }
 
@@ -270,7 +288,15 @@ fn classify_plan(message: &str) -> Option<Error> {
     if lower.contains("must be unique") && lower.contains("table alias") {
         return Some(Error::DuplicateAlias { name: line });
     }
-    let of_types = ["cannot coerce", "cannot infer common", "type_coercion", "to valid types", "incompatible", "must be of type", "non-boolean"];
+    let of_types = [
+        "cannot coerce",
+        "cannot infer common",
+        "type_coercion",
+        "to valid types",
+        "incompatible",
+        "must be of type",
+        "non-boolean",
+    ];
     if of_types.iter().any(|words| lower.contains(words)) {
         return Some(Error::TypeMismatch { message: line });
     }

@@ -16,8 +16,12 @@
 //!   state: HashAgg groups (a), measures (rows)
 //! ```
 
+use std::sync::Arc;
+
 use arrow::datatypes::Schema;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr_common::physical_expr::fmt_sql;
 
 use crate::catalog::RelationId;
@@ -55,7 +59,11 @@ pub fn explain(dataflow: &Dataflow, names: Names<'_>) -> Vec<String> {
 }
 
 fn explain_fragment(at: usize, fragment: &Fragment, names: Names<'_>, lines: &mut Vec<String>) {
-    let tasks = if fragment.inputs.is_empty() { ", one executor" } else { "" };
+    let tasks = if fragment.inputs.is_empty() {
+        ", one executor"
+    } else {
+        ""
+    };
     lines.push(format!("fragment {at}{tasks}"));
     for (at, input) in fragment.inputs.iter().enumerate() {
         lines.push(format!("  input {at}: {}", input_line(input, names)));
@@ -91,17 +99,24 @@ fn operator(node: &Node) -> String {
             let inputs: Vec<String> = inputs.iter().map(usize::to_string).collect();
             format!("Input {}", inputs.join(" + "))
         }
-        Node::Filter { predicate, .. } => format!("Filter: {}", text(predicate.as_ref())),
-        Node::Project { exprs, schema, .. } => {
-            let columns = exprs.iter().zip(schema.fields()).map(|(expr, field)| {
-                let text = text(expr.as_ref());
+        Node::Filter { input, predicate } => {
+            format!("Filter: {}", text(predicate, &input.schema()))
+        }
+        Node::Project {
+            input,
+            exprs,
+            schema,
+        } => {
+            let columns = input.schema();
+            let projected = exprs.iter().zip(schema.fields()).map(|(expr, field)| {
+                let text = text(expr, &columns);
                 if text == *field.name() {
                     text
                 } else {
                     format!("{text} AS {}", field.name())
                 }
             });
-            format!("Project: {}", columns.collect::<Vec<_>>().join(", "))
+            format!("Project: {}", projected.collect::<Vec<_>>().join(", "))
         }
         Node::HashAgg {
             input,
@@ -126,13 +141,18 @@ fn operator(node: &Node) -> String {
             ..
         } => {
             let left_keys = list(&left.schema(), left_keys);
-            format!("HashJoin: {left_keys} = {}", list(&right.schema(), right_keys))
+            format!(
+                "HashJoin: {left_keys} = {}",
+                list(&right.schema(), right_keys)
+            )
         }
         Node::Materialize { input, key } if key.is_empty() => {
             let width = input.schema().fields().len();
             format!("Materialize: {width} columns, no key")
         }
-        Node::Materialize { input, key } => format!("Materialize: key {}", list(&input.schema(), key)),
+        Node::Materialize { input, key } => {
+            format!("Materialize: key {}", list(&input.schema(), key))
+        }
         Node::Dml { .. } => "Dml".to_owned(),
         Node::Nexmark { table, schema, .. } => {
             let table = match table {
@@ -155,7 +175,10 @@ fn state_tables(node: &Node, lines: &mut Vec<String>) {
             let all: Vec<usize> = (0..schema.fields().len()).collect();
             let key = if key.is_empty() { &all } else { key };
             let rows = list(&schema, &all);
-            lines.push(format!("  state: Materialize rows {rows}, key {}", list(&schema, key)));
+            lines.push(format!(
+                "  state: Materialize rows {rows}, key {}",
+                list(&schema, key)
+            ));
         }
         Node::HashAgg {
             input,
@@ -174,7 +197,10 @@ fn state_tables(node: &Node, lines: &mut Vec<String>) {
                 let schema = node.schema();
                 let all: Vec<usize> = (0..schema.fields().len()).collect();
                 let rows = list(&schema, &all);
-                lines.push(format!("  state: HashJoin {side} rows {rows}, key {}", list(&schema, keys)));
+                lines.push(format!(
+                    "  state: HashJoin {side} rows {rows}, key {}",
+                    list(&schema, keys)
+                ));
             }
         }
         Node::Input { .. }
@@ -193,11 +219,17 @@ fn state_tables(node: &Node, lines: &mut Vec<String>) {
 fn agg_state(schema: &Schema, group_by: &[usize], calls: &[AggCall], lines: &mut Vec<String>) {
     let is_value = |call: &&AggCall| matches!(call.function, AggFunction::Min | AggFunction::Max);
     let mut measures = vec!["rows".to_owned()];
-    for call in calls.iter().filter(|call| !is_value(call) && call.argument.is_some()) {
+    for call in calls
+        .iter()
+        .filter(|call| !is_value(call) && call.argument.is_some())
+    {
         measures.push(call_text(call, schema));
     }
     let groups = list(schema, group_by);
-    lines.push(format!("  state: HashAgg groups {groups}, measures ({})", measures.join(", ")));
+    lines.push(format!(
+        "  state: HashAgg groups {groups}, measures ({})",
+        measures.join(", ")
+    ));
     for call in calls.iter().filter(is_value) {
         let call = call_text(call, schema);
         lines.push(format!("  state: HashAgg values of {call}, key {groups}"));
@@ -219,10 +251,29 @@ fn call_text(call: &AggCall, schema: &Schema) -> String {
 }
 
 fn list(schema: &Schema, columns: &[usize]) -> String {
-    let names: Vec<&str> = columns.iter().map(|at| schema.field(*at).name().as_str()).collect();
+    let names: Vec<&str> = columns
+        .iter()
+        .map(|at| schema.field(*at).name().as_str())
+        .collect();
     format!("({})", names.join(", "))
 }
 
-fn text(expr: &dyn PhysicalExpr) -> String {
-    fmt_sql(expr).to_string()
+/// An expression over the columns of a schema. Columns are called as the schema calls them, since
+/// an expression may know them by an older name.
+fn text(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> String {
+    let renamed = Arc::clone(expr).transform_up(|part| {
+        Ok(match part.downcast_ref::<Column>() {
+            Some(column) => {
+                let name = schema.field(column.index()).name();
+                Transformed::yes(
+                    Arc::new(Column::new(name, column.index())) as Arc<dyn PhysicalExpr>
+                )
+            }
+            None => Transformed::no(part),
+        })
+    });
+    match renamed {
+        Ok(renamed) => fmt_sql(renamed.data.as_ref()).to_string(),
+        Err(_) => fmt_sql(expr.as_ref()).to_string(),
+    }
 }

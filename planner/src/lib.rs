@@ -17,6 +17,7 @@ pub mod complexity;
 pub mod dataflow;
 pub mod error;
 pub mod explain;
+mod float_rule;
 pub mod names;
 pub mod parse;
 pub mod source;

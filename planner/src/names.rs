@@ -13,8 +13,8 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use sqlparser::ast::{
-    AccessExpr, CastKind, DataType, Expr, Ident, Query, Select, SelectItem,
-    SetExpr, TrimWhereField, Value, VisitMut, VisitorMut,
+    AccessExpr, CastKind, DataType, Expr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr,
+    TableAlias, TableAliasColumnDef, TableFactor, TrimWhereField, Value, VisitMut, VisitorMut,
 };
 
 /// An identifier as the catalog knows it: in lower case unless it was quoted.
@@ -41,7 +41,11 @@ pub fn nullable(schema: &Schema) -> SchemaRef {
 /// Columns of a `*` have the names of the plan; the others are named after the syntax tree.
 #[must_use]
 pub fn output_names(query: &Query, planned: &DFSchema) -> Vec<String> {
-    let fallback: Vec<String> = planned.fields().iter().map(|field| field.name().clone()).collect();
+    let fallback: Vec<String> = planned
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
     let Some(select) = leftmost_select(&query.body) else {
         return values_names(&query.body, fallback);
     };
@@ -58,7 +62,10 @@ pub fn output_names(query: &Query, planned: &DFSchema) -> Vec<String> {
     // Several stars: only their columns carry a relation, unless there is something to compute.
     let is_computed = |at: usize| planned.qualified_field(at).0.is_none();
     let computed: Vec<usize> = (0..fallback.len()).filter(|at| is_computed(*at)).collect();
-    let named: Vec<&SelectItem> = items.iter().filter(|item| !is_star(item) && !is_column(item)).collect();
+    let named: Vec<&SelectItem> = items
+        .iter()
+        .filter(|item| !is_star(item) && !is_column(item))
+        .collect();
     let mut names = fallback;
     if computed.len() == named.len() {
         for (at, item) in computed.into_iter().zip(named) {
@@ -83,7 +90,9 @@ fn names_around_star(items: &[SelectItem], planned: &[String], width: usize) -> 
 
 fn values_names(body: &SetExpr, fallback: Vec<String>) -> Vec<String> {
     match body {
-        SetExpr::Values(_) => (1..=fallback.len()).map(|at| format!("column{at}")).collect(),
+        SetExpr::Values(_) => (1..=fallback.len())
+            .map(|at| format!("column{at}"))
+            .collect(),
         _ => fallback,
     }
 }
@@ -99,7 +108,10 @@ fn leftmost_select(body: &SetExpr) -> Option<&Select> {
 }
 
 fn is_star(item: &SelectItem) -> bool {
-    matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
+    matches!(
+        item,
+        SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+    )
 }
 
 fn is_column(item: &SelectItem) -> bool {
@@ -156,7 +168,11 @@ fn strong_name(expr: &Expr) -> Option<String> {
         Expr::Tuple(_) => Some("row".to_owned()),
         Expr::Subquery(query) => {
             let select = leftmost_select(&query.body)?;
-            select.projection.first().map(item_name).filter(|name| name != "?column?")
+            select
+                .projection
+                .first()
+                .map(item_name)
+                .filter(|name| name != "?column?")
         }
         _ => None,
     }
@@ -194,7 +210,9 @@ fn type_name(data_type: &DataType) -> Option<&'static str> {
         DataType::Int(_) | DataType::Integer(_) | DataType::Int4(_) => "int4",
         DataType::BigInt(_) | DataType::Int8(_) => "int8",
         DataType::Real | DataType::Float4 => "float4",
-        DataType::DoublePrecision | DataType::Float8 | DataType::Float(_) | DataType::Double(_) => "float8",
+        DataType::DoublePrecision | DataType::Float8 | DataType::Float(_) | DataType::Double(_) => {
+            "float8"
+        }
         DataType::Numeric(_) | DataType::Decimal(_) | DataType::Dec(_) => "numeric",
         DataType::Varchar(_) | DataType::CharacterVarying(_) => "varchar",
         DataType::Char(_) | DataType::Character(_) => "bpchar",
@@ -214,7 +232,9 @@ fn type_name(data_type: &DataType) -> Option<&'static str> {
 /// explicit names of one select list distinct. A list with a `*` is left as it is, since what the
 /// star covers is not known here.
 pub(crate) fn alias_outputs(query: &mut Query) {
-    let _ = query.visit(&mut Aliases { beside_stars: false });
+    let _ = query.visit(&mut Aliases {
+        beside_stars: false,
+    });
 }
 
 /// As [`alias_outputs`], and makes columns written beside a `*` distinct from those of the star.
@@ -231,10 +251,79 @@ impl VisitorMut for Aliases {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        order_by_position(query);
         self.alias_body(&mut query.body);
         ControlFlow::Continue(())
     }
+
+    /// The one column of a function in `FROM` is called as the function is, or as its alias.
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table {
+            name,
+            alias,
+            args: Some(_),
+            ..
+        } = factor
+        {
+            let function = name.0.last().and_then(|part| part.as_ident());
+            let is_series =
+                function.is_some_and(|name| SERIES.contains(&identifier(name).as_str()));
+            if let (true, Some(function)) = (is_series, function) {
+                let alias = alias.get_or_insert_with(|| TableAlias {
+                    explicit: true,
+                    name: function.clone(),
+                    columns: Vec::new(),
+                    at: None,
+                });
+                if alias.columns.is_empty() {
+                    let name = alias.name.clone();
+                    alias.columns = vec![TableAliasColumnDef {
+                        name,
+                        data_type: None,
+                    }];
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
 }
+
+/// `SELECT DISTINCT f(a) … ORDER BY f(a)`: DataFusion does not find `f(a)` once it has an alias,
+/// so the order refers to its position.
+fn order_by_position(query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_ref() else {
+        return;
+    };
+    let has_star = select.projection.iter().any(is_star);
+    let (Some(order), true) = (&mut query.order_by, select.distinct.is_some() && !has_star) else {
+        return;
+    };
+    let OrderByKind::Expressions(exprs) = &mut order.kind else {
+        return;
+    };
+    for order in exprs {
+        let same = |item: &SelectItem| match item {
+            SelectItem::UnnamedExpr(expr) => *expr == order.expr,
+            _ => false,
+        };
+        let is_plain = matches!(
+            order.expr,
+            Expr::Identifier(_) | Expr::CompoundIdentifier(_)
+        );
+        let position = select
+            .projection
+            .iter()
+            .position(same)
+            .filter(|_| !is_plain);
+        if let Some(position) = position {
+            let number = Value::Number((position + 1).to_string(), false);
+            order.expr = Expr::Value(number.into());
+        }
+    }
+}
+
+/// Table functions of one column.
+const SERIES: &[&str] = &["generate_series", "range"];
 
 impl Aliases {
     fn alias_body(&self, body: &mut SetExpr) {

@@ -55,7 +55,11 @@ pub fn source_definition(
     columns: &[ColumnDef],
     options: &BTreeMap<String, String>,
 ) -> Result<(NexmarkSource, SchemaRef)> {
-    match options.get("connector").map(|name| name.to_lowercase()).as_deref() {
+    match options
+        .get("connector")
+        .map(|name| name.to_lowercase())
+        .as_deref()
+    {
         Some("nexmark") => {}
         Some(other) => {
             return Err(Error::unsupported(
@@ -88,7 +92,11 @@ fn nexmark_table(options: &BTreeMap<String, String>) -> Result<NexmarkTable> {
         "person" => Ok(NexmarkTable::Person),
         "auction" => Ok(NexmarkTable::Auction),
         "bid" => Ok(NexmarkTable::Bid),
-        _ => Err(invalid_value("nexmark.table.type", written, "Person, Auction or Bid")),
+        _ => Err(invalid_value(
+            "nexmark.table.type",
+            written,
+            "Person, Auction or Bid",
+        )),
     }
 }
 
@@ -110,13 +118,17 @@ fn nexmark_options(options: &BTreeMap<String, String>) -> Result<NexmarkOptions>
             "nexmark.use.real.time" if value.eq_ignore_ascii_case("false") => {}
             "nexmark.use.real.time" => return Err(invalid_value(key, value, "false")),
             other => {
-                let name = other.strip_prefix("nexmark.").filter(|name| TUNING.contains(name));
+                let name = other
+                    .strip_prefix("nexmark.")
+                    .filter(|name| TUNING.contains(name));
                 let Some(name) = name else {
                     return Err(Error::InvalidParameter {
                         message: format!("unrecognized option \"{other}\" of connector nexmark"),
                     });
                 };
-                result.tuning.insert(name.to_owned(), whole_number(key, value)?);
+                result
+                    .tuning
+                    .insert(name.to_owned(), whole_number(key, value)?);
             }
         }
     }

@@ -16,7 +16,7 @@ use sqlparser::ast::{ColumnDef, ColumnOption, CreateTable, TableConstraint};
 use crate::dataflow::{Dataflow, Distribution, Fragment, Input, Node, Upstream};
 use crate::error::{Error, Result};
 use crate::names::{identifier, nullable};
-use crate::types::arrow_type;
+use crate::types::{arrow_type, column_type};
 
 /// What a `CREATE TABLE` defines.
 #[derive(Clone, Debug)]
@@ -67,30 +67,27 @@ impl TableDefinition {
         Ok(table)
     }
 
-    /// The table of `CREATE TABLE … AS query`, whose columns are those of the query. A column list
-    /// of the statement renames them from the left.
+    /// The table of `CREATE TABLE … AS query`, whose columns are those of the query.
     ///
     /// # Errors
-    /// [`Error::DuplicateColumn`], [`Error::InvalidDefinition`] for too many names.
+    /// [`Error::DuplicateColumn`], [`Error::Unsupported`] for a column list, and for types that
+    /// columns of tables cannot have.
     pub fn from_query(statement: &CreateTable, query: &Schema) -> Result<Self> {
         refuse_clauses(statement)?;
-        if statement.columns.len() > query.fields().len() {
-            return Err(Error::InvalidDefinition {
-                message: "too many column names were specified".to_owned(),
-            });
+        if !statement.columns.is_empty() {
+            return Err(Error::unsupported(
+                "a column list in CREATE TABLE AS",
+                "name the columns in the query",
+            ));
         }
         let mut table = Self {
             columns: Vec::with_capacity(query.fields().len()),
             primary_key: Vec::new(),
         };
-        for (at, field) in query.fields().iter().enumerate() {
-            let name = match statement.columns.get(at) {
-                Some(column) => identifier(&column.name),
-                None => field.name().clone(),
-            };
+        for field in query.fields() {
             table.push(ColumnDefinition {
-                name,
-                data_type: field.data_type().clone(),
+                name: field.name().clone(),
+                data_type: column_type(field.data_type())?,
                 not_null: false,
                 default: None,
             })?;
@@ -208,7 +205,10 @@ fn refuse_clauses(statement: &CreateTable) -> Result<()> {
         }
     }
     if !matches!(statement.table_options, ast::CreateTableOptions::None) {
-        return Err(Error::unsupported("a WITH clause of a table", "leave it out"));
+        return Err(Error::unsupported(
+            "a WITH clause of a table",
+            "leave it out",
+        ));
     }
     Ok(())
 }

@@ -12,7 +12,7 @@
 //! | `interval` | `Interval(MonthDayNano)` |
 //! | `bytea` | `Binary` |
 
-use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DataType, IntervalUnit, Schema, TimeUnit};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::planner::TypePlanner;
 use sqlparser::ast;
@@ -36,7 +36,9 @@ pub fn arrow_type(sql: &ast::DataType) -> Result<DataType> {
         Sql::Int(None) | Sql::Integer(None) | Sql::Int4(None) => DataType::Int32,
         Sql::BigInt(None) | Sql::Int8(None) => DataType::Int64,
         Sql::Real | Sql::Float4 => DataType::Float32,
-        Sql::DoublePrecision | Sql::Float8 | Sql::Double(ExactNumberInfo::None) => DataType::Float64,
+        Sql::DoublePrecision | Sql::Float8 | Sql::Double(ExactNumberInfo::None) => {
+            DataType::Float64
+        }
         Sql::Float(precision) => float_type(precision)?,
         Sql::Numeric(digits) | Sql::Decimal(digits) | Sql::Dec(digits) => decimal_type(digits)?,
         Sql::Varchar(_)
@@ -159,12 +161,16 @@ pub fn column_type(computed: &DataType) -> Result<DataType> {
             DataType::Decimal128(*precision, *scale)
         }
         DataType::Null | DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
-        DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => DataType::Binary,
+        DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            DataType::Binary
+        }
         DataType::Date64 => DataType::Date32,
         DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
         DataType::Timestamp(_, None) => timestamp_type(TimezoneInfo::None),
         DataType::Timestamp(_, Some(_)) => timestamp_type(TimezoneInfo::Tz),
-        DataType::Interval(_) | DataType::Duration(_) => DataType::Interval(IntervalUnit::MonthDayNano),
+        DataType::Interval(_) | DataType::Duration(_) => {
+            DataType::Interval(IntervalUnit::MonthDayNano)
+        }
         DataType::Dictionary(_, values) => column_type(values)?,
         other => {
             return Err(Error::unsupported(
@@ -173,6 +179,14 @@ pub fn column_type(computed: &DataType) -> Result<DataType> {
             ));
         }
     })
+}
+
+/// Refuses columns that state cannot keep.
+pub(crate) fn check_kept(schema: &Schema) -> Result<()> {
+    schema
+        .fields()
+        .iter()
+        .try_for_each(|field| column_type(field.data_type()).map(|_| ()))
 }
 
 /// PostgreSQL's name of an Arrow type, for messages and `SHOW CREATE`; Arrow's own if it has none.
@@ -208,10 +222,7 @@ pub fn sql_name(arrow: &DataType) -> String {
 pub(crate) struct PgTypes;
 
 impl TypePlanner for PgTypes {
-    fn plan_type(
-        &self,
-        sql: &ast::DataType,
-    ) -> Result<Option<DataType>, DataFusionError> {
+    fn plan_type(&self, sql: &ast::DataType) -> Result<Option<DataType>, DataFusionError> {
         match sql {
             // Arrays and catalog types are DataFusion's, and the server's, affair.
             ast::DataType::Array(_) | ast::DataType::Regclass => Ok(None),
@@ -279,11 +290,23 @@ mod tests {
             ("uuid", "type uuid is not supported"),
             ("int[]", "type int[] is not supported"),
             ("serial", "type serial is not supported"),
-            ("time with time zone", "type time with time zone is not supported"),
+            (
+                "time with time zone",
+                "type time with time zone is not supported",
+            ),
             ("numeric(100)", "NUMERIC precision 100 is not supported"),
-            ("numeric(0)", "NUMERIC precision 0 must be between 1 and 1000"),
-            ("numeric(3, 5)", "NUMERIC scale 5 must be between 0 and precision 3"),
-            ("float(99)", "precision for type float must be between 1 and 53 bits"),
+            (
+                "numeric(0)",
+                "NUMERIC precision 0 must be between 1 and 1000",
+            ),
+            (
+                "numeric(3, 5)",
+                "NUMERIC scale 5 must be between 0 and precision 3",
+            ),
+            (
+                "float(99)",
+                "precision for type float must be between 1 and 53 bits",
+            ),
             ("strange", "type \"strange\" does not exist"),
         ] {
             assert_eq!(of(sql).unwrap_err().to_string(), message, "{sql}");

@@ -1,11 +1,15 @@
-//! Alignment of barriers at one executor, over its regular channels and its incoming migration channels.
+//! Alignment of barriers at one executor, over its regular channels and its incoming migration
+//! channels.
 //!
 //! ```text
-//!   Reading ─ barrier n on every regular channel ─► Fenced ─ barrier n on every migration channel ─► Committing ─ committed ─► Reading
+//!   Reading ─ barrier n on every regular channel ─► Fenced
+//!      ▲                                              │ barrier n on every migration channel
+//!      └───────────── committed ──────────────── Committing
 //! ```
 //!
-//! A channel that delivered barrier `n` is blocked until the commit of `n`; so more barriers may be under way in a
-//! channel, but at most one is aligned at a time. The step to `Fenced` depends on regular channels only.
+//! A channel that delivered barrier `n` is blocked until the commit of `n`; so more barriers may be
+//! under way in a channel, but at most one is aligned at a time. The step to `Fenced` depends on
+//! regular channels only.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -137,7 +141,8 @@ impl Alignment {
         self.check(closed, from, "closing it")
     }
 
-    /// Takes a barrier from a regular channel; true if it was the last one, and the executor is fenced now.
+    /// Takes a barrier from a regular channel; true if it was the last one, and the executor is
+    /// fenced now.
     pub(crate) fn barrier(
         &mut self,
         channel: ChannelId,
@@ -178,7 +183,8 @@ impl Alignment {
         }
     }
 
-    /// The epoch to commit, once: when the executor is fenced and no migration channel owes the barrier.
+    /// The epoch to commit, once: when the executor is fenced and no migration channel owes the
+    /// barrier.
     pub(crate) fn try_commit(&mut self) -> Option<Epoch> {
         let owed =
             self.rules.migration_barriers && self.incoming.values().any(|d| *d == Delivered::No);

@@ -15,7 +15,8 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// Key groups dealt out in turn, as for a new fragment; executors differ by one key group at most.
+    /// Key groups dealt out in turn, as for a new fragment; executors differ by one key group at
+    /// most.
     ///
     /// # Panics
     /// If `executors` is empty and `key_groups` is not 0.
@@ -27,9 +28,10 @@ impl Assignment {
         Assignment { owners }
     }
 
-    /// Contiguous uniform ranges, as the published DRRS set-up has them (drrs.md 4.1): the `i`-th of `P` executors owns
-    /// `ceil(i*K/P) ..= floor(((i+1)*K-1)/P)`. Going from one range assignment to another moves most key groups;
-    /// [`Assignment::least_move`] is what the engine uses.
+    /// Contiguous uniform ranges, as the published DRRS set-up has them (drrs.md 4.1): the `i`-th
+    /// of `P` executors owns `ceil(i*K/P) ..= floor(((i+1)*K-1)/P)`. Going from one range
+    /// assignment to another moves most key groups; [`Assignment::least_move`] is what the engine
+    /// uses.
     ///
     /// # Panics
     /// If `executors` is empty and `key_groups` is not 0.
@@ -86,8 +88,9 @@ impl Assignment {
             .expect("an assignment is made from a u16 number of key groups")
     }
 
-    /// The assignment over `executors` that is balanced within one key group and moves as few as possible from this
-    /// one. Deterministic: it depends on the set of executors, not on their order.
+    /// The assignment over `executors` that is balanced within one key group and moves as few as
+    /// possible from this one. Deterministic: it depends on the set of executors, not on their
+    /// order.
     ///
     /// ```text
     ///   quota   floor(K/P), one more for the K mod P executors that hold most already

@@ -1,22 +1,26 @@
-//! One scaling from the outside: which subscale is opened when, and in which order its parts are told.
+//! One scaling from the outside: which subscale is opened when, and in which order its parts are
+//! told.
 //!
 //! ```text
-//!   Waiting ─► PrepareNew ─ new owner Prepared ─► PrepareOld ─ old owner Prepared ─► Switch to each predecessor ─ Done ─► gone
+//!   Waiting ─► PrepareNew ─ new owner Prepared ─► PrepareOld ─ old owner Prepared ─┐
+//!      done ◄─ Done ─ Switch to each predecessor ◄───────────────────────────────────┘
 //! ```
 //!
-//! * The new owner is told first, so that it expects every key group the old owner may send; the old owner second; the
-//!   predecessors last, so that no row and no confirm barrier meets an owner that does not know of the subscale. This is what
-//!   the paper's trigger barrier does by racing ahead of the rows, without the race (drrs.md 8.1).
-//! * At most `limit` subscales are open at an executor, counting both roles: what is open is what a barrier may wait for.
-//! * *Min-hold* order (drrs.md 4.3): serve the executor that holds the fewest key groups first, so that new executors take load
-//!   early; among the pairs it can open now, the one with most subscales left; ties by id. Event-driven: the next is opened the
-//!   moment one is done.
-//! * Cancel drops what is still waiting; what is open runs to its end, which is cheaper than undoing it. The next plan starts
-//!   from the owners as they then are.
+//! * The new owner is told first, so that it expects every key group the old owner may send; the
+//!   old owner second; the predecessors last, so that no row and no confirm barrier meets an owner
+//!   that does not know of the subscale. This is what the paper's trigger barrier does by racing
+//!   ahead of the rows, without the race (drrs.md 8.1).
+//! * At most `limit` subscales are open at an executor, counting both roles: what is open is what a
+//!   barrier may wait for.
+//! * *Min-hold* order (drrs.md 4.3): serve the executor that holds the fewest key groups first, so
+//!   that new executors take load early; among the pairs it can open now, the one with most
+//!   subscales left; ties by id. Event-driven: the next is opened the moment one is done.
+//! * Cancel drops what is still waiting; what is open runs to its end, which is cheaper than
+//!   undoing it. The next plan starts from the owners as they then are.
 //!
-//! All fragments of a job go into one coordinator: executors are told apart by their ids, so the subscales of different
-//! fragments do not hinder each other. Not here: opening and closing channels, which are topology barriers before `Start` and
-//! after `Finished`.
+//! All fragments of a job go into one coordinator: executors are told apart by their ids, so the
+//! subscales of different fragments do not hinder each other. Not here: opening and closing
+//! channels, which are topology barriers before `Start` and after `Finished`.
 
 use std::collections::BTreeMap;
 
@@ -63,8 +67,8 @@ pub enum CoordinatorAction {
         /// What will move.
         subscale: Subscale,
     },
-    /// Tell a predecessor to route the key groups to the new owner, and to put a confirm barrier on each of its channels to the
-    /// old owner ([`crate::confirm_position`]).
+    /// Tell a predecessor to route the key groups to the new owner, and to put a confirm barrier on
+    /// each of its channels to the old owner ([`crate::confirm_position`]).
     Switch {
         /// The predecessor.
         predecessor: ExecutorId,
@@ -116,9 +120,10 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// A coordinator of these subscales, each with the predecessors of its fragment, that opens at most `limit` at a time per
-    /// executor ([`OPEN_SUBSCALES_MAX`]). An executor is taken to hold just the key groups that are to leave it, until
-    /// [`Coordinator::with_key_groups_held`] says more.
+    /// A coordinator of these subscales, each with the predecessors of its fragment, that opens at
+    /// most `limit` at a time per executor ([`OPEN_SUBSCALES_MAX`]). An executor is taken to hold
+    /// just the key groups that are to leave it, until [`Coordinator::with_key_groups_held`] says
+    /// more.
     ///
     /// # Panics
     /// If `limit` is 0 or two subscales have one id: the plan is ours.
@@ -151,7 +156,8 @@ impl Coordinator {
         }
     }
 
-    /// The same coordinator, ordering by how many key groups each executor holds in truth before the scaling.
+    /// The same coordinator, ordering by how many key groups each executor holds in truth before
+    /// the scaling.
     #[must_use]
     pub fn with_key_groups_held(self, held: &BTreeMap<ExecutorId, usize>) -> Coordinator {
         let held = held
@@ -502,7 +508,8 @@ mod tests {
         assert!(c.step(prepared(1, 0), &mut Vec::new()).is_err());
     }
 
-    /// drrs.md 4.3: 128 key groups, ranges, 8 -> 12 executors, one subscale opened a round, each lasting 3 rounds.
+    /// drrs.md 4.3: 128 key groups, ranges, 8 -> 12 executors, one subscale opened a round, each
+    /// lasting 3 rounds.
     #[test]
     fn opens_in_the_published_min_hold_order() {
         let executors = |count: u32| (0..count).map(ExecutorId).collect::<Vec<_>>();

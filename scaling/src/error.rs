@@ -2,8 +2,9 @@
 
 use crate::{ChannelId, Epoch, ExecutorId, KeyGroup, SubscaleId};
 
-/// An event that does not fit the state of the machine. Channels keep order and the coordinator keeps the protocol, so
-/// each of these is a bug of ours or of the transport; the job fails and restarts from its last checkpoint.
+/// An event that does not fit the state of the machine. Channels keep order and the coordinator
+/// keeps the protocol, so each of these is a bug of ours or of the transport; the job fails and
+/// restarts from its last checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// A channel was used that is not open, or opened twice.
@@ -34,7 +35,8 @@ pub enum ProtocolError {
         /// What brought it.
         what: &'static str,
     },
-    /// Channels open and close only right after a commit, regular ones only while no subscale is open.
+    /// Channels open and close only right after a commit, regular ones only while no subscale is
+    /// open.
     #[error("the topology cannot change now: {reason}")]
     Topology {
         /// Why not.

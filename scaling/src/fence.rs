@@ -1,4 +1,5 @@
-//! Where in a predecessor's unsent queue the confirm barrier goes when it switches a subscale (drrs.md 8.3).
+//! Where in a predecessor's unsent queue the confirm barrier goes when it switches a subscale
+//! (drrs.md 8.3).
 //!
 //! ```text
 //!   unsent queue to the old owner     batch a │ barrier 7 │ batch b │ batch c
@@ -9,12 +10,14 @@
 //!                  the others stay where they are
 //! ```
 //!
-//! The confirm barrier overtakes rows, so that a move need not wait for a backlog, but never a barrier or a watermark.
-//! A predecessor puts barrier `n` into all its queues at once; so a switch lies before barrier `n` towards the old owner
-//! exactly if it does towards the new one, and the rows that go over arrive in the epoch they were made in.
+//! The confirm barrier overtakes rows, so that a move need not wait for a backlog, but never a
+//! barrier or a watermark. A predecessor puts barrier `n` into all its queues at once; so a switch
+//! lies before barrier `n` towards the old owner exactly if it does towards the new one, and the
+//! rows that go over arrive in the epoch they were made in.
 
-/// The index in the unsent queue (front first) at which the confirm barrier is inserted: behind the last fence, 0 if
-/// there is none. Messages at this index and behind are split, those in front are left alone.
+/// The index in the unsent queue (front first) at which the confirm barrier is inserted: behind the
+/// last fence, 0 if there is none. Messages at this index and behind are split, those in front are
+/// left alone.
 ///
 /// `is_fence` is true of barriers and watermarks.
 #[must_use]

@@ -1,6 +1,7 @@
 //! The names protocol and data path share: epochs, executors, channels, subscales.
 //!
-//! All of them are plain ordered numbers, so that every map over them has one order and every trace one text.
+//! All of them are plain ordered numbers, so that every map over them has one order and every trace
+//! one text.
 
 use std::fmt;
 
@@ -39,7 +40,8 @@ pub struct ChannelId {
     pub from: ExecutorId,
     /// The executor that reads.
     pub to: ExecutorId,
-    /// Index of the receiving fragment's input. A predecessor that feeds both sides of a join has two channels.
+    /// Index of the receiving fragment's input. A predecessor that feeds both sides of a join has
+    /// two channels.
     pub input: u16,
 }
 

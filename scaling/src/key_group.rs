@@ -1,12 +1,14 @@
 //! Key groups, the fixed hash slices of a fragment's key space, and ordered sets of them.
 //!
-//! A set is a bitmap: 32 bytes at the default of 256 key groups, so membership costs one load and a set travels as
-//! cheaply as a number. Trailing zero words are never kept, so equal sets are equal words.
+//! A set is a bitmap: 32 bytes at the default of 256 key groups, so membership costs one load and a
+//! set travels as cheaply as a number. Trailing zero words are never kept, so equal sets are equal
+//! words.
 
 use std::cmp::Ordering;
 use std::fmt;
 
-/// Key groups of a fragment unless configured otherwise. Fixed when the server's data directory is created.
+/// Key groups of a fragment unless configured otherwise. Fixed when the server's data directory is
+/// created.
 pub const KEY_GROUPS_DEFAULT: u16 = 256;
 
 /// One fixed slice of the key space: the unit of owning and moving state.

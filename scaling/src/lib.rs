@@ -10,9 +10,10 @@
 //!        executors (Migration, Scheduler)      predecessors (confirm_position)
 //! ```
 //!
-//! Nothing here does I/O, reads a clock, rolls dice, waits, locks or logs; maps are ordered. A machine takes an
-//! event and appends the actions its *edge* must carry out, in that order. The engine's edge is the executor crate,
-//! the other one is the seeded simulation in `tests/sim`, which drives these same machines.
+//! Nothing here does I/O, reads a clock, rolls dice, waits, locks or logs; maps are ordered. A
+//! machine takes an event and appends the actions its *edge* must carry out, in that order. The
+//! engine's edge is the executor crate, the other one is the seeded simulation in `tests/sim`,
+//! which drives these same machines.
 //!
 //! Start reading at [`migration`]: its header has the rules and why they hold.
 

@@ -7,8 +7,8 @@ use crate::{ChannelId, Epoch, ExecutorId, KeyGroup, KeyGroupSet, SubscaleId};
 /// When a row that came straight to the new owner may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Release {
-    /// With the state of its key group and behind all older rows of its channel: the paper's implicit alignment, for operators
-    /// in which order inside an epoch matters.
+    /// With the state of its key group and behind all older rows of its channel: the paper's
+    /// implicit alignment, for operators in which order inside an epoch matters.
     Ordered,
     /// With the state of its key group: for operators that add up changes in any order.
     Commutative,
@@ -94,7 +94,8 @@ pub enum Event {
         from: ExecutorId,
         /// The subscale.
         subscale: SubscaleId,
-        /// The channel on which the old owner got it. Stands for this executor's channel of that predecessor and input.
+        /// The channel on which the old owner got it. Stands for this executor's channel of that
+        /// predecessor and input.
         channel: ChannelId,
     },
     /// A barrier on a migration channel.
@@ -168,7 +169,8 @@ pub enum Action {
         /// Only those that came on this channel; `None` for those of all channels.
         channel: Option<ChannelId>,
     },
-    /// Commit the epoch, send its barrier downstream, then report [`Event::Committed`]. No row is held.
+    /// Commit the epoch, send its barrier downstream, then report [`Event::Committed`]. No row is
+    /// held.
     Commit {
         /// The epoch.
         epoch: Epoch,

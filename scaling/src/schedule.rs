@@ -1,4 +1,5 @@
-//! Record scheduling: which channel an executor reads next while rows of moving key groups wait (drrs.md 8.4).
+//! Record scheduling: which channel an executor reads next while rows of moving key groups wait
+//! (drrs.md 8.4).
 //!
 //! ```text
 //!   head of a channel              order   at the hold limit
@@ -8,18 +9,22 @@
 //!   blocked in full                last    paused
 //! ```
 //!
-//! Rows that wait are held beside the channel, so that those behind them go on. What is held has a limit in rows and
-//! bytes. At the limit single *channels* pause, never the executor: a held row of channel `u` waits for its state, which needs
-//! no room here, and perhaps for a confirm barrier of `u` at the old owner, in front of which there are only rows of subscales
-//! that `u` switched earlier; so the wait ends, by induction over `u`'s own order of switching. Pausing whole executors breaks
-//! this argument: two executors in a ring of moves then wait for each other's confirm barriers.
+//! Rows that wait are held beside the channel, so that those behind them go on. What is held has a
+//! limit in rows and bytes. At the limit single *channels* pause, never the executor: a held row of
+//! channel `u` waits for its state, which needs no room here, and perhaps for a confirm barrier of
+//! `u` at the old owner, in front of which there are only rows of subscales that `u` switched
+//! earlier; so the wait ends, by induction over `u`'s own order of switching. Pausing whole
+//! executors breaks this argument: two executors in a ring of moves then wait for each other's
+//! confirm barriers.
 //!
-//! The limit needs no exception while a barrier is under way, as it would if an epoch could be committed with rows held: the old owner
-//! hands over all that rows in front of barrier `n` wait for before it sends on barrier `n` (see [`crate::migration`]), so a row
-//! at a paused head never waits for something behind a barrier that this executor holds back itself.
+//! The limit needs no exception while a barrier is under way, as it would if an epoch could be
+//! committed with rows held: the old owner hands over all that rows in front of barrier `n` wait
+//! for before it sends on barrier `n` (see [`crate::migration`]), so a row at a paused head never
+//! waits for something behind a barrier that this executor holds back itself.
 //!
-//! Not here: what is held and for whom ([`crate::Migration::verdict`]), alignment ([`crate::Migration::may_read`]; a channel
-//! that may not be read is not offered). Migration channels are not scheduled: they are always read first.
+//! Not here: what is held and for whom ([`crate::Migration::verdict`]), alignment
+//! ([`crate::Migration::may_read`]; a channel that may not be read is not offered). Migration
+//! channels are not scheduled: they are always read first.
 
 use crate::{ChannelId, Rules};
 
@@ -71,7 +76,8 @@ pub struct Held {
 pub enum Read {
     /// Take the head of this channel: run what is runnable, hold the rest.
     Head(ChannelId),
-    /// The hold limit is reached: run the runnable rows of this channel's head and leave the others as its head.
+    /// The hold limit is reached: run the runnable rows of this channel's head and leave the others
+    /// as its head.
     RunnablePart(ChannelId),
 }
 
@@ -94,8 +100,8 @@ impl Scheduler {
         }
     }
 
-    /// Which of the channels that may be read is next; `None` if all are empty or paused. More can only be read after a
-    /// message arrived or a release made room.
+    /// Which of the channels that may be read is next; `None` if all are empty or paused. More can
+    /// only be read after a message arrived or a release made room.
     pub fn next(&mut self, heads: &[(ChannelId, HeadState)], held: Held) -> Option<Read> {
         let full = held.rows >= self.limit.rows || held.bytes >= self.limit.bytes;
         if full && !self.rules.pause_channel_only {

@@ -1,7 +1,9 @@
-//! Subscales: the moving key groups of a scaling, cut into pieces that move independently of each other.
+//! Subscales: the moving key groups of a scaling, cut into pieces that move independently of each
+//! other.
 //!
-//! A barrier that meets an open subscale waits for at most the state of that subscale, so its size is what bounds the
-//! delay of an epoch: the byte budget is the copy rate times the delay one is ready to pay (drrs.md 8.12).
+//! A barrier that meets an open subscale waits for at most the state of that subscale, so its size
+//! is what bounds the delay of an epoch: the byte budget is the copy rate times the delay one is
+//! ready to pay (drrs.md 8.12).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,7 +43,8 @@ pub struct Division {
 }
 
 impl Default for Division {
-    /// 8 MiB, which an in-memory hand-over copies well within one barrier interval, and 8 key groups.
+    /// 8 MiB, which an in-memory hand-over copies well within one barrier interval, and 8 key
+    /// groups.
     fn default() -> Division {
         Division {
             bytes_max: 8 << 20,
@@ -50,10 +53,11 @@ impl Default for Division {
     }
 }
 
-/// Divides the moves of a scaling into subscales, pair by pair, key groups ascending, ids ascending from `first_id`.
+/// Divides the moves of a scaling into subscales, pair by pair, key groups ascending, ids ascending
+/// from `first_id`.
 ///
-/// `sizes` estimates the bytes of a key group's state. Where the count alone divides, pieces differ by one key group
-/// at most, so that no lonely rest is left over.
+/// `sizes` estimates the bytes of a key group's state. Where the count alone divides, pieces differ
+/// by one key group at most, so that no lonely rest is left over.
 #[must_use]
 pub fn divide(
     moves: &BTreeMap<(ExecutorId, ExecutorId), KeyGroupSet>,

@@ -6,7 +6,7 @@
 #   NEXMark source in the server ───────►├─ views ◄── this session: SELECT, ALTER … SET PARALLELISM
 #
 # Takes about two minutes, cleans up after itself, and exits with 0 only if every view is right.
-# TIDEWATER_BINARY names the server to show; without it the one of this tree is built.
+# SERVER_BINARY names the server to show; without it the one of this tree is built.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -45,12 +45,12 @@ trap 'exit 143' TERM
 build_server() {
     export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/tidewater/target}
     (cd "$here" && cargo build --workspace --bin tidewater)
-    TIDEWATER_BINARY=$CARGO_TARGET_DIR/debug/tidewater
+    SERVER_BINARY=$CARGO_TARGET_DIR/debug/tidewater
 }
 
 start_server() {
     : >"$work/server.log"
-    "$TIDEWATER_BINARY" playground --listen 127.0.0.1:0 >>"$work/server.log" 2>&1 </dev/null &
+    "$SERVER_BINARY" playground --listen 127.0.0.1:0 >>"$work/server.log" 2>&1 </dev/null &
     server=$!
     local tries
     port=''
@@ -88,12 +88,22 @@ show_views() {
     show 'SELECT count(*) AS auctions, sum(bids) AS bids, max(high) AS highest_price FROM auction_prices;'
 }
 
+# Of the notices "16 of 384 key groups moved", the first one of each quarter.
+by_quarters() {
+    awk '/^NOTICE: .* of [0-9]+ key groups moved/ {
+            for (i = 2; i < NF; i++) if ($i == "of" && $(i + 2) == "key") quarter = int(4 * $(i - 1) / $(i + 1))
+            if (quarter == shown) next
+            shown = quarter
+        }
+        { print; fflush() }'
+}
+
 # Alters a view while rows flow and shows that they did.
 alter() {
     local view=$1 parallelism=$2 flights bids
     flights=$(value 'SELECT count(*) FROM flights')
     bids=$(value 'SELECT count(*) FROM bids')
-    show "ALTER MATERIALIZED VIEW $view SET PARALLELISM = $parallelism;"
+    show "ALTER MATERIALIZED VIEW $view SET PARALLELISM = $parallelism;" | by_quarters
     echo "(meanwhile $(($(value 'SELECT count(*) FROM flights') - flights)) flights" \
         "and $(($(value 'SELECT count(*) FROM bids') - bids)) bids came in)"
 }
@@ -164,7 +174,7 @@ auction_prices() {
 
 # --- the session -------------------------------------------------------------------------------
 
-[ -n "${TIDEWATER_BINARY:-}" ] || build_server
+[ -n "${SERVER_BINARY:-}" ] || build_server
 start_server
 echo "A fresh playground listens; from another terminal: psql -h 127.0.0.1 -p $port -d dev -U root"
 

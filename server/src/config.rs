@@ -11,6 +11,19 @@ use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, Result};
 
+/// The names of all values.
+const NAMES: [&str; 9] = [
+    "data_dir",
+    "listen",
+    "barrier_interval",
+    "checkpoint_interval",
+    "streaming_parallelism",
+    "key_groups",
+    "connections_max",
+    "statement_bytes_max",
+    "copy_bytes_max",
+];
+
 /// Values given on the command line; they win over all others.
 #[derive(Debug, Default, Clone)]
 pub struct Flags {
@@ -73,11 +86,16 @@ impl Config {
         if let Some(file) = file {
             sources = sources.add_source(config::File::from(file).format(config::FileFormat::Toml));
         }
-        sources = sources.add_source(config::Environment::with_prefix("TIDEWATER").ignore_empty(true));
-        let mut config: Config = sources
-            .build()
-            .and_then(config::Config::try_deserialize)
-            .map_err(|error| Error::Configuration(format!("configuration: {error}")))?;
+        let unusable = |error: config::ConfigError| Error::Configuration(format!("configuration: {error}"));
+        // By name: TIDEWATER_… variables of other purposes are none of ours.
+        for name in NAMES {
+            let variable = format!("TIDEWATER_{}", name.to_uppercase());
+            if let Some(value) = std::env::var(variable).ok().filter(|value| !value.is_empty()) {
+                sources = sources.set_override(name, value).map_err(unusable)?;
+            }
+        }
+        let mut config: Config =
+            sources.build().and_then(config::Config::try_deserialize).map_err(unusable)?;
         if let Some(data_dir) = &flags.data_dir {
             config.data_dir.clone_from(data_dir);
         }

@@ -32,7 +32,8 @@ pub struct ServerProcess {
 impl ServerProcess {
     /// Starts a server on an empty data directory and a free port, and waits until it listens.
     ///
-    /// `TIDEWATER_BINARY` names another binary than the one beside the running test.
+    /// `SERVER_BINARY` names another binary than the one beside the running test. (Not
+    /// `TIDEWATER_…`: those variables are the server's configuration.)
     ///
     /// # Panics
     /// If there is no binary or it is stale, and if the server ends or says nothing; with its log.
@@ -122,7 +123,7 @@ fn listening_address(log: &str) -> Option<SocketAddr> {
 
 /// The server to test.
 fn binary() -> PathBuf {
-    if let Some(path) = env::var_os("TIDEWATER_BINARY") {
+    if let Some(path) = env::var_os("SERVER_BINARY") {
         return PathBuf::from(path);
     }
     // target/<profile>/deps/slt-… ──► target/<profile>/tidewater

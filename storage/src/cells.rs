@@ -18,7 +18,7 @@ use arrow::datatypes::{
 };
 use arrow::row::{RowConverter, SortField};
 
-use crate::hash::{fold, word_of_bytes};
+use crate::hash::{fold, word_of_bytes, word_of_words};
 
 /// One column of a batch or of a chunk.
 #[derive(Debug, Clone)]
@@ -68,7 +68,13 @@ fn canonical_f32(column: &ArrayRef) -> ArrayRef {
     if !array.values().iter().any(odd) {
         return Arc::clone(column);
     }
-    let array: Float32Array = unary(array, |value| if value.is_nan() { f32::NAN } else { value + 0.0 });
+    let array: Float32Array = unary(array, |value| {
+        if value.is_nan() {
+            f32::NAN
+        } else {
+            value + 0.0
+        }
+    });
     Arc::new(array)
 }
 
@@ -84,7 +90,11 @@ fn canonical_f64(column: &ArrayRef) -> ArrayRef {
 
 fn canonical_float(value: f64) -> f64 {
     // Adding zero turns -0.0 into 0.0 and changes nothing else.
-    if value.is_nan() { f64::NAN } else { value + 0.0 }
+    if value.is_nan() {
+        f64::NAN
+    } else {
+        value + 0.0
+    }
 }
 
 impl Cells {
@@ -121,9 +131,14 @@ impl Cells {
     pub(crate) fn fold_words(&self, null_word: u64, hashes: &mut [u64]) {
         match &self.nulls {
             None => self.values.fold_words(hashes, |_, word| word),
-            Some(nulls) => self.values.fold_words(hashes, |row, word| {
-                if nulls.is_null(row) { null_word } else { word }
-            }),
+            Some(nulls) => {
+                self.values.fold_words(
+                    hashes,
+                    |row, word| {
+                        if nulls.is_null(row) { null_word } else { word }
+                    },
+                )
+            }
         }
     }
 }
@@ -156,9 +171,7 @@ impl Values {
     #[inline]
     fn bytes(&self, row: usize) -> &[u8] {
         match self {
-            Self::Bytes(offsets, bytes) => {
-                &bytes[offsets[row] as usize..offsets[row + 1] as usize]
-            }
+            Self::Bytes(offsets, bytes) => &bytes[offsets[row] as usize..offsets[row + 1] as usize],
             Self::LargeBytes(offsets, bytes) => {
                 &bytes[offsets[row] as usize..offsets[row + 1] as usize]
             }
@@ -188,11 +201,8 @@ impl Values {
             Self::Eight(v) => fold_all!(row => v[row]),
             Self::Float32(v) => fold_all!(row => canonical_float(f64::from(v[row])).to_bits()),
             Self::Float64(v) => fold_all!(row => canonical_float(v[row]).to_bits()),
-            Self::Sixteen(v) => fold_all!(row => fold(v[2 * row], v[2 * row + 1])),
-            Self::ThirtyTwo(v) => fold_all!(row => {
-                let quarters = &v[4 * row..4 * row + 4];
-                fold(fold(fold(quarters[0], quarters[1]), quarters[2]), quarters[3])
-            }),
+            Self::Sixteen(v) => fold_all!(row => word_of_words(&v[2 * row..2 * row + 2])),
+            Self::ThirtyTwo(v) => fold_all!(row => word_of_words(&v[4 * row..4 * row + 4])),
             Self::Bytes(..) | Self::LargeBytes(..) | Self::Views(_) => {
                 fold_all!(row => word_of_bytes(self.bytes(row)));
             }

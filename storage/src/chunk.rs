@@ -1,7 +1,7 @@
 //! Rows in Arrow columns, as partitions and snapshots share them.
 //!
 //! The rows that one batch adds are gathered once for all key groups ([`ChunkData`]); each
-//! partition refers to its part by offset and length.
+//! partition refers to its part by offset and length, until a commit gives it a copy of its own.
 
 use std::sync::Arc;
 
@@ -17,16 +17,28 @@ pub(crate) struct ChunkData {
     pub(crate) cells: Vec<Cells>,
     /// Memory of the columns, divided by their rows.
     pub(crate) bytes_per_row: usize,
+    /// Who refers to them.
+    pub(crate) sharing: Sharing,
+}
+
+/// Whose rows the columns of a chunk hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// One key group's.
+    Own,
+    /// Several key groups'. None of them may hold on to the others' rows for long.
+    Shared,
 }
 
 impl ChunkData {
     /// The columns, which are canonical and of `rows` rows.
-    pub(crate) fn new(columns: Vec<ArrayRef>, rows: usize) -> Self {
+    pub(crate) fn new(columns: Vec<ArrayRef>, rows: usize, sharing: Sharing) -> Self {
         let bytes: usize = columns.iter().map(|c| c.get_array_memory_size()).sum();
         Self {
             cells: columns.iter().map(Cells::new).collect(),
             columns,
             bytes_per_row: bytes / rows.max(1),
+            sharing,
         }
     }
 }

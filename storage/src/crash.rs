@@ -62,6 +62,7 @@ fn parse(variable: &str) -> Option<Armed> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests may")]
 mod tests {
     use super::*;
 

@@ -4,7 +4,7 @@
 //! the changes of rows without looking at the others. A row whose measures are all zero gives
 //! nothing. The digest is compared when a key group is handed over, and when one is read from disk.
 
-use crate::hash::{fold, mix};
+use crate::hash::{fold, mix, word_of_words};
 use crate::measures::{MeasureColumn, Measures};
 
 const LOW_SEED: u64 = 0x1319_8a2e_0370_7344;
@@ -20,15 +20,19 @@ pub(crate) fn digest(hashes: &[u64], measures: &Measures) -> u128 {
         match column {
             MeasureColumn::Int64(values) => fold_words(&mut lanes, values, |&v| v as u64),
             MeasureColumn::Int128(values) => {
-                fold_words(&mut lanes, values, |&v| fold(v as u64, (v >> 64) as u64));
+                fold_words(&mut lanes, values, |&v| {
+                    word_of_words(&[v as u64, (v >> 64) as u64])
+                });
             }
             MeasureColumn::Int256(values) => fold_words(&mut lanes, values, |v| {
                 let (low, high) = v.to_parts();
-                let low = fold(low as u64, (low >> 64) as u64);
-                fold(low, fold(high as u64, (high >> 64) as u64))
+                let high_words = [high as u64, (high >> 64) as u64];
+                word_of_words(&[low as u64, (low >> 64) as u64, high_words[0], high_words[1]])
             }),
             MeasureColumn::Float64(values) => {
-                fold_words(&mut lanes, values, |v| fold(v.high.to_bits(), v.low.to_bits()));
+                fold_words(&mut lanes, values, |v| {
+                    word_of_words(&[v.high.to_bits(), v.low.to_bits()])
+                });
             }
         }
     }

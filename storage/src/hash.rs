@@ -13,8 +13,7 @@
 //! | boolean | 0 or 1 |
 //! | integers, dates, times, timestamps, durations | the number, sign-extended |
 //! | floats | the bits as 64-bit float; -0.0 as 0.0, every NaN as one |
-//! | decimals of 128 bits, intervals of 128 bits | both halves folded |
-//! | decimals of 256 bits | all four quarters folded |
+//! | decimals and intervals of 128 or 256 bits | their 64-bit words folded, the lowest first |
 //! | text and binary, of any offset width | XXH3-64 of the bytes |
 //! | everything else | XXH3-64 of its Arrow row format |
 //!
@@ -78,6 +77,12 @@ pub(crate) fn hash_cells<'a>(
 pub(crate) fn fold(hash: u64, word: u64) -> u64 {
     let product = u128::from(hash ^ word) * u128::from(MULTIPLIER);
     (product as u64) ^ ((product >> 64) as u64)
+}
+
+/// One word of several, in which their order matters.
+#[inline]
+pub(crate) fn word_of_words(words: &[u64]) -> u64 {
+    words.iter().fold(0, |word, &next| mix(fold(word, next)))
 }
 
 /// Spreads every bit over the whole word (the finalizer of SplitMix64).

@@ -52,15 +52,17 @@ impl KeyIndex {
     /// The slots of a key, of which `equal` is told the first; there may be none.
     pub(crate) fn find(&self, hash: u64, equal: impl Fn(u32) -> bool) -> &[u32] {
         self.lists
-            .find(hash, |list| list.hash == hash && equal(list.slots.as_slice()[0]))
+            .find(hash, |list| {
+                list.hash == hash && equal(list.slots.as_slice()[0])
+            })
             .map_or(&[], |list| list.slots.as_slice())
     }
 
     /// Adds a slot to the list of its key.
     pub(crate) fn insert(&mut self, hash: u64, slot: u32, equal: impl Fn(u32) -> bool) {
-        let list = self
-            .lists
-            .find_mut(hash, |list| list.hash == hash && equal(list.slots.as_slice()[0]));
+        let list = self.lists.find_mut(hash, |list| {
+            list.hash == hash && equal(list.slots.as_slice()[0])
+        });
         match list {
             Some(list) => list.slots.push(slot),
             None => {
@@ -82,8 +84,7 @@ impl KeyIndex {
                     list.slots.retain(&keep);
                 }
             }
-            let empty =
-                |list: &KeyRows| list.hash == hash && list.slots.as_slice().is_empty();
+            let empty = |list: &KeyRows| list.hash == hash && list.slots.as_slice().is_empty();
             while let Ok(entry) = self.lists.find_entry(hash, empty) {
                 entry.remove();
             }

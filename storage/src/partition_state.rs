@@ -98,7 +98,9 @@ impl PartitionState {
         let (rows, types) = decode_rows(cut_stream(&mut body)?)?;
         let old = read_batch(cut_stream(&mut body)?)?;
         let old = measures_of(old.columns(), &types)?;
-        let digest = body.try_into().map_err(|_| corrupt("no digest at the end"))?;
+        let digest = body
+            .try_into()
+            .map_err(|_| corrupt("no digest at the end"))?;
         Ok(Self {
             old,
             digest: u128::from_le_bytes(digest),
@@ -188,7 +190,9 @@ fn decode_rows(stream: &[u8]) -> Result<(PartitionState, Vec<MeasureType>)> {
         .collect::<Result<Vec<_>>>()?;
     let flags = |index: usize| {
         let flags = batch.column(index).as_boolean_opt();
-        flags.cloned().ok_or_else(|| corrupt("flags are not boolean"))
+        flags
+            .cloned()
+            .ok_or_else(|| corrupt("flags are not boolean"))
     };
     let fields = schema.fields()[..columns].to_vec();
     let state = PartitionState {
@@ -213,7 +217,9 @@ pub(crate) fn columns_batch(
     rows: usize,
 ) -> Result<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+    Ok(RecordBatch::try_new_with_options(
+        schema, columns, &options,
+    )?)
 }
 
 const fn name_of_type(measure: MeasureType) -> &'static str {

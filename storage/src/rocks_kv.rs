@@ -36,7 +36,9 @@ pub struct RocksKv {
 
 impl std::fmt::Debug for RocksKv {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RocksKv").field("path", &self.db.path()).finish()
+        f.debug_struct("RocksKv")
+            .field("path", &self.db.path())
+            .finish()
     }
 }
 
@@ -102,7 +104,10 @@ impl Kv for RocksKv {
         // What a scan reads is read once; it must not push other blocks out.
         options.fill_cache(false);
         let handle = self.handle(family);
-        for entry in self.db.iterator_cf_opt(&handle, options, IteratorMode::Start) {
+        for entry in self
+            .db
+            .iterator_cf_opt(&handle, options, IteratorMode::Start)
+        {
             let (key, value) = entry?;
             if let ControlFlow::Break(()) = visit(&key, &value) {
                 break;

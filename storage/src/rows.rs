@@ -179,8 +179,9 @@ impl Rows {
         let chunk = &self.chunks[place.chunk as usize];
         let index = (chunk.offset + place.row) as usize;
         match &chunk.data {
-            Some(data) => columns
-                .all(|(ours, theirs)| data.cells[ours].equal(index, &cells[theirs], row)),
+            Some(data) => {
+                columns.all(|(ours, theirs)| data.cells[ours].equal(index, &cells[theirs], row))
+            }
             None => pending_equal(fresh[index] as usize, cells, row, columns),
         }
     }
@@ -236,11 +237,7 @@ impl Rows {
     }
 
     /// Picks rows, to gather their columns.
-    pub(crate) fn pick<'a>(
-        &'a self,
-        rows: impl Iterator<Item = Place>,
-        gather: &mut Gather<'a>,
-    ) {
+    pub(crate) fn pick<'a>(&'a self, rows: impl Iterator<Item = Place>, gather: &mut Gather<'a>) {
         const UNKNOWN: usize = usize::MAX;
         let mut sources = vec![UNKNOWN; self.chunks.len()];
         for place in rows {

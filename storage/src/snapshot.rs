@@ -128,13 +128,16 @@ impl PartitionSnapshot {
                 let count = rows.len();
                 let offset = chunk.offset as u32;
                 let rows: UInt32Array = rows.into_iter().map(|row| row + offset).collect();
-                let taken: Result<Vec<_>> =
-                    columns.map(|column| Ok(take(column, &rows, None)?)).collect();
+                let taken: Result<Vec<_>> = columns
+                    .map(|column| Ok(take(column, &rows, None)?))
+                    .collect();
                 (taken?, count)
             }
         };
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+        Ok(RecordBatch::try_new_with_options(
+            schema, columns, &options,
+        )?)
     }
 }
 
@@ -163,7 +166,11 @@ impl TableSnapshot {
     /// Number of rows, each counted as often as its weight says.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        self.partitions.iter().flatten().map(PartitionSnapshot::rows).sum()
+        self.partitions
+            .iter()
+            .flatten()
+            .map(PartitionSnapshot::rows)
+            .sum()
     }
 
     /// The rows of all key groups; see [`PartitionSnapshot::batches`].

@@ -17,15 +17,15 @@
 //! Not here: which key groups are owned (`scaling`), when an epoch ends (`executor`), the bytes on
 //! disk (`storage.rs`).
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::row::{RowConverter, SortField};
 use scaling::{KeyGroup, KeyGroupSet};
 
-use std::sync::Arc;
-
 use crate::cells::{Cells, canonical};
-use crate::chunk::ChunkData;
+use crate::chunk::{ChunkData, Sharing};
 use crate::error::{Error, Result};
 use crate::gather::{Gather, compacted};
 use crate::hash::hash_cells;
@@ -145,7 +145,10 @@ impl StateTable {
     /// type without an Arrow row format: the planner admits none of these.
     #[must_use]
     pub fn new(schema: TableSchema, owned: impl IntoIterator<Item = KeyGroup>) -> Self {
-        assert!(!schema.measures.is_empty(), "a row has at least one measure");
+        assert!(
+            !schema.measures.is_empty(),
+            "a row has at least one measure"
+        );
         let fields = schema.columns.fields();
         assert!(
             schema.key.iter().all(|&column| column < fields.len()),
@@ -193,7 +196,8 @@ impl StateTable {
     /// Memory of a key group in bytes, about; zero if it is not owned.
     #[must_use]
     pub fn bytes(&self, key_group: KeyGroup) -> u64 {
-        self.partition(key_group).map_or(0, |p| p.bytes(&self.shape) as u64)
+        self.partition(key_group)
+            .map_or(0, |p| p.bytes(&self.shape) as u64)
     }
 
     /// Adds to the measures of rows, which begin at zero. `columns` are all columns of the table,
@@ -233,7 +237,9 @@ impl StateTable {
                 .expect("ownership was checked above");
             let (fresh, slots) = (&mut scratch.fresh, &mut scratch.slots);
             let chunk = partition.add(shape, &batch, run.rows.clone(), fresh, slots);
-            scratch.pending.extend(chunk.map(|chunk| (run.key_group, chunk)));
+            scratch
+                .pending
+                .extend(chunk.map(|chunk| (run.key_group, chunk)));
         }
         self.place_new_rows(&columns)
     }
@@ -248,7 +254,11 @@ impl StateTable {
         let indexes = UInt32Array::from(fresh);
         let taken: std::result::Result<Vec<_>, _> =
             columns.iter().map(|c| take(c, &indexes, None)).collect();
-        let data = Arc::new(ChunkData::new(compacted(taken?), count));
+        let sharing = match self.scratch.pending.len() {
+            1 => Sharing::Own,
+            _ => Sharing::Shared,
+        };
+        let data = Arc::new(ChunkData::new(compacted(taken?), count, sharing));
         for &(key_group, chunk) in &self.scratch.pending {
             if let Some(partition) = &mut self.partitions[usize::from(key_group.0)] {
                 partition.set_data(chunk, &data);
@@ -286,9 +296,8 @@ impl StateTable {
         } else {
             hash_cells(cells.iter(), rows, &mut hashes);
         }
-        let skips = |row| {
-            nulls == NullEquality::NullEqualsNothing && cells.iter().any(|c| c.is_null(row))
-        };
+        let skips =
+            |row| nulls == NullEquality::NullEqualsNothing && cells.iter().any(|c| c.is_null(row));
         let mut matches = Matches::default();
         for run in runs {
             let Some(partition) = self.partition(run.key_group) else {

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A checkpoint is whole or not there, so a restart finds one epoch. Layout of keys and values:
-//! [`layout`](crate::layout).
+//! [`layout`].
 //!
 //! Not here: when to take a checkpoint, and what catalog rows and write-ahead changes mean.
 
@@ -211,13 +211,14 @@ impl Storage {
         let mut digests = self.digests(schema.id, prefix)?;
         let mut rows: Vec<(KeyGroup, StoredRows)> = Vec::new();
         let mut failed = Ok(());
-        self.kv.scan(ColumnFamily::State, prefix, &mut |key, value| {
-            failed = read_row(schema, key, value, &mut rows);
-            match failed {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
-            }
-        })?;
+        self.kv
+            .scan(ColumnFamily::State, prefix, &mut |key, value| {
+                failed = read_row(schema, key, value, &mut rows);
+                match failed {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                }
+            })?;
         failed?;
         let mut states = Vec::with_capacity(rows.len());
         for (key_group, rows) in rows {
@@ -236,19 +237,20 @@ impl Storage {
         let prefix = [layout::DIGEST_PREFIX, prefix].concat();
         let mut digests = BTreeMap::new();
         let mut failed = Ok(());
-        self.kv.scan(ColumnFamily::Meta, &prefix, &mut |key, value| {
-            let key = &key[layout::DIGEST_PREFIX.len()..];
-            match (layout::split_state_key(table, key), value.try_into()) {
-                (Ok((key_group, [])), Ok(value)) => {
-                    digests.insert(key_group, u128::from_be_bytes(value));
-                    ControlFlow::Continue(())
+        self.kv
+            .scan(ColumnFamily::Meta, &prefix, &mut |key, value| {
+                let key = &key[layout::DIGEST_PREFIX.len()..];
+                match (layout::split_state_key(table, key), value.try_into()) {
+                    (Ok((key_group, [])), Ok(value)) => {
+                        digests.insert(key_group, u128::from_be_bytes(value));
+                        ControlFlow::Continue(())
+                    }
+                    _ => {
+                        failed = Err(corrupt(&table.to_string(), "bad digest"));
+                        ControlFlow::Break(())
+                    }
                 }
-                _ => {
-                    failed = Err(corrupt(&table.to_string(), "bad digest"));
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
+            })?;
         failed.map(|()| digests)
     }
 
@@ -276,17 +278,18 @@ impl Storage {
         let mut changes = Vec::new();
         let prefix = layout::job_prefix(job);
         let mut failed = Ok(());
-        self.kv.scan(ColumnFamily::Wal, &prefix, &mut |key, value| {
-            let Ok(sequence) = key[prefix.len()..].try_into() else {
-                failed = Err(corrupt("wal", "bad key"));
-                return ControlFlow::Break(());
-            };
-            let sequence = u64::from_be_bytes(sequence);
-            if sequence > after {
-                changes.push((sequence, value.to_vec()));
-            }
-            ControlFlow::Continue(())
-        })?;
+        self.kv
+            .scan(ColumnFamily::Wal, &prefix, &mut |key, value| {
+                let Ok(sequence) = key[prefix.len()..].try_into() else {
+                    failed = Err(corrupt("wal", "bad key"));
+                    return ControlFlow::Break(());
+                };
+                let sequence = u64::from_be_bytes(sequence);
+                if sequence > after {
+                    changes.push((sequence, value.to_vec()));
+                }
+                ControlFlow::Continue(())
+            })?;
         failed.map(|()| changes)
     }
 
@@ -297,10 +300,11 @@ impl Storage {
     pub fn catalog_rows(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let prefix = layout::CATALOG_PREFIX;
         let mut rows = Vec::new();
-        self.kv.scan(ColumnFamily::Meta, prefix, &mut |key, value| {
-            rows.push((key[prefix.len()..].to_vec(), value.to_vec()));
-            ControlFlow::Continue(())
-        })?;
+        self.kv
+            .scan(ColumnFamily::Meta, prefix, &mut |key, value| {
+                rows.push((key[prefix.len()..].to_vec(), value.to_vec()));
+                ControlFlow::Continue(())
+            })?;
         Ok(rows)
     }
 
@@ -435,7 +439,8 @@ impl StoredRows {
             let parser = converter.parser();
             let starts = std::iter::once(0).chain(self.ends.iter().copied());
             let rows = starts.zip(&self.ends);
-            converter.convert_rows(rows.map(|(start, &end)| parser.parse(&self.bytes[start..end])))?
+            converter
+                .convert_rows(rows.map(|(start, &end)| parser.parse(&self.bytes[start..end])))?
         };
         let clean = BooleanArray::from(vec![false; count]);
         Ok(PartitionState {

@@ -90,7 +90,9 @@ impl Witness {
         self.file
             .read_exact_at(&mut bytes, 0)
             .map_err(|source| io_error(&self.path, source))?;
-        let mut slots = bytes[HEADER_BYTES..].chunks_exact(SLOT_BYTES).map(slot_epoch);
+        let mut slots = bytes[HEADER_BYTES..]
+            .chunks_exact(SLOT_BYTES)
+            .map(slot_epoch);
         let (first, second) = (slots.next().flatten(), slots.next().flatten());
         Ok(usize::from(second < first))
     }
@@ -144,6 +146,7 @@ fn slot_epoch(slot: &[u8]) -> Option<Epoch> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests may")]
 mod tests {
     use super::*;
 

@@ -201,6 +201,10 @@ impl Conductor {
             }
             self.begin_operation();
             self.maybe_inject();
+            // Without executors there is nobody to wait for.
+            if let Err(error) = self.end_epoch().await {
+                self.restart(error).await;
+            }
             if self.is_shut_down() {
                 break;
             }

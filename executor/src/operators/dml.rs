@@ -1,7 +1,8 @@
 //! The writes of a table: `INSERT`, `UPDATE`, `DELETE` and `COPY` enter the dataflow here.
 //!
-//! A write is acknowledged when it is in the write-ahead log; the number of the last one that is part of the state is
-//! kept with the state. After a crash the log is read again from there: nothing lost, nothing doubled.
+//! A write is acknowledged when it is in the write-ahead log; the number of the last one that is
+//! part of the state is kept with the state. After a crash the log is read again from there:
+//! nothing lost, nothing doubled.
 
 use storage::{StateTable, TableSchema};
 
@@ -40,7 +41,8 @@ impl Dml {
         self.applied.get(&[empty_key_group(self.key_groups)])[0]
     }
 
-    /// Remembers that the write of this number is part of the state. An older number changes nothing.
+    /// Remembers that the write of this number is part of the state. An older number changes
+    /// nothing.
     ///
     /// # Errors
     /// If state cannot be changed.
@@ -66,5 +68,49 @@ impl Operator for Dml {
 
     fn as_dml(&mut self) -> Option<&mut Dml> {
         Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+    use planner::dataflow::{Fragment, Node};
+    use scaling::KeyGroup;
+    use storage::PartitionState;
+
+    use super::*;
+    use crate::operators::testing::{context, output_to_text, schema};
+    use crate::pipeline::Pipeline;
+
+    #[test]
+    fn the_last_write_is_remembered_with_the_state() {
+        let columns = schema(&[("a", DataType::Int64)]);
+        let root = Node::Dml {
+            schema: columns.clone(),
+        };
+        let fragment = Fragment {
+            root,
+            inputs: Vec::new(),
+        };
+        let key_groups = || (0..4).map(KeyGroup);
+        let mut table = Pipeline::build(&fragment, 1, 0, key_groups(), &context()).unwrap();
+        assert_eq!(table.last_write().unwrap(), Some(0));
+        let mut out = Output::new();
+        for sequence in [3, 7] {
+            let batch = ChangeBatch::from_text(&columns, &format!("-1 | {sequence}"));
+            table.write(sequence, batch, &mut out).unwrap();
+        }
+        assert_eq!(output_to_text(&mut out), "-1 | 3\n-1 | 7\n");
+        assert_eq!(table.last_write().unwrap(), Some(7));
+
+        let state = table.tables()[0]
+            .extract(KeyGroup(0))
+            .unwrap()
+            .encode()
+            .unwrap();
+        let mut restarted = Pipeline::build(&fragment, 1, 0, key_groups(), &context()).unwrap();
+        let state = PartitionState::decode(&state).unwrap();
+        restarted.tables()[0].install(KeyGroup(0), state).unwrap();
+        assert_eq!(restarted.last_write().unwrap(), Some(7));
     }
 }

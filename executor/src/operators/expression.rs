@@ -4,9 +4,10 @@
 //!   whole batch ── fails ──► halves ── fail ──► … ──► the failing rows: NULL, counted
 //! ```
 //!
-//! A division by zero in one row of a view must not stop the view (`on_row_error = null`). The error of a vectorised
-//! kernel does not say which row it was, so the batch is bisected; rows that evaluate keep their vectorised result.
-//! A row fails alone exactly when it fails in a batch, so its retraction fails the same way and cancels.
+//! A division by zero in one row of a view must not stop the view (`on_row_error = null`). The
+//! error of a vectorised kernel does not say which row it was, so the batch is bisected; rows that
+//! evaluate keep their vectorised result. A row fails alone exactly when it fails in a batch, so
+//! its retraction fails the same way and cancels.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,10 +52,12 @@ impl From<Arc<AtomicU64>> for RowErrors {
     }
 }
 
-/// `expression` over all rows of `batch`; NULL in rows where it fails, which are counted in `errors`.
+/// `expression` over all rows of `batch`; NULL in rows where it fails, which are counted in
+/// `errors`.
 ///
 /// # Errors
-/// If the expression does not fit the batch at all (a column that does not exist).
+/// If the expression does not fit the batch at all, whatever its rows: planner and executor
+/// disagree.
 pub(crate) fn evaluate(
     expression: &Arc<dyn PhysicalExpr>,
     batch: &RecordBatch,
@@ -62,6 +65,7 @@ pub(crate) fn evaluate(
 ) -> Result<ArrayRef> {
     match vectorised(expression, batch) {
         Ok(array) => Ok(array),
+        Err(error) if is_broken(expression, batch, &error) => Err(error.into()),
         Err(_) => {
             let data_type = expression.data_type(batch.schema().as_ref())?;
             let mut pieces = Vec::new();
@@ -70,6 +74,23 @@ pub(crate) fn evaluate(
             Ok(concat(&pieces)?)
         }
     }
+}
+
+/// Whether an expression fails for what it is, not for the data: without rows it fails too, and
+/// not by computing (`1 / 0` does that without rows).
+fn is_broken(
+    expression: &Arc<dyn PhysicalExpr>,
+    batch: &RecordBatch,
+    error: &DataFusionError,
+) -> bool {
+    let of_the_plan = matches!(
+        error.find_root(),
+        DataFusionError::Internal(_)
+            | DataFusionError::Plan(_)
+            | DataFusionError::NotImplemented(_)
+            | DataFusionError::SchemaError(..)
+    );
+    of_the_plan && vectorised(expression, &batch.slice(0, 0)).is_err()
 }
 
 fn vectorised(
@@ -99,5 +120,35 @@ fn bisect(
             Ok(array) => pieces.push(array),
             Err(_) => bisect(expression, &half, data_type, errors, pieces),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+
+    use super::*;
+    use crate::change::ChangeBatch;
+    use crate::operators::testing::{expression, schema};
+
+    #[test]
+    fn a_constant_that_fails_is_null_in_every_row() {
+        let columns = schema(&[("a", DataType::Int64)]);
+        let errors = RowErrors::new();
+        let batch = ChangeBatch::from_text(&columns, "+1 | 1\n+1 | 2\n+1 | 3");
+        let values = evaluate(&expression(&columns, "1 / 0"), batch.columns(), &errors).unwrap();
+        assert_eq!((values.len(), values.null_count()), (3, 3));
+        assert_eq!(errors.count(), 3);
+    }
+
+    #[test]
+    fn an_expression_that_cannot_be_evaluated_at_all_is_an_error() {
+        // The planner's optimizer rewrites coalesce; as it is, no row could be evaluated.
+        let columns = schema(&[("a", DataType::Int64), ("b", DataType::Int64)]);
+        let errors = RowErrors::new();
+        let batch = ChangeBatch::from_text(&columns, "+1 | 1 | 2");
+        let broken = expression(&columns, "coalesce(a, b)");
+        assert!(evaluate(&broken, batch.columns(), &errors).is_err());
+        assert_eq!(errors.count(), 0);
     }
 }

@@ -1,4 +1,5 @@
-//! Filter: keeps the rows for which a predicate is true, `SELECT * FROM s WHERE p`. Linear: weights stay as they are.
+//! Filter: keeps the rows for which a predicate is true, `SELECT * FROM s WHERE p`. Linear: weights
+//! stay as they are.
 
 use std::sync::Arc;
 
@@ -55,9 +56,12 @@ pub(crate) fn keep(batch: ChangeBatch, mask: &BooleanArray) -> Result<ChangeBatc
         return Ok(batch);
     }
     let columns = filter_record_batch(batch.columns(), &mask)?;
-    let weights = batch
-        .weights()
-        .map(|weights| mask.values().set_indices().map(|row| weights[row]).collect());
+    let weights = batch.weights().map(|weights| {
+        mask.values()
+            .set_indices()
+            .map(|row| weights[row])
+            .collect()
+    });
     let runs = kept_runs(batch.runs(), mask.values());
     Ok(ChangeBatch::new(columns, weights, runs.into()))
 }
@@ -77,4 +81,75 @@ fn kept_runs(runs: &[Run], mask: &BooleanBuffer) -> Vec<Run> {
         }
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+    use planner::dataflow::Node;
+
+    use super::*;
+    use crate::operators::testing::{
+        RandomInput, Twins, batch_query, context, expression, for_seeds, fragment, input_node,
+        output_to_text, runs_to_text, schema, small_or_null,
+    };
+
+    #[test]
+    fn runs_shrink_with_their_rows() {
+        let columns = schema(&[("a", DataType::Int64)]);
+        let batch = ChangeBatch::from_text(&columns, "+1 | 1\n-1 | 2\n+3 | 3\n+1 | NULL\n+1 | 4");
+        let run = |key_group, rows| Run {
+            key_group: scaling::KeyGroup(key_group),
+            rows,
+        };
+        let runs = Arc::from([run(1, 0..2), run(2, 2..4), run(3, 4..5)]);
+        let batch = ChangeBatch::new(batch.columns().clone(), batch.weights().cloned(), runs);
+        let mut filter = Filter::new(expression(&columns, "a between 2 and 3"), RowErrors::new());
+        let mut out = Output::new();
+        filter.on_batch(0, batch, &mut out).unwrap();
+        assert_eq!(runs_to_text(out.batches()[0].runs()), "1: 0..1, 2: 1..2");
+        assert_eq!(output_to_text(&mut out), "-1 | 2\n+3 | 3\n");
+    }
+
+    #[test]
+    fn a_row_that_fails_is_dropped_and_counted_and_so_is_its_retraction() {
+        let columns = schema(&[("a", DataType::Int64), ("b", DataType::Int64)]);
+        let errors = RowErrors::new();
+        let mut filter = Filter::new(expression(&columns, "a / b > 1"), errors.clone());
+        let mut out = Output::new();
+        let text = "+1 | 4 | 2\n+1 | 4 | 0\n+1 | 1 | 1\n-1 | 4 | 0\n+1 | 9 | 3";
+        filter
+            .on_batch(0, ChangeBatch::from_text(&columns, text), &mut out)
+            .unwrap();
+        assert_eq!(output_to_text(&mut out), "+1 | 4 | 2\n+1 | 9 | 3\n");
+        assert_eq!(errors.count(), 2);
+    }
+
+    #[test]
+    fn equals_the_batch_engine() {
+        let columns = schema(&[("a", DataType::Int64), ("b", DataType::Int64)]);
+        for_seeds(|random| {
+            let mut input = RandomInput::new(&columns, |random| {
+                format!(
+                    "{} | {}",
+                    small_or_null(random, 9),
+                    small_or_null(random, 4)
+                )
+            });
+            let filter = Node::Filter {
+                input: Box::new(input_node(&[0], &columns)),
+                predicate: expression(&columns, "12 / b > a"),
+            };
+            let inputs = [(columns.clone(), vec![0])];
+            let mut twins = Twins::new(&fragment(filter, &inputs), &context());
+            for _ in 0..10 {
+                for batch in input.epoch(random) {
+                    twins.send(0, &batch);
+                }
+                twins.barrier(true);
+                let query = "select * from t where 12 / nullif(b, 0) > a";
+                assert_eq!(twins.result, batch_query(&[("t", input.rows())], query));
+            }
+        });
+    }
 }

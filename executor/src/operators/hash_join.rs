@@ -5,12 +5,13 @@
 //!                      └──► added to this side's rows
 //! ```
 //!
-//! The join is bilinear: `(L + dL) ⋈ (R + dR) = L⋈R + dL⋈R + L⋈dR + dL⋈dR`. Taken one batch after the other, each
-//! joined with the other side as it is and then added to its own, the terms come out once each, in whatever order the
-//! batches arrive. So output is emitted at once and nothing is left for the barrier.
+//! The join is bilinear: `(L + dL) ⋈ (R + dR) = L⋈R + dL⋈R + L⋈dR + dL⋈dR`. Taken one batch after
+//! the other, each joined with the other side as it is and then added to its own, the terms come
+//! out once each, in whatever order the batches arrive. So output is emitted at once and nothing is
+//! left for the barrier.
 //!
-//! Both sides keep a Z-set of rows found by the join key. A NULL key matches nothing: such rows are dropped, for what
-//! never joins need not be kept. Weights multiply modulo 2^64, as they add.
+//! Both sides keep a Z-set of rows found by the join key. A NULL key matches nothing: such rows are
+//! dropped, for what never joins need not be kept. Weights multiply modulo 2^64, as they add.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
 use storage::{
-    Matches, Measures, MeasureType, NullEquality, Run, StateTable, TableId, TableSchema,
+    Matches, MeasureType, Measures, NullEquality, Run, StateTable, TableId, TableSchema,
 };
 
 use super::filter::keep;
@@ -76,10 +77,7 @@ impl HashJoin {
     ///
     /// # Errors
     /// If the keys do not pair up with equal types.
-    pub fn table_schemas(
-        inputs: [&SchemaRef; 2],
-        keys: [&[usize]; 2],
-    ) -> Result<Vec<TableSchema>> {
+    pub fn table_schemas(inputs: [&SchemaRef; 2], keys: [&[usize]; 2]) -> Result<Vec<TableSchema>> {
         let types = |side: usize| -> Vec<_> {
             let key = keys[side].iter();
             key.map(|&column| inputs[side].field(column).data_type())
@@ -208,4 +206,147 @@ fn runs_of_probe(runs: &[Run], probe: &[u32]) -> Arc<[Run]> {
         }
     }
     made.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+    use planner::dataflow::Node;
+    use rand::Rng;
+
+    use super::*;
+    use crate::operators::testing::{
+        RandomInput, Twins, batch_query, context, for_seeds, fragment, input_node, schema,
+        small_or_null,
+    };
+
+    fn columns(names: [&str; 3]) -> SchemaRef {
+        let [key, second, value] = names;
+        schema(&[
+            (key, DataType::Int64),
+            (second, DataType::Utf8),
+            (value, DataType::Int64),
+        ])
+    }
+
+    fn join(left: &SchemaRef, right: &SchemaRef, keys: [Vec<usize>; 2]) -> Node {
+        let fields: Vec<_> = left
+            .fields()
+            .iter()
+            .chain(right.fields())
+            .cloned()
+            .collect();
+        let [left_keys, right_keys] = keys;
+        Node::HashJoin {
+            left: Box::new(input_node(&[0], left)),
+            right: Box::new(input_node(&[1], right)),
+            left_keys,
+            right_keys,
+            schema: Arc::new(arrow::datatypes::Schema::new(fields)),
+        }
+    }
+
+    fn twins(keys: [Vec<usize>; 2]) -> (SchemaRef, SchemaRef, Twins) {
+        let (left, right) = (columns(["a", "b", "c"]), columns(["d", "e", "f"]));
+        let inputs = [
+            (left.clone(), keys[0].clone()),
+            (right.clone(), keys[1].clone()),
+        ];
+        let twins = Twins::new(&fragment(join(&left, &right, keys), &inputs), &context());
+        (left, right, twins)
+    }
+
+    #[test]
+    fn weights_multiply_and_a_retraction_may_come_first() {
+        let (left, right, mut twins) = twins([vec![0], vec![0]]);
+        twins.send(0, &ChangeBatch::from_text(&left, "-1 | 1 | x | 10"));
+        twins.send(
+            1,
+            &ChangeBatch::from_text(&right, "+3 | 1 | y | 20\n+1 | 2 | y | 30"),
+        );
+        twins.send(0, &ChangeBatch::from_text(&left, "+3 | 1 | x | 10"));
+        twins.barrier(true);
+        let rows: Vec<_> = twins.result.0.iter().collect();
+        assert_eq!(rows, [(&"1 | x | 10 | 1 | y | 20".to_owned(), &6)]);
+    }
+
+    #[test]
+    fn null_keys_match_nothing() {
+        let (left, right, mut twins) = twins([vec![0, 1], vec![0, 1]]);
+        twins.send(
+            0,
+            &ChangeBatch::from_text(&left, "+1 | NULL | x | 1\n+1 | 1 | NULL | 2"),
+        );
+        twins.send(
+            1,
+            &ChangeBatch::from_text(&right, "+1 | NULL | x | 1\n+1 | 1 | NULL | 2"),
+        );
+        twins.barrier(true);
+        assert!(twins.result.0.is_empty(), "{:?}", twins.result);
+    }
+
+    #[test]
+    fn output_comes_in_bounded_batches() {
+        let (left, right) = (columns(["a", "b", "c"]), columns(["d", "e", "f"]));
+        let inputs = [(left.clone(), vec![0]), (right.clone(), vec![0])];
+        let node = join(&left, &right, [vec![0], vec![0]]);
+        let owned = (0..4).map(scaling::KeyGroup);
+        let fragment = fragment(node, &inputs);
+        let mut pipeline = crate::Pipeline::build(&fragment, 1, 0, owned, &context()).unwrap();
+        let many = |count: i64| -> String {
+            (0..count)
+                .map(|row| format!("+1 | 1 | x | {row}\n"))
+                .collect()
+        };
+        let mut out = Output::new();
+        let left = ChangeBatch::from_text(&left, &many(150)).keyed(&[0], 4);
+        pipeline.on_batch(0, left, &mut out).unwrap();
+        let right = ChangeBatch::from_text(&right, &many(100)).keyed(&[0], 4);
+        pipeline.on_batch(1, right, &mut out).unwrap();
+        let rows: Vec<usize> = out.batches().iter().map(ChangeBatch::num_rows).collect();
+        assert_eq!(rows, [OUTPUT_ROWS_MAX, 15_000 - OUTPUT_ROWS_MAX]);
+    }
+
+    #[test]
+    fn keys_of_other_types_are_refused() {
+        let left = columns(["a", "b", "c"]);
+        let wanted = HashJoin::table_schemas([&left, &left], [&[0], &[1]]);
+        assert!(matches!(wanted, Err(Error::Plan { .. })));
+    }
+
+    #[test]
+    fn equals_the_batch_engine() {
+        for_seeds(|random| {
+            let (left, right, mut twins) = twins([vec![1, 0], vec![1, 0]]);
+            let row = |random: &mut rand::rngs::StdRng| {
+                let text = ["x", "y", "NULL"][random.random_range(0..3)];
+                let value = random.random_range(0..4);
+                format!("{} | {text} | {value}", small_or_null(random, 6))
+            };
+            let mut inputs = [RandomInput::new(&left, row), RandomInput::new(&right, row)];
+            for _ in 0..10 {
+                let mut batches: Vec<_> = inputs
+                    .iter_mut()
+                    .enumerate()
+                    .flat_map(|(side, input)| {
+                        input
+                            .epoch(random)
+                            .into_iter()
+                            .map(move |batch| (side, batch))
+                    })
+                    .collect();
+                rand::seq::SliceRandom::shuffle(&mut batches[..], random);
+                for (side, batch) in batches {
+                    twins.send(side, &batch);
+                    if random.random_bool(0.3) {
+                        twins.move_key_groups(random);
+                    }
+                }
+                twins.barrier(random.random_bool(0.5));
+                let tables = [("l", inputs[0].rows()), ("r", inputs[1].rows())];
+                let query = "select * from l join r on l.a = r.d and l.b = r.e";
+                assert_eq!(twins.result, batch_query(&tables, query));
+            }
+        });
+    }
 }

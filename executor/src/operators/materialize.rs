@@ -1,4 +1,5 @@
-//! Keeps the rows of a table or view where readers find them, and passes the changes on to the views above.
+//! Keeps the rows of a table or view where readers find them, and passes the changes on to the
+//! views above.
 //!
 //! ```text
 //!   ChangeBatch ─┬─► visible StateTable ── commit ──► snapshots for readers
@@ -80,5 +81,74 @@ impl Operator for Materialize {
 
     fn tables(&mut self) -> Vec<&mut StateTable> {
         vec![&mut self.rows]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+    use planner::dataflow::Node;
+    use rand::Rng;
+
+    use super::*;
+    use crate::operators::testing::{
+        RandomInput, TextRows, Twins, context, for_seeds, fragment, input_node, schema,
+        small_or_null,
+    };
+
+    fn twins(columns: &SchemaRef, context: &crate::pipeline::Context) -> Twins {
+        let node = Node::Materialize {
+            input: Box::new(input_node(&[0], columns)),
+            key: vec![],
+        };
+        Twins::new(&fragment(node, &[(columns.clone(), vec![0, 1])]), context)
+    }
+
+    #[test]
+    fn readers_see_the_input_and_dependent_views_its_changes() {
+        let columns = schema(&[("a", DataType::Int64), ("b", DataType::Int64)]);
+        for_seeds(|random| {
+            let mut input = RandomInput::new(&columns, |random| {
+                format!(
+                    "{} | {}",
+                    small_or_null(random, 6),
+                    small_or_null(random, 6)
+                )
+            });
+            let mut twins = twins(&columns, &context());
+            for _ in 0..10 {
+                for batch in input.epoch(random) {
+                    twins.send(0, &batch);
+                    twins.move_key_groups(random);
+                }
+                twins.barrier(random.random_bool(0.5));
+                let expected = TextRows::of(&[input.rows()]);
+                assert_eq!(twins.visible_rows(), expected);
+                assert_eq!(twins.result, expected);
+            }
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "negative weight at a barrier")]
+    fn a_row_owed_at_a_barrier_is_a_bug() {
+        let columns = schema(&[("a", DataType::Int64), ("b", DataType::Int64)]);
+        let mut twins = twins(&columns, &context());
+        twins.send(0, &ChangeBatch::from_text(&columns, "-1 | 1 | 1"));
+        twins.barrier(true);
+    }
+
+    #[test]
+    fn unless_a_backfill_will_still_bring_it() {
+        let columns = schema(&[("a", DataType::Int64), ("b", DataType::Int64)]);
+        let context = context();
+        context.backfilling.store(true, Ordering::Relaxed);
+        let mut twins = twins(&columns, &context);
+        twins.send(
+            0,
+            &ChangeBatch::from_text(&columns, "-1 | 1 | 1\n+1 | 2 | 2"),
+        );
+        twins.barrier(true);
+        assert_eq!(twins.visible_rows().0.keys().collect::<Vec<_>>(), ["2 | 2"]);
     }
 }

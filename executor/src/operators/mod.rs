@@ -10,7 +10,8 @@
 //! | `dml` | the last write applied | at once |
 //! | `values` | whether it has emitted | when polled |
 //!
-//! A union has no operator: its inputs lead into the same parent (`pipeline`). Sources: [`crate::sources`].
+//! A union has no operator: its inputs lead into the same parent (`pipeline`). Sources:
+//! [`crate::sources`].
 
 mod changed;
 mod expression;

@@ -1,16 +1,15 @@
-//! How far something has come, as a number in a state table: a backfill's rows, a source's offset, a write's number.
+//! How far something has come, as a number in a state table: a backfill's rows, a source's offset,
+//! a write's number.
 //!
-//! One row a key group, whose one measure is the number. So it is checkpointed with the rows it speaks of, and moves
-//! with its key group.
+//! One row a key group, whose one measure is the number. So it is checkpointed with the rows it
+//! speaks of, and moves with its key group.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use scaling::{KeyGroup, KeyGroupSet};
-use storage::{
-    Measures, MeasureType, NullEquality, Run, StateTable, TableId, TableSchema,
-};
+use storage::{MeasureType, Measures, NullEquality, Run, StateTable, TableId, TableSchema};
 
 use crate::error::Result;
 

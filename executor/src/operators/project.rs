@@ -1,4 +1,5 @@
-//! Projection: computes columns, `SELECT a + b, f(c) FROM s`. Linear: weights and key groups stay as they are.
+//! Projection: computes columns, `SELECT a + b, f(c) FROM s`. Linear: weights and key groups stay
+//! as they are.
 
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ use crate::operator::{Operator, Output};
 
 /// Computes one output column per expression.
 ///
-/// Input: any schema the expressions fit. Output: `schema`, the same rows with the same weights. An expression that
-/// fails in a row yields NULL there.
+/// Input: any schema the expressions fit. Output: `schema`, the same rows with the same weights. An
+/// expression that fails in a row yields NULL there.
 pub struct Project {
     expressions: Vec<Arc<dyn PhysicalExpr>>,
     schema: SchemaRef,
@@ -49,5 +50,86 @@ impl Operator for Project {
             RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
         out.push(batch.with_columns(columns));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+    use planner::dataflow::Node;
+
+    use super::*;
+    use crate::operators::testing::{
+        RandomInput, Twins, batch_query, context, expression, for_seeds, fragment, input_node,
+        output_to_text, schema, small_or_null,
+    };
+
+    #[test]
+    fn only_the_failing_expression_of_the_failing_row_is_null() {
+        let columns = schema(&[("a", DataType::Int64), ("b", DataType::Int64)]);
+        let errors = RowErrors::new();
+        let expressions = vec![expression(&columns, "a / b"), expression(&columns, "a + b")];
+        let output = schema(&[("q", DataType::Int64), ("s", DataType::Int64)]);
+        let mut project = Project::new(expressions, output, errors.clone());
+        let text: String = (0..100)
+            .map(|row| format!("+1 | 60 | {}\n", row % 4))
+            .collect();
+        let mut out = Output::new();
+        project
+            .on_batch(0, ChangeBatch::from_text(&columns, &text), &mut out)
+            .unwrap();
+        let lines = output_to_text(&mut out);
+        let expected = "+1 | NULL | 60\n+1 | 60 | 61\n+1 | 30 | 62\n+1 | 20 | 63\n".repeat(25);
+        assert_eq!(lines, expected);
+        assert_eq!(errors.count(), 25);
+    }
+
+    #[test]
+    fn a_bad_cast_is_null() {
+        let columns = schema(&[("a", DataType::Utf8)]);
+        let errors = RowErrors::new();
+        let expressions = vec![expression(&columns, "cast(a as bigint)")];
+        let mut project = Project::new(
+            expressions,
+            schema(&[("a", DataType::Int64)]),
+            errors.clone(),
+        );
+        let mut out = Output::new();
+        let batch = ChangeBatch::from_text(&columns, "+1 | 1\n-2 | one\n+1 | NULL");
+        project.on_batch(0, batch, &mut out).unwrap();
+        assert_eq!(output_to_text(&mut out), "+1 | 1\n-2 | NULL\n+1 | NULL\n");
+        assert_eq!(errors.count(), 1);
+    }
+
+    #[test]
+    fn equals_the_batch_engine() {
+        let columns = schema(&[("a", DataType::Int64), ("b", DataType::Int64)]);
+        for_seeds(|random| {
+            let mut input = RandomInput::new(&columns, |random| {
+                format!(
+                    "{} | {}",
+                    small_or_null(random, 9),
+                    small_or_null(random, 4)
+                )
+            });
+            let project = Node::Project {
+                input: Box::new(input_node(&[0], &columns)),
+                exprs: vec![
+                    expression(&columns, "a % b"),
+                    expression(&columns, "a * b - 1"),
+                ],
+                schema: schema(&[("m", DataType::Int64), ("c", DataType::Int64)]),
+            };
+            let inputs = [(columns.clone(), vec![1])];
+            let mut twins = Twins::new(&fragment(project, &inputs), &context());
+            for _ in 0..10 {
+                for batch in input.epoch(random) {
+                    twins.send(0, &batch);
+                }
+                twins.barrier(true);
+                let query = "select a % nullif(b, 0), a * b - 1 from t";
+                assert_eq!(twins.result, batch_query(&[("t", input.rows())], query));
+            }
+        });
     }
 }

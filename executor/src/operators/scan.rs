@@ -6,11 +6,13 @@
 //!   changes since the snapshot ── on_batch, at once ───────┘
 //! ```
 //!
-//! The snapshot is pinned at the barrier at which the changes begin, so the two together are the relation, whole.
-//! Weights add up whatever comes first; until the backfill is done a retraction may precede its row.
+//! The snapshot is pinned at the barrier at which the changes begin, so the two together are the
+//! relation, whole. Weights add up whatever comes first; until the backfill is done a retraction
+//! may precede its row.
 //!
-//! How far each key group is, is kept in a state table, so that a key group may leave in the middle of its backfill:
-//! the new owner, which has the same snapshot, goes on there. The rows of a snapshot have a fixed order.
+//! How far each key group is, is kept in a state table, so that a key group may leave in the middle
+//! of its backfill: the new owner, which has the same snapshot, goes on there. The rows of a
+//! snapshot have a fixed order.
 
 use std::sync::Arc;
 
@@ -38,7 +40,8 @@ struct Backfill {
     snapshot: Arc<TableSnapshot>,
     /// Distinct rows by key group.
     rows: Vec<u64>,
-    // Derived: key groups found to be done when last looked at, so that looking again costs nothing.
+    // Derived: key groups found to be done when last looked at, so that looking again costs
+    // nothing.
     done: KeyGroupSet,
 }
 
@@ -69,7 +72,12 @@ impl Backfill {
                 Some(partition) => partition.batches_with_weights(Some(&[]))?,
                 None => Vec::new(),
             };
-            rows.push(batches.iter().map(|(_, weights)| weights.len() as u64).sum());
+            rows.push(
+                batches
+                    .iter()
+                    .map(|(_, weights)| weights.len() as u64)
+                    .sum(),
+            );
         }
         Ok(Self {
             snapshot,
@@ -115,7 +123,10 @@ impl Backfill {
                 rows: 0..rows,
             };
             let weights = &weights[skip..skip + rows];
-            let weights = weights.iter().any(|&weight| weight != 1).then(|| weights.into());
+            let weights = weights
+                .iter()
+                .any(|&weight| weight != 1)
+                .then(|| weights.into());
             let columns = columns.slice(skip, rows);
             pieces.push(ChangeBatch::new(columns, weights, Arc::from([run])));
             (skip, left) = (0, left - rows);
@@ -178,5 +189,128 @@ impl Operator for Scan {
 
     fn end_backfill(&mut self) {
         self.backfill = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, SchemaRef};
+    use planner::RelationId;
+    use planner::dataflow::{Distribution, Fragment, Input, Node, Upstream};
+    use rand::Rng;
+
+    use super::*;
+    use crate::operators::testing::{
+        KEY_GROUPS, RandomInput, TextRows, Twins, context, for_seeds, fragment, input_node, schema,
+        small_or_null,
+    };
+
+    fn columns() -> SchemaRef {
+        schema(&[("a", DataType::Int64), ("b", DataType::Int64)])
+    }
+
+    /// A table with the rows of `input`, and its snapshot.
+    fn upstream(input: &mut RandomInput, random: &mut rand::rngs::StdRng) -> Arc<TableSnapshot> {
+        let node = Node::Materialize {
+            input: Box::new(input_node(&[0], &columns())),
+            key: vec![],
+        };
+        let mut table = Twins::new(&fragment(node, &[(columns(), vec![0])]), &context());
+        for _ in 0..40 {
+            for batch in input.epoch(random) {
+                table.send(0, &batch);
+            }
+            table.barrier(true);
+        }
+        let partitions = (0..KEY_GROUPS).map(|g| table.visible.get(&KeyGroup(g)).cloned());
+        Arc::new(TableSnapshot {
+            partitions: partitions.collect(),
+        })
+    }
+
+    /// A view over one relation, twice.
+    fn twice() -> Fragment {
+        let input = Input {
+            from: Upstream::Relation(RelationId(7)),
+            schema: columns(),
+            distribution: Distribution::Forward,
+        };
+        Fragment {
+            root: input_node(&[0, 1], &columns()),
+            inputs: vec![input.clone(), input],
+        }
+    }
+
+    fn random_input() -> RandomInput {
+        RandomInput::new(&columns(), |random| {
+            format!(
+                "{} | {}",
+                small_or_null(random, 300),
+                small_or_null(random, 9)
+            )
+        })
+    }
+
+    #[test]
+    fn snapshot_and_changes_add_up_while_key_groups_move() {
+        for_seeds(|random| {
+            let mut input = random_input();
+            let snapshot = upstream(&mut input, random);
+            let mut context = context();
+            context.snapshots = vec![Some(Arc::clone(&snapshot)), None];
+            let mut twins = Twins::new(&twice(), &context);
+            while twins
+                .instances
+                .iter()
+                .any(|instance| instance.backfill_remaining() > 0)
+            {
+                let before: u64 = twins.instances.iter().map(|i| i.backfill_remaining()).sum();
+                assert!(twins.poll(), "rows remain");
+                let after: u64 = twins.instances.iter().map(|i| i.backfill_remaining()).sum();
+                assert!(after < before);
+                for batch in input.epoch(random) {
+                    twins.send(0, &batch.keyed(&[0], KEY_GROUPS));
+                }
+                twins.move_key_groups(random);
+                twins.barrier(random.random_bool(0.5));
+            }
+            assert!(!twins.poll());
+            assert_eq!(twins.result, TextRows::of(&[input.rows()]));
+        });
+    }
+
+    #[test]
+    fn a_backfill_goes_on_where_its_key_group_was() {
+        for_seeds(|random| {
+            let mut input = random_input();
+            let snapshot = upstream(&mut input, random);
+            let backfill = Backfill::new(Arc::clone(&snapshot)).unwrap();
+            let mut rows = TextRows::default();
+            for key_group in (0..KEY_GROUPS).map(KeyGroup) {
+                let mut pushed = 0;
+                loop {
+                    let limit = random.random_range(1..20);
+                    let pieces = backfill.read(key_group, pushed, limit).unwrap();
+                    let read: usize = pieces.iter().map(ChangeBatch::num_rows).sum();
+                    assert!(read <= limit);
+                    pieces.iter().for_each(|piece| rows.add(piece));
+                    if read == 0 {
+                        break;
+                    }
+                    pushed += read as u64;
+                }
+                assert_eq!(pushed, backfill.rows_of(key_group));
+            }
+            assert_eq!(rows, TextRows::of(&[input.rows()]));
+        });
+    }
+
+    #[test]
+    fn without_a_snapshot_nothing_is_polled() {
+        let mut context = context();
+        context.snapshots = vec![None, None];
+        let mut twins = Twins::new(&twice(), &context);
+        assert!(!twins.poll());
+        assert_eq!(twins.instances[0].backfill_remaining(), 0);
     }
 }

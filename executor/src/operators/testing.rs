@@ -1,5 +1,5 @@
-//! What the operators' property tests share: two instances of a fragment between which key groups move at random,
-//! random inputs with retractions, and DataFusion's batch engine as the oracle.
+//! What the operators' property tests share: two instances of a fragment between which key groups
+//! move at random, random inputs with retractions, and DataFusion's batch engine as the oracle.
 //!
 //! ```text
 //!   random changes ─► cut into batches ─► keyed ─► owner's instance ─► result, a Z-set
@@ -14,8 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::concat_batches;
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::datasource::MemTable;
 use datafusion::physical_expr::PhysicalExpr;
@@ -67,7 +66,9 @@ pub(crate) fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
 
 /// Calls `test` with seeds 0, 1, …; the panic of a failing one names its seed.
 pub(crate) fn for_seeds(test: impl Fn(&mut StdRng)) {
-    let seeds = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok());
+    let seeds = std::env::var("SEEDS")
+        .ok()
+        .and_then(|seeds| seeds.parse().ok());
     for seed in 0..seeds.unwrap_or(8_u64) {
         let run = std::panic::AssertUnwindSafe(|| test(&mut StdRng::seed_from_u64(seed)));
         if let Err(panic) = std::panic::catch_unwind(run) {
@@ -117,7 +118,9 @@ pub(crate) struct Twins {
 impl Twins {
     /// Key groups of even number belong to the first instance.
     pub(crate) fn new(fragment: &Fragment, context: &Context) -> Self {
-        let owners: Vec<usize> = (0..usize::from(KEY_GROUPS)).map(|group| group % 2).collect();
+        let owners: Vec<usize> = (0..usize::from(KEY_GROUPS))
+            .map(|group| group % 2)
+            .collect();
         let instances = [0, 1].map(|instance| {
             let owned = (0..KEY_GROUPS).map(KeyGroup);
             let owned = owned.filter(|group| owners[usize::from(group.0)] == instance);
@@ -128,14 +131,19 @@ impl Twins {
         Self {
             instances,
             owners,
-            distributions: fragment.inputs.iter().map(|input| input.distribution.clone()).collect(),
+            distributions: fragment
+                .inputs
+                .iter()
+                .map(|input| input.distribution.clone())
+                .collect(),
             epoch: Epoch(0),
             result: TextRows::default(),
             visible: BTreeMap::new(),
         }
     }
 
-    /// Gives a batch without keys to the owners of its rows. Forwarded inputs must be keyed already.
+    /// Gives a batch without keys to the owners of its rows. Forwarded inputs must be keyed
+    /// already.
     pub(crate) fn send(&mut self, input: usize, batch: &ChangeBatch) {
         let keyed = match &self.distributions[input] {
             Distribution::Hash(key) => batch.keyed(key, KEY_GROUPS),
@@ -146,7 +154,9 @@ impl Twins {
         for (instance, part) in parts.into_iter().enumerate() {
             let Some(part) = part else { continue };
             let mut out = Output::new();
-            self.instances[instance].on_batch(input, part, &mut out).unwrap();
+            self.instances[instance]
+                .on_batch(input, part, &mut out)
+                .unwrap();
             self.collect(&mut out);
         }
     }
@@ -165,10 +175,15 @@ impl Twins {
     /// Ends the epoch in both instances.
     pub(crate) fn barrier(&mut self, durable: bool) {
         self.epoch = Epoch(self.epoch.0 + 1);
-        let barrier = Barrier { epoch: self.epoch, durable };
+        let barrier = Barrier {
+            epoch: self.epoch,
+            durable,
+        };
         for instance in 0..2 {
             let mut out = Output::new();
-            self.instances[instance].on_barrier(&barrier, &mut out).unwrap();
+            self.instances[instance]
+                .on_barrier(&barrier, &mut out)
+                .unwrap();
             self.collect(&mut out);
             for table in self.instances[instance].tables() {
                 let committed = table.commit(durable).unwrap();
@@ -183,11 +198,16 @@ impl Twins {
             let key_group = KeyGroup(random.random_range(0..KEY_GROUPS));
             let owner = &mut self.owners[usize::from(key_group.0)];
             let [first, second] = &mut self.instances;
-            let (old, new) = if *owner == 0 { (first, second) } else { (second, first) };
+            let (old, new) = if *owner == 0 {
+                (first, second)
+            } else {
+                (second, first)
+            };
             *owner = 1 - *owner;
             for (old, new) in old.tables().into_iter().zip(new.tables()) {
                 let state = old.extract(key_group).unwrap().encode().unwrap();
-                new.install(key_group, PartitionState::decode(&state).unwrap()).unwrap();
+                new.install(key_group, PartitionState::decode(&state).unwrap())
+                    .unwrap();
             }
         }
     }
@@ -195,8 +215,9 @@ impl Twins {
     /// The rows readers see.
     pub(crate) fn visible_rows(&self) -> TextRows {
         let partitions = self.visible.values();
-        let batches: Vec<RecordBatch> =
-            partitions.flat_map(|partition| partition.batches(None).unwrap()).collect();
+        let batches: Vec<RecordBatch> = partitions
+            .flat_map(|partition| partition.batches(None).unwrap())
+            .collect();
         TextRows::of(&batches)
     }
 
@@ -222,7 +243,10 @@ pub(crate) fn fragment(root: Node, inputs: &[(SchemaRef, Vec<usize>)]) -> Fragme
 }
 
 pub(crate) fn input_node(inputs: &[usize], schema: &SchemaRef) -> Node {
-    Node::Input { inputs: inputs.to_vec(), schema: Arc::clone(schema) }
+    Node::Input {
+        inputs: inputs.to_vec(),
+        schema: Arc::clone(schema),
+    }
 }
 
 /// The rows of an input so far, and changes to it that keep it valid at each barrier.
@@ -233,20 +257,25 @@ pub(crate) struct RandomInput {
 }
 
 impl RandomInput {
-    /// An input whose rows are what `cells` writes, as `ChangeBatch::from_text` reads them without the weight.
-    pub(crate) fn new(
-        schema: &SchemaRef,
-        cells: impl Fn(&mut StdRng) -> String + 'static,
-    ) -> Self {
-        Self { schema: Arc::clone(schema), cells: Box::new(cells), live: Vec::new() }
+    /// An input whose rows are what `cells` writes, as `ChangeBatch::from_text` reads them without
+    /// the weight.
+    pub(crate) fn new(schema: &SchemaRef, cells: impl Fn(&mut StdRng) -> String + 'static) -> Self {
+        Self {
+            schema: Arc::clone(schema),
+            cells: Box::new(cells),
+            live: Vec::new(),
+        }
     }
 
-    /// The changes of an epoch, in batches: inserts, and deletes of rows of this or earlier epochs, in any order.
+    /// The changes of an epoch, in batches: inserts, and deletes of rows of this or earlier epochs,
+    /// in any order.
     pub(crate) fn epoch(&mut self, random: &mut StdRng) -> Vec<ChangeBatch> {
         let mut changes = Vec::new();
         for _ in 0..random.random_range(0..60) {
             if !self.live.is_empty() && random.random_bool(0.45) {
-                let row = self.live.swap_remove(random.random_range(0..self.live.len()));
+                let row = self
+                    .live
+                    .swap_remove(random.random_range(0..self.live.len()));
                 changes.push(format!("-1 | {row}"));
             } else {
                 let row = (self.cells)(random);
@@ -268,7 +297,9 @@ impl RandomInput {
     /// All rows.
     pub(crate) fn rows(&self) -> RecordBatch {
         let text: Vec<String> = self.live.iter().map(|row| format!("+1 | {row}")).collect();
-        ChangeBatch::from_text(&self.schema, &text.join("\n")).columns().clone()
+        ChangeBatch::from_text(&self.schema, &text.join("\n"))
+            .columns()
+            .clone()
     }
 }
 
@@ -279,7 +310,9 @@ pub(crate) fn batch_query(tables: &[(&str, RecordBatch)], query: &str) -> TextRo
         let table = MemTable::try_new(rows.schema(), vec![vec![rows.clone()]]).unwrap();
         session.register_table(*name, Arc::new(table)).unwrap();
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     let batches = runtime.block_on(async {
         let frame = session.sql(query).await.unwrap();
         frame.collect().await.unwrap()
@@ -305,22 +338,14 @@ pub(crate) fn small_or_null(random: &mut StdRng, values: i64) -> String {
 
 /// A keyed batch's runs, as `key group: rows`.
 pub(crate) fn runs_to_text(runs: &[Run]) -> String {
-    let runs: Vec<String> =
-        runs.iter().map(|run| format!("{}: {:?}", run.key_group.0, run.rows)).collect();
+    let runs: Vec<String> = runs
+        .iter()
+        .map(|run| format!("{}: {:?}", run.key_group.0, run.rows))
+        .collect();
     runs.join(", ")
 }
 
 /// All rows of some output as one table.
 pub(crate) fn output_to_text(out: &mut Output) -> String {
     out.drain().map(|batch| batch.to_text()).collect()
-}
-
-/// The columns of several batches in one.
-pub(crate) fn all_columns(batches: &[ChangeBatch]) -> RecordBatch {
-    concat_batches(&batches[0].schema(), batches.iter().map(ChangeBatch::columns)).unwrap()
-}
-
-/// The first column.
-pub(crate) fn first_column(batch: &ChangeBatch) -> &ArrayRef {
-    batch.column(0)
 }

@@ -1,16 +1,17 @@
 //! The NEXMark generator as a source: people, auctions and bids of an online auction house.
 //!
 //! ```text
-//!   event number   0  1  2  3  4  …  49  50  51 …        one stream, every source of equal options sees the same
-//!   event          P  A  A  A  B  …  B   P   A  …        each source keeps the events of its table
+//!   event number   0  1  2  3  4  …  49  50  51 …   one stream for all sources of equal options
+//!   event          P  A  A  A  B  …  B   P   A  …   a source keeps the events of its table
 //! ```
 //!
-//! All randomness is seeded by the event number, and the first event is at a fixed time (2015-07-15 00:00:00 UTC, as
-//! in RisingWave, unless `nexmark.base.time` says otherwise), so a restart goes on with the very row that comes next.
-//! The offset, how many rows of its table the source has produced, is a number in a state table.
+//! All randomness is seeded by the event number, and the first event is at a fixed time (2015-07-15
+//! 00:00:00 UTC, as in RisingWave, unless `nexmark.base.time` says otherwise), so a restart goes on
+//! with the very row that comes next. The offset, how many rows of its table the source has
+//! produced, is a number in a state table.
 //!
-//! The source is paced by a clock: event `n` is due `n` gaps after the first one that this process produces.
-//! Column names and options are RisingWave's.
+//! The source is paced by a clock: event `n` is due `n` gaps after the first one that this process
+//! produces. Column names and options are RisingWave's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,8 +81,8 @@ impl Nexmark {
     /// The source of one table of the generator.
     ///
     /// # Errors
-    /// [`Error::SourceOption`] for an option that does not exist or does not fit; [`Error::Plan`] for a column that
-    /// the table does not have.
+    /// [`Error::SourceOption`] for an option that does not exist or does not fit; [`Error::Plan`]
+    /// for a column that the table does not have.
     pub fn new(
         options: &NexmarkOptions,
         table: NexmarkTable,
@@ -419,5 +420,194 @@ impl Columns {
             });
         }
         Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::Ordering;
+
+    use planner::dataflow::{Fragment, Node};
+    use planner::source::nexmark_schema;
+    use scaling::KeyGroup;
+    use storage::PartitionState;
+
+    use super::*;
+    use crate::operators::testing::{ManualClock, context, schema};
+    use crate::pipeline::{Context, Pipeline};
+
+    fn options(event_num: Option<u64>, gap: u64) -> NexmarkOptions {
+        NexmarkOptions {
+            event_num,
+            min_event_gap_in_ns: gap,
+            tuning: BTreeMap::new(),
+        }
+    }
+
+    fn source(
+        options: &NexmarkOptions,
+        table: NexmarkTable,
+        schema: SchemaRef,
+        context: &Context,
+    ) -> Result<Pipeline> {
+        let root = Node::Nexmark {
+            options: options.clone(),
+            table,
+            schema,
+        };
+        let fragment = Fragment {
+            root,
+            inputs: Vec::new(),
+        };
+        Pipeline::build(&fragment, 1, 0, (0..4).map(KeyGroup), context)
+    }
+
+    /// The text of all rows a source produces until it has none.
+    fn drain(source: &mut Pipeline) -> Vec<String> {
+        let mut out = Output::new();
+        while source.poll(&mut out).unwrap() {}
+        out.drain()
+            .flat_map(|b| b.to_text().lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect()
+    }
+
+    #[test]
+    fn the_three_sources_share_one_stream_of_events() {
+        let options = options(Some(500), 0);
+        let mut rows = 0;
+        for table in [
+            NexmarkTable::Person,
+            NexmarkTable::Auction,
+            NexmarkTable::Bid,
+        ] {
+            let mut source = source(&options, table, nexmark_schema(table), &context()).unwrap();
+            rows += drain(&mut source).len();
+        }
+        assert_eq!(rows, 500);
+        let table = NexmarkTable::Person;
+        let mut people = source(&options, table, nexmark_schema(table), &context()).unwrap();
+        let people = drain(&mut people);
+        assert_eq!(people.len(), 10, "one event in fifty");
+        assert!(
+            people[0].starts_with("+1 | 1000 | vicky noris | yplkvgz@qbxfg.com | 7878 5821 1864 2539 | cheyenne | az | 2015-07-15T00:00:00 | "),
+            "{}",
+            people[0]
+        );
+    }
+
+    #[test]
+    fn a_restart_goes_on_with_the_next_row() {
+        let table = NexmarkTable::Bid;
+        let options = options(Some(10_000), 0);
+        let columns = nexmark_schema(table);
+        let whole = drain(&mut source(&options, table, columns.clone(), &context()).unwrap());
+        assert_eq!(whole.len(), 9200);
+
+        let mut first = source(&options, table, columns.clone(), &context()).unwrap();
+        let mut out = Output::new();
+        for _ in 0..3 {
+            assert!(first.poll(&mut out).unwrap());
+        }
+        let rows: usize = out.batches().iter().map(ChangeBatch::num_rows).sum();
+        assert_eq!(rows, 3 * CHUNK_ROWS_DEFAULT);
+        let state = first.tables()[0]
+            .extract(KeyGroup(0))
+            .unwrap()
+            .encode()
+            .unwrap();
+        assert!(
+            !first.poll(&mut out).unwrap(),
+            "without its offset it stays silent"
+        );
+        let mut second = source(&options, table, columns, &context()).unwrap();
+        let state = PartitionState::decode(&state).unwrap();
+        second.tables()[0].install(KeyGroup(0), state).unwrap();
+        assert_eq!(drain(&mut second), whole[rows..]);
+    }
+
+    #[test]
+    fn events_come_when_they_are_due() {
+        let clock = Arc::new(ManualClock::default());
+        let context = Context {
+            clock: clock.clone(),
+            ..context()
+        };
+        let table = NexmarkTable::Bid;
+        let options = options(None, 1000);
+        let mut bids = source(&options, table, nexmark_schema(table), &context).unwrap();
+        // The first bid is event 4; the pacing starts with it.
+        assert_eq!(drain(&mut bids).len(), 1);
+        clock.nanoseconds.store(9_999, Ordering::Relaxed);
+        assert_eq!(drain(&mut bids).len(), 9);
+        clock.nanoseconds.store(50_000, Ordering::Relaxed);
+        assert_eq!(drain(&mut bids).len(), 37, "events 50 to 53 are no bids");
+    }
+
+    #[test]
+    fn columns_are_found_by_name_and_cast() {
+        use arrow::datatypes::DataType;
+        let columns = schema(&[("price", DataType::Int32), ("auction", DataType::Utf8)]);
+        let mut bids =
+            source(&options(Some(6), 0), NexmarkTable::Bid, columns, &context()).unwrap();
+        let rows = drain(&mut bids);
+        assert_eq!(rows.len(), 2);
+        assert!(rows[0].ends_with(" | 1000"), "{}", rows[0]);
+        let columns = schema(&[("seller", DataType::Int64)]);
+        let refused = source(&options(None, 0), NexmarkTable::Bid, columns, &context());
+        assert!(matches!(refused, Err(Error::Plan { .. })));
+    }
+
+    #[test]
+    fn options_that_do_not_fit_are_named() {
+        for (name, value, message) in [
+            (
+                "hot.auction.ratio",
+                0,
+                "invalid value for option \"nexmark.hot.auction.ratio\": 0 is not between 1 and 4294967296",
+            ),
+            (
+                "max.chunk.size",
+                0,
+                "invalid value for option \"nexmark.max.chunk.size\": 0 is not between 1 and 65536",
+            ),
+            (
+                "colour",
+                1,
+                "invalid value for option \"nexmark.colour\": there is no such option",
+            ),
+        ] {
+            let tuning = BTreeMap::from([(name.to_owned(), value)]);
+            let options = NexmarkOptions {
+                tuning,
+                ..options(None, 0)
+            };
+            let table = NexmarkTable::Bid;
+            let error = source(&options, table, nexmark_schema(table), &context())
+                .err()
+                .unwrap();
+            assert_eq!(error.to_string(), message);
+        }
+    }
+
+    #[test]
+    fn options_shape_the_stream() {
+        let tuning = [
+            ("bid.proportion", 1),
+            ("max.chunk.size", 7),
+            ("base.time", 0),
+        ];
+        let tuning = tuning.map(|(name, value)| (name.to_owned(), value)).into();
+        let options = NexmarkOptions {
+            tuning,
+            ..options(Some(50), 0)
+        };
+        let table = NexmarkTable::Bid;
+        let mut bids = source(&options, table, nexmark_schema(table), &context()).unwrap();
+        let mut out = Output::new();
+        assert!(bids.poll(&mut out).unwrap());
+        assert_eq!(out.batches()[0].num_rows(), 7);
+        assert!(out.batches()[0].to_text().contains("1970-01-01T00:00:00"));
+        assert_eq!(drain(&mut bids).len(), 3, "one event in five");
     }
 }

@@ -49,7 +49,10 @@ impl Positions {
     /// statement.
     pub(super) fn word<'a>(&self, text: &'a str, location: Location) -> Option<&'a str> {
         let rest = &text[self.byte(location)..];
-        let first = rest.chars().next().filter(|c| *c != ';' && !c.is_whitespace())?;
+        let first = rest
+            .chars()
+            .next()
+            .filter(|c| *c != ';' && !c.is_whitespace())?;
         let is_word = |c: char| c.is_alphanumeric() || c == '_';
         let end = if is_word(first) {
             rest.find(|c| !is_word(c)).unwrap_or(rest.len())

@@ -164,7 +164,10 @@ fn drop_source(parser: &mut Parser<'_>) -> Result<Statement> {
 /// nothing consumed, if the statement is not for us.
 fn alter(parser: &mut Parser<'_>) -> Result<Option<Statement>> {
     let kinds: [(&[&str], ObjectKind); 3] = [
-        (&["ALTER", "MATERIALIZED", "VIEW"], ObjectKind::MaterializedView),
+        (
+            &["ALTER", "MATERIALIZED", "VIEW"],
+            ObjectKind::MaterializedView,
+        ),
         (&["ALTER", "SOURCE"], ObjectKind::Source),
         (&["ALTER", "TABLE"], ObjectKind::Table),
     ];
@@ -355,14 +358,15 @@ fn refuse_unknown_streaming(parser: &mut Parser<'_>) -> Result<()> {
 /// Consumes these words if they come next, none of them otherwise. Words that `sqlparser` does
 /// not know as keywords count too; quoted ones do not.
 fn take(parser: &mut Parser<'_>, words: &[&str]) -> bool {
-    let matches = words.iter().enumerate().all(|(at, expected)| {
-        match &parser.peek_nth_token_ref(at).token {
-            Token::Word(word) => {
-                word.quote_style.is_none() && word.value.eq_ignore_ascii_case(expected)
-            }
-            _ => false,
-        }
-    });
+    let matches =
+        words.iter().enumerate().all(
+            |(at, expected)| match &parser.peek_nth_token_ref(at).token {
+                Token::Word(word) => {
+                    word.quote_style.is_none() && word.value.eq_ignore_ascii_case(expected)
+                }
+                _ => false,
+            },
+        );
     if matches {
         for _ in words {
             parser.advance_token();

@@ -34,7 +34,7 @@ use super::build::Builder;
 use super::parts::{Part, Stream, close, column};
 use crate::dataflow::{AggCall, AggFunction, Node};
 use crate::error::{Error, Result};
-use crate::names::nullable;
+use crate::types::{check_kept, column_type};
 
 /// An aggregate of the query.
 struct Call {
@@ -65,7 +65,7 @@ impl Builder<'_> {
     pub(super) fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Stream> {
         let groups = aggregate.group_expr.len();
         let calls = calls(aggregate)?;
-        let output = nullable(aggregate.schema.as_arrow());
+        let output = output_schema(aggregate);
         let input = self.build(&aggregate.input)?;
         let mut columns = Columns {
             schema: aggregate.input.schema(),
@@ -89,14 +89,21 @@ impl Builder<'_> {
     }
 
     /// The rows, each once.
-    pub(super) fn distinct(&mut self, stream: Stream) -> Stream {
+    pub(super) fn distinct(&mut self, stream: Stream) -> Result<Stream> {
         let schema = Arc::clone(&stream.schema);
+        check_kept(&schema)?;
         let width = schema.fields().len();
-        self.hash_agg(stream, width, Vec::new(), schema)
+        Ok(self.hash_agg(stream, width, Vec::new(), schema))
     }
 
     /// Groups by the first columns of a stream.
-    fn hash_agg(&mut self, stream: Stream, groups: usize, calls: Vec<AggCall>, schema: SchemaRef) -> Stream {
+    fn hash_agg(
+        &mut self,
+        stream: Stream,
+        groups: usize,
+        calls: Vec<AggCall>,
+        schema: SchemaRef,
+    ) -> Stream {
         let group_by: Vec<usize> = (0..groups).collect();
         // A group of distinct rows comes and never goes if its rows do.
         let append_only = stream.append_only && calls.is_empty();
@@ -131,7 +138,11 @@ impl Builder<'_> {
         let schema = columns.to_schema();
         let stream = input.project(&columns.physical, Arc::clone(&schema));
         let width = schema.fields().len();
-        let hash_by: Vec<usize> = if groups == 0 { (0..width).collect() } else { (0..groups).collect() };
+        let hash_by: Vec<usize> = if groups == 0 {
+            (0..width).collect()
+        } else {
+            (0..groups).collect()
+        };
         let part = self.keyed(stream, &hash_by);
         let part = on_groups(part, width, Vec::new(), Arc::clone(&schema));
         let stream = Stream::of(part, schema);
@@ -187,10 +198,14 @@ impl Builder<'_> {
     }
 }
 
+/// Longer expressions are not used as names.
+const NAME_MAX: usize = 24;
+
 impl Columns<'_> {
     fn push(&mut self, builder: &Builder<'_>, expr: &Expr, name: &str) -> Result<usize> {
         let physical = builder.physical(expr, self.schema)?;
         let data_type = physical.data_type(self.schema.as_arrow())?;
+        column_type(&data_type)?;
         self.exprs.push(expr.clone());
         self.physical.push(physical);
         self.fields.push(Field::new(name, data_type, true));
@@ -202,7 +217,8 @@ impl Columns<'_> {
         let field = &self.fields[like];
         let null = ScalarValue::try_new_null(field.data_type())?;
         let name = format!("distinct {}", field.name());
-        self.fields.push(Field::new(name, field.data_type().clone(), true));
+        self.fields
+            .push(Field::new(name, field.data_type().clone(), true));
         self.exprs.push(Expr::Literal(null.clone(), None));
         self.physical.push(Arc::new(Literal::new(null)));
         Ok(self.exprs.len() - 1)
@@ -211,12 +227,23 @@ impl Columns<'_> {
     fn find_or_push(&mut self, builder: &Builder<'_>, expr: &Expr) -> Result<usize> {
         match self.exprs.iter().position(|known| known == expr) {
             Some(at) => Ok(at),
-            None => self.push(builder, expr, &expr.schema_name().to_string()),
+            None => {
+                let mut name = expr.human_display().to_string();
+                if name.len() > NAME_MAX {
+                    name = format!("argument {}", self.exprs.len());
+                }
+                self.push(builder, expr, &name)
+            }
         }
     }
 
     /// A call over these columns. If rows are added to them, `count(*)` must not see those.
-    fn call(&mut self, builder: &Builder<'_>, call: &Call, rows_are_added: bool) -> Result<AggCall> {
+    fn call(
+        &mut self,
+        builder: &Builder<'_>,
+        call: &Call,
+        rows_are_added: bool,
+    ) -> Result<AggCall> {
         let argument = match &call.argument {
             Some(argument) => Some(self.find_or_push(builder, argument)?),
             None if rows_are_added => Some(self.find_or_push(builder, &lit(1_i64))?),
@@ -247,7 +274,12 @@ fn on_groups(part: Part, groups: usize, calls: Vec<AggCall>, schema: SchemaRef) 
 }
 
 /// The distinct values of one argument in each group, with NULL in all other columns.
-fn distinct_rows(sources: &[usize], schema: &SchemaRef, groups: usize, distinct: &DistinctColumn) -> Part {
+fn distinct_rows(
+    sources: &[usize],
+    schema: &SchemaRef,
+    groups: usize,
+    distinct: &DistinctColumn,
+) -> Part {
     let mut keys: Vec<usize> = (0..groups).collect();
     if !keys.contains(&distinct.argument) {
         keys.push(distinct.argument);
@@ -264,9 +296,17 @@ fn distinct_rows(sources: &[usize], schema: &SchemaRef, groups: usize, distinct:
         schema: Arc::clone(&keyed),
     });
     let exprs = (0..schema.fields().len()).map(|at| -> Arc<dyn PhysicalExpr> {
-        let source = if at == distinct.values { distinct.argument } else { at };
+        let source = if at == distinct.values {
+            distinct.argument
+        } else {
+            at
+        };
         let is_kept = at < groups || at == distinct.values;
-        match keys.iter().position(|key| *key == source).filter(|_| is_kept) {
+        match keys
+            .iter()
+            .position(|key| *key == source)
+            .filter(|_| is_kept)
+        {
             Some(place) => column(&keyed, place),
             None => null_of(schema.field(at).data_type()),
         }
@@ -282,7 +322,10 @@ fn null_of(data_type: &DataType) -> Arc<dyn PhysicalExpr> {
 
 /// The row of NULLs that keeps the group of a global aggregate alive.
 fn neutral_row(schema: &SchemaRef) -> Part {
-    let columns = schema.fields().iter().map(|field| new_null_array(field.data_type(), 1));
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| new_null_array(field.data_type(), 1));
     let batch = RecordBatch::try_new(Arc::clone(schema), columns.collect());
     let batch = batch.expect("one NULL for each of the nullable columns");
     Part::leaf(Node::Values { batch })
@@ -295,8 +338,26 @@ fn with_neutral_row(mut stream: Stream, groups: usize) -> Stream {
     stream
 }
 
+/// The columns of the result, with names to be read in plans.
+fn output_schema(aggregate: &Aggregate) -> SchemaRef {
+    let exprs = aggregate.group_expr.iter().chain(&aggregate.aggr_expr);
+    let fields = exprs.zip(aggregate.schema.fields());
+    let fields = fields.map(|(expr, field)| {
+        let name = match expr {
+            Expr::Column(column) => column.name.clone(),
+            other => other.human_display().to_string(),
+        };
+        Field::new(name, field.data_type().clone(), true)
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
 fn calls(aggregate: &Aggregate) -> Result<Vec<Call>> {
-    if aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) {
+    if aggregate
+        .group_expr
+        .iter()
+        .any(|expr| matches!(expr, Expr::GroupingSet(_)))
+    {
         return Err(Error::unsupported(
             "GROUPING SETS, CUBE and ROLLUP in a materialized view",
             "create one view per grouping, or join them with UNION ALL",
@@ -331,7 +392,9 @@ fn call(aggregate: AggregateFunction, output_type: DataType) -> Result<Call> {
         return Err(refused(&format!("{name}() of several arguments")));
     };
     if !params.order_by.is_empty() || params.null_treatment.is_some() {
-        return Err(refused(&format!("ORDER BY or a treatment of NULLs in {name}()")));
+        return Err(refused(&format!(
+            "ORDER BY or a treatment of NULLs in {name}()"
+        )));
     }
     check_type(function, &name, &output_type)?;
     let is_star = function == AggFunction::Count && !params.distinct && is_not_null(argument);

@@ -18,7 +18,7 @@ use datafusion::physical_expr::expressions::CastExpr;
 
 use super::constants::is_constant;
 use super::parts::{Part, Stream, close, column};
-use super::refuse::window;
+use super::refuse::{distinct_on, window};
 use crate::bind::RelationTable;
 use crate::catalog::RelationKind;
 use crate::dataflow::{Dataflow, Fragment, Node};
@@ -43,9 +43,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The dataflow of a view with these columns.
-    pub(super) fn view(mut self, plan: &LogicalPlan, schema: SchemaRef) -> Result<Dataflow> {
-        let stream = self.build(plan)?;
+    /// The dataflow of a view of a stream under these columns.
+    pub(super) fn materialize(mut self, stream: Stream, schema: SchemaRef) -> Dataflow {
         let stream = typed(stream, schema);
         let keys = if stream.key.is_empty() {
             (0..stream.schema.fields().len()).collect()
@@ -64,14 +63,15 @@ impl<'a> Builder<'a> {
             key: key.clone(),
         });
         close(vec![root], &mut self.fragments);
-        Ok(Dataflow {
+        Dataflow {
             fragments: self.fragments,
             schema,
             stream_key: key,
             append_only,
-        })
+        }
     }
 
+    /// The rows of a plan.
     pub(super) fn build(&mut self, plan: &LogicalPlan) -> Result<Stream> {
         if is_constant(plan)? {
             return self.constant(plan);
@@ -79,7 +79,12 @@ impl<'a> Builder<'a> {
         match plan {
             LogicalPlan::Projection(projection) => {
                 let input = self.build(&projection.input)?;
-                self.project(input, &projection.expr, projection.input.schema(), &projection.schema)
+                self.project(
+                    input,
+                    &projection.expr,
+                    projection.input.schema(),
+                    &projection.schema,
+                )
             }
             LogicalPlan::Filter(filter) => {
                 let input = self.build(&filter.input)?;
@@ -92,7 +97,7 @@ impl<'a> Builder<'a> {
             LogicalPlan::TableScan(scan) => self.scan(scan),
             LogicalPlan::Distinct(Distinct::All(input)) => {
                 let stream = self.build(input)?;
-                Ok(self.distinct(stream))
+                self.distinct(stream)
             }
             LogicalPlan::SubqueryAlias(alias) => {
                 let input = self.build(&alias.input)?;
@@ -122,7 +127,12 @@ impl<'a> Builder<'a> {
     }
 
     /// Closes parts, and starts one that reads them by the hash of columns.
-    pub(super) fn exchange(&mut self, parts: Vec<Part>, schema: &SchemaRef, keys: &[usize]) -> Part {
+    pub(super) fn exchange(
+        &mut self,
+        parts: Vec<Part>,
+        schema: &SchemaRef,
+        keys: &[usize],
+    ) -> Part {
         let fragments = close(parts, &mut self.fragments);
         Part::exchange(&fragments, schema, keys)
     }
@@ -144,7 +154,10 @@ impl<'a> Builder<'a> {
         input_schema: &DFSchema,
         schema: &DFSchema,
     ) -> Result<Stream> {
-        let physical: Result<Vec<_>> = exprs.iter().map(|expr| self.physical(expr, input_schema)).collect();
+        let physical: Result<Vec<_>> = exprs
+            .iter()
+            .map(|expr| self.physical(expr, input_schema))
+            .collect();
         Ok(input.project(&physical?, nullable(schema.as_arrow())))
     }
 
@@ -168,7 +181,10 @@ impl<'a> Builder<'a> {
     fn scan(&mut self, scan: &TableScan) -> Result<Stream> {
         let provider = source_as_provider(&scan.source)?;
         let Some(table) = provider.downcast_ref::<RelationTable>() else {
-            return Err(Error::unsupported("this table function in a materialized view", ""));
+            return Err(Error::unsupported(
+                "this table function in a materialized view",
+                "",
+            ));
         };
         if !scan.filters.is_empty() || scan.fetch.is_some() {
             return Err(limit());
@@ -248,10 +264,7 @@ fn refused(plan: &LogicalPlan) -> Error {
     let (what, hint) = match plan {
         LogicalPlan::Window(_) => return window(),
         LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => return limit(),
-        LogicalPlan::Distinct(_) => (
-            "DISTINCT ON in a materialized view",
-            "use GROUP BY with min or max",
-        ),
+        LogicalPlan::Distinct(_) => return distinct_on(),
         LogicalPlan::RecursiveQuery(_) => (
             "WITH RECURSIVE in a materialized view",
             "unroll the recursion into views over views",
@@ -272,7 +285,9 @@ fn refused(plan: &LogicalPlan) -> Error {
         | LogicalPlan::Dml(_)
         | LogicalPlan::Ddl(_)
         | LogicalPlan::Copy(_)
-        | LogicalPlan::DescribeTable(_) => ("this statement in a materialized view", "use a SELECT"),
+        | LogicalPlan::DescribeTable(_) => {
+            ("this statement in a materialized view", "use a SELECT")
+        }
         LogicalPlan::Projection(_)
         | LogicalPlan::Filter(_)
         | LogicalPlan::Aggregate(_)

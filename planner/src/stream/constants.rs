@@ -20,7 +20,10 @@ pub(super) const CONSTANT_ROWS_MAX: usize = 1_000_000;
 
 /// Computes the largest constant parts of a plan, in the order in which a walk from the top, left
 /// before right, meets them.
-pub(super) async fn evaluate(state: &SessionState, plan: &LogicalPlan) -> Result<VecDeque<RecordBatch>> {
+pub(super) async fn evaluate(
+    state: &SessionState,
+    plan: &LogicalPlan,
+) -> Result<VecDeque<RecordBatch>> {
     let mut found = Vec::new();
     plan.apply(|node| {
         if is_constant(node)? {
@@ -69,7 +72,9 @@ async fn evaluate_one(state: &SessionState, plan: &LogicalPlan) -> Result<Record
         rows += batch.num_rows();
         if rows > CONSTANT_ROWS_MAX {
             return Err(Error::unsupported(
-                format!("a constant relation of more than {CONSTANT_ROWS_MAX} rows in a materialized view"),
+                format!(
+                    "a constant relation of more than {CONSTANT_ROWS_MAX} rows in a materialized view"
+                ),
                 "insert the rows into a table, and read that",
             ));
         }

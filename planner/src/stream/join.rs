@@ -21,7 +21,7 @@ use super::parts::{Part, Stream, column, column_index};
 use crate::dataflow::Node;
 use crate::error::{Error, Result};
 use crate::names::nullable;
-use crate::types::sql_name;
+use crate::types::{check_kept, sql_name};
 
 impl Builder<'_> {
     /// The matching pairs of rows.
@@ -35,6 +35,8 @@ impl Builder<'_> {
         let (left, left_keys) = self.with_keys(left, &left_exprs, join.left.schema())?;
         let (right, right_keys) = self.with_keys(right, &right_exprs, join.right.schema())?;
         check_types(&left, &left_keys, &right, &right_keys)?;
+        check_kept(&left.schema)?;
+        check_kept(&right.schema)?;
 
         let append_only = left.append_only && right.append_only;
         let offset = left.schema.fields().len();
@@ -69,9 +71,19 @@ impl Builder<'_> {
     }
 
     /// The stream with its key expressions as columns; those that are not yet, at the end.
-    fn with_keys(&self, stream: Stream, exprs: &[&Expr], schema: &DFSchema) -> Result<(Stream, Vec<usize>)> {
+    fn with_keys(
+        &self,
+        stream: Stream,
+        exprs: &[&Expr],
+        schema: &DFSchema,
+    ) -> Result<(Stream, Vec<usize>)> {
         let mut columns = stream.columns();
-        let mut fields: Vec<Field> = stream.schema.fields().iter().map(|field| field.as_ref().clone()).collect();
+        let mut fields: Vec<Field> = stream
+            .schema
+            .fields()
+            .iter()
+            .map(|field| field.as_ref().clone())
+            .collect();
         let mut keys = Vec::with_capacity(exprs.len());
         for expr in exprs {
             let physical = self.physical(expr, schema)?;
@@ -81,7 +93,11 @@ impl Builder<'_> {
             }
             keys.push(columns.len());
             let data_type = physical.data_type(&stream.schema)?;
-            fields.push(Field::new(expr.schema_name().to_string(), data_type, true));
+            fields.push(Field::new(
+                expr.human_display().to_string(),
+                data_type,
+                true,
+            ));
             columns.push(physical);
         }
         let stream = stream.project(&columns, Arc::new(Schema::new(fields)));
@@ -89,7 +105,13 @@ impl Builder<'_> {
     }
 
     /// Both sides hashed by corresponding columns, in the same order.
-    fn aligned(&mut self, left: Stream, left_keys: &[usize], right: Stream, right_keys: &[usize]) -> (Part, Part) {
+    fn aligned(
+        &mut self,
+        left: Stream,
+        left_keys: &[usize],
+        right: Stream,
+        right_keys: &[usize],
+    ) -> (Part, Part) {
         let left_hash = left.hashed_within(left_keys);
         let right_hash = right.hashed_within(right_keys);
         let (left_hash, right_hash) = match (left_hash, right_hash) {
@@ -117,7 +139,11 @@ impl Builder<'_> {
 
 /// The keys of the other side that correspond to some keys of one side.
 fn partners(hash: &[usize], keys: &[usize], others: &[usize]) -> Vec<usize> {
-    let partner = |column: &usize| keys.iter().position(|key| key == column).map(|at| others[at]);
+    let partner = |column: &usize| {
+        keys.iter()
+            .position(|key| key == column)
+            .map(|at| others[at])
+    };
     hash.iter().filter_map(partner).collect()
 }
 
@@ -160,7 +186,12 @@ fn check(join: &Join) -> Result<()> {
 }
 
 /// Equal values of two types do not hash alike.
-fn check_types(left: &Stream, left_keys: &[usize], right: &Stream, right_keys: &[usize]) -> Result<()> {
+fn check_types(
+    left: &Stream,
+    left_keys: &[usize],
+    right: &Stream,
+    right_keys: &[usize],
+) -> Result<()> {
     for (left_key, right_key) in left_keys.iter().zip(right_keys) {
         let left_type = left.schema.field(*left_key).data_type();
         let right_type = right.schema.field(*right_key).data_type();

@@ -41,7 +41,8 @@ pub struct ViewPlan {
     /// What the executor runs. Its schema has the view's column names.
     pub dataflow: Dataflow,
     /// Every relation that the query names, plain views and what they read included, in order met.
-    pub dependencies: Vec<Arc<Relation>>,
+    pub dependencies: Vec<RelationId>,
+    relations: Vec<Arc<Relation>>,
 }
 
 impl ViewPlan {
@@ -49,7 +50,7 @@ impl ViewPlan {
     #[must_use]
     pub fn explain(&self) -> Vec<String> {
         explain(&self.dataflow, &|id: RelationId| {
-            let relation = self.dependencies.iter().find(|relation| relation.id == id)?;
+            let relation = self.relations.iter().find(|relation| relation.id == id)?;
             Some(relation.name.clone())
         })
     }
@@ -68,22 +69,31 @@ pub async fn plan_view(session: &Session, query: &Query, columns: &[Ident]) -> R
         relations,
     } = session.bind(query, Purpose::Stream)?;
     let plan = analyze(&state, plan)?;
-    let schema = view_schema(plan.schema().as_arrow(), names, columns)?;
+    let names = final_names(names, columns)?;
     refuse::check(&plan)?;
     let plan = optimize::optimize(&state, plan)?;
     let constants = constants::evaluate(&state, &plan).await?;
-    let dataflow = build::Builder::new(&state, constants).view(&plan, schema)?;
+    let mut builder = build::Builder::new(&state, constants);
+    let stream = builder.build(&plan)?;
+    let schema = view_schema(&stream.schema, names)?;
+    let dataflow = builder.materialize(stream, schema);
     Ok(ViewPlan {
         dataflow,
-        dependencies: relations,
+        dependencies: ids(&relations),
+        relations,
     })
 }
 
-/// The columns of a plain view: what `CREATE VIEW` stores. Nothing needs to be maintainable.
+/// The columns of a plain view, and every relation that it names. Nothing needs to be
+/// maintainable, and sources may be read, since a continuous view may read the plain one.
 ///
 /// # Errors
 /// Faults of the query, [`Error::DuplicateColumn`].
-pub fn view_columns(session: &Session, query: &Query, columns: &[Ident]) -> Result<(SchemaRef, Vec<Arc<Relation>>)> {
+pub fn view_columns(
+    session: &Session,
+    query: &Query,
+    columns: &[Ident],
+) -> Result<(SchemaRef, Vec<RelationId>)> {
     let Bound {
         plan,
         names,
@@ -95,18 +105,24 @@ pub fn view_columns(session: &Session, query: &Query, columns: &[Ident]) -> Resu
     let names = final_names(names, columns)?;
     let fields = schema.fields().iter().zip(names);
     let fields = fields.map(|(field, name)| Field::new(name, field.data_type().clone(), true));
-    Ok((Arc::new(Schema::new(fields.collect::<Vec<_>>())), relations))
+    Ok((
+        Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+        ids(&relations),
+    ))
+}
+
+fn ids(relations: &[Arc<Relation>]) -> Vec<RelationId> {
+    relations.iter().map(|relation| relation.id).collect()
 }
 
 /// The columns of a continuous view: names as PostgreSQL gives them, types that tables have too.
-fn view_schema(planned: &Schema, names: Vec<String>, columns: &[Ident]) -> Result<SchemaRef> {
+fn view_schema(planned: &Schema, names: Vec<String>) -> Result<SchemaRef> {
     if planned.fields().is_empty() {
         return Err(Error::unsupported(
             "a materialized view without columns",
             "select at least one column",
         ));
     }
-    let names = final_names(names, columns)?;
     let mut fields: Vec<Field> = Vec::with_capacity(names.len());
     for (field, name) in planned.fields().iter().zip(names) {
         fields.push(Field::new(name, column_type(field.data_type())?, true));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 
@@ -84,7 +85,11 @@ impl Part {
     }
 
     /// Puts an operator on top. `hashed_by` is in terms of its output.
-    pub(super) fn wrap(self, hashed_by: Option<Vec<usize>>, node: impl FnOnce(Box<Node>) -> Node) -> Self {
+    pub(super) fn wrap(
+        self,
+        hashed_by: Option<Vec<usize>>,
+        node: impl FnOnce(Box<Node>) -> Node,
+    ) -> Self {
         Self {
             root: node(Box::new(self.root)),
             inputs: self.inputs,
@@ -122,16 +127,15 @@ impl Part {
     }
 
     pub(super) fn project(self, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef) -> Self {
-        let hashed_by = self.hashed_by.as_deref().and_then(|keys| moved(keys, &exprs));
-        // A choice of computed columns is the computation of the chosen ones.
-        let chosen: Option<Vec<_>> = match &self.root {
-            Node::Project { exprs: inner, .. } => exprs
-                .iter()
-                .map(|expr| Some(Arc::clone(&inner[column_index(expr)?])))
-                .collect(),
+        let hashed_by = self
+            .hashed_by
+            .as_deref()
+            .and_then(|keys| moved(keys, &exprs));
+        let merged = match &self.root {
+            Node::Project { exprs: inner, .. } => composed(&exprs, inner),
             _ => None,
         };
-        match (self.root, chosen) {
+        match (self.root, merged) {
             (Node::Project { input, .. }, Some(exprs)) => Self {
                 root: Node::Project {
                     input,
@@ -178,7 +182,9 @@ impl Stream {
     pub(super) fn filter(self, predicate: &Arc<dyn PhysicalExpr>) -> Self {
         let parts = self.parts.into_iter();
         Self {
-            parts: parts.map(|part| part.filter(Arc::clone(predicate))).collect(),
+            parts: parts
+                .map(|part| part.filter(Arc::clone(predicate)))
+                .collect(),
             ..self
         }
     }
@@ -187,14 +193,19 @@ impl Stream {
     pub(super) fn project(self, exprs: &[Arc<dyn PhysicalExpr>], schema: SchemaRef) -> Self {
         let width = self.schema.fields().len();
         let same = exprs.len() == width
-            && exprs.iter().enumerate().all(|(at, expr)| column_index(expr) == Some(at));
+            && exprs
+                .iter()
+                .enumerate()
+                .all(|(at, expr)| column_index(expr) == Some(at));
         if same && schema == self.schema {
             return self;
         }
         let key = moved(&self.key, exprs).unwrap_or_default();
         let parts = self.parts.into_iter();
         Self {
-            parts: parts.map(|part| part.project(exprs.to_vec(), Arc::clone(&schema))).collect(),
+            parts: parts
+                .map(|part| part.project(exprs.to_vec(), Arc::clone(&schema)))
+                .collect(),
             schema,
             key,
             append_only: self.append_only,
@@ -203,7 +214,9 @@ impl Stream {
 
     /// The columns, in order, as expressions.
     pub(super) fn columns(&self) -> Vec<Arc<dyn PhysicalExpr>> {
-        (0..self.schema.fields().len()).map(|at| column(&self.schema, at)).collect()
+        (0..self.schema.fields().len())
+            .map(|at| column(&self.schema, at))
+            .collect()
     }
 
     /// Whether operators keyed by these columns can be put on top as it is: the one part's rows
@@ -235,9 +248,37 @@ pub(super) fn column_index(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
     expr.downcast_ref::<Column>().map(Column::index)
 }
 
+/// One projection for two: a choice of computed columns is the computation of the chosen ones, and
+/// a computation over a choice of columns reads these. Otherwise `None`, since a computation that
+/// is read twice would be done twice.
+fn composed(
+    outer: &[Arc<dyn PhysicalExpr>],
+    inner: &[Arc<dyn PhysicalExpr>],
+) -> Option<Vec<Arc<dyn PhysicalExpr>>> {
+    let is_choice = inner.iter().all(|expr| column_index(expr).is_some());
+    let replace = |expr: Arc<dyn PhysicalExpr>| {
+        Ok(match column_index(&expr) {
+            Some(at) => Transformed::yes(Arc::clone(&inner[at])),
+            None => Transformed::no(expr),
+        })
+    };
+    outer
+        .iter()
+        .map(|expr| match column_index(expr) {
+            Some(at) => Some(Arc::clone(&inner[at])),
+            None if is_choice => Some(Arc::clone(expr).transform_up(replace).ok()?.data),
+            None => None,
+        })
+        .collect()
+}
+
 /// Where columns are after a projection; `None` if one of them is gone.
 fn moved(columns: &[usize], exprs: &[Arc<dyn PhysicalExpr>]) -> Option<Vec<usize>> {
-    let place = |column: &usize| exprs.iter().position(|expr| column_index(expr) == Some(*column));
+    let place = |column: &usize| {
+        exprs
+            .iter()
+            .position(|expr| column_index(expr) == Some(*column))
+    };
     columns.iter().map(place).collect()
 }
 

@@ -6,13 +6,18 @@
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Volatility};
 
 use crate::error::{Error, Result};
 
 /// Checks every expression of a plan.
 pub(super) fn check(plan: &LogicalPlan) -> Result<()> {
     plan.apply(|node| {
+        // The optimizer would make an aggregate of it.
+        if matches!(node, LogicalPlan::Distinct(Distinct::On(_))) {
+            let error = distinct_on();
+            return Err(DataFusionError::External(Box::new(error)));
+        }
         node.apply_expressions(|expr| {
             expr.apply(|part| match check_expr(part) {
                 Ok(()) => Ok(TreeNodeRecursion::Continue),
@@ -25,19 +30,17 @@ pub(super) fn check(plan: &LogicalPlan) -> Result<()> {
 
 fn check_expr(expr: &Expr) -> Result<()> {
     match expr {
-        Expr::ScalarFunction(call) => {
-            match call.func.signature().volatility {
-                Volatility::Immutable => Ok(()),
-                Volatility::Stable => Err(Error::unsupported(
-                    format!("{}() in a materialized view", call.func.name()),
-                    "its value changes without a change of the input; use it in a SELECT over the view",
-                )),
-                Volatility::Volatile => Err(Error::unsupported(
-                    format!("{}() in a materialized view", call.func.name()),
-                    "its value differs at each evaluation; store it in a column of the table, as a DEFAULT",
-                )),
-            }
-        }
+        Expr::ScalarFunction(call) => match call.func.signature().volatility {
+            Volatility::Immutable => Ok(()),
+            Volatility::Stable => Err(Error::unsupported(
+                format!("{}() in a materialized view", call.func.name()),
+                "its value changes without a change of the input; use it in a SELECT over the view",
+            )),
+            Volatility::Volatile => Err(Error::unsupported(
+                format!("{}() in a materialized view", call.func.name()),
+                "its value differs at each evaluation; store it in a column of the table, as a DEFAULT",
+            )),
+        },
         Expr::Exists(_) => Err(subquery("EXISTS (subquery)")),
         Expr::InSubquery(_) => Err(subquery("IN (subquery)")),
         Expr::SetComparison(_) => Err(subquery("a comparison with ANY or ALL (subquery)")),
@@ -64,6 +67,14 @@ fn subquery(what: &str) -> Error {
     Error::unsupported(
         format!("{what} in a materialized view"),
         "write it as a join, with the subquery in FROM",
+    )
+}
+
+/// The refusal of `DISTINCT ON`.
+pub(super) fn distinct_on() -> Error {
+    Error::unsupported(
+        "DISTINCT ON in a materialized view",
+        "use GROUP BY with min or max",
     )
 }
 

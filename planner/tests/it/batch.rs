@@ -10,7 +10,12 @@ use crate::catalog::{one, query, test_session};
 
 fn names(sql: &str) -> String {
     let plan = test_session().plan(&query(sql)).unwrap();
-    let names: Vec<&str> = plan.schema().fields().iter().map(|field| field.name().as_str()).collect();
+    let names: Vec<&str> = plan
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .collect();
     names.join(", ")
 }
 
@@ -25,24 +30,60 @@ fn outputs_are_named_as_postgresql_names_them() {
     for (sql, expected) in [
         ("select 1", "?column?"),
         ("select a, t.b, a + b from t", "a, b, ?column?"),
-        ("select count(*), count(a), sum(a), Max(b) from t", "count, count, sum, max"),
+        (
+            "select count(*), count(a), sum(a), Max(b) from t",
+            "count, count, sum, max",
+        ),
         ("select a, a, a from t", "a, a, a"),
         ("select *, a from t", "a, b, c, a"),
         ("select a, * from t", "a, a, b, c"),
-        ("select t.*, u.* from t join u on t.a = u.a", "a, b, c, a, d, e"),
-        ("select t.*, count(*) over (), u.* from t join u on t.a = u.a", "a, b, c, count, a, d, e"),
-        ("select a::text, '1'::int, a::bigint + 1 from t", "a, int4, ?column?"),
-        ("select case when true then a end, case when true then 1 else a end from t", "case, a"),
-        ("select coalesce(a, 1), nullif(a, 1), upper(c) from t", "coalesce, nullif, upper"),
-        ("select extract(year from date '2020-01-01'), date '2020-01-01'", "extract, date"),
-        ("select true, interval '1 day', null, 'x'", "bool, interval, ?column?, ?column?"),
-        ("select trim(c), substring(c, 1), position('x' in c) from t", "btrim, substring, position"),
-        ("select (a), -a, not true, a is null from t", "a, ?column?, ?column?, ?column?"),
-        ("select (select max(a) from t), exists (select 1)", "max, exists"),
+        (
+            "select t.*, u.* from t join u on t.a = u.a",
+            "a, b, c, a, d, e",
+        ),
+        (
+            "select t.*, count(*) over (), u.* from t join u on t.a = u.a",
+            "a, b, c, count, a, d, e",
+        ),
+        (
+            "select a::text, '1'::int, a::bigint + 1 from t",
+            "a, int4, ?column?",
+        ),
+        (
+            "select case when true then a end, case when true then 1 else a end from t",
+            "case, a",
+        ),
+        (
+            "select coalesce(a, 1), nullif(a, 1), upper(c) from t",
+            "coalesce, nullif, upper",
+        ),
+        (
+            "select extract(year from date '2020-01-01'), date '2020-01-01'",
+            "extract, date",
+        ),
+        (
+            "select true, interval '1 day', null, 'x'",
+            "bool, interval, ?column?, ?column?",
+        ),
+        (
+            "select trim(c), substring(c, 1), position('x' in c) from t",
+            "btrim, substring, position",
+        ),
+        (
+            "select (a), -a, not true, a is null from t",
+            "a, ?column?, ?column?, ?column?",
+        ),
+        (
+            "select (select max(a) from t), exists (select 1)",
+            "max, exists",
+        ),
         ("select \"x\".\"A\" from (select 1 as \"A\") x", "A"),
         ("select count(*) as n, 1 as \"N\"", "n, N"),
         ("select count from (select count(*) from t) x", "count"),
-        ("with x as (select a, sum(b) from t group by a) select sum from x", "sum"),
+        (
+            "with x as (select a, sum(b) from t group by a) select sum from x",
+            "sum",
+        ),
         ("select a + 1 from t union all select b from t", "?column?"),
         ("values (1, 'x'), (2, 'y')", "column1, column2"),
         ("select * from generate_series(1, 3)", "generate_series"),
@@ -50,10 +91,19 @@ fn outputs_are_named_as_postgresql_names_them() {
         ("select * from generate_series(1, 3) as g(n)", "n"),
         ("select x, y from tv", "x, y"),
         ("select * from dev.public.t", "a, b, c"),
-        ("select id, name, price from p group by id", "id, name, price"),
+        (
+            "select id, name, price from p group by id",
+            "id, name, price",
+        ),
         ("select a from t group by a order by count(*)", "a"),
-        ("select a, count(*) from t group by a having count(*) > 1 order by count(*) desc, a", "a, count"),
-        ("select date_trunc('day', now()) from t group by 1", "date_trunc"),
+        (
+            "select a, count(*) from t group by a having count(*) > 1 order by count(*) desc, a",
+            "a, count",
+        ),
+        (
+            "select date_trunc('day', now()) from t group by 1",
+            "date_trunc",
+        ),
         ("select distinct upper(c) from t order by upper(c)", "upper"),
     ] {
         assert_eq!(names(sql), expected, "{sql}");
@@ -62,7 +112,9 @@ fn outputs_are_named_as_postgresql_names_them() {
 
 #[tokio::test]
 async fn constants_are_computed_as_in_postgresql() {
-    let table = rows("select 0.1 + 0.2 as x, 1 = 1.0 as y, 'a' || 1 as z, 7 / 2 as w").await.unwrap();
+    let table = rows("select 0.1 + 0.2 as x, 1 = 1.0 as y, 'a' || 1 as z, 7 / 2 as w")
+        .await
+        .unwrap();
     let expected = "\
 +-----+------+----+---+
 | x   | y    | z  | w |
@@ -74,24 +126,58 @@ async fn constants_are_computed_as_in_postgresql() {
 
 #[tokio::test]
 async fn faults_of_rows_have_their_kind() {
-    assert!(matches!(rows("select 1 / 0").await, Err(Error::DivisionByZero)));
-    assert!(matches!(rows("select 'x'::int").await, Err(Error::InvalidText { .. })));
-    assert!(matches!(rows("select 300000::bigint::smallint").await, Err(Error::OutOfRange { .. })));
-    assert!(matches!(rows("select x::int from (values ('1'), ('b')) v(x)").await, Err(Error::InvalidText { .. })));
-    assert!(matches!(rows("select auction from bid").await, Err(Error::Unsupported { .. })));
-    assert!(matches!(rows("select true + interval '1 day'").await, Err(Error::TypeMismatch { .. } | Error::UndefinedFunction { .. })));
-    assert!(matches!(rows("select a from t, u").await, Err(Error::AmbiguousColumn { .. })));
-    assert!(matches!(rows("select * from t x, u x").await, Err(Error::DuplicateAlias { .. } | Error::AmbiguousColumn { .. } | Error::DuplicateColumn { .. })));
+    assert!(matches!(
+        rows("select 1 / 0").await,
+        Err(Error::DivisionByZero)
+    ));
+    assert!(matches!(
+        rows("select 'x'::int").await,
+        Err(Error::InvalidText { .. })
+    ));
+    assert!(matches!(
+        rows("select 300000::bigint::smallint").await,
+        Err(Error::OutOfRange { .. })
+    ));
+    assert!(matches!(
+        rows("select x::int from (values ('1'), ('b')) v(x)").await,
+        Err(Error::InvalidText { .. })
+    ));
+    assert!(matches!(
+        rows("select auction from bid").await,
+        Err(Error::Unsupported { .. })
+    ));
+    assert!(matches!(
+        rows("select true + interval '1 day'").await,
+        Err(Error::TypeMismatch { .. } | Error::UndefinedFunction { .. })
+    ));
+    assert!(matches!(
+        rows("select a from t, u").await,
+        Err(Error::AmbiguousColumn { .. })
+    ));
+    assert!(matches!(
+        rows("select * from t x, u x").await,
+        Err(Error::DuplicateAlias { .. }
+            | Error::AmbiguousColumn { .. }
+            | Error::DuplicateColumn { .. })
+    ));
 }
 
 #[test]
 fn defaults_are_evaluated_into_their_type() {
     let session = test_session();
     let evaluate = |text: &str, data_type: &DataType, rows: usize| {
-        let Statement::Pg(statement) = one(&format!("select {text}")) else { panic!() };
-        let ast::Statement::Query(query) = *statement else { panic!() };
-        let ast::SetExpr::Select(select) = *query.body else { panic!() };
-        let ast::SelectItem::UnnamedExpr(expr) = &select.projection[0] else { panic!() };
+        let Statement::Pg(statement) = one(&format!("select {text}")) else {
+            panic!()
+        };
+        let ast::Statement::Query(query) = *statement else {
+            panic!()
+        };
+        let ast::SetExpr::Select(select) = *query.body else {
+            panic!()
+        };
+        let ast::SelectItem::UnnamedExpr(expr) = &select.projection[0] else {
+            panic!()
+        };
         session.evaluate(expr, data_type, rows)
     };
     let values = evaluate("1 + 1", &DataType::Int16, 3).unwrap();
@@ -99,21 +185,39 @@ fn defaults_are_evaluated_into_their_type() {
     let random = evaluate("random()", &DataType::Float64, 2).unwrap();
     assert_ne!(random.slice(0, 1).to_data(), random.slice(1, 1).to_data());
     assert_eq!(evaluate("now()", &DataType::Date32, 0).unwrap().len(), 0);
-    assert!(matches!(evaluate("nope", &DataType::Int16, 0), Err(Error::UndefinedColumn { .. })));
+    assert!(matches!(
+        evaluate("nope", &DataType::Int16, 0),
+        Err(Error::UndefinedColumn { .. })
+    ));
     assert!(evaluate("'x'", &DataType::Int16, 1).is_err());
 }
 
 #[tokio::test]
 async fn parameters_have_types_and_are_bound() {
     let session = test_session();
-    let plan = session.plan(&query("select a, $2 as two from t where a = $1 and c like $3")).unwrap();
+    let plan = session
+        .plan(&query(
+            "select a, $2 as two from t where a = $1 and c like $3",
+        ))
+        .unwrap();
     let types = plan.parameter_types().unwrap();
     assert_eq!(types.len(), 3);
     assert_eq!(types[0], Some(DataType::Int32));
-    let values = vec![ScalarValue::Int32(Some(1)), ScalarValue::Utf8(Some("x".into())), ScalarValue::Utf8(None)];
+    let values = vec![
+        ScalarValue::Int32(Some(1)),
+        ScalarValue::Utf8(Some("x".into())),
+        ScalarValue::Utf8(None),
+    ];
     let bound = plan.bind(values).unwrap();
     assert_eq!(bound.schema().field(1).data_type(), &DataType::Utf8);
-    assert!(bound.collect(&session).await.unwrap().iter().all(|batch| batch.num_rows() == 0));
+    assert!(
+        bound
+            .collect(&session)
+            .await
+            .unwrap()
+            .iter()
+            .all(|batch| batch.num_rows() == 0)
+    );
 }
 
 #[tokio::test]
@@ -121,5 +225,8 @@ async fn explain_shows_the_physical_plan() {
     let session = test_session();
     let plan = session.plan(&query("select a from t where a > 1")).unwrap();
     let lines = plan.explain(&session).await.unwrap();
-    assert!(lines.iter().any(|line| line.contains("FilterExec")), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.contains("FilterExec")),
+        "{lines:?}"
+    );
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::compute::{cast, concat_batches};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use planner::batch::{Session, Settings, session};
@@ -25,8 +26,12 @@ pub(crate) struct TestCatalog {
 impl TestCatalog {
     /// Adds a table.
     pub(crate) fn table(mut self, sql: &str) -> Self {
-        let Statement::Pg(statement) = one(sql) else { panic!("{sql}") };
-        let ast::Statement::CreateTable(create) = *statement else { panic!("{sql}") };
+        let Statement::Pg(statement) = one(sql) else {
+            panic!("{sql}")
+        };
+        let ast::Statement::CreateTable(create) = *statement else {
+            panic!("{sql}")
+        };
         let table = TableDefinition::from_ast(&create).unwrap();
         let name = create.name.to_string();
         let (schema_name, name) = match name.split_once('.') {
@@ -85,9 +90,36 @@ impl TestCatalog {
         self
     }
 
+    /// Gives a table rows, by position.
+    pub(crate) fn fill(&mut self, name: &str, batches: &[RecordBatch]) {
+        let schema = Arc::clone(&self.relations[name].schema);
+        let batches = batches.iter().map(|batch| {
+            let columns = batch.columns().iter().zip(schema.fields());
+            let columns = columns.map(|(column, field)| cast(column, field.data_type()).unwrap());
+            RecordBatch::try_new(Arc::clone(&schema), columns.collect()).unwrap()
+        });
+        self.rows.insert(name.to_owned(), batches.collect());
+    }
+
+    /// The rows of a table.
+    pub(crate) fn all_rows(&self, id: RelationId) -> RecordBatch {
+        let relation = self
+            .relations
+            .values()
+            .find(|relation| relation.id == id)
+            .unwrap();
+        let rows = self
+            .rows
+            .get(&relation.name)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        concat_batches(&relation.schema, rows).unwrap()
+    }
+
     fn add(&mut self, mut relation: Relation) {
         relation.id = RelationId(u32::try_from(self.relations.len()).unwrap() + 1);
-        self.relations.insert(relation.name.clone(), Arc::new(relation));
+        self.relations
+            .insert(relation.name.clone(), Arc::new(relation));
     }
 }
 

@@ -4,7 +4,9 @@
 mod batch;
 mod catalog;
 mod complexity;
+mod interpret;
 mod parse;
 mod plans;
 mod refusals;
+mod results;
 mod tables;

@@ -18,19 +18,31 @@ fn create_source_keeps_its_options() {
     let sql = "CREATE SOURCE IF NOT EXISTS bid (auction BIGINT, \"Price\" bigint) WITH (
         connector = 'nexmark', nexmark.table.type = 'Bid', nexmark.event.num = 1000,
         nexmark.min.event.gap.in.ns = -1, flag = true,)";
-    let Statement::CreateSource { name, if_not_exists, columns, options } = one(sql) else {
+    let Statement::CreateSource {
+        name,
+        if_not_exists,
+        columns,
+        options,
+    } = one(sql)
+    else {
         panic!()
     };
     assert_eq!(name.to_string(), "bid");
     assert!(if_not_exists);
     assert_eq!(columns.len(), 2);
-    let options: Vec<String> = options.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let options: Vec<String> = options
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     assert_eq!(
         options.join(" "),
         "connector=nexmark flag=true nexmark.event.num=1000 nexmark.min.event.gap.in.ns=-1 nexmark.table.type=Bid"
     );
-    let Statement::CreateSource { columns, if_not_exists, .. } =
-        one("create source s with (connector = 'nexmark')")
+    let Statement::CreateSource {
+        columns,
+        if_not_exists,
+        ..
+    } = one("create source s with (connector = 'nexmark')")
     else {
         panic!()
     };
@@ -39,14 +51,32 @@ fn create_source_keeps_its_options() {
 
 #[test]
 fn drop_takes_several_names() {
-    let Statement::DropSource { names, if_exists, cascade } = one("drop source if exists a, public.b cascade") else {
+    let Statement::DropSource {
+        names,
+        if_exists,
+        cascade,
+    } = one("drop source if exists a, public.b cascade")
+    else {
         panic!()
     };
     assert_eq!((names.len(), if_exists, cascade), (2, true, true));
-    let Statement::DropSource { cascade, .. } = one("drop source a restrict") else { panic!() };
+    let Statement::DropSource { cascade, .. } = one("drop source a restrict") else {
+        panic!()
+    };
     assert!(!cascade);
-    let Statement::Pg(statement) = one("drop materialized view if exists a, b cascade") else { panic!() };
-    let ast::Statement::Drop { object_type, names, if_exists, cascade, .. } = *statement else { panic!() };
+    let Statement::Pg(statement) = one("drop materialized view if exists a, b cascade") else {
+        panic!()
+    };
+    let ast::Statement::Drop {
+        object_type,
+        names,
+        if_exists,
+        cascade,
+        ..
+    } = *statement
+    else {
+        panic!()
+    };
     assert_eq!(object_type, ast::ObjectType::MaterializedView);
     assert_eq!((names.len(), if_exists, cascade), (2, true, true));
 }
@@ -54,32 +84,93 @@ fn drop_takes_several_names() {
 #[test]
 fn alter_parallelism_keeps_the_value_as_written() {
     for (sql, expected_kind, expected) in [
-        ("alter materialized view v set parallelism = 4", ObjectKind::MaterializedView, Parallelism::Fixed(4)),
-        ("ALTER MATERIALIZED VIEW v SET PARALLELISM TO 4", ObjectKind::MaterializedView, Parallelism::Fixed(4)),
-        ("alter table v set parallelism 4", ObjectKind::Table, Parallelism::Fixed(4)),
-        ("alter source v set parallelism = 0", ObjectKind::Source, Parallelism::Fixed(0)),
-        ("alter table v set parallelism = -1", ObjectKind::Table, Parallelism::Fixed(-1)),
-        ("alter table v set parallelism=-1", ObjectKind::Table, Parallelism::Fixed(-1)),
-        ("alter table v set parallelism = adaptive", ObjectKind::Table, Parallelism::Adaptive),
-        ("alter table v set parallelism = 'ADAPTIVE'", ObjectKind::Table, Parallelism::Adaptive),
-        ("alter table v set parallelism = '8'", ObjectKind::Table, Parallelism::Fixed(8)),
-        ("alter table v set parallelism = 1e9", ObjectKind::Table, Parallelism::Invalid("1e9".into())),
-        ("alter table v set parallelism = 1.5", ObjectKind::Table, Parallelism::Invalid("1.5".into())),
-        ("alter table v set parallelism = many", ObjectKind::Table, Parallelism::Invalid("many".into())),
+        (
+            "alter materialized view v set parallelism = 4",
+            ObjectKind::MaterializedView,
+            Parallelism::Fixed(4),
+        ),
+        (
+            "ALTER MATERIALIZED VIEW v SET PARALLELISM TO 4",
+            ObjectKind::MaterializedView,
+            Parallelism::Fixed(4),
+        ),
+        (
+            "alter table v set parallelism 4",
+            ObjectKind::Table,
+            Parallelism::Fixed(4),
+        ),
+        (
+            "alter source v set parallelism = 0",
+            ObjectKind::Source,
+            Parallelism::Fixed(0),
+        ),
+        (
+            "alter table v set parallelism = -1",
+            ObjectKind::Table,
+            Parallelism::Fixed(-1),
+        ),
+        (
+            "alter table v set parallelism=-1",
+            ObjectKind::Table,
+            Parallelism::Fixed(-1),
+        ),
+        (
+            "alter table v set parallelism = adaptive",
+            ObjectKind::Table,
+            Parallelism::Adaptive,
+        ),
+        (
+            "alter table v set parallelism = 'ADAPTIVE'",
+            ObjectKind::Table,
+            Parallelism::Adaptive,
+        ),
+        (
+            "alter table v set parallelism = '8'",
+            ObjectKind::Table,
+            Parallelism::Fixed(8),
+        ),
+        (
+            "alter table v set parallelism = 1e9",
+            ObjectKind::Table,
+            Parallelism::Invalid("1e9".into()),
+        ),
+        (
+            "alter table v set parallelism = 1.5",
+            ObjectKind::Table,
+            Parallelism::Invalid("1.5".into()),
+        ),
+        (
+            "alter table v set parallelism = many",
+            ObjectKind::Table,
+            Parallelism::Invalid("many".into()),
+        ),
         (
             "alter table v set parallelism = 99999999999999999999",
             ObjectKind::Table,
             Parallelism::Invalid("99999999999999999999".into()),
         ),
     ] {
-        let Statement::AlterParallelism { kind, name, parallelism, if_exists } = one(sql) else {
+        let Statement::AlterParallelism {
+            kind,
+            name,
+            parallelism,
+            if_exists,
+        } = one(sql)
+        else {
             panic!("{sql}")
         };
-        assert_eq!((kind, parallelism, if_exists), (expected_kind, expected, false), "{sql}");
+        assert_eq!(
+            (kind, parallelism, if_exists),
+            (expected_kind, expected, false),
+            "{sql}"
+        );
         assert_eq!(name.to_string(), "v");
     }
     let (message, position) = fault("alter table v set parallelism =");
-    assert_eq!(message, "syntax error at end of input: expected a number or ADAPTIVE");
+    assert_eq!(
+        message,
+        "syntax error at end of input: expected a number or ADAPTIVE"
+    );
     assert_eq!(position, 32);
 }
 
@@ -113,21 +204,34 @@ fn show_and_describe() {
         ("show materialized views", Show::MaterializedViews),
         ("show rescales", Show::Rescales),
         ("show all", Show::All),
-        ("show server_version", Show::Variable("server_version".into())),
+        (
+            "show server_version",
+            Show::Variable("server_version".into()),
+        ),
         ("show TimeZone", Show::Variable("timezone".into())),
         ("show time zone", Show::Variable("timezone".into())),
-        ("show transaction isolation level", Show::Variable("transaction_isolation".into())),
+        (
+            "show transaction isolation level",
+            Show::Variable("transaction_isolation".into()),
+        ),
     ] {
-        let Statement::Show(what) = one(sql) else { panic!("{sql}") };
+        let Statement::Show(what) = one(sql) else {
+            panic!("{sql}")
+        };
         assert_eq!(what, expected, "{sql}");
     }
     for (sql, expected) in [
         ("show create table public.x", ObjectKind::Table),
         ("show create view x", ObjectKind::View),
         ("show create source x", ObjectKind::Source),
-        ("show create materialized view x", ObjectKind::MaterializedView),
+        (
+            "show create materialized view x",
+            ObjectKind::MaterializedView,
+        ),
     ] {
-        let Statement::ShowCreate { kind, .. } = one(sql) else { panic!("{sql}") };
+        let Statement::ShowCreate { kind, .. } = one(sql) else {
+            panic!("{sql}")
+        };
         assert_eq!(kind, expected, "{sql}");
     }
     assert!(matches!(one("describe t"), Statement::Describe { .. }));
@@ -139,35 +243,62 @@ fn explain_of_queries_and_views() {
     for (sql, analyze, verbose) in [
         ("explain select 1", false, false),
         ("explain analyze verbose select 1", true, true),
-        ("explain (analyze, verbose false, format text) select 1", true, false),
+        (
+            "explain (analyze, verbose false, format text) select 1",
+            true,
+            false,
+        ),
         ("explain (select 1)", false, false),
         ("explain with x as (select 1) select * from x", false, false),
     ] {
-        let Statement::ExplainQuery { options, .. } = one(sql) else { panic!("{sql}") };
+        let Statement::ExplainQuery { options, .. } = one(sql) else {
+            panic!("{sql}")
+        };
         assert_eq!(options, ExplainOptions { analyze, verbose }, "{sql}");
     }
     let sql = "explain (verbose) create materialized view v as select 1";
     let parsed = parse(sql).unwrap().remove(0);
     assert_eq!(parsed.view_definition(), Some("select 1"));
-    let Statement::ExplainCreateMaterializedView { view, options } = parsed.statement else { panic!() };
+    let Statement::ExplainCreateMaterializedView { view, options } = parsed.statement else {
+        panic!()
+    };
     assert_eq!(view.name.to_string(), "v");
     assert!(options.verbose);
-    assert!(matches!(parse("explain insert into t values (1)"), Err(Error::Unsupported { .. })));
-    assert!(matches!(parse("explain (format json) select 1"), Err(Error::Unsupported { .. })));
-    assert!(matches!(parse("explain (nope) select 1"), Err(Error::InvalidParameter { .. })));
+    assert!(matches!(
+        parse("explain insert into t values (1)"),
+        Err(Error::Unsupported { .. })
+    ));
+    assert!(matches!(
+        parse("explain (format json) select 1"),
+        Err(Error::Unsupported { .. })
+    ));
+    assert!(matches!(
+        parse("explain (nope) select 1"),
+        Err(Error::InvalidParameter { .. })
+    ));
 }
 
 #[test]
 fn statements_keep_their_text() {
     let sql = "  select 'ä;ö' ;; -- nothing\n create materialized view \"V\"(a) as\n  select 1 as b ; flush ";
     let parsed = parse(sql).unwrap();
-    let texts: Vec<&str> = parsed.iter().map(|statement| statement.text.as_str()).collect();
+    let texts: Vec<&str> = parsed
+        .iter()
+        .map(|statement| statement.text.as_str())
+        .collect();
     assert_eq!(
         texts,
-        ["select 'ä;ö'", "create materialized view \"V\"(a) as\n  select 1 as b", "flush"]
+        [
+            "select 'ä;ö'",
+            "create materialized view \"V\"(a) as\n  select 1 as b",
+            "flush"
+        ]
     );
     for statement in &parsed {
-        assert_eq!(&sql[statement.start..statement.start + statement.text.len()], statement.text);
+        assert_eq!(
+            &sql[statement.start..statement.start + statement.text.len()],
+            statement.text
+        );
     }
     assert_eq!(parsed[1].view_definition(), Some("select 1 as b"));
     assert_eq!(parsed[0].view_definition(), None);
@@ -178,9 +309,18 @@ fn statements_keep_their_text() {
 #[test]
 fn view_definitions_start_behind_as() {
     for (sql, expected) in [
-        ("create view v as select a as b from t", Some("select a as b from t")),
-        ("create or replace view v (x, y) as (select 1, 2)", Some("(select 1, 2)")),
-        ("create materialized view if not exists v as with x as (select 1) select * from x", Some("with x as (select 1) select * from x")),
+        (
+            "create view v as select a as b from t",
+            Some("select a as b from t"),
+        ),
+        (
+            "create or replace view v (x, y) as (select 1, 2)",
+            Some("(select 1, 2)"),
+        ),
+        (
+            "create materialized view if not exists v as with x as (select 1) select * from x",
+            Some("with x as (select 1) select * from x"),
+        ),
         ("create table v as select 1", None),
         ("select 1 as x", None),
     ] {
@@ -190,7 +330,11 @@ fn view_definitions_start_behind_as() {
 
 #[test]
 fn copy_needs_no_semicolon() {
-    for sql in ["copy t from stdin", "copy t (a, b) from stdin with (format csv, header true);", "COPY t FROM STDIN CSV"] {
+    for sql in [
+        "copy t from stdin",
+        "copy t (a, b) from stdin with (format csv, header true);",
+        "COPY t FROM STDIN CSV",
+    ] {
         assert!(matches!(one(sql), Statement::Pg(_)), "{sql}");
     }
     assert_eq!(parse("copy t from stdin; select 1").unwrap().len(), 2);
@@ -199,21 +343,65 @@ fn copy_needs_no_semicolon() {
 #[test]
 fn faults_have_positions_in_characters() {
     for (sql, expected, position) in [
-        ("selec 1", "syntax error at or near \"selec\": expected an SQL statement", 1),
-        ("select 1 from", "syntax error at end of input: expected identifier", 14),
-        ("select 'ä', from where", "syntax error at or near \"where\"", 18),
-        ("select 1;\nselect *\nfrom t whre a = 1 1", "syntax error at or near \"a\": expected end of statement", 31),
+        (
+            "selec 1",
+            "syntax error at or near \"selec\": expected an SQL statement",
+            1,
+        ),
+        (
+            "select 1 from",
+            "syntax error at end of input: expected identifier",
+            14,
+        ),
+        (
+            "select 'ä', from where",
+            "syntax error at or near \"where\"",
+            18,
+        ),
+        (
+            "select 1;\nselect *\nfrom t whre a = 1 1",
+            "syntax error at or near \"a\": expected end of statement",
+            32,
+        ),
         ("select (1", "syntax error at end of input: expected )", 10),
         ("select 'abc", "unterminated quoted string", 8),
         ("select \"abc", "unterminated quoted identifier", 8),
         ("select 1 /* x", "unterminated /* comment", 14),
-        ("create source s with (connector 'x')", "syntax error at or near \"'x'\": expected =", 33),
-        ("create source s", "syntax error at end of input: expected WITH", 16),
-        ("create source s with (a = )", "syntax error at or near \")\": expected an option value", 27),
-        ("flush now", "syntax error at or near \"now\": expected end of statement", 7),
-        ("show create x", "syntax error at or near \"x\": expected TABLE, VIEW, SOURCE or MATERIALIZED VIEW", 13),
-        ("explain create materialized view v as selec 1", "syntax error at or near \"selec\"", 39),
-        ("alter materialized view v frobnicate", "syntax error at or near \"frobnicate\": expected SET PARALLELISM", 27),
+        (
+            "create source s with (connector 'x')",
+            "syntax error at or near \"'x'\": expected =",
+            33,
+        ),
+        (
+            "create source s",
+            "syntax error at end of input: expected WITH",
+            16,
+        ),
+        (
+            "create source s with (a = )",
+            "syntax error at or near \")\": expected an option value",
+            27,
+        ),
+        (
+            "flush now",
+            "syntax error at or near \"now\": expected end of statement",
+            7,
+        ),
+        (
+            "show create x",
+            "syntax error at or near \"x\": expected TABLE, VIEW, SOURCE or MATERIALIZED VIEW",
+            13,
+        ),
+        (
+            "explain create materialized view v as selec 1",
+            "syntax error at or near \"selec\"",
+            39,
+        ),
+        (
+            "alter materialized view v frobnicate",
+            "syntax error at or near \"frobnicate\": expected SET PARALLELISM",
+            27,
+        ),
     ] {
         let (message, at) = fault(sql);
         assert!(message.starts_with(expected), "{sql}: {message}");
@@ -223,8 +411,15 @@ fn faults_have_positions_in_characters() {
 
 #[test]
 fn statements_of_other_systems_are_refused_by_name() {
-    for sql in ["create sink s from v with (connector = 'x')", "create subscription s from v", "drop sink s"] {
-        assert!(matches!(parse(sql), Err(Error::Unsupported { .. })), "{sql}");
+    for sql in [
+        "create sink s from v with (connector = 'x')",
+        "create subscription s from v",
+        "drop sink s",
+    ] {
+        assert!(
+            matches!(parse(sql), Err(Error::Unsupported { .. })),
+            "{sql}"
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! One executor's part in scaling: the alignment of its barriers and all subscales it is old or new owner of.
+//! One executor's part in scaling: the alignment of its barriers and all subscales it is old or new
+//! owner of.
 //!
 //! # Rules
 //!
@@ -13,61 +14,78 @@
 //!   new owner   Elsewhere ─ PrepareNew ─► Arriving ─ StateInstalled ─► Arriving, installed ─ Done ─► Local
 //! ```
 //!
-//! * A **migration channel** is the FIFO link from an old to a new owner. There is one per ordered pair; it is opened at a topology
-//!   barrier before any subscale of the pair and closed at one after the last. It carries state, re-routed rows and confirm
-//!   barriers, the closing of subscales, and **every barrier**.
-//! * **Barrier `n` at an executor**: (1) it comes on every regular channel; (2) the executor hands over all that is left of each
-//!   subscale it is old owner of and has a confirm barrier for, then sends barrier `n` on its migration channels; (3) when barrier
-//!   `n` has come on all incoming migration channels too, it commits `n`. A channel that delivered barrier `n` is not read until
+//! * A **migration channel** is the FIFO link from an old to a new owner. There is one per ordered
+//!   pair; it is opened at a topology barrier before any subscale of the pair and closed at one
+//!   after the last. It carries state, re-routed rows and confirm barriers, the closing of
+//!   subscales, and **every barrier**.
+//! * **Barrier `n` at an executor**: (1) it comes on every regular channel; (2) the executor hands
+//!   over all that is left of each subscale it is old owner of and has a confirm barrier for, then
+//!   sends barrier `n` on its migration channels; (3) when barrier `n` has come on all incoming
+//!   migration channels too, it commits `n`. A channel that delivered barrier `n` is not read until
 //!   then. Between (2) and the commit no key group leaves.
-//! * One hand-over between two messages ([`Event::Poll`]), so that a large subscale does not stop other key groups. Subscales
-//!   with a confirm barrier first: their rows wait at the new owner.
-//! * Every key group of a subscale is sent, also one without state: the new owner learns from it that there is none.
-//! * A key group that is arriving cannot leave before its subscale is done. One that has left can come back only in a later
-//!   subscale, which is after this executor forgot that it left: Done needs SubscaleClosed.
+//! * One hand-over between two messages ([`Event::Poll`]), so that a large subscale does not stop
+//!   other key groups. Subscales with a confirm barrier first: their rows wait at the new owner.
+//! * Every key group of a subscale is sent, also one without state: the new owner learns from it
+//!   that there is none.
+//! * A key group that is arriving cannot leave before its subscale is done. One that has left can
+//!   come back only in a later subscale, which is after this executor forgot that it left: Done
+//!   needs SubscaleClosed.
 //!
 //! # Why a checkpoint in the middle is whole
 //!
-//! Both ends open a migration channel right after committing the same epoch `T`, and it carries every barrier after `T`. So what
-//! the old owner sends between its barriers `n-1` and `n` is exactly what the new owner installs between its commits `n-1` and
-//! `n`: a key group handed over before barrier `n` is in the new owner's checkpoint `n`, because that one waits for the
-//! barrier and reads nothing behind it; one handed over later is in the old owner's, because nothing leaves between the barrier and its
-//! commit. It is in one of the two, never in both or none, whatever epoch the two are at when the subscale opens. A protocol
-//! that opens a channel per subscale must first agree on an epoch (`SideOpen{after}` in drrs.md 8.5), for the owners may be
-//! an epoch apart: then the one end's barrier `n` is missing on the channel, or waits for nobody. Here the channel is older than the
-//! subscale, and there is nothing to agree on: preparing is allowed at any moment, in the middle of an alignment too.
-//! The cases:
+//! Both ends open a migration channel right after committing the same epoch `T`, and it carries
+//! every barrier after `T`. So what the old owner sends between its barriers `n-1` and `n` is
+//! exactly what the new owner installs between its commits `n-1` and `n`: a key group handed over
+//! before barrier `n` is in the new owner's checkpoint `n`, because that one waits for the barrier
+//! and reads nothing behind it; one handed over later is in the old owner's, because nothing leaves
+//! between the barrier and its commit. It is in one of the two, never in both or none, whatever
+//! epoch the two are at when the subscale opens. A protocol that opens a channel per subscale must
+//! first agree on an epoch (`SideOpen{after}` in drrs.md 8.5), for the owners may be an epoch
+//! apart: then the one end's barrier `n` is missing on the channel, or waits for nobody. Here the
+//! channel is older than the subscale, and there is nothing to agree on: preparing is allowed at
+//! any moment, in the middle of an alignment too. The cases:
 //!
-//! * *Old owner past barrier `n`, new owner not* (it may have read barrier `n` from the migration channel already). Prepare finds every
-//!   predecessor past its barrier `n`, so confirm barriers and moved rows lie behind it on all channels, by the fence rule
-//!   ([`crate::confirm_position`]); state is sent behind it on the migration channel. All belongs to `n+1` at both ends.
-//! * *New owner past barrier `n` on its regular channels, old owner not.* The predecessors are past it; no row that follows the new
-//!   assignment is in front of it anywhere. The old owner may still send state in front of its barrier `n`, and re-route rows
-//!   of epoch `n`; the new owner has not committed `n` and installs and runs them as part of it.
-//! * *Old owner between barrier `n` and commit.* It prepares but hands over nothing until the commit; that later state is behind
-//!   its barrier `n` and not read before the new owner's commit.
+//! * *Old owner past barrier `n`, new owner not* (it may have read barrier `n` from the migration
+//!   channel already). Prepare finds every predecessor past its barrier `n`, so confirm barriers
+//!   and moved rows lie behind it on all channels, by the fence rule ([`crate::confirm_position`]);
+//!   state is sent behind it on the migration channel. All belongs to `n+1` at both ends.
+//! * *New owner past barrier `n` on its regular channels, old owner not.* The predecessors are past
+//!   it; no row that follows the new assignment is in front of it anywhere. The old owner may still
+//!   send state in front of its barrier `n`, and re-route rows of epoch `n`; the new owner has not
+//!   committed `n` and installs and runs them as part of it.
+//! * *Old owner between barrier `n` and commit.* It prepares but hands over nothing until the
+//!   commit; that later state is behind its barrier `n` and not read before the new owner's commit.
 //!
-//! **Strict epochs**: nothing is held when `n` is committed. A row held at the new owner in front of barrier `n` of channel
-//! `u` was routed by a switch in front of `u`'s barrier `n`, so (fence) the confirm barrier lies in front of barrier `n` towards the
-//! old owner too. When that one is aligned it has seen this confirm barrier and passed it on, and rule (2) has sent the state: both
-//! are in front of barrier `n` on the migration channel. So each end of (3) releases every row, and epoch `n` has every row in front of it.
+//! **Strict epochs**: nothing is held when `n` is committed. A row held at the new owner in front
+//! of barrier `n` of channel `u` was routed by a switch in front of `u`'s barrier `n`, so (fence)
+//! the confirm barrier lies in front of barrier `n` towards the old owner too. When that one is
+//! aligned it has seen this confirm barrier and passed it on, and rule (2) has sent the state: both
+//! are in front of barrier `n` on the migration channel. So each end of (3) releases every row, and
+//! epoch `n` has every row in front of it.
 //!
 //! # Why rings cannot deadlock
 //!
-//! Take any ring of moves, an executor being old and new owner at once. Step (2) waits for regular channels only, and reading
-//! migration channels never adds to what must be sent on them: none of their four messages makes this machine send one. So
-//! every executor, whatever the others do, gets from (1) to (2); the barriers sent in (2) complete (3) everywhere. What
-//! could delay (1) is a regular channel paused at the hold limit; its held head waits for state and a confirm barrier that are in
-//! front of barrier `n` at the old owner (above), which hands over whenever it is not between (2) and its commit, and by then already did.
+//! Take any ring of moves, an executor being old and new owner at once. Step (2) waits for regular
+//! channels only. Reading a migration channel never adds to what must be sent on one: no message of
+//! it makes this machine send, and a re-routed row runs where it arrives, for its key group cannot
+//! leave again. So every executor, whatever the others do, gets from (1) to (2), and the barriers
+//! sent in (2) complete (3) everywhere.
 //!
-//! The edge keeps this true by two habits. It reads migration channels before all others, and goes on reading them while its own
-//! messages wait for room on one; only regular channels and `Poll` stop then. And it carries out the actions of a step in order
-//! before the next event, releasing held rows completely.
+//! What could delay (1) is a regular channel paused at the hold limit in front of barrier `n`. Its
+//! head waits for state, which the old owner hands over at any time except between (2) and its
+//! commit, and of `n` it did so in (2); and perhaps for a confirm barrier, which is in front of
+//! barrier `n` at the old owner and behind nothing but rows of subscales that the same predecessor
+//! switched earlier ([`crate::schedule`]). An old owner that is an epoch ahead has sent both.
+//!
+//! The edge keeps this true by two habits. It reads migration channels before all others, and goes
+//! on reading them while its own messages wait for room on one; only regular channels and `Poll`
+//! stop then. And it carries out the actions of a step in order before the next event, releasing
+//! held rows completely.
 //!
 //! # Not here
 //!
-//! Rows, state and their bytes (`executor/migrate.rs`), which channel to read next ([`crate::Scheduler`]), who opens a subscale
-//! when ([`crate::Coordinator`]).
+//! Rows, state and their bytes (`executor/migrate.rs`), which channel to read next
+//! ([`crate::Scheduler`]), who opens a subscale when ([`crate::Coordinator`]).
 
 mod new_owner;
 mod old_owner;
@@ -109,7 +127,8 @@ pub struct Migration {
 }
 
 impl Migration {
-    /// The machine of an executor that has no channel and owns nothing yet, and whose state is that of the end of `last_epoch`.
+    /// The machine of an executor that has no channel and owns nothing yet, and whose state is that
+    /// of the end of `last_epoch`.
     #[must_use]
     pub fn new(me: ExecutorId, last_epoch: Epoch, release: Release, rules: Rules) -> Migration {
         Migration {
@@ -123,7 +142,8 @@ impl Migration {
         }
     }
 
-    /// Gives the executor key groups outside of any subscale: when it starts, fresh or from a checkpoint.
+    /// Gives the executor key groups outside of any subscale: when it starts, fresh or from a
+    /// checkpoint.
     ///
     /// # Panics
     /// If one of them is already here or moving.
@@ -152,8 +172,8 @@ impl Migration {
         )
     }
 
-    /// Whether no subscale is open here: then the verdict on every row of an owned key group is [`Verdict::Process`] and need
-    /// not be asked for. Constant time.
+    /// Whether no subscale is open here: then the verdict on every row of an owned key group is
+    /// [`Verdict::Process`] and need not be asked for. Constant time.
     #[must_use]
     pub fn quiet(&self) -> bool {
         self.departures.is_empty() && self.arrivals.is_empty()
@@ -177,16 +197,19 @@ impl Migration {
         self.alignment.may_read_migration(from)
     }
 
-    /// Whether [`Event::Poll`] would hand over a key group now, so that an idle edge knows when to sleep.
+    /// Whether [`Event::Poll`] would hand over a key group now, so that an idle edge knows when to
+    /// sleep.
     #[must_use]
     pub fn may_hand_over(&self) -> bool {
         self.next_to_hand_over().is_some()
     }
 
-    /// What to do with a row of `key_group` that came on a regular channel. See the table in the header.
+    /// What to do with a row of `key_group` that came on a regular channel. See the table in the
+    /// header.
     ///
     /// # Errors
-    /// [`ProtocolError::NotOwned`] and [`ProtocolError::BehindConfirm`]: the row should not be here.
+    /// [`ProtocolError::NotOwned`] and [`ProtocolError::BehindConfirm`]: the row should not be
+    /// here.
     pub fn verdict(
         &self,
         channel: ChannelId,
@@ -219,10 +242,12 @@ impl Migration {
         }
     }
 
-    /// Checks that a re-routed row of `key_group` from an old owner may run; it then runs at once, whatever is held.
+    /// Checks that a re-routed row of `key_group` from an old owner may run; it then runs at once,
+    /// whatever is held.
     ///
     /// # Errors
-    /// [`ProtocolError::KeyGroup`] if its state has not come from there before it, in the same subscale.
+    /// [`ProtocolError::KeyGroup`] if its state has not come from there before it, in the same
+    /// subscale.
     pub fn check_rerouted(
         &self,
         from: ExecutorId,
@@ -245,7 +270,8 @@ impl Migration {
     /// Takes one event and appends what it leads to.
     ///
     /// # Errors
-    /// [`ProtocolError`] if the event does not fit. The machine is not to be used after that: the job restarts.
+    /// [`ProtocolError`] if the event does not fit. The machine is not to be used after that: the
+    /// job restarts.
     pub fn step(&mut self, event: Event, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
         match event {
             Event::OpenChannel { channel } => self.open_channel(channel),
@@ -285,7 +311,8 @@ impl Migration {
         }
     }
 
-    // Topology. The channels whose confirm barriers count are those open at Prepare, so they stay while it is open.
+    // Topology. The channels whose confirm barriers count are those open at Prepare, so they stay
+    // while it is open.
 
     fn open_channel(&mut self, channel: ChannelId) -> Result<(), ProtocolError> {
         self.no_subscale("a subscale is open")?;

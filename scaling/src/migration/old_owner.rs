@@ -1,4 +1,5 @@
-//! The old owner's side of a subscale: key groups leave, rows and confirm barriers that still come are re-routed.
+//! The old owner's side of a subscale: key groups leave, rows and confirm barriers that still come
+//! are re-routed.
 
 use std::collections::BTreeSet;
 
@@ -95,7 +96,8 @@ impl Migration {
         }
     }
 
-    /// Rows in front of the barrier can wait at the new owner exactly for subscales some predecessor has switched.
+    /// Rows in front of the barrier can wait at the new owner exactly for subscales some
+    /// predecessor has switched.
     pub(super) fn hand_over_confirmed(&mut self, actions: &mut Vec<Action>) {
         let confirmed = self
             .departures

@@ -56,7 +56,8 @@ struct Script {
 }
 
 impl Script {
-    /// Executor 0 after epoch 4, with channels from 8 and 9 and migration channels to and from executor 1, owning `owned`.
+    /// Executor 0 after epoch 4, with channels from 8 and 9 and migration channels to and from
+    /// executor 1, owning `owned`.
     fn new(release: Release, owned: &[u16]) -> Script {
         let mut script = Script {
             machine: Migration::new(ME, Epoch(4), release, Rules::default()),

@@ -1,4 +1,5 @@
-//! What must hold in every run: invariants I1 to I9 and I12 of drrs.md 8.8, watched as messages pass.
+//! What must hold in every run: invariants I1 to I9 and I12 of drrs.md 8.8, watched as messages
+//! pass.
 //!
 //! | | invariant | where |
 //! | --- | --- | --- |
@@ -8,10 +9,10 @@
 //! | I4 | on a migration channel: state of g, rows of g, confirm barrier of their channel, closing | [`Monitor::transfer`] |
 //! | I5 | one confirm barrier a subscale and channel | [`Monitor::confirm`] |
 //! | I6 | behind it no row of the subscale | [`Monitor::row`] |
-//! | I7 | nothing is extracted between barrier and commit | `Executor::carry_out` |
+//! | I7 | nothing is extracted between barrier and commit | `Executor::extract` |
 //! | I8 | the key groups committed in an epoch are all, once | `World::commit` |
 //! | I9 | an epoch holds exactly the rows in front of its barrier, and no row is held at its commit | `World::commit` |
-//! | I12 | a scaling that is done leaves nothing held or under way, and one routing | `World::check_done` |
+//! | I12 | a scaling that is done leaves nothing held or under way, and one routing | `World::subscale_done`, `World::finish_moves` |
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,7 +54,8 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    /// A predecessor switches a subscale: what it moves may now come over the channels to the new owner.
+    /// A predecessor switches a subscale: what it moves may now come over the channels to the new
+    /// owner.
     pub(crate) fn switched(&mut self, predecessor: ExecutorId, subscale: &Subscale) {
         let back = |c: &ChannelId, g: KeyGroup| {
             c.from == predecessor && c.to == subscale.new_owner && subscale.key_groups.contains(g)
@@ -124,7 +126,8 @@ impl Monitor {
     }
 }
 
-/// How often the runs came through the situations that are hard, so that a test can say that they did.
+/// How often the runs came through the situations that are hard, so that a test can say that they
+/// did.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Coverage(BTreeMap<&'static str, u64>);
 

@@ -1,4 +1,5 @@
-//! What can happen next, and how likely: some kinds of steps and some executors are slow in some runs.
+//! What can happen next, and how likely: some kinds of steps and some executors are slow in some
+//! runs.
 
 use scaling::{ChannelId, ExecutorId};
 
@@ -57,7 +58,8 @@ impl Weights {
         weights
     }
 
-    /// Which channels have something to show at this moment: a slow one in one of 16 cases, another in every second.
+    /// Which channels have something to show at this moment: a slow one in one of 16 cases, another
+    /// in every second.
     pub(crate) fn visible(&self, random: &mut Random) -> impl Fn(ChannelId) -> bool + use<> {
         let (often, rarely) = (
             random.next(),

@@ -1,4 +1,5 @@
-//! The ledger of epochs: who commits each, where the predecessors were, what was committed, which topology it brings.
+//! The ledger of epochs: who commits each, where the predecessors were, what was committed, which
+//! topology it brings.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -7,7 +7,7 @@ use scaling::{
     KeyGroup, Migration, Read, Release, Rules, Scheduler, Verdict,
 };
 
-use crate::check::{Checked, Coverage, Monitor, ensure};
+use crate::check::{Checked, Coverage, Monitor, Violation, ensure};
 use crate::message::{Control, Data, Net, Row, State, Transfer};
 use crate::scenario::Scenario;
 use crate::trace::Trace;
@@ -130,18 +130,7 @@ impl Executor {
                 subscale,
                 key_group,
             } => {
-                ensure!(
-                    !self.barrier_sent,
-                    "I7: {key_group} extracted at {} between barrier and commit",
-                    self.id
-                );
-                let state = self.states.remove(&key_group);
-                ensure!(
-                    state.is_some(),
-                    "I1: {} sends {key_group} without having it",
-                    self.id
-                );
-                let state = state.unwrap();
+                let state = self.extract(key_group)?;
                 self.outbox.push_back((
                     to,
                     Transfer::State {
@@ -177,23 +166,21 @@ impl Executor {
                 self.committing = Some(epoch);
             }
             Action::Done { subscale } => {
-                let under_way = outside
-                    .net
-                    .migration
-                    .values()
-                    .flatten()
-                    .any(|t| t.subscale() == Some(subscale));
-                ensure!(
-                    !under_way,
-                    "I12: {subscale} is done with messages under way"
-                );
-                outside
-                    .net
-                    .control
-                    .push(Control::ToCoordinator(CoordinatorEvent::Done { subscale }));
+                let event = CoordinatorEvent::Done { subscale };
+                outside.net.control.push(Control::ToCoordinator(event));
             }
         }
         Ok(())
+    }
+
+    fn extract(&mut self, key_group: KeyGroup) -> Checked<State> {
+        let id = self.id;
+        ensure!(
+            !self.barrier_sent,
+            "I7: {key_group} extracted at {id} between barrier and commit"
+        );
+        let state = self.states.remove(&key_group);
+        state.ok_or_else(|| Violation(format!("I1: {id} sends {key_group} without having it")))
     }
 
     pub(crate) fn committed(&mut self, epoch: Epoch, outside: &mut Outside<'_>) -> Checked {

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!   SEEDS=n cargo test -p scaling --test sim -- --nocapture     n seeds (default 2000)
-//!   SEED=0x… cargo test -p scaling --test sim -- --nocapture    one seed, with its trace in words
+//!   SEED=0x… cargo test -p scaling --test sim -- --nocapture    one seed, its trace in words
 //! ```
 //!
-//! A world (`world.rs`) of predecessors, executors, bounded channels and a coordinator makes one random step after the other;
-//! what must hold is checked at every step (`check.rs`). The same seed is the same run, to the last action.
+//! A world (`world.rs`) of predecessors, executors, bounded channels and a coordinator makes one
+//! random step after the other; what must hold is checked at every step (`check.rs`). The same seed
+//! is the same run, to the last action.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! What travels in a simulated run: rows, what regular and migration channels carry, what the control plane carries.
+//! What travels in a simulated run: rows, what regular and migration channels carry, what the
+//! control plane carries.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -84,7 +85,7 @@ impl Transfer {
 }
 
 /// What the control plane carries, in any order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) enum Control {
     ToExecutor(ExecutorId, Event),
     Switch(ExecutorId, Subscale),

@@ -1,4 +1,5 @@
-//! The scalings of a run: topology barrier, coordinator, topology barrier, one scaling after the other.
+//! The scalings of a run: topology barrier, coordinator, topology barrier, one scaling after the
+//! other.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -25,7 +26,7 @@ pub(crate) struct Plan {
     scalings: usize,
     started: usize,
     stage: Stage,
-    /// Executors that commit the barriers issued from now on; none while all do.
+    /// Executors that retire with a barrier already issued: they take no part in later ones.
     leaving: BTreeSet<ExecutorId>,
     pairs: BTreeSet<(ExecutorId, ExecutorId)>,
     wanted: BTreeSet<ExecutorId>,
@@ -55,7 +56,8 @@ impl Plan {
         matches!(self.stage, Stage::Idle) && self.targets.is_empty()
     }
 
-    /// How much of the input may be made by now, as a fraction: some of it is kept for each scaling.
+    /// How much of the input may be made by now, as a fraction: some of it is kept for each
+    /// scaling.
     pub(crate) fn share_of_rows(&self) -> (usize, usize) {
         if self.over() {
             (1, 1)

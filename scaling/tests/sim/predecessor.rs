@@ -1,4 +1,5 @@
-//! A predecessor: makes rows and barriers, queues them by channel, switches subscales with the fence rule.
+//! A predecessor: makes rows and barriers, queues them by channel, switches subscales with the
+//! fence rule.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -125,7 +126,8 @@ impl Predecessor {
         message
     }
 
-    /// Routes a subscale to its new owner, takes unsent rows back; true if it split a queue behind a barrier.
+    /// Routes a subscale to its new owner, takes unsent rows back; true if it split a queue behind
+    /// a barrier.
     pub(crate) fn switch(&mut self, subscale: &Subscale, rules: Rules) -> bool {
         let mut fenced = false;
         for key_group in &subscale.key_groups {

@@ -1,4 +1,5 @@
-//! The checker bites: with one rule switched off, some seed fails, and in the way the rule is there to prevent.
+//! The checker bites: with one rule switched off, some seed fails, and in the way the rule is there
+//! to prevent.
 
 use scaling::{Release, Rules};
 

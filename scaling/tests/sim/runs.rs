@@ -51,34 +51,28 @@ fn say(line: &str) {
     println!("{line}");
 }
 
-/// Runs `count` seeds, their scenarios adjusted, and fails if any fails.
-fn all_pass(count: u64, adjust: impl Fn(&mut Scenario)) -> Coverage {
+/// Runs `count` seeds, their scenarios adjusted, and fails if any fails. With `SEED` set just that
+/// one; then there is no coverage to speak of.
+fn all_pass(count: u64, adjust: impl Fn(&mut Scenario)) -> Option<Coverage> {
+    let replayed = number("SEED");
+    let seeds = replayed.map_or_else(|| (0..count).map(seed).collect(), |seed| vec![seed]);
     let (mut failed, mut coverage) = (0, Coverage::default());
-    for index in 0..count {
-        let mut scenario = Scenario::from_seed(seed(index));
+    for seed in &seeds {
+        let mut scenario = Scenario::from_seed(*seed);
         adjust(&mut scenario);
-        failed += u64::from(check(&scenario, false, &mut coverage).is_err());
+        failed += usize::from(check(&scenario, replayed.is_some(), &mut coverage).is_err());
     }
-    say(&format!("{} passed, {failed} failed", count - failed));
-    eprintln!("{coverage:?}");
-    assert_eq!(failed, 0, "{failed} of {count} seeds failed");
-    coverage
+    say(&format!("{} passed, {failed} failed", seeds.len() - failed));
+    assert!(failed == 0, "{failed} of {} seeds failed", seeds.len());
+    replayed.is_none().then_some(coverage)
 }
 
 #[test]
 fn every_seed_holds() {
-    if let Some(seed) = number("SEED") {
-        let result = check(&Scenario::from_seed(seed), true, &mut Coverage::default());
-        say(if result.is_ok() {
-            "1 passed, 0 failed"
-        } else {
-            "0 passed, 1 failed"
-        });
-        assert!(result.is_ok(), "seed {seed:#x} failed: {result:?}");
-        return;
-    }
     let seeds = number("SEEDS").unwrap_or(SEEDS_DEFAULT);
-    let coverage = all_pass(seeds, |_| {});
+    let Some(coverage) = all_pass(seeds, |_| {}) else {
+        return;
+    };
     if seeds < SEEDS_DEFAULT {
         return;
     }
@@ -157,8 +151,10 @@ fn rings_with_a_hold_limit_of_one_row() {
         s.migration_messages_max = 1;
         s.release = Release::Ordered;
     });
-    assert!(coverage.count("ring of moves") > 100);
-    assert!(coverage.count("runnable part of a head at the hold limit") > 20);
+    if let Some(coverage) = coverage {
+        assert!(coverage.count("ring of moves") > 100);
+        assert!(coverage.count("runnable part of a head at the hold limit") > 20);
+    }
 }
 
 #[test]

@@ -1,11 +1,13 @@
-//! The simulated world: predecessors, executors, the channels between them, barriers, scalings, crashes.
+//! The simulated world: predecessors, executors, the channels between them, barriers, scalings,
+//! crashes.
 //!
 //! ```text
 //!   choices() ─► every step that could happen now ─► one of them, by weight ─► act() ─► checks ─► again
 //! ```
 //!
-//! Some kinds of steps and some executors are slow in some runs. A run ends when all rows are made, all scalings over and a
-//! last epoch is committed; a run in which nothing can happen before that is a deadlock.
+//! Some kinds of steps and some executors are slow in some runs. A run ends when all rows are made,
+//! all scalings over and a last epoch is committed; a run in which nothing can happen before that
+//! is a deadlock.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -173,7 +175,8 @@ impl World {
         self.owners = owners;
     }
 
-    /// An executor without key groups whose first epoch is the one after `last`, with its ends of the regular channels.
+    /// An executor without key groups whose first epoch is the one after `last`, with its ends of
+    /// the regular channels.
     pub(crate) fn add_executor(&mut self, id: ExecutorId, last: Epoch) {
         let mut executor = Executor::new(id, last, &self.scenario, self.rules);
         for predecessor in self.predecessors.values() {
@@ -355,14 +358,15 @@ impl World {
         )
     }
 
-    /// Reads at an executor while some channels look empty, as they do to a task that runs before their messages arrive.
+    /// Reads at an executor while some channels look empty, as they do to a task that runs before
+    /// their messages arrive.
     fn read(&mut self, id: ExecutorId) -> Checked {
         let visible = self.weights.visible(&mut self.random);
         self.at(id, |executor, outside| executor.read(&visible, outside))
     }
 
     fn control(&mut self, control: Control) -> Checked {
-        self.trace.record(&format!("{control:?}"));
+        self.trace.record(&control);
         match control {
             Control::ToExecutor(id, event) => {
                 self.at(id, |executor, outside| executor.step(event, outside))

@@ -396,7 +396,7 @@ impl Session {
         Ok(())
     }
 
-    async fn write_catalog(&self, change: CatalogChange) -> Result<()> {
+    async fn write_catalog(&mut self, change: CatalogChange) -> Result<()> {
         let storage = Arc::clone(&self.shared.storage);
         let written = tokio::task::spawn_blocking(move || storage.write_catalog(change)).await;
         Ok(written.map_err(|error| Error::Internal(error.to_string()))??)

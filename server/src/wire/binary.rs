@@ -1,6 +1,5 @@
 //! Values in PostgreSQL's binary format: big-endian, dates and times counted from 2000-01-01.
 
-use arrow::array::Array;
 use bytes::{BufMut, BytesMut};
 
 use crate::wire::encode::{Values, with_length};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
 use arrow::array::{
-    Array, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder, Float64Builder,
+    Array, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder, Float32Builder, Float64Builder,
     Int16Builder, Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, ListArray, StringArray, StringBuilder,
     Time64MicrosecondBuilder, TimestampMicrosecondBuilder, UInt32Builder,
 };
@@ -13,7 +13,7 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, IntervalMonthDayNano};
 
 use crate::error::{Error, Result};
-use crate::wire::numeric::parse_decimal;
+use crate::wire::numeric::{parse_decimal, parse_decimal256};
 use crate::wire::temporal;
 use crate::wire::types::{SqlType, UTC};
 
@@ -52,12 +52,17 @@ pub fn parse_column(texts: &StringArray, sql_type: &SqlType, zone: Tz) -> std::r
         SqlType::Oid => read!(UInt32Builder::new(), |t| parse_integer::<u32>(t, "oid")),
         SqlType::Float4 => read!(Float32Builder::new(), parse_float4),
         SqlType::Float8 => read!(Float64Builder::new(), parse_float8),
-        SqlType::Numeric(_) => {
-            let DataType::Decimal128(precision, scale) = sql_type.arrow() else {
-                return Err(BadValue { row: 0, error: Error::Internal("numeric without a decimal type".to_owned()) });
-            };
-            read!(Decimal128Builder::new().with_data_type(sql_type.arrow()), |t| parse_decimal(t, precision, scale))
-        }
+        SqlType::Numeric(_) => match sql_type.arrow() {
+                DataType::Decimal256(precision, scale) => {
+                    let builder = Decimal256Builder::new().with_data_type(sql_type.arrow());
+                    read!(builder, |t| parse_decimal256(t, precision, scale))
+                }
+                DataType::Decimal128(precision, scale) => {
+                    let builder = Decimal128Builder::new().with_data_type(sql_type.arrow());
+                    read!(builder, |t| parse_decimal(t, precision, scale))
+                }
+                other => return Err(BadValue { row: 0, error: Error::Internal(format!("numeric as {other}")) }),
+        },
         SqlType::Text => Arc::new(texts.clone()),
         SqlType::Varchar(None) => Arc::new(texts.clone()),
         SqlType::Varchar(Some(length)) => read!(StringBuilder::new(), |t| fit_text(t, *length, sql_type)),

@@ -138,6 +138,21 @@ pub fn decimal_text(mut bytes: &[u8]) -> Result<String> {
 /// # Errors
 /// [`Error::InvalidText`] for text that is no number; [`Error::NumericOverflow`] when it does not fit.
 pub fn parse_decimal(text: &str, precision: u8, scale: i8) -> Result<i128> {
+    let digits = parse_unscaled(text, precision, scale)?;
+    digits.parse().map_err(|_| Error::NumericOverflow { precision, scale })
+}
+
+/// As [`parse_decimal`], for up to 76 digits.
+///
+/// # Errors
+/// As [`parse_decimal`].
+pub fn parse_decimal256(text: &str, precision: u8, scale: i8) -> Result<i256> {
+    let digits = parse_unscaled(text, precision, scale)?;
+    i256::from_string(&digits).ok_or(Error::NumericOverflow { precision, scale })
+}
+
+/// The digits of the number times 10^scale, rounded, with its sign; at most `precision` digits.
+fn parse_unscaled(text: &str, precision: u8, scale: i8) -> Result<String> {
     let invalid = || Error::InvalidText { type_name: "numeric".to_owned(), value: text.to_owned() };
     let overflow = || Error::NumericOverflow { precision, scale };
     let trimmed = text.trim();
@@ -158,27 +173,41 @@ pub fn parse_decimal(text: &str, precision: u8, scale: i8) -> Result<i128> {
     if (whole.is_empty() && fraction.is_empty()) || !all_digits(whole) || !all_digits(fraction) {
         return Err(invalid());
     }
-    let digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).map(|b| b - b'0').collect();
+    let all: Vec<u8> = whole.bytes().chain(fraction.bytes()).map(|b| b - b'0').collect();
+    let leading = all.iter().take_while(|&&d| d == 0).count();
+    let digits = &all[leading..];
+    if digits.is_empty() {
+        return Ok("0".to_owned());
+    }
     // Digits kept: those in front of the decimal point once it is moved by exponent and scale.
-    let kept = i64::try_from(whole.len()).unwrap_or(i64::MAX) + i64::from(exponent) + i64::from(scale);
-    let limit = 10i128.checked_pow(u32::from(precision)).unwrap_or(i128::MAX);
-    let mut value = 0i128;
-    let kept_digits = usize::try_from(kept.max(0)).unwrap_or(usize::MAX);
-    for position in 0..kept_digits.min(digits.len()) {
-        value = value.checked_mul(10).and_then(|v| v.checked_add(i128::from(digits[position]))).ok_or_else(overflow)?;
-    }
-    if value != 0 {
-        for _ in digits.len()..kept_digits {
-            value = value.checked_mul(10).filter(|v| *v < limit).ok_or_else(overflow)?;
-        }
-    }
-    if kept >= 0 && digits.get(kept_digits).is_some_and(|&d| d >= 5) {
-        value += 1;
-    }
-    if value >= limit {
+    let kept = whole.len() as i64 - leading as i64 + i64::from(exponent) + i64::from(scale);
+    // One digit more than allowed is an overflow already; so is what rounding makes of it.
+    if kept > i64::from(precision) {
         return Err(overflow());
     }
-    Ok(if negative { -value } else { value })
+    let Ok(kept) = usize::try_from(kept) else { return Ok("0".to_owned()) };
+    let mut rounded: Vec<u8> = digits.iter().copied().chain(std::iter::repeat(0)).take(kept).collect();
+    if digits.get(kept).is_some_and(|&d| d >= 5) {
+        increment(&mut rounded);
+    }
+    if rounded.len() > usize::from(precision) {
+        return Err(overflow());
+    }
+    let mut out = String::from(if negative { "-" } else { "" });
+    out.extend(rounded.iter().map(|d| char::from(b'0' + d)));
+    Ok(if rounded.is_empty() { "0".to_owned() } else { out })
+}
+
+/// Adds one to the number with these digits.
+fn increment(digits: &mut Vec<u8>) {
+    for digit in digits.iter_mut().rev() {
+        if *digit < 9 {
+            *digit += 1;
+            return;
+        }
+        *digit = 0;
+    }
+    digits.insert(0, 1);
 }
 
 /// Writes a double as PostgreSQL does with `extra_float_digits` ≥ 1: shortest text that reads
@@ -307,6 +336,10 @@ mod tests {
         assert_eq!(parse_decimal(".5", 10, 0).unwrap(), 1);
         assert_eq!(parse_decimal("0.0049", 10, 2).unwrap(), 0);
         assert_eq!(parse_decimal("0e99", 10, 2).unwrap(), 0);
+        assert_eq!(parse_decimal("0.05", 10, 1).unwrap(), 1);
+        assert_eq!(parse_decimal("-0.004", 10, 2).unwrap(), 0);
+        assert_eq!(parse_decimal("99.99", 10, 1).unwrap(), 1000);
+        assert_eq!(parse_decimal256("1e50", 60, 5).unwrap().to_string(), format!("1{}", "0".repeat(55)));
         assert!(matches!(parse_decimal("999.995", 5, 2), Err(Error::NumericOverflow { .. })));
         assert!(matches!(parse_decimal("1e400", 38, 2), Err(Error::NumericOverflow { .. })));
         for bad in ["", ".", "1.2.3", "abc", "1e", "--1"] {

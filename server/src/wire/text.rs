@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use arrow::array::Array;
 
 use crate::wire::encode::{Style, Values};
 use crate::wire::{numeric, temporal};

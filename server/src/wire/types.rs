@@ -5,7 +5,7 @@
 //! | boolean | Boolean | | date | Date32 |
 //! | smallint, integer, bigint | Int16, Int32, Int64 | | time | Time64(µs) |
 //! | real, double precision | Float32, Float64 | | timestamp | Timestamp(µs) |
-//! | numeric(p, s) | Decimal128(p, s) | | timestamptz | Timestamp(µs, "+00:00") |
+//! | numeric(p, s) | Decimal128(p, s), Decimal256 beyond 38 digits | | timestamptz | Timestamp(µs, "+00:00") |
 //! | text, varchar, char(n) | Utf8 | | interval | Interval(MonthDayNano) |
 //! | bytea | Binary | | oid | UInt32 |
 //! | T[] | List(T) | | | |
@@ -163,6 +163,9 @@ impl SqlType {
             SqlType::Int8 => DataType::Int64,
             SqlType::Float4 => DataType::Float32,
             SqlType::Float8 => DataType::Float64,
+            SqlType::Numeric(Some((precision, scale))) if *precision > NUMERIC_PRECISION_MAX => {
+                DataType::Decimal256(*precision, *scale)
+            }
             SqlType::Numeric(Some((precision, scale))) => DataType::Decimal128(*precision, *scale),
             SqlType::Numeric(None) => DataType::Decimal128(NUMERIC_PRECISION_MAX, NUMERIC_SCALE_DEFAULT),
             SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) => DataType::Utf8,

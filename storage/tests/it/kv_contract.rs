@@ -91,7 +91,10 @@ fn a_crash_loses_a_suffix_of_what_was_not_synced() {
         kv.crash(seed);
         let left = keys(&kv, State, &[]);
         assert!(left.len() >= 2, "what was synced stays");
-        assert!(left.iter().zip(0u8..).all(|(key, n)| *key == [n]), "a prefix stays");
+        assert!(
+            left.iter().zip(0u8..).all(|(key, n)| *key == [n]),
+            "a prefix stays"
+        );
         kept.insert(left.len());
     }
     assert_eq!(kept.len(), 5, "every length happens");

@@ -1,6 +1,9 @@
 //! Tests of the crate from outside: state tables against a model, stored bytes, crashes.
 
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
 mod checkpoints;
+mod crashes;
 mod golden;
 mod kv_contract;
 mod model;

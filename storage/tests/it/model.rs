@@ -65,7 +65,11 @@ impl World {
             key.truncate(random.random_range(0..=columns));
         }
         let mut measures = vec![MeasureType::Int64];
-        for more in [MeasureType::Int128, MeasureType::Int256, MeasureType::Float64] {
+        for more in [
+            MeasureType::Int128,
+            MeasureType::Int256,
+            MeasureType::Float64,
+        ] {
             if random.random_bool(0.3) {
                 measures.push(more);
             }
@@ -142,7 +146,10 @@ impl World {
         for (row, (group, _)) in sorted.iter().enumerate() {
             match runs.last_mut() {
                 Some(run) if run.key_group == *group => run.rows.end = row + 1,
-                _ => runs.push(Run { key_group: *group, rows: row..row + 1 }),
+                _ => runs.push(Run {
+                    key_group: *group,
+                    rows: row..row + 1,
+                }),
             }
         }
         let picks: Vec<Vec<u32>> = sorted.into_iter().map(|(_, picks)| picks).collect();
@@ -153,7 +160,9 @@ impl World {
         let table = self.random.random_range(0..2);
         let rows = self.random.random_range(0..60);
         let (columns, runs, count) = self.rows_of(table, rows);
-        let weights: Vec<i64> = (0..count).map(|_| self.random.random_range(-2..=2)).collect();
+        let weights: Vec<i64> = (0..count)
+            .map(|_| self.random.random_range(-2..=2))
+            .collect();
         let deltas = Measures(
             self.schema
                 .measures
@@ -168,7 +177,9 @@ impl World {
                 let key = (run.key_group, texts[row].clone());
                 let width = self.schema.measures.len();
                 let old = self.now.get(&key).cloned().unwrap_or(vec![0; width]);
-                self.touched.entry(key.clone()).or_insert_with(|| old.clone());
+                self.touched
+                    .entry(key.clone())
+                    .or_insert_with(|| old.clone());
                 let add = |value: &i128| value + i128::from(weights[row]);
                 self.now.insert(key, old.iter().map(add).collect());
             }
@@ -250,7 +261,8 @@ impl World {
             self.snapshots.extend(committed.snapshots);
         }
         self.touched.clear();
-        self.now.retain(|_, values| values.iter().any(|&value| value != 0));
+        self.now
+            .retain(|_, values| values.iter().any(|&value| value != 0));
         if durable {
             let checkpoint = Checkpoint {
                 epoch: Epoch(self.epoch),
@@ -294,7 +306,10 @@ impl World {
             .map(|(row, values)| (row.clone(), values[0]))
             .collect();
         assert_eq!(once, expected);
-        let positive = expected.into_iter().filter(|(_, weight)| *weight > 0).collect();
+        let positive = expected
+            .into_iter()
+            .filter(|(_, weight)| *weight > 0)
+            .collect();
         assert_eq!(repeated, positive);
     }
 
@@ -310,7 +325,9 @@ impl World {
             state = decoded;
         }
         let new_owner = 1 - old_owner;
-        self.tables[new_owner].install(KeyGroup(group), state).unwrap();
+        self.tables[new_owner]
+            .install(KeyGroup(group), state)
+            .unwrap();
         self.owner[usize::from(group)] = new_owner;
     }
 
@@ -326,13 +343,20 @@ impl World {
         self.tables = [0, 1].map(|table| StateTable::new(self.schema.clone(), owned(table)));
         for (group, state) in self.storage.load_table(&self.schema).unwrap() {
             assert_eq!(self.storage.load(&self.schema, group).unwrap(), state);
-            self.tables[self.owner[usize::from(group.0)]].install(group, state).unwrap();
+            self.tables[self.owner[usize::from(group.0)]]
+                .install(group, state)
+                .unwrap();
         }
         self.now = self.durable.clone();
         self.touched.clear();
         self.snapshots.clear();
         let rows: u64 = (0..KEY_GROUPS)
-            .map(|group| self.tables.iter().map(|t| t.rows(KeyGroup(group))).sum::<u64>())
+            .map(|group| {
+                self.tables
+                    .iter()
+                    .map(|t| t.rows(KeyGroup(group)))
+                    .sum::<u64>()
+            })
             .sum();
         assert_eq!(rows, self.durable.len() as u64);
         self.barrier();

@@ -9,20 +9,27 @@ use arrow::array::{
     UInt32Array,
 };
 use arrow::compute::take;
-use arrow::datatypes::{
-    Field, Int32Type, IntervalMonthDayNano, Schema, SchemaRef, i256,
-};
+use arrow::datatypes::{Field, Int32Type, IntervalMonthDayNano, Schema, SchemaRef, i256};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 /// One pool of values a column. Equal values of a pool (0.0 and -0.0) print alike.
 pub(crate) fn pools() -> Vec<ArrayRef> {
-    let interval = |months, days, nanoseconds| {
-        Some(IntervalMonthDayNano::new(months, days, nanoseconds))
-    };
+    let interval =
+        |months, days, nanoseconds| Some(IntervalMonthDayNano::new(months, days, nanoseconds));
     let long = "a text that is longer than twelve bytes";
     vec![
-        Arc::new(Int64Array::from(vec![Some(1), Some(-1), Some(i64::MAX), None])),
-        Arc::new(StringArray::from(vec![Some(""), Some("a"), Some(long), None])),
+        Arc::new(Int64Array::from(vec![
+            Some(1),
+            Some(-1),
+            Some(i64::MAX),
+            None,
+        ])),
+        Arc::new(StringArray::from(vec![
+            Some(""),
+            Some("a"),
+            Some(long),
+            None,
+        ])),
         Arc::new(Float64Array::from(vec![
             Some(0.0),
             Some(-0.0),
@@ -32,16 +39,25 @@ pub(crate) fn pools() -> Vec<ArrayRef> {
             Some(f64::INFINITY),
             None,
         ])),
-        Arc::new(Float32Array::from(vec![Some(-0.0), Some(0.0), Some(f32::NAN), Some(2.5)])),
+        Arc::new(Float32Array::from(vec![
+            Some(-0.0),
+            Some(0.0),
+            Some(f32::NAN),
+            Some(2.5),
+        ])),
         Arc::new(
             Decimal128Array::from(vec![Some(1), Some(-(1 << 100)), None])
                 .with_precision_and_scale(38, 4)
                 .unwrap(),
         ),
         Arc::new(
-            Decimal256Array::from(vec![Some(i256::from_i128(7)), Some(i256::from_parts(1, 1)), None])
-                .with_precision_and_scale(76, 2)
-                .unwrap(),
+            Decimal256Array::from(vec![
+                Some(i256::from_i128(7)),
+                Some(i256::from_parts(1, 1)),
+                None,
+            ])
+            .with_precision_and_scale(76, 2)
+            .unwrap(),
         ),
         Arc::new(
             TimestampMicrosecondArray::from(vec![Some(0), Some(1_700_000_000_000_000), None])
@@ -53,7 +69,11 @@ pub(crate) fn pools() -> Vec<ArrayRef> {
             interval(0, 0, -5),
             None,
         ])),
-        Arc::new(BinaryArray::from(vec![Some(&[0u8][..]), Some(&[0, 0]), None])),
+        Arc::new(BinaryArray::from(vec![
+            Some(&[0u8][..]),
+            Some(&[0, 0]),
+            None,
+        ])),
         Arc::new(BooleanArray::from(vec![Some(true), Some(false), None])),
         Arc::new(Int32Array::from(vec![Some(3), Some(-3)])),
         Arc::new(Date32Array::from(vec![Some(3), None])),
@@ -95,7 +115,11 @@ pub(crate) fn texts(columns: &[ArrayRef], rows: usize) -> Vec<Vec<String>> {
         .collect();
     let cell = |formatter: &ArrayFormatter<'_>, row| {
         let text = formatter.value(row).to_string();
-        if text == "-0.0" { "0.0".to_owned() } else { text }
+        if text == "-0.0" {
+            "0.0".to_owned()
+        } else {
+            text
+        }
     };
     (0..rows)
         .map(|row| formatters.iter().map(|f| cell(f, row)).collect())

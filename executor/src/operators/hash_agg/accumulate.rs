@@ -9,9 +9,9 @@
 //! | `sum(x)`, `avg(x)`, floats | values, sum of the finite ones; how many NaN, +Inf, -Inf |
 //! | `min(x)`, `max(x)` | none: see `extremes` |
 //!
-//! NaN and the infinities cannot be subtracted from a sum again, so they are counted beside it. A sum is kept wider
-//! than its type and checked when it is emitted: inside an epoch it may pass the limit. One that is beyond the limit at
-//! the barrier is NULL, and counted as a row error.
+//! NaN and the infinities cannot be subtracted from a sum again, so they are counted beside it. A
+//! sum is kept wider than its type and checked when it is emitted: inside an epoch it may pass the
+//! limit. One that is beyond the limit at the barrier is NULL, and counted as a row error.
 //!
 //! All functions are over whole columns.
 
@@ -56,19 +56,39 @@ pub(super) enum Measure {
 /// What a call's result is made of; numbers are indexes of measures.
 #[derive(Debug, Clone)]
 pub(super) enum Call {
-    Count { measure: usize },
-    Sum { values: usize, sum: Sum, output: DataType },
-    Average { values: usize, sum: Sum, output: DataType },
+    Count {
+        measure: usize,
+    },
+    Sum {
+        values: usize,
+        sum: Sum,
+        output: DataType,
+    },
+    Average {
+        values: usize,
+        sum: Sum,
+        output: DataType,
+    },
     /// The value is in the extremes, at this place.
-    Extreme { place: usize },
+    Extreme {
+        place: usize,
+    },
 }
 
 /// The measures of a sum.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Sum {
     Integer(usize),
-    Decimal { sum: usize, scale: i8 },
-    Float { sum: usize, nan: usize, positive: usize, negative: usize },
+    Decimal {
+        sum: usize,
+        scale: i8,
+    },
+    Float {
+        sum: usize,
+        nan: usize,
+        positive: usize,
+        negative: usize,
+    },
 }
 
 /// The measures that some calls need.
@@ -107,7 +127,9 @@ impl Accumulators {
                 },
                 (AggFunction::Min | AggFunction::Max, Some(_)) => {
                     extremes += 1;
-                    Call::Extreme { place: extremes - 1 }
+                    Call::Extreme {
+                        place: extremes - 1,
+                    }
                 }
                 (function, None) => {
                     return Err(Error::Plan {
@@ -180,8 +202,8 @@ impl Accumulators {
         Ok(Measures(deltas))
     }
 
-    /// The results of a call over groups with these measures; not for extremes. Results beyond the limits of their
-    /// type are NULL and counted in `errors`.
+    /// The results of a call over groups with these measures; not for extremes. Results beyond the
+    /// limits of their type are NULL and counted in `errors`.
     ///
     /// # Errors
     /// If the plan asks for a result type that no sum has.
@@ -196,16 +218,26 @@ impl Accumulators {
                 let counts = Int64Array::from(int64(measures, *measure).to_vec());
                 Ok(Arc::new(counts))
             }
-            Call::Sum { values, sum, output } => {
+            Call::Sum {
+                values,
+                sum,
+                output,
+            } => {
                 let values = int64(measures, *values);
                 match *sum {
-                    Sum::Float { .. } => as_type(&float_sums(measures, *sum, values, |sum, _| sum), output),
+                    Sum::Float { .. } => {
+                        as_type(&float_sums(measures, *sum, values, |sum, _| sum), output)
+                    }
                     Sum::Integer(_) | Sum::Decimal { .. } => {
                         exact(measures, *sum, values, output, Exact::Sum, errors)
                     }
                 }
             }
-            Call::Average { values, sum, output } => {
+            Call::Average {
+                values,
+                sum,
+                output,
+            } => {
                 let values = int64(measures, *values);
                 match *sum {
                     Sum::Float { .. } => as_type(
@@ -246,9 +278,9 @@ fn delta(measure: Measure, columns: &[ArrayRef], weights: &[i64]) -> Result<Meas
         Measure::PositiveInfinity(column) => {
             count_floats(&columns[column], weights, |value| value == f64::INFINITY)?
         }
-        Measure::NegativeInfinity(column) => {
-            count_floats(&columns[column], weights, |value| value == f64::NEG_INFINITY)?
-        }
+        Measure::NegativeInfinity(column) => count_floats(&columns[column], weights, |value| {
+            value == f64::NEG_INFINITY
+        })?,
     })
 }
 
@@ -261,7 +293,9 @@ fn map_values<T: ArrowPrimitiveType, M: Copy>(
 ) -> Vec<M> {
     let pairs = values.values().iter().zip(weights);
     match values.nulls() {
-        None => pairs.map(|(&value, &weight)| times(value, weight)).collect(),
+        None => pairs
+            .map(|(&value, &weight)| times(value, weight))
+            .collect(),
         Some(nulls) => pairs
             .zip(nulls.iter())
             .map(|((&value, &weight), valid)| if valid { times(value, weight) } else { zero })
@@ -277,9 +311,12 @@ fn integer_deltas(column: &ArrayRef, weights: &[i64]) -> Result<MeasureColumn> {
         })
     } else {
         let column = cast(column, &DataType::Int64)?;
-        map_values(column.as_primitive::<Int64Type>(), weights, 0, |value, weight| {
-            i128::from(value) * i128::from(weight)
-        })
+        map_values(
+            column.as_primitive::<Int64Type>(),
+            weights,
+            0,
+            |value, weight| i128::from(value) * i128::from(weight),
+        )
     };
     Ok(MeasureColumn::Int128(deltas))
 }
@@ -340,9 +377,14 @@ fn count_floats(
     counts: impl Fn(f64) -> bool,
 ) -> Result<MeasureColumn> {
     let values = floats(column)?;
-    let deltas = map_values(&values, weights, 0, |value, weight| {
-        if counts(value) { weight } else { 0 }
-    });
+    let deltas = map_values(
+        &values,
+        weights,
+        0,
+        |value, weight| {
+            if counts(value) { weight } else { 0 }
+        },
+    );
     Ok(MeasureColumn::Int64(deltas))
 }
 
@@ -357,7 +399,13 @@ fn float_sums(
     values: &[i64],
     finish: impl Fn(f64, f64) -> f64,
 ) -> ArrayRef {
-    let Sum::Float { sum, nan, positive, negative } = sum else {
+    let Sum::Float {
+        sum,
+        nan,
+        positive,
+        negative,
+    } = sum
+    else {
         unreachable!("the caller has a float sum");
     };
     let MeasureColumn::Float64(sums) = &measures.0[sum] else {
@@ -447,7 +495,9 @@ fn exact_to_floats(
         .map(|row| {
             let sum = || {
                 let sum = sums(row);
-                let sum = sum.to_i128().map_or_else(|| i256_to_f64(sum), |sum| sum as f64);
+                let sum = sum
+                    .to_i128()
+                    .map_or_else(|| i256_to_f64(sum), |sum| sum as f64);
                 sum / unit
             };
             match wanted {
@@ -460,7 +510,8 @@ fn exact_to_floats(
     Arc::new(results)
 }
 
-/// Puts exact numbers into an array of type `output`: NULL without values, NULL and counted when they do not fit.
+/// Puts exact numbers into an array of type `output`: NULL without values, NULL and counted when
+/// they do not fit.
 fn narrow(
     number: &dyn Fn(usize) -> Option<i256>,
     values: &[i64],
@@ -489,7 +540,10 @@ fn narrow(
         }
         DataType::UInt64 => {
             let narrow = |number: i256| number.to_i128().and_then(|n| u64::try_from(n).ok());
-            Arc::new(rows.map(|row| fit(row).and_then(narrow)).collect::<UInt64Array>())
+            Arc::new(
+                rows.map(|row| fit(row).and_then(narrow))
+                    .collect::<UInt64Array>(),
+            )
         }
         _ => {
             let narrow = |number: i256| number.to_i128().and_then(|n| i64::try_from(n).ok());

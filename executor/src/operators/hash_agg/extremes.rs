@@ -9,11 +9,12 @@
 //!                         = best of all values of the group, if it is not
 //! ```
 //!
-//! A sum can be subtracted from; an extreme cannot, so the values are kept. Reading all of a group's values at each
-//! barrier would cost the size of the group for every change. With the extreme last emitted kept beside, only the
-//! retraction of that very value does.
+//! A sum can be subtracted from; an extreme cannot, so the values are kept. Reading all of a
+//! group's values at each barrier would cost the size of the group for every change. With the
+//! extreme last emitted kept beside, only the retraction of that very value does.
 //!
-//! Values are compared by Arrow's row format, which orders as PostgreSQL does: NaN is the greatest number.
+//! Values are compared by Arrow's row format, which orders as PostgreSQL does: NaN is the greatest
+//! number. The state tables keep one zero and one NaN, so equal values have equal bytes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,12 +26,11 @@ use arrow::row::{RowConverter, Rows, SortField};
 use planner::dataflow::{AggCall, AggFunction};
 use scaling::KeyGroup;
 use storage::{
-    Changed, Measures, MeasureType, NullEquality, Run, StateTable, TableId, TableSchema,
+    Changed, MeasureType, Measures, NullEquality, Run, StateTable, TableId, TableSchema,
 };
 
 use super::super::changed::{ChangedRows, changed_by_key_group};
 use super::super::filter::keep;
-use super::normalised;
 use crate::change::ChangeBatch;
 use crate::error::Result;
 
@@ -109,7 +109,8 @@ impl Extremes {
         }
     }
 
-    /// The schemas of the state tables: what was emitted, then the values of each call. None without calls.
+    /// The schemas of the state tables: what was emitted, then the values of each call. None
+    /// without calls.
     pub(super) fn table_schemas(
         group: &[FieldRef],
         calls: &[ExtremeCall],
@@ -142,9 +143,9 @@ impl Extremes {
     /// Adds the values of a batch, whose rows belong to the groups `group`. NULLs are no values.
     pub(super) fn add(&mut self, group: &[ArrayRef], batch: &ChangeBatch) -> Result<()> {
         for (call, table) in self.calls.iter().zip(&mut self.values) {
-            let value = normalised(vec![Arc::clone(batch.column(call.argument))]);
-            let nulls = value[0].logical_nulls();
-            let columns = [group, value.as_slice()].concat();
+            let value = Arc::clone(batch.column(call.argument));
+            let nulls = value.logical_nulls();
+            let columns = [group, &[value]].concat();
             let columns = RecordBatch::try_new(Arc::clone(&table.schema().columns), columns)?;
             let mut rows = batch.with_columns(columns);
             if let Some(nulls) = nulls {
@@ -171,8 +172,8 @@ impl Extremes {
         self.changed.clear();
     }
 
-    /// For each call, the extremes of the given groups at the last barrier and now; those of groups that are not
-    /// `there` any more are of no meaning. Remembers the new ones as emitted.
+    /// For each call, the extremes of the given groups at the last barrier and now; those of groups
+    /// that are not `there` any more are of no meaning. Remembers the new ones as emitted.
     pub(super) fn at_barrier(
         &mut self,
         groups: &ChangedRows,
@@ -226,10 +227,15 @@ impl Extremes {
             let weights = changed.new.int64(0).expect("values keep weights");
             for (row, (&owner, &weight)) in owners.iter().zip(weights).enumerate() {
                 if weight > 0 {
-                    offer(&mut best[owner], Best::Changed(row), wanted, &|best| match best {
-                        Best::Changed(row) => Some(rows.row(row)),
-                        _ => None,
-                    });
+                    offer(
+                        &mut best[owner],
+                        Best::Changed(row),
+                        wanted,
+                        &|best| match best {
+                            Best::Changed(row) => Some(rows.row(row)),
+                            _ => None,
+                        },
+                    );
                 } else if old.is_valid(owner) && rows.row(row) == old_rows.row(owner) {
                     reread[owner] = true;
                 }
@@ -257,7 +263,8 @@ impl Extremes {
         Ok((pick(&best, old, &changed_values, &found)?, is_old))
     }
 
-    /// Finds the best of all values of the groups marked in `reread`; returns the values `Best::Found` points into.
+    /// Finds the best of all values of the groups marked in `reread`; returns the values
+    /// `Best::Found` points into.
     fn reread(
         &self,
         place: usize,
@@ -290,10 +297,15 @@ impl Extremes {
             if weight > 0 {
                 let group = chosen[probe as usize] as usize;
                 let wanted = self.calls[place].wanted;
-                offer(&mut best[group], Best::Found(row), wanted, &|best| match best {
-                    Best::Found(row) => Some(rows.row(row)),
-                    _ => None,
-                });
+                offer(
+                    &mut best[group],
+                    Best::Found(row),
+                    wanted,
+                    &|best| match best {
+                        Best::Found(row) => Some(rows.row(row)),
+                        _ => None,
+                    },
+                );
             }
         }
         Ok(found)
@@ -388,10 +400,7 @@ impl GroupIndex {
             return Ok(vec![0; changed.len()]);
         };
         let rows = converter.convert_columns(&changed.columns[..group_columns])?;
-        Ok(rows
-            .iter()
-            .map(|row| index[row.as_ref()])
-            .collect())
+        Ok(rows.iter().map(|row| index[row.as_ref()]).collect())
     }
 }
 
@@ -419,7 +428,8 @@ fn offer<'a>(
     }
 }
 
-/// Goes back to the old extreme, which is still live, unless a changed value is better. Ties keep the old one.
+/// Goes back to the old extreme, which is still live, unless a changed value is better. Ties keep
+/// the old one.
 fn keep_old(best: &mut Best, changed: &Rows, old: &Rows, group: usize, wanted: Wanted) {
     let better = match *best {
         Best::Changed(row) => match wanted {
@@ -434,12 +444,7 @@ fn keep_old(best: &mut Best, changed: &Rows, old: &Rows, group: usize, wanted: W
 }
 
 /// The values that `best` points to, one a group.
-fn pick(
-    best: &[Best],
-    old: &ArrayRef,
-    changed: &ArrayRef,
-    found: &ArrayRef,
-) -> Result<ArrayRef> {
+fn pick(best: &[Best], old: &ArrayRef, changed: &ArrayRef, found: &ArrayRef) -> Result<ArrayRef> {
     if best.iter().all(|best| *best == Best::Old) {
         return Ok(Arc::clone(old));
     }
@@ -464,7 +469,12 @@ fn chosen_rows(runs: &[Run], chosen: &[bool]) -> (Vec<u32>, Vec<Run>) {
     let mut made = Vec::new();
     for run in runs {
         let start = rows.len();
-        rows.extend(run.rows.clone().filter(|&row| chosen[row]).map(|row| row as u32));
+        rows.extend(
+            run.rows
+                .clone()
+                .filter(|&row| chosen[row])
+                .map(|row| row as u32),
+        );
         if rows.len() > start {
             made.push(Run {
                 key_group: run.key_group,

@@ -6,30 +6,28 @@
 //!   Barrier     ──► each group changed since the last barrier: its old and its new row
 //! ```
 //!
-//! A group touched a thousand times in an epoch emits one pair of changes; one whose result did not change emits
-//! nothing; one whose row count returns to zero emits only its old row. The old row needs no copy: it follows from the
-//! measures at the last barrier. Without calls this is `DISTINCT`. A global aggregate (no group columns) has one
-//! group, in the key group of the empty key; that it exists without input is the plan's affair, which feeds it one
-//! row of NULLs.
+//! A group touched a thousand times in an epoch emits one pair of changes; one whose result did not
+//! change emits nothing; one whose row count returns to zero emits only its old row. The old row
+//! needs no copy: it follows from the measures at the last barrier. Without calls this is
+//! `DISTINCT`. A global aggregate (no group columns) has one group, in the key group of the empty
+//! key; that it exists without input is the plan's affair, which feeds it one row of NULLs.
 //!
 //! While a view is backfilled a group's row count may be negative; it then does not exist yet.
 //!
-//! -0.0 is stored as 0.0, and every NaN as the same one, so that equal groups and extremes have equal bytes.
+//! Equal floats are one group: the state table stores -0.0 as 0.0 and every NaN as the same one.
 //! Not here: alignment and commit (`executor`), where a group lives (`scaling`).
 
 mod accumulate;
 mod extremes;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array,
-};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::kernels::cmp::not_distinct;
 use arrow::compute::{interleave, take};
-use arrow::datatypes::{
-    DataType, Float16Type, Float32Type, Float64Type, Schema, SchemaRef,
-};
+use arrow::datatypes::{Schema, SchemaRef};
 use planner::dataflow::AggCall;
 use storage::{Changed, Measures, Run, StateTable, TableId, TableSchema};
 
@@ -60,7 +58,8 @@ pub struct HashAgg {
 }
 
 impl HashAgg {
-    /// An aggregation over `input` with its state in `tables`, whose schemas are [`HashAgg::table_schemas`].
+    /// An aggregation over `input` with its state in `tables`, whose schemas are
+    /// [`HashAgg::table_schemas`].
     ///
     /// # Errors
     /// If there is no such aggregate of that type.
@@ -88,8 +87,8 @@ impl HashAgg {
         })
     }
 
-    /// The schemas of its state tables: the groups; if there is a `min` or `max`, the extremes last emitted and one
-    /// table of values for each of them.
+    /// The schemas of its state tables: the groups; if there is a `min` or `max`, the extremes last
+    /// emitted and one table of values for each of them.
     ///
     /// # Errors
     /// If there is no such aggregate of that type.
@@ -110,11 +109,16 @@ impl HashAgg {
             visible: false,
         };
         let mut tables = vec![groups];
-        tables.extend(Extremes::table_schemas(&group_fields, &ExtremeCall::of(calls), input));
+        tables.extend(Extremes::table_schemas(
+            &group_fields,
+            &ExtremeCall::of(calls),
+            input,
+        ));
         Ok(tables)
     }
 
-    /// Pushes what changed in some key groups: for each group its old and its new row, unless they are equal.
+    /// Pushes what changed in some key groups: for each group its old and its new row, unless they
+    /// are equal.
     fn emit(&mut self, changed: &ChangedRows, out: &mut Output) -> Result<()> {
         let (old_there, new_there) = (there(&changed.old), there(&changed.new));
         let extremes = self.extremes.at_barrier(changed, &new_there)?;
@@ -141,7 +145,7 @@ impl HashAgg {
 impl Operator for HashAgg {
     fn on_batch(&mut self, _input: usize, batch: ChangeBatch, _out: &mut Output) -> Result<()> {
         let weights = batch.weights_to_vec();
-        let group = normalised(batch.project(&self.group_by));
+        let group = batch.project(&self.group_by);
         let deltas = self
             .accumulators
             .deltas(batch.columns().columns(), &weights)?;
@@ -194,8 +198,8 @@ fn unchanged(results: &[(ArrayRef, ArrayRef)], groups: usize) -> Vec<bool> {
     let mut same = vec![true; groups];
     for (old, new) in results {
         // Types Arrow cannot compare count as changed: the pair then cancels further down.
-        let equal = not_distinct(old, new)
-            .unwrap_or_else(|_| BooleanArray::from(vec![false; groups]));
+        let equal =
+            not_distinct(old, new).unwrap_or_else(|_| BooleanArray::from(vec![false; groups]));
         for (same, equal) in same.iter_mut().zip(equal.values()) {
             *same &= equal;
         }
@@ -260,29 +264,10 @@ impl Pairs {
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         let columns = RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?;
-        Ok(ChangeBatch::new(columns, Some(self.weights.into()), self.runs.into()))
-    }
-}
-
-/// Columns with one zero and one NaN, so that what is equal has equal bytes.
-fn normalised(columns: Vec<ArrayRef>) -> Vec<ArrayRef> {
-    columns.into_iter().map(normalised_column).collect()
-}
-
-fn normalised_column(column: ArrayRef) -> ArrayRef {
-    match column.data_type() {
-        DataType::Float64 => Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(
-            |value| if value.is_nan() { f64::NAN } else { value + 0.0 },
-        )),
-        DataType::Float32 => Arc::new(column.as_primitive::<Float32Type>().unary::<_, Float32Type>(
-            |value| if value.is_nan() { f32::NAN } else { value + 0.0 },
-        )),
-        DataType::Float16 => {
-            let zero = <Float16Type as arrow::datatypes::ArrowPrimitiveType>::default_value();
-            Arc::new(column.as_primitive::<Float16Type>().unary::<_, Float16Type>(
-                |value| if value == zero { zero } else { value },
-            ))
-        }
-        _ => column,
+        Ok(ChangeBatch::new(
+            columns,
+            Some(self.weights.into()),
+            self.runs.into(),
+        ))
     }
 }

@@ -15,83 +15,41 @@
 //! A row whose measures return to zero stays, dead, until its end has been reported: to
 //! `changed()` by the next commit, and to a checkpoint by the next durable one, unless no
 //! checkpoint can have it.
+//!
+//! Not here: how a partition leaves and enters a table (`transfer.rs`).
+
+mod shape;
+mod transfer;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests may")]
+mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use scaling::KeyGroup;
 
 use crate::cells::Cells;
-use crate::chunk::{ChunkData, ChunkMeasures};
+use crate::chunk::{ChunkData, ChunkMeasures, Sharing};
 use crate::digest::digest;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gather::{Gather, compacted};
-use crate::hash::hash_cells;
 use crate::key_index::KeyIndex;
-use crate::measures::{MeasureType, Measures};
-use crate::partition_state::{PartitionState, columns_batch};
+use crate::measures::Measures;
+use crate::partition_state::columns_batch;
 use crate::rows::{DEAD, DIRTY, Incoming, NO_SLOT, Place, Rows, STORED, TOUCHED};
-use crate::schema::TableSchema;
 use crate::snapshot::{PartitionRows, PartitionSnapshot, SnapshotChunk};
 use crate::state_table::{Changed, StateDelta};
+
+pub(crate) use shape::Shape;
 
 /// Rows at which a chunk is no longer merged with others.
 const CHUNK_ROWS: usize = 8192;
 /// Chunks smaller than that which a partition may have before a commit merges some.
 const SMALL_CHUNKS_MAX: usize = 8;
-
-/// What a table knows about itself, once for all its partitions.
-#[derive(Debug)]
-pub(crate) struct Shape {
-    pub(crate) schema: TableSchema,
-    pub(crate) key_is_identity: bool,
-    pub(crate) all_columns: Vec<usize>,
-    has_float_sums: bool,
-}
-
-impl Shape {
-    pub(crate) fn new(schema: TableSchema) -> Self {
-        Self {
-            key_is_identity: schema.key_is_identity(),
-            all_columns: (0..schema.columns.fields().len()).collect(),
-            has_float_sums: schema.measures.contains(&MeasureType::Float64),
-            schema,
-        }
-    }
-
-    fn zeros(&self, rows: usize) -> Measures {
-        Measures::zeros(&self.schema.measures, rows)
-    }
-
-    /// The columns of gathered rows.
-    fn columns(&self, gather: &Gather<'_>) -> Result<Vec<ArrayRef>> {
-        gather.columns(&self.schema.columns, &self.all_columns)
-    }
-
-    fn identity(&self) -> impl Iterator<Item = (usize, usize)> {
-        (0..self.all_columns.len()).map(|column| (column, column))
-    }
-
-    /// Look-up columns as they stand in the rows of a batch for the table.
-    fn key(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.schema.key.iter().map(|&column| (column, column))
-    }
-
-    /// Look-up columns as they stand in a batch that has nothing but them.
-    fn probe_key(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.schema.key.iter().enumerate().map(|(theirs, &ours)| (ours, theirs))
-    }
-
-    fn corrupt(&self, key_group: KeyGroup, detail: &str) -> Error {
-        Error::Corrupt {
-            place: format!("key group {key_group} of {}", self.schema.id),
-            detail: detail.to_owned(),
-        }
-    }
-}
 
 /// The rows of one key group.
 #[derive(Debug)]
@@ -178,7 +136,10 @@ impl Partition {
         let offset = fresh.len();
         let chunk = self.rows.begin_chunk(None, offset as u32);
         slots.clear();
-        slots.extend(run.clone().map(|row| self.find_by_hash(batch, row, chunk, fresh)));
+        slots.extend(
+            run.clone()
+                .map(|row| self.find_by_hash(batch, row, chunk, fresh)),
+        );
         self.resolve_collisions(shape, batch, run.start, chunk, fresh, slots);
         let first = fresh.len() == offset;
         if !first {
@@ -204,7 +165,10 @@ impl Partition {
     ) -> u32 {
         let hash = batch.hashes[row];
         let hash_of = |slot: &u32| self.rows.hashes[*slot as usize];
-        match self.identity.entry(hash, |slot| hash_of(slot) == hash, hash_of) {
+        match self
+            .identity
+            .entry(hash, |slot| hash_of(slot) == hash, hash_of)
+        {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
                 let key_hash = batch.key_hashes.get(row).copied();
@@ -265,10 +229,12 @@ impl Partition {
         let new = &self.rows.chunks[chunk as usize];
         let rows = &fresh[new.offset as usize..];
         for (&slot, &row) in new.slots.iter().zip(rows) {
-            self.keys.insert(self.rows.key_hashes[slot as usize], slot, |first| {
-                let place = self.rows.places[first as usize];
-                self.rows.equal(place, batch.cells, row as usize, fresh, shape.key())
-            });
+            self.keys
+                .insert(self.rows.key_hashes[slot as usize], slot, |first| {
+                    let place = self.rows.places[first as usize];
+                    self.rows
+                        .equal(place, batch.cells, row as usize, fresh, shape.key())
+                });
         }
     }
 
@@ -324,11 +290,7 @@ impl Partition {
     }
 
     /// Picks rows that a look-up found.
-    pub(crate) fn pick<'a>(
-        &'a self,
-        places: impl Iterator<Item = Place>,
-        gather: &mut Gather<'a>,
-    ) {
+    pub(crate) fn pick<'a>(&'a self, places: impl Iterator<Item = Place>, gather: &mut Gather<'a>) {
         self.rows.pick(places, gather);
     }
 
@@ -367,7 +329,7 @@ impl Partition {
         }
         if changed || durable {
             self.drop_dead(shape, durable);
-            self.merge_chunks(shape)?;
+            self.merge_chunks(shape, durable)?;
         }
         if shape.schema.visible && (changed || self.unpublished) {
             commit.snapshot = Some(self.snapshot(shape));
@@ -407,11 +369,7 @@ impl Partition {
         Ok(StateDelta {
             table: shape.schema.id,
             key_group,
-            columns: columns_batch(
-                Arc::clone(&shape.schema.columns),
-                columns,
-                self.dirty.len(),
-            )?,
+            columns: columns_batch(Arc::clone(&shape.schema.columns), columns, self.dirty.len())?,
             measures: self.rows.measures_of(&self.dirty, shape.zeros(0)),
             digest: self.digest,
         })
@@ -462,9 +420,10 @@ impl Partition {
         }
     }
 
-    /// Merges small chunks once there are many, and rewrites those of mostly dropped rows.
-    fn merge_chunks(&mut self, shape: &Shape) -> Result<()> {
-        let merged = self.chunks_to_merge();
+    /// Merges small chunks once there are many, and rewrites those of mostly dropped rows. With a
+    /// durable commit, which is rarer, chunks whose columns other key groups share are rewritten.
+    fn merge_chunks(&mut self, shape: &Shape, durable: bool) -> Result<()> {
+        let merged = self.chunks_to_merge(durable);
         if merged.is_empty() {
             return Ok(());
         }
@@ -476,7 +435,7 @@ impl Partition {
             .collect();
         let columns = compacted(shape.columns(&self.rows.gather(&slots))?);
         let measures = self.rows.measures_of(&slots, shape.zeros(0));
-        let data = Arc::new(ChunkData::new(columns, slots.len()));
+        let data = Arc::new(ChunkData::new(columns, slots.len(), Sharing::Own));
         let chunk = self.rows.begin_chunk(Some(data), 0);
         self.rows.chunks[chunk as usize].measures = ChunkMeasures::Own(measures);
         for &slot in &slots {
@@ -488,7 +447,7 @@ impl Partition {
         Ok(())
     }
 
-    fn chunks_to_merge(&self) -> Vec<u32> {
+    fn chunks_to_merge(&self, durable: bool) -> Vec<u32> {
         let mut small = Vec::new();
         let mut merged = Vec::new();
         for (id, chunk) in (0u32..).zip(&self.rows.chunks) {
@@ -496,23 +455,15 @@ impl Partition {
             if live == 0 {
                 continue;
             }
-            if live * 2 < rows {
+            let shared = chunk.data().sharing == Sharing::Shared;
+            if live * 2 < rows || (durable && shared) {
                 merged.push(id);
             } else if live < CHUNK_ROWS {
                 small.push((live, id));
             }
         }
         if small.len() > SMALL_CHUNKS_MAX {
-            small.sort_unstable();
-            let mut total = 0;
-            for (live, id) in small {
-                // A chunk is merged only with at least half its size: that bounds the copying.
-                if total >= CHUNK_ROWS || (total > 0 && live > 2 * total) {
-                    break;
-                }
-                total += live;
-                merged.push(id);
-            }
+            merged.extend(smallest_tier(small));
         }
         merged
     }
@@ -538,138 +489,23 @@ impl Partition {
             }),
         }
     }
+}
 
-    /// All rows, with what no commit has seen yet.
-    pub(crate) fn extract(&self, shape: &Shape) -> Result<PartitionState> {
-        let slots: Vec<u32> = self
-            .rows
-            .chunks
-            .iter()
-            .flat_map(|chunk| chunk.slots.iter().copied())
-            .filter(|&slot| slot != NO_SLOT)
-            .collect();
-        let flag = |flag: u8| -> BooleanArray {
-            let set = |&slot: &u32| Some(self.rows.flags[slot as usize] & flag != 0);
-            slots.iter().map(set).collect()
-        };
-        let measures = self.rows.measures_of(&slots, shape.zeros(0));
-        // Where each touched slot has its old measures.
-        let mut order = vec![0; self.rows.places.len()];
-        for (position, &slot) in (0u32..).zip(&self.touched) {
-            order[slot as usize] = position;
+/// The smallest chunks that are worth merging: each next one has at most twice the rows of those
+/// before it together, which bounds how often a row is copied. None if that is a single one.
+fn smallest_tier(mut chunks: Vec<(usize, u32)>) -> impl Iterator<Item = u32> {
+    chunks.sort_unstable();
+    let mut total = 0;
+    let mut count = 0;
+    for &(live, _) in &chunks {
+        if total >= CHUNK_ROWS || (total > 0 && live > 2 * total) {
+            break;
         }
-        let touched = slots
-            .iter()
-            .filter(|&&slot| self.rows.flags[slot as usize] & TOUCHED != 0)
-            .map(|&slot| order[slot as usize]);
-        let columns = shape.columns(&self.rows.gather(&slots))?;
-        let new = self.rows.measures_of(&self.touched, shape.zeros(0));
-        let hashes = self.rows.hashes_of(&self.touched);
-        Ok(PartitionState {
-            columns: columns_batch(Arc::clone(&shape.schema.columns), columns, slots.len())?,
-            measures,
-            dirty: flag(DIRTY),
-            touched: flag(TOUCHED),
-            old: self.old.take(&touched.collect::<Vec<_>>()),
-            // The digest kept along the changes: comparing it with the rows finds what broke here.
-            digest: self
-                .digest
-                .wrapping_sub(digest(&hashes, &self.old))
-                .wrapping_add(digest(&hashes, &new)),
-        })
+        total += live;
+        count += 1;
     }
-
-    /// A partition of the rows of a state.
-    pub(crate) fn install(
-        shape: &Shape,
-        key_group: KeyGroup,
-        state: &PartitionState,
-    ) -> Result<Self> {
-        check_state(shape, key_group, state)?;
-        let rows = state.rows();
-        let columns = compacted(state.columns.columns().to_vec());
-        let data = Arc::new(ChunkData::new(columns, rows));
-        let mut hashes = Vec::new();
-        hash_cells(data.cells.iter(), rows, &mut hashes);
-        if digest(&hashes, &state.measures) != state.digest {
-            return Err(shape.corrupt(key_group, "the digest differs from the rows"));
-        }
-        let mut key_hashes = Vec::new();
-        if !shape.key_is_identity {
-            let key = shape.schema.key.iter().map(|&column| &data.cells[column]);
-            hash_cells(key, rows, &mut key_hashes);
-        }
-        let mut partition = Self::new(shape);
-        partition.unpublished = true;
-        partition.index_state(shape, &data, &hashes, &key_hashes, &state.measures);
-        partition.restore_flags(shape, state);
-        let hashes = partition.rows.hashes_of(&partition.touched);
-        let new = partition.rows.measures_of(&partition.touched, shape.zeros(0));
-        partition.digest = state
-            .digest
-            .wrapping_sub(digest(&hashes, &new))
-            .wrapping_add(digest(&hashes, &partition.old));
-        if shape.schema.visible {
-            partition.visible_rows = positive_weights(&state.measures)
-                .wrapping_sub(positive_weights(&new))
-                .wrapping_add(positive_weights(&partition.old));
-        }
-        Ok(partition)
-    }
-
-    /// Fills chunks and indexes of an empty partition; slot `i` becomes row `i`.
-    fn index_state(
-        &mut self,
-        shape: &Shape,
-        data: &Arc<ChunkData>,
-        hashes: &[u64],
-        key_hashes: &[u64],
-        measures: &Measures,
-    ) {
-        for start in (0..hashes.len()).step_by(CHUNK_ROWS) {
-            let end = hashes.len().min(start + CHUNK_ROWS);
-            let chunk = self.rows.begin_chunk(Some(Arc::clone(data)), start as u32);
-            let part = measures.slice(start..end);
-            self.rows.chunks[chunk as usize].measures = ChunkMeasures::Own(part);
-            for row in start..end {
-                let key_hash = key_hashes.get(row).copied();
-                self.rows.allocate(chunk, hashes[row], key_hash);
-            }
-        }
-        self.identity.reserve(hashes.len(), |&slot| hashes[slot as usize]);
-        for (slot, &hash) in (0u32..).zip(hashes) {
-            self.identity
-                .insert_unique(hash, slot, |&slot| hashes[slot as usize]);
-        }
-        for (slot, &hash) in (0u32..).zip(key_hashes) {
-            self.keys.insert(hash, slot, |first| {
-                let place = self.rows.places[first as usize];
-                self.rows
-                    .equal(place, &data.cells, slot as usize, &[], shape.key())
-            });
-        }
-    }
-
-    /// Sets the flags that a state came with. Whether a checkpoint has a row is not known here, so
-    /// its end will be reported in any case.
-    fn restore_flags(&mut self, shape: &Shape, state: &PartitionState) {
-        for row in 0..state.rows() {
-            let mut flags = STORED;
-            if state.touched.value(row) {
-                flags |= TOUCHED;
-                self.touched.push(row as u32);
-            }
-            if flags & TOUCHED != 0 || state.dirty.value(row) {
-                flags |= DIRTY;
-                self.dirty.push(row as u32);
-            }
-            self.rows.flags[row] = flags;
-        }
-        self.old = shape.zeros(0);
-        for row in 0..state.old.len() {
-            self.old.push_from(&state.old, row);
-        }
-    }
+    chunks.truncate(if count > 1 { count } else { 0 });
+    chunks.into_iter().map(|(_, id)| id)
 }
 
 /// Rows times weights, without those of negative weight.
@@ -679,28 +515,4 @@ fn positive_weights(measures: &Measures) -> u64 {
         .iter()
         .map(|&weight| weight.max(0) as u64)
         .fold(0, u64::wrapping_add)
-}
-
-fn check_state(shape: &Shape, key_group: KeyGroup, state: &PartitionState) -> Result<()> {
-    let rows = state.rows();
-    let types = |schema: &arrow::datatypes::SchemaRef| -> Vec<arrow::datatypes::DataType> {
-        let fields = schema.fields().iter();
-        fields.map(|field| field.data_type().clone()).collect()
-    };
-    let detail = if types(&state.columns.schema()) != types(&shape.schema.columns) {
-        "the columns differ from those of the table"
-    } else if state.measures.types() != shape.schema.measures
-        || state.old.types() != shape.schema.measures
-    {
-        "the measures differ from those of the table"
-    } else if state.measures.len() != rows
-        || state.dirty.len() != rows
-        || state.touched.len() != rows
-        || state.old.len() != state.touched.true_count()
-    {
-        "the parts differ in length"
-    } else {
-        return Ok(());
-    };
-    Err(shape.corrupt(key_group, detail))
 }

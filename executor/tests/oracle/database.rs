@@ -1,0 +1,228 @@
+//! A database without a server: the planner, the engine and storage in memory, with a catalog of
+//! its own, and the batch engine beside it as the oracle.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::MemTable;
+use executor::{Engine, EngineOptions, Error, JobSpec};
+use planner::batch::{Session, Settings, session};
+use planner::{
+    Catalog, Relation, RelationId, RelationKind, Statement, TableDefinition, parse, plan_table,
+    plan_view,
+};
+use sqlparser::ast;
+use storage::memory_kv::MemoryKv;
+use storage::{CatalogChange, DatabaseSnapshot, Storage};
+
+/// Tables and views by name, over the rows of one epoch.
+#[derive(Clone, Debug, Default)]
+struct Names {
+    relations: BTreeMap<String, Arc<Relation>>,
+    rows: Option<Arc<DatabaseSnapshot>>,
+}
+
+impl Catalog for Names {
+    fn relation(&self, schema: Option<&str>, name: &str) -> Option<Arc<Relation>> {
+        if schema.is_some_and(|schema| schema != "public") {
+            return None;
+        }
+        self.relations.get(name).cloned()
+    }
+
+    fn rows(&self, relation: &Relation) -> planner::Result<Arc<dyn TableProvider>> {
+        let snapshot = self.rows.as_ref().expect("only planning goes without rows");
+        let batches = snapshot.tables.get(&relation.id.0).map_or_else(Vec::new, |table| {
+            table.batches(None).expect("rows in memory can be read")
+        });
+        let schema = batches.first().map_or_else(|| relation.schema.clone(), |b| b.schema());
+        Ok(Arc::new(MemTable::try_new(schema, vec![batches])?))
+    }
+}
+
+struct Job {
+    spec: JobSpec,
+    /// The query of a view; a table has none.
+    query: Option<Box<ast::Query>>,
+}
+
+/// A running engine with what has been created in it.
+pub(crate) struct Database {
+    pub(crate) engine: Engine,
+    names: Names,
+    jobs: BTreeMap<u32, Job>,
+    kv: Arc<MemoryKv>,
+    epochs: Arc<Mutex<Vec<Arc<DatabaseSnapshot>>>>,
+    next_id: u32,
+    /// Epochs compared so far.
+    pub(crate) checked: usize,
+}
+
+fn options(epochs: &Arc<Mutex<Vec<Arc<DatabaseSnapshot>>>>) -> EngineOptions {
+    let epochs = Arc::clone(epochs);
+    EngineOptions {
+        barrier_interval: Duration::from_millis(2),
+        checkpoint_interval: Duration::from_millis(10),
+        key_groups: 32,
+        observer: Some(Arc::new(move |snapshot| {
+            let mut epochs = epochs.lock().unwrap();
+            // An epoch without changes says nothing that the one before did not.
+            if !epochs.last().is_some_and(|last| same_rows(last, snapshot)) {
+                epochs.push(Arc::clone(snapshot));
+            }
+        })),
+        ..EngineOptions::default()
+    }
+}
+
+impl Database {
+    pub(crate) async fn new() -> Database {
+        let kv = Arc::new(MemoryKv::new());
+        let epochs = Arc::default();
+        let storage = Arc::new(Storage::open(kv.clone()).unwrap());
+        let engine = Engine::open(storage, Vec::new(), options(&epochs)).await.unwrap();
+        Database {
+            engine,
+            names: Names::default(),
+            jobs: BTreeMap::new(),
+            kv,
+            epochs,
+            next_id: 1,
+            checked: 0,
+        }
+    }
+
+    /// Loses what is not durable, as a crash of the machine does, and starts again.
+    pub(crate) async fn crash(&mut self, seed: u64) {
+        self.check().await;
+        let (mut idle, _) = (Names::default(), ());
+        std::mem::swap(&mut self.names, &mut idle);
+        self.kv.crash(seed);
+        self.epochs = Arc::default();
+        let storage = Arc::new(Storage::open(self.kv.clone()).unwrap());
+        let specs = self.jobs.values().map(|job| job.spec.clone()).collect();
+        self.engine = Engine::open(storage, specs, options(&self.epochs)).await.unwrap();
+        self.names = idle;
+    }
+
+    /// `CREATE TABLE` or `CREATE MATERIALIZED VIEW`.
+    pub(crate) async fn create(&mut self, sql: &str, parallelism: usize) -> Result<u32, Error> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let Statement::Pg(statement) = parse(sql).unwrap().remove(0).statement else {
+            panic!("{sql}")
+        };
+        let (name, kind, dataflow, query) = match *statement {
+            ast::Statement::CreateTable(create) => {
+                let table = TableDefinition::from_ast(&create).unwrap();
+                let kind = RelationKind::Table;
+                (create.name.to_string(), kind, plan_table(&table), None)
+            }
+            ast::Statement::CreateView(create) => {
+                let session = self.session(None);
+                let plan = plan_view(&session, &create.query, &[]).await.unwrap();
+                let kind = RelationKind::MaterializedView;
+                (create.name.to_string(), kind, plan.dataflow, Some(create.query))
+            }
+            other => panic!("{other}"),
+        };
+        let relation = Relation {
+            id: RelationId(id),
+            schema_name: "public".to_owned(),
+            name: name.clone(),
+            kind,
+            schema: dataflow.schema.clone(),
+            primary_key: dataflow.stream_key.clone(),
+            append_only: dataflow.append_only,
+        };
+        let spec = JobSpec { id, name: name.clone(), dataflow, parallelism };
+        self.engine.create_job(spec.clone(), CatalogChange::default()).await?;
+        self.names.relations.insert(name, Arc::new(relation));
+        self.jobs.insert(id, Job { spec, query });
+        Ok(id)
+    }
+
+    /// `DROP` of one view or table that nothing reads.
+    pub(crate) async fn drop(&mut self, id: u32) -> Result<(), Error> {
+        self.engine.drop_jobs(vec![id], CatalogChange::default()).await?;
+        self.names.relations.retain(|_, relation| relation.id.0 != id);
+        self.jobs.remove(&id);
+        Ok(())
+    }
+
+    pub(crate) fn views(&self) -> Vec<u32> {
+        let views = self.jobs.iter().filter(|(_, job)| job.query.is_some());
+        views.map(|(id, _)| *id).collect()
+    }
+
+    pub(crate) fn jobs(&self) -> Vec<u32> {
+        self.jobs.keys().copied().collect()
+    }
+
+    /// Remembers a parallelism for the next start.
+    pub(crate) fn set_parallelism(&mut self, id: u32, parallelism: usize) {
+        self.jobs.get_mut(&id).unwrap().spec.parallelism = parallelism;
+    }
+
+    fn session(&self, rows: Option<Arc<DatabaseSnapshot>>) -> Session {
+        let names = Names { rows, relations: self.names.relations.clone() };
+        session(Arc::new(names), &Settings { target_partitions: 1, ..Settings::default() })
+    }
+
+    /// Compares every view with its query at each epoch since the last call.
+    pub(crate) async fn check(&mut self) {
+        let epochs = {
+            let mut seen = self.epochs.lock().unwrap();
+            let last = seen.last().cloned();
+            // The last one stays, to be compared with the next.
+            std::mem::replace(&mut *seen, last.into_iter().collect())
+        };
+        for snapshot in epochs {
+            let session = self.session(Some(Arc::clone(&snapshot)));
+            for (id, job) in &self.jobs {
+                let (Some(query), Some(view)) = (&job.query, snapshot.tables.get(id)) else {
+                    continue;
+                };
+                let batch = session.plan(query).unwrap().collect(&session).await.unwrap();
+                let expected = rows(&batch);
+                let found = rows(&view.batches(None).unwrap());
+                assert_eq!(
+                    found, expected,
+                    "view {} at epoch {:?}, left: the view, right: its query",
+                    job.spec.name, snapshot.epoch
+                );
+            }
+            self.checked += 1;
+        }
+    }
+}
+
+/// Rows as sorted lines: equal exactly if the multisets are.
+fn rows(batches: &[RecordBatch]) -> Vec<String> {
+    let options = FormatOptions::default().with_null("NULL");
+    let mut lines = Vec::new();
+    for batch in batches {
+        let cells: Vec<_> = batch
+            .columns()
+            .iter()
+            .map(|column| ArrayFormatter::try_new(column, &options).unwrap())
+            .collect();
+        for row in 0..batch.num_rows() {
+            let cells: Vec<String> = cells.iter().map(|c| c.value(row).to_string()).collect();
+            lines.push(cells.join("|"));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+fn same_rows(left: &DatabaseSnapshot, right: &DatabaseSnapshot) -> bool {
+    left.tables.len() == right.tables.len()
+        && left.tables.iter().all(|(id, table)| {
+            right.tables.get(id).is_some_and(|other| Arc::ptr_eq(table, other))
+        })
+}

@@ -1,0 +1,285 @@
+//! The naive meaning of a dataflow over given rows, to be compared with the batch engine: every
+//! node is evaluated once over all of its input, without key groups, epochs or retractions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{concat_batches, filter_record_batch, take};
+use arrow::datatypes::SchemaRef;
+use arrow::row::{RowConverter, SortField};
+use arrow::util::display::array_value_to_string;
+use datafusion::common::ScalarValue;
+use planner::RelationId;
+use planner::dataflow::{AggCall, AggFunction, Dataflow, Distribution, Node, Upstream};
+
+/// The rows of a view, as sorted text.
+pub(crate) fn view_rows(
+    dataflow: &Dataflow,
+    relation: &dyn Fn(RelationId) -> RecordBatch,
+) -> Vec<String> {
+    let mut fragments: Vec<RecordBatch> = Vec::new();
+    for fragment in &dataflow.fragments {
+        let inputs: Vec<RecordBatch> = fragment
+            .inputs
+            .iter()
+            .map(|input| {
+                let rows = match input.from {
+                    Upstream::Fragment(at) => fragments[at].clone(),
+                    Upstream::Relation(id) => relation(id),
+                };
+                if let Distribution::Hash(keys) = &input.distribution {
+                    assert!(keys.iter().all(|key| *key < rows.num_columns()));
+                }
+                retyped(&rows, &input.schema)
+            })
+            .collect();
+        let rows = evaluate(&fragment.root, &inputs);
+        assert!(
+            fragment
+                .root
+                .schema()
+                .fields()
+                .iter()
+                .all(|field| field.is_nullable())
+        );
+        fragments.push(rows);
+    }
+    text(fragments.last().unwrap())
+}
+
+/// Rows as sorted text.
+pub(crate) fn text(batch: &RecordBatch) -> Vec<String> {
+    let mut rows: Vec<String> = (0..batch.num_rows())
+        .map(|row| {
+            let values = batch.columns().iter().map(|column| {
+                if column
+                    .logical_nulls()
+                    .is_some_and(|nulls| nulls.is_null(row))
+                {
+                    "NULL".to_owned()
+                } else {
+                    array_value_to_string(column, row).unwrap()
+                }
+            });
+            values.collect::<Vec<_>>().join("|")
+        })
+        .collect();
+    rows.sort();
+    rows
+}
+
+fn retyped(batch: &RecordBatch, schema: &SchemaRef) -> RecordBatch {
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options)
+        .unwrap()
+}
+
+fn evaluate(node: &Node, inputs: &[RecordBatch]) -> RecordBatch {
+    match node {
+        Node::Input {
+            inputs: read,
+            schema,
+        } => {
+            let read: Vec<&RecordBatch> = read.iter().map(|at| &inputs[*at]).collect();
+            concat_batches(schema, read).unwrap()
+        }
+        Node::Filter { input, predicate } => {
+            let rows = evaluate(input, inputs);
+            let keep = predicate
+                .evaluate(&rows)
+                .unwrap()
+                .into_array(rows.num_rows())
+                .unwrap();
+            let keep = keep
+                .as_any()
+                .downcast_ref::<BooleanArray>()
+                .unwrap()
+                .clone();
+            filter_record_batch(&rows, &keep).unwrap()
+        }
+        Node::Project {
+            input,
+            exprs,
+            schema,
+        } => {
+            let rows = evaluate(input, inputs);
+            let columns = exprs.iter().map(|expr| {
+                expr.evaluate(&rows)
+                    .unwrap()
+                    .into_array(rows.num_rows())
+                    .unwrap()
+            });
+            RecordBatch::try_new(Arc::clone(schema), columns.collect()).unwrap()
+        }
+        Node::HashAgg {
+            input,
+            group_by,
+            calls,
+            schema,
+        } => aggregate(&evaluate(input, inputs), group_by, calls, schema),
+        Node::HashJoin {
+            left,
+            right,
+            left_keys,
+            right_keys,
+            schema,
+        } => join(
+            &evaluate(left, inputs),
+            &evaluate(right, inputs),
+            left_keys,
+            right_keys,
+            schema,
+        ),
+        Node::Materialize { input, key } => {
+            let rows = evaluate(input, inputs);
+            assert_unique(&rows, key);
+            rows
+        }
+        Node::Values { batch } => batch.clone(),
+        Node::Dml { .. } | Node::Nexmark { .. } => panic!("no rows"),
+    }
+}
+
+fn assert_unique(rows: &RecordBatch, key: &[usize]) {
+    let keys = keys(rows, key, false);
+    let distinct: std::collections::BTreeSet<_> = keys.iter().collect();
+    assert!(
+        key.is_empty() || distinct.len() == rows.num_rows(),
+        "key {key:?} is not unique"
+    );
+}
+
+/// Comparable keys of rows; `None` for a key with a NULL if those never match.
+fn keys(rows: &RecordBatch, columns: &[usize], null_never_matches: bool) -> Vec<Option<Vec<u8>>> {
+    if columns.is_empty() {
+        return vec![Some(Vec::new()); rows.num_rows()];
+    }
+    let columns: Vec<ArrayRef> = columns
+        .iter()
+        .map(|at| Arc::clone(rows.column(*at)))
+        .collect();
+    let fields = columns
+        .iter()
+        .map(|column| SortField::new(column.data_type().clone()));
+    let converter = RowConverter::new(fields.collect()).unwrap();
+    let encoded = converter.convert_columns(&columns).unwrap();
+    (0..rows.num_rows())
+        .map(|row| {
+            let has_null = columns.iter().any(|column| column.is_null(row));
+            (!(has_null && null_never_matches)).then(|| encoded.row(row).as_ref().to_vec())
+        })
+        .collect()
+}
+
+fn join(
+    left: &RecordBatch,
+    right: &RecordBatch,
+    left_keys: &[usize],
+    right_keys: &[usize],
+    schema: &SchemaRef,
+) -> RecordBatch {
+    for (left_key, right_key) in left_keys.iter().zip(right_keys) {
+        assert_eq!(
+            left.column(*left_key).data_type(),
+            right.column(*right_key).data_type()
+        );
+    }
+    let (mut left_rows, mut right_rows) = (Vec::new(), Vec::new());
+    let right_key = keys(right, right_keys, true);
+    for (at, key) in keys(left, left_keys, true).iter().enumerate() {
+        for (other, other_key) in right_key.iter().enumerate() {
+            if key.is_some() && key == other_key {
+                left_rows.push(u32::try_from(at).unwrap());
+                right_rows.push(u32::try_from(other).unwrap());
+            }
+        }
+    }
+    let (left_rows, right_rows) = (UInt32Array::from(left_rows), UInt32Array::from(right_rows));
+    let left = left
+        .columns()
+        .iter()
+        .map(|column| take(column, &left_rows, None).unwrap());
+    let right = right
+        .columns()
+        .iter()
+        .map(|column| take(column, &right_rows, None).unwrap());
+    RecordBatch::try_new(Arc::clone(schema), left.chain(right).collect()).unwrap()
+}
+
+fn aggregate(
+    rows: &RecordBatch,
+    group_by: &[usize],
+    calls: &[AggCall],
+    schema: &SchemaRef,
+) -> RecordBatch {
+    let mut groups: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
+    for (row, key) in keys(rows, group_by, false).into_iter().enumerate() {
+        groups.entry(key.unwrap()).or_default().push(row);
+    }
+    let mut columns: Vec<Vec<ScalarValue>> = vec![Vec::new(); schema.fields().len()];
+    for members in groups.values() {
+        for (at, column) in group_by.iter().enumerate() {
+            columns[at]
+                .push(ScalarValue::try_from_array(rows.column(*column), members[0]).unwrap());
+        }
+        for (at, call) in calls.iter().enumerate() {
+            columns[group_by.len() + at].push(fold(rows, members, call));
+        }
+    }
+    let arrays = columns
+        .into_iter()
+        .zip(schema.fields())
+        .map(|(values, field)| {
+            if values.is_empty() {
+                arrow::array::new_empty_array(field.data_type())
+            } else {
+                ScalarValue::iter_to_array(values).unwrap()
+            }
+        });
+    RecordBatch::try_new(Arc::clone(schema), arrays.collect()).unwrap()
+}
+
+fn fold(rows: &RecordBatch, members: &[usize], call: &AggCall) -> ScalarValue {
+    let Some(argument) = call.argument else {
+        assert_eq!(call.function, AggFunction::Count);
+        return ScalarValue::Int64(Some(i64::try_from(members.len()).unwrap()));
+    };
+    let column = rows.column(argument);
+    let values: Vec<ScalarValue> = members
+        .iter()
+        .filter(|row| !column.is_null(**row))
+        .map(|row| ScalarValue::try_from_array(column, *row).unwrap())
+        .collect();
+    let null = ScalarValue::try_new_null(&call.output_type).unwrap();
+    let sum = || {
+        let cast = values
+            .iter()
+            .map(|value| value.cast_to(&call.output_type).unwrap());
+        cast.reduce(|sum, value| sum.add(value).unwrap().cast_to(&call.output_type).unwrap())
+    };
+    match call.function {
+        AggFunction::Count => ScalarValue::Int64(Some(i64::try_from(values.len()).unwrap())),
+        AggFunction::Sum => sum().unwrap_or(null),
+        AggFunction::Avg => match sum() {
+            Some(ScalarValue::Float64(Some(sum))) => {
+                ScalarValue::Float64(Some(sum / values.len() as f64))
+            }
+            Some(ScalarValue::Decimal128(Some(sum), precision, scale)) => ScalarValue::Decimal128(
+                Some(sum / i128::try_from(values.len()).unwrap()),
+                precision,
+                scale,
+            ),
+            Some(other) => panic!("avg of {other}"),
+            None => null,
+        },
+        AggFunction::Min => values
+            .into_iter()
+            .reduce(|a, b| if b < a { b } else { a })
+            .unwrap_or(null),
+        AggFunction::Max => values
+            .into_iter()
+            .reduce(|a, b| if b > a { b } else { a })
+            .unwrap_or(null),
+    }
+}

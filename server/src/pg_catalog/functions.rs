@@ -1,0 +1,623 @@
+//! PostgreSQL's functions about catalog, session and server.
+//!
+//! All are row by row over text: catalogs are small. What a function needs besides its arguments
+//! is in its closure.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex};
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, ListBuilder, StringArray, StringBuilder,
+    UInt32Array,
+};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field};
+use datafusion::common::ScalarValue;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+
+use crate::catalog::{Catalog, Entry, OWNER, SCHEMA};
+use crate::error::Error;
+use crate::pg_catalog::relations::{index_definition, key_columns, quoted, view_definition};
+use crate::pg_catalog::types::other_name;
+use crate::pg_catalog::{CONSTRAINT_OID, INDEX_OID, RULE_OID, SCHEMA as PG_CATALOG, find, tables};
+use crate::server::Shared;
+use crate::session::{DATABASE, lock};
+use crate::settings::Settings;
+use crate::wire::types::{SqlType, by_name};
+
+/// Casts to and from the reg* types become calls of these; see `rewrite.rs`.
+pub(crate) const REGCLASS_IN: &str = "pg_regclass_in";
+/// A relation's name of its oid.
+pub(crate) const REGCLASS_OUT: &str = "pg_regclass_out";
+/// A type's oid of its name.
+pub(crate) const REGTYPE_IN: &str = "pg_regtype_in";
+/// A type's name of its oid.
+pub(crate) const REGTYPE_OUT: &str = "pg_regtype_out";
+/// A schema's name of its oid.
+pub(crate) const REGNAMESPACE_OUT: &str = "pg_regnamespace_out";
+
+/// One argument, as text.
+type Arg<'a> = Option<&'a str>;
+
+/// What a function returns for a row.
+enum Returned {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Text(String),
+    Texts(Vec<String>),
+}
+
+impl From<bool> for Returned {
+    fn from(value: bool) -> Returned {
+        Returned::Bool(value)
+    }
+}
+
+impl From<i64> for Returned {
+    fn from(value: i64) -> Returned {
+        Returned::Int(value)
+    }
+}
+
+impl From<&str> for Returned {
+    fn from(value: &str) -> Returned {
+        Returned::Text(value.to_owned())
+    }
+}
+
+impl From<String> for Returned {
+    fn from(value: String) -> Returned {
+        Returned::Text(value)
+    }
+}
+
+impl<T: Into<Returned>> From<Option<T>> for Returned {
+    fn from(value: Option<T>) -> Returned {
+        value.map_or(Returned::Null, Into::into)
+    }
+}
+
+type Body = Arc<dyn Fn(&[Arg<'_>]) -> Result<Returned> + Send + Sync>;
+
+struct Function {
+    name: &'static str,
+    signature: Signature,
+    returns: DataType,
+    body: Body,
+}
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Function").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+// A session has one function of a name.
+impl PartialEq for Function {
+    fn eq(&self, other: &Function) -> bool {
+        self.name == other.name && Arc::ptr_eq(&self.body, &other.body)
+    }
+}
+
+impl Eq for Function {}
+
+impl Hash for Function {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Function {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(self.returns.clone())
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let all_scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let rows = if all_scalar { 1 } else { args.number_rows };
+        let texts = args.args.iter().map(|arg| as_texts(arg, rows)).collect::<Result<Vec<_>>>()?;
+        let mut returned = Vec::with_capacity(rows);
+        for row in 0..rows {
+            let row: Vec<Arg<'_>> =
+                texts.iter().map(|column| column.is_valid(row).then(|| column.value(row))).collect();
+            returned.push((self.body)(&row)?);
+        }
+        let column = build(&self.returns, returned);
+        if all_scalar {
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&column, 0)?));
+        }
+        Ok(ColumnarValue::Array(column))
+    }
+}
+
+fn as_texts(arg: &ColumnarValue, rows: usize) -> Result<StringArray> {
+    let column = arg.clone().into_array(rows)?;
+    if column.data_type().is_nested() {
+        // Lists are only looked at for being NULL.
+        return Ok((0..rows).map(|row| column.is_valid(row).then_some("")).collect());
+    }
+    Ok(cast(&column, &DataType::Utf8)?.as_string::<i32>().clone())
+}
+
+fn build(returns: &DataType, values: Vec<Returned>) -> ArrayRef {
+    let int = |value: &Returned| match value {
+        Returned::Int(n) => Some(*n),
+        _ => None,
+    };
+    match returns {
+        DataType::Boolean => Arc::new(
+            values
+                .iter()
+                .map(|value| match value {
+                    Returned::Bool(b) => Some(*b),
+                    _ => None,
+                })
+                .collect::<BooleanArray>(),
+        ),
+        DataType::Int32 => Arc::new(values.iter().map(|v| int(v).map(|n| n as i32)).collect::<Int32Array>()),
+        DataType::Int64 => Arc::new(values.iter().map(int).collect::<Int64Array>()),
+        DataType::UInt32 => Arc::new(values.iter().map(|v| int(v).map(|n| n as u32)).collect::<UInt32Array>()),
+        DataType::List(_) => {
+            let mut builder = ListBuilder::new(StringBuilder::new());
+            for value in values {
+                match value {
+                    Returned::Texts(items) => builder.append_value(items.iter().map(Some)),
+                    _ => builder.append_null(),
+                }
+            }
+            Arc::new(builder.finish())
+        }
+        _ => Arc::new(
+            values
+                .into_iter()
+                .map(|value| match value {
+                    Returned::Text(text) => Some(text),
+                    _ => None,
+                })
+                .collect::<StringArray>(),
+        ),
+    }
+}
+
+fn make(
+    name: &'static str,
+    returns: DataType,
+    volatility: Volatility,
+    body: impl Fn(&[Arg<'_>]) -> Result<Returned> + Send + Sync + 'static,
+) -> ScalarUDF {
+    let signature = Signature::one_of(
+        vec![
+            datafusion::logical_expr::TypeSignature::Nullary,
+            datafusion::logical_expr::TypeSignature::VariadicAny,
+        ],
+        volatility,
+    );
+    ScalarUDF::from(Function { name, signature, returns, body: Arc::new(body) })
+}
+
+fn immutable(
+    name: &'static str,
+    returns: DataType,
+    body: impl Fn(&[Arg<'_>]) -> Returned + Send + Sync + 'static,
+) -> ScalarUDF {
+    make(name, returns, Volatility::Immutable, move |args| Ok(body(args)))
+}
+
+fn stable(
+    name: &'static str,
+    returns: DataType,
+    body: impl Fn(&[Arg<'_>]) -> Returned + Send + Sync + 'static,
+) -> ScalarUDF {
+    make(name, returns, Volatility::Stable, move |args| Ok(body(args)))
+}
+
+fn text_list() -> DataType {
+    DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)))
+}
+
+fn arg<'a>(args: &[Arg<'a>], at: usize) -> Arg<'a> {
+    args.get(at).copied().flatten()
+}
+
+fn oid_arg(args: &[Arg<'_>], at: usize) -> Option<u32> {
+    arg(args, at)?.trim().parse().ok()
+}
+
+/// Functions of their arguments alone.
+pub(crate) fn pure() -> Vec<ScalarUDF> {
+    use DataType::{Int32, Utf8};
+    vec![
+        immutable("format_type", Utf8, |args| oid_arg(args, 0).map(|oid| format_type(oid, arg(args, 1))).into()),
+        immutable("pg_encoding_to_char", Utf8, |args| arg(args, 0).map(|n| if n == "6" { "UTF8" } else { "" }).into()),
+        immutable("pg_char_to_encoding", Int32, |_| 6i64.into()),
+        immutable("quote_ident", Utf8, |args| arg(args, 0).map(quoted).into()),
+        immutable("quote_literal", Utf8, |args| arg(args, 0).map(quoted_literal).into()),
+        immutable("quote_nullable", Utf8, |args| {
+            arg(args, 0).map_or_else(|| "NULL".to_owned(), quoted_literal).into()
+        }),
+        immutable("pg_size_pretty", Utf8, |args| {
+            arg(args, 0).and_then(|n| n.parse::<f64>().ok()).map(|n| size_pretty(n as i64)).into()
+        }),
+        ScalarUDF::from(TypeOf::new()),
+    ]
+}
+
+/// `format_type(oid, modifier)`.
+fn format_type(oid: u32, modifier: Arg<'_>) -> String {
+    let modifier: i32 = modifier.and_then(|m| m.parse().ok()).unwrap_or(-1);
+    let Some(sql_type) = SqlType::from_oid(oid).filter(|t| t.oid() == oid) else {
+        return other_name(oid).map_or_else(|| if oid == 0 { "-" } else { "???" }.to_owned(), str::to_owned);
+    };
+    match (&sql_type, modifier) {
+        (_, -1) if matches!(sql_type, SqlType::Char(_)) => "bpchar".to_owned(),
+        (SqlType::Char(_), m) => format!("character({})", m - 4),
+        (SqlType::Varchar(_), m) if m >= 4 => format!("character varying({})", m - 4),
+        (SqlType::Numeric(_), m) if m >= 4 => {
+            let bits = m - 4;
+            format!("numeric({},{})", bits >> 16, bits & 0x7ff)
+        }
+        _ => sql_type.to_string(),
+    }
+}
+
+fn quoted_literal(text: &str) -> String {
+    let escaped = text.replace('\'', "''");
+    if escaped.contains('\\') { format!("E'{}'", escaped.replace('\\', "\\\\")) } else { format!("'{escaped}'") }
+}
+
+/// PostgreSQL's `pg_size_pretty`: the largest unit of which there are fewer than 10240.
+fn size_pretty(bytes: i64) -> String {
+    if bytes.abs() < 10 * 1024 {
+        return format!("{bytes} bytes");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    for unit in ["kB", "MB", "GB", "TB"] {
+        if value.abs().round() < 10_240.0 {
+            return format!("{value:.0} {unit}");
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.0} PB")
+}
+
+/// `pg_typeof(any)`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct TypeOf {
+    signature: Signature,
+}
+
+impl TypeOf {
+    fn new() -> TypeOf {
+        TypeOf { signature: Signature::any(1, Volatility::Immutable) }
+    }
+}
+
+impl ScalarUDFImpl for TypeOf {
+    fn name(&self) -> &str {
+        "pg_typeof"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let name = match args.args.first().map(ColumnarValue::data_type) {
+            None | Some(DataType::Null) => "unknown".to_owned(),
+            Some(data_type) => SqlType::of(&data_type).base_name(),
+        };
+        Ok(ColumnarValue::Scalar(ScalarValue::Utf8(Some(name))))
+    }
+}
+
+/// Functions that know catalog, session and server.
+pub(crate) fn of_session(shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>, process_id: u32) -> Vec<ScalarUDF> {
+    let mut functions = about_catalog(shared);
+    functions.extend(about_session(settings, process_id));
+    functions.extend(constants());
+    functions
+}
+
+fn about_catalog(shared: &Arc<Shared>) -> Vec<ScalarUDF> {
+    use DataType::{UInt32, Utf8};
+    // Each function reads the catalog of the moment it is called.
+    let with = |body: fn(&Catalog, &[Arg<'_>]) -> Returned| {
+        let shared = Arc::clone(shared);
+        move |args: &[Arg<'_>]| body(&shared.catalog.read(), args)
+    };
+    let checked = |body: fn(&Catalog, &[Arg<'_>]) -> Result<Returned>| {
+        let shared = Arc::clone(shared);
+        move |args: &[Arg<'_>]| body(&shared.catalog.read(), args)
+    };
+    vec![
+        stable("pg_get_viewdef", Utf8, with(|catalog, args| named(catalog, arg(args, 0)).and_then(|e| view_definition(&e)).into())),
+        stable("pg_get_indexdef", Utf8, with(index_text)),
+        stable("pg_get_constraintdef", Utf8, with(|catalog, args| {
+            let entry = oid_arg(args, 0).and_then(|oid| catalog.by_id(oid.wrapping_sub(CONSTRAINT_OID)));
+            entry.map(|entry| format!("PRIMARY KEY ({})", key_columns(entry))).into()
+        })),
+        stable("pg_get_ruledef", Utf8, with(|catalog, args| {
+            let entry = oid_arg(args, 0).and_then(|oid| catalog.by_id(oid.wrapping_sub(RULE_OID)));
+            entry
+                .and_then(|entry| {
+                    let definition = view_definition(entry)?;
+                    Some(format!(
+                        "CREATE RULE \"_RETURN\" AS\n    ON SELECT TO {SCHEMA}.{} DO INSTEAD {definition}",
+                        quoted(&entry.name)
+                    ))
+                })
+                .into()
+        })),
+        stable("to_regclass", UInt32, with(|catalog, args| arg(args, 0).and_then(|n| relation_oid(catalog, n)).into())),
+        make(REGCLASS_IN, UInt32, Volatility::Stable, checked(|catalog, args| {
+            let Some(name) = arg(args, 0) else { return Ok(Returned::Null) };
+            match relation_oid(catalog, name) {
+                Some(oid) => Ok(oid.into()),
+                None => Err(external(Error::UndefinedRelation { name: name.to_owned() })),
+            }
+        })),
+        stable(REGCLASS_OUT, Utf8, with(|catalog, args| oid_arg(args, 0).map(|oid| relation_name(catalog, oid)).into())),
+    ]
+}
+
+fn external(error: Error) -> DataFusionError {
+    let error = match error {
+        Error::UndefinedRelation { name } => planner::Error::UndefinedTable { name },
+        Error::UndefinedType { name } => planner::Error::UndefinedType { name },
+        other => planner::Error::InvalidParameter { message: other.to_string() },
+    };
+    DataFusionError::External(Box::new(error))
+}
+
+fn index_text(catalog: &Catalog, args: &[Arg<'_>]) -> Returned {
+    let Some(entry) = oid_arg(args, 0).and_then(|oid| catalog.by_id(oid.wrapping_sub(INDEX_OID))) else {
+        return Returned::Null;
+    };
+    // With a column number: that column's definition.
+    match arg(args, 1).and_then(|n| n.parse::<usize>().ok()) {
+        None | Some(0) => index_definition(entry).into(),
+        Some(number) => {
+            entry.primary_key.get(number - 1).map_or_else(String::new, |&c| quoted(&entry.columns[c].name)).into()
+        }
+    }
+}
+
+/// A relation by oid or by name.
+fn named(catalog: &Catalog, text: Arg<'_>) -> Option<Arc<Entry>> {
+    let text = text?;
+    let oid = text.parse::<u32>().ok().or_else(|| relation_oid(catalog, text).map(|oid| oid as u32))?;
+    catalog.by_id(oid).cloned()
+}
+
+/// The oid of a name as `regclass` reads it: with or without schema, quoted or not.
+fn relation_oid(catalog: &Catalog, text: &str) -> Option<i64> {
+    if let Ok(oid) = text.trim().parse::<u32>() {
+        return Some(i64::from(oid));
+    }
+    let parts = name_parts(text)?;
+    let (schema, name) = match &parts[..] {
+        [name] => (None, name),
+        [schema, name] | [_, schema, name] => (Some(schema.as_str()), name),
+        _ => return None,
+    };
+    let system = |schema: &str| find(schema, name).map(|table| table.oid);
+    let user = || {
+        let by_name = catalog.by_name(name).map(|entry| entry.id);
+        by_name.or_else(|| {
+            let owner = catalog.entries().find(|e| !e.primary_key.is_empty() && e.primary_key_name() == *name)?;
+            Some(owner.id + INDEX_OID)
+        })
+    };
+    let oid = match schema {
+        None => system(PG_CATALOG).or_else(user),
+        Some(schema) if schema == SCHEMA => user(),
+        Some(schema) => system(schema),
+    };
+    oid.map(i64::from)
+}
+
+/// Splits `a."B".c`, folding what is not quoted.
+fn name_parts(text: &str) -> Option<Vec<String>> {
+    let mut parts = Vec::new();
+    let mut part = String::new();
+    let mut chars = text.trim().chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => loop {
+                match chars.next()? {
+                    '"' if chars.peek() == Some(&'"') => part.extend(chars.next()),
+                    '"' => break,
+                    c => part.push(c),
+                }
+            },
+            '.' => parts.push(std::mem::take(&mut part)),
+            c => part.extend(c.to_lowercase()),
+        }
+    }
+    parts.push(part);
+    parts.iter().all(|part| !part.is_empty()).then_some(parts)
+}
+
+/// A relation's name as `regclass` prints it.
+fn relation_name(catalog: &Catalog, oid: u32) -> String {
+    if oid == 0 {
+        return "-".to_owned();
+    }
+    if let Some(entry) = catalog.by_id(oid) {
+        return quoted(&entry.name);
+    }
+    if let Some(entry) = catalog.by_id(oid.wrapping_sub(INDEX_OID)) {
+        return quoted(&entry.primary_key_name());
+    }
+    match tables().find(|(_, table)| table.oid == oid) {
+        Some((schema, table)) if schema == PG_CATALOG => table.name.to_owned(),
+        Some((schema, table)) => format!("{schema}.{}", table.name),
+        None => oid.to_string(),
+    }
+}
+
+fn about_session(settings: &Arc<Mutex<Settings>>, process_id: u32) -> Vec<ScalarUDF> {
+    use DataType::{Int32, Utf8};
+    let (reads, writes) = (Arc::clone(settings), Arc::clone(settings));
+    vec![
+        make("current_setting", Utf8, Volatility::Stable, move |args| {
+            let Some(name) = arg(args, 0) else { return Ok(Returned::Null) };
+            let missing_ok = arg(args, 1).is_some_and(|text| text == "true");
+            match lock(&reads).get(name) {
+                Ok(value) => Ok(value.into()),
+                Err(_) if missing_ok => Ok(Returned::Null),
+                Err(error) => Err(external(error)),
+            }
+        }),
+        // Volatile: it must run once, when the statement runs.
+        make("set_config", Utf8, Volatility::Volatile, move |args| {
+            let (Some(name), Some(value)) = (arg(args, 0), arg(args, 1)) else { return Ok(Returned::Null) };
+            lock(&writes).set(name, value).map_err(external)?;
+            Ok(value.into())
+        }),
+        stable("pg_backend_pid", Int32, move |_| i64::from(process_id).into()),
+    ]
+}
+
+/// Functions whose answer is the same for everyone, whatever is asked.
+fn constants() -> Vec<ScalarUDF> {
+    use DataType::{Boolean, Int32, Int64, UInt32, Utf8};
+    let mut functions = vec![
+        stable("version", Utf8, |_| {
+            format!(
+                "PostgreSQL {} (Tidewater {})",
+                crate::settings::SERVER_VERSION,
+                env!("CARGO_PKG_VERSION")
+            )
+            .into()
+        }),
+        stable("current_schemas", text_list(), |args| {
+            let mut schemas = vec![SCHEMA.to_owned()];
+            if arg(args, 0) == Some("true") {
+                schemas.insert(0, PG_CATALOG.to_owned());
+            }
+            Returned::Texts(schemas)
+        }),
+        stable("pg_get_userbyid", Utf8, |args| {
+            arg(args, 0).map(|oid| if oid == "10" { OWNER.to_owned() } else { format!("unknown (OID={oid})") }).into()
+        }),
+        // What pg_node_tree columns hold is the text already.
+        stable("pg_get_expr", Utf8, |args| arg(args, 0).into()),
+        make(REGTYPE_IN, UInt32, Volatility::Stable, |args| {
+            let Some(name) = arg(args, 0) else { return Ok(Returned::Null) };
+            let plain = name.trim().trim_start_matches("pg_catalog.");
+            match by_name(plain) {
+                Some(sql_type) => Ok(i64::from(sql_type.oid()).into()),
+                None => Err(external(Error::UndefinedType { name: name.to_owned() })),
+            }
+        }),
+        stable("to_regtype", UInt32, |args| {
+            arg(args, 0).and_then(by_name).map(|sql_type| i64::from(sql_type.oid())).into()
+        }),
+        stable(REGTYPE_OUT, Utf8, |args| oid_arg(args, 0).map(|oid| format_type(oid, None)).into()),
+        stable(REGNAMESPACE_OUT, Utf8, |args| {
+            oid_arg(args, 0)
+                .map(|oid| match oid {
+                    crate::pg_catalog::PG_CATALOG_OID => PG_CATALOG.to_owned(),
+                    crate::pg_catalog::PUBLIC_OID => SCHEMA.to_owned(),
+                    crate::pg_catalog::INFORMATION_SCHEMA_OID => crate::pg_catalog::INFORMATION_SCHEMA.to_owned(),
+                    other => other.to_string(),
+                })
+                .into()
+        }),
+        stable("pg_tablespace_location", Utf8, |_| "".into()),
+        stable("pg_my_temp_schema", UInt32, |_| 0i64.into()),
+        stable("txid_current", Int64, |_| 0i64.into()),
+        stable("pg_is_in_recovery", Boolean, |_| false.into()),
+        stable("array_upper", Int32, |_| Returned::Null),
+    ];
+    for name in ["current_schema", "current_database", "current_catalog", "current_user", "session_user", "user", "current_role"] {
+        let value = match name {
+            "current_schema" => SCHEMA,
+            "current_database" | "current_catalog" => DATABASE,
+            _ => OWNER,
+        };
+        functions.push(stable(name, Utf8, move |_| value.into()));
+    }
+    for name in [
+        "pg_table_is_visible", "pg_type_is_visible", "pg_function_is_visible", "pg_collation_is_visible",
+        "pg_operator_is_visible", "pg_opclass_is_visible", "pg_statistics_obj_is_visible", "pg_relation_is_publishable",
+    ] {
+        functions.push(stable(name, Boolean, |args| arg(args, 0).map(|_| true).into()));
+    }
+    for name in [
+        "has_table_privilege", "has_schema_privilege", "has_database_privilege", "has_column_privilege",
+        "has_any_column_privilege", "has_function_privilege", "has_sequence_privilege", "has_type_privilege",
+        "has_tablespace_privilege", "has_language_privilege", "has_foreign_data_wrapper_privilege",
+        "has_server_privilege", "pg_has_role",
+    ] {
+        functions.push(stable(name, Boolean, |_| true.into()));
+    }
+    for name in ["pg_relation_size", "pg_table_size", "pg_total_relation_size", "pg_indexes_size", "pg_database_size"] {
+        functions.push(stable(name, Int64, |_| 0i64.into()));
+    }
+    for name in [
+        "obj_description", "col_description", "shobj_description", "pg_get_triggerdef", "pg_get_functiondef",
+        "pg_get_function_result", "pg_get_function_arguments", "pg_get_function_identity_arguments",
+        "pg_get_statisticsobjdef_columns", "pg_get_statisticsobjdef", "pg_get_partkeydef", "pg_get_serial_sequence",
+        "inet_server_addr", "inet_client_addr",
+    ] {
+        functions.push(stable(name, Utf8, |_| Returned::Null));
+    }
+    functions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_formatted_with_their_modifiers() {
+        assert_eq!(format_type(1043, Some("14")), "character varying(10)");
+        assert_eq!(format_type(1700, Some("655366")), "numeric(10,2)");
+        assert_eq!(format_type(23, Some("-1")), "integer");
+        assert_eq!(format_type(1007, None), "integer[]");
+        assert_eq!(format_type(19, None), "name");
+        assert_eq!(format_type(999_999, None), "???");
+    }
+
+    #[test]
+    fn names_are_quoted_only_if_they_must() {
+        assert_eq!(quoted("flights"), "flights");
+        assert_eq!(quoted("Flights"), "\"Flights\"");
+        assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
+        assert_eq!(quoted("select"), "\"select\"");
+        assert_eq!(quoted_literal("it's"), "'it''s'");
+    }
+
+    #[test]
+    fn regclass_reads_quoted_and_qualified_names() {
+        assert_eq!(name_parts("public.\"A b\"").unwrap(), ["public", "A b"]);
+        assert_eq!(name_parts("PG_Class").unwrap(), ["pg_class"]);
+        assert!(name_parts("a..b").is_none());
+        assert_eq!(relation_oid(&Catalog::default(), "pg_catalog.pg_class"), Some(1259));
+        assert_eq!(relation_oid(&Catalog::default(), "nothing"), None);
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size_pretty(10_239), "10239 bytes");
+        assert_eq!(size_pretty(10_240), "10 kB");
+        assert_eq!(size_pretty(20 << 20), "20 MB");
+    }
+}

@@ -1,0 +1,189 @@
+//! The SQL standard's views of the catalog.
+
+use crate::catalog::{Kind, OWNER, SCHEMA};
+use crate::pg_catalog::relations::view_definition;
+use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
+use crate::pg_catalog::{INFORMATION_SCHEMA, SCHEMA as PG_CATALOG};
+use crate::session::DATABASE;
+use crate::wire::types::{SCALARS, SqlType};
+
+#[rustfmt::skip] // Column lists read best as tables.
+pub(crate) static TABLES: &[SystemTable] = &[
+    SystemTable {
+        oid: 13_101,
+        name: "schemata",
+        columns: &[
+            ("catalog_name", T::Text), ("schema_name", T::Text), ("schema_owner", T::Text),
+            ("default_character_set_name", T::Text), ("sql_path", T::Text),
+        ],
+        rows: |_| {
+            [PG_CATALOG, SCHEMA, INFORMATION_SCHEMA].iter().map(|s| row![DATABASE, *s, OWNER, NULL, NULL]).collect()
+        },
+    },
+    SystemTable {
+        oid: 13_102,
+        name: "tables",
+        columns: &[
+            ("table_catalog", T::Text), ("table_schema", T::Text), ("table_name", T::Text), ("table_type", T::Text),
+            ("self_referencing_column_name", T::Text), ("reference_generation", T::Text),
+            ("user_defined_type_catalog", T::Text), ("user_defined_type_schema", T::Text),
+            ("user_defined_type_name", T::Text), ("is_insertable_into", T::Text), ("is_typed", T::Text),
+            ("commit_action", T::Text),
+        ],
+        rows: tables,
+    },
+    SystemTable {
+        oid: 13_103,
+        name: "columns",
+        columns: &[
+            ("table_catalog", T::Text), ("table_schema", T::Text), ("table_name", T::Text), ("column_name", T::Text),
+            ("ordinal_position", T::Int4), ("column_default", T::Text), ("is_nullable", T::Text),
+            ("data_type", T::Text), ("character_maximum_length", T::Int4), ("character_octet_length", T::Int4),
+            ("numeric_precision", T::Int4), ("numeric_precision_radix", T::Int4), ("numeric_scale", T::Int4),
+            ("datetime_precision", T::Int4), ("udt_catalog", T::Text), ("udt_schema", T::Text), ("udt_name", T::Text),
+            ("is_identity", T::Text), ("is_generated", T::Text), ("is_updatable", T::Text),
+        ],
+        rows: columns,
+    },
+    SystemTable {
+        oid: 13_104,
+        name: "views",
+        columns: &[
+            ("table_catalog", T::Text), ("table_schema", T::Text), ("table_name", T::Text),
+            ("view_definition", T::Text), ("check_option", T::Text), ("is_updatable", T::Text),
+        ],
+        rows: |s| {
+            s.catalog
+                .entries()
+                .filter(|e| e.kind == Kind::View)
+                .map(|e| row![DATABASE, SCHEMA, e.name.clone(), view_definition(e), "NONE", "NO"])
+                .collect()
+        },
+    },
+    SystemTable {
+        oid: 13_105,
+        name: "table_constraints",
+        columns: &[
+            ("constraint_catalog", T::Text), ("constraint_schema", T::Text), ("constraint_name", T::Text),
+            ("table_catalog", T::Text), ("table_schema", T::Text), ("table_name", T::Text),
+            ("constraint_type", T::Text), ("is_deferrable", T::Text), ("initially_deferred", T::Text),
+            ("enforced", T::Text),
+        ],
+        rows: |s| {
+            s.catalog
+                .entries()
+                .filter(|e| !e.primary_key.is_empty())
+                .map(|e| {
+                    row![
+                        DATABASE, SCHEMA, e.primary_key_name(), DATABASE, SCHEMA, e.name.clone(), "PRIMARY KEY", "NO",
+                        "NO", "YES",
+                    ]
+                })
+                .collect()
+        },
+    },
+    SystemTable {
+        oid: 13_106,
+        name: "key_column_usage",
+        columns: &[
+            ("constraint_catalog", T::Text), ("constraint_schema", T::Text), ("constraint_name", T::Text),
+            ("table_catalog", T::Text), ("table_schema", T::Text), ("table_name", T::Text), ("column_name", T::Text),
+            ("ordinal_position", T::Int4), ("position_in_unique_constraint", T::Int4),
+        ],
+        rows: key_columns,
+    },
+];
+
+fn tables(source: &Source<'_>) -> Vec<Vec<Value>> {
+    let mut rows = Vec::new();
+    for entry in source.catalog.entries() {
+        // Materialized views are not in the standard; PostgreSQL leaves them out.
+        let (table_type, insertable) = match entry.kind {
+            Kind::Table => ("BASE TABLE", "YES"),
+            Kind::View => ("VIEW", "NO"),
+            Kind::Source { .. } => ("FOREIGN", "NO"),
+            Kind::MaterializedView => continue,
+        };
+        rows.push(row![
+            DATABASE, SCHEMA, entry.name.clone(), table_type, NULL, NULL, NULL, NULL, NULL, insertable, "NO", NULL
+        ]);
+    }
+    rows.extend(crate::pg_catalog::tables().map(|(schema, table)| {
+        let table_type = if schema == INFORMATION_SCHEMA { "VIEW" } else { "BASE TABLE" };
+        row![DATABASE, schema, table.name, table_type, NULL, NULL, NULL, NULL, NULL, "NO", "NO", NULL]
+    }));
+    rows
+}
+
+fn columns(source: &Source<'_>) -> Vec<Vec<Value>> {
+    let mut rows = Vec::new();
+    for entry in source.catalog.entries().filter(|e| e.kind != Kind::MaterializedView) {
+        for (at, column) in entry.columns.iter().enumerate() {
+            rows.push(column_row(SCHEMA, &entry.name, at, column));
+        }
+    }
+    for (schema, table) in crate::pg_catalog::tables() {
+        for (at, field) in table.schema().fields().iter().enumerate() {
+            let column = crate::catalog::Column {
+                name: field.name().clone(),
+                sql_type: SqlType::of(field.data_type()),
+                not_null: false,
+                default: None,
+            };
+            rows.push(column_row(schema, table.name, at, &column));
+        }
+    }
+    rows
+}
+
+fn column_row(schema: &str, table: &str, at: usize, column: &crate::catalog::Column) -> Vec<Value> {
+    let sql_type = &column.sql_type;
+    let length = match sql_type {
+        SqlType::Varchar(length) => *length,
+        SqlType::Char(length) => Some(*length),
+        _ => None,
+    };
+    let (precision, radix, scale) = match sql_type {
+        SqlType::Int2 => (Some(16), Some(2), Some(0)),
+        SqlType::Int4 => (Some(32), Some(2), Some(0)),
+        SqlType::Int8 => (Some(64), Some(2), Some(0)),
+        SqlType::Float4 => (Some(24), Some(2), None),
+        SqlType::Float8 => (Some(53), Some(2), None),
+        SqlType::Numeric(Some((precision, scale))) => (Some(i32::from(*precision)), Some(10), Some(i32::from(*scale))),
+        SqlType::Numeric(None) => (None, Some(10), None),
+        _ => (None, None, None),
+    };
+    let datetime = match sql_type {
+        SqlType::Date => Some(0),
+        SqlType::Time | SqlType::Timestamp | SqlType::Timestamptz | SqlType::Interval => Some(6),
+        _ => None,
+    };
+    let data_type = if matches!(sql_type, SqlType::Array(_)) { "ARRAY".to_owned() } else { sql_type.base_name() };
+    let udt = match sql_type {
+        SqlType::Array(element) => format!("_{}", type_name(element)),
+        other => type_name(other).to_owned(),
+    };
+    let updatable = if schema == SCHEMA { "YES" } else { "NO" };
+    row![
+        DATABASE, schema, table, column.name.clone(), at + 1, column.default.clone(),
+        if column.not_null { "NO" } else { "YES" }, data_type, length, length.map(|l| l * 4), precision, radix, scale,
+        datetime, DATABASE, PG_CATALOG, udt, "NO", "NEVER", updatable,
+    ]
+}
+
+fn type_name(sql_type: &SqlType) -> &'static str {
+    SCALARS.iter().find(|(_, row)| row.oid == sql_type.oid()).map_or("text", |(_, row)| row.name)
+}
+
+fn key_columns(source: &Source<'_>) -> Vec<Vec<Value>> {
+    let mut rows = Vec::new();
+    for entry in source.catalog.entries() {
+        for (at, &key) in entry.primary_key.iter().enumerate() {
+            rows.push(row![
+                DATABASE, SCHEMA, entry.primary_key_name(), DATABASE, SCHEMA, entry.name.clone(),
+                entry.columns[key].name.clone(), at + 1, NULL,
+            ]);
+        }
+    }
+    rows
+}

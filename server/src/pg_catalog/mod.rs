@@ -1,0 +1,138 @@
+//! PostgreSQL's system catalogs, made from ours when a query names them.
+//!
+//! ```text
+//!   query ─► rewrite (syntax that DataFusion does not take) ─► planner ─┬─► tables, built on demand
+//!                                                                     └─► functions
+//! ```
+//!
+//! Object ids: a relation's oid is its id. What belongs to a relation has an oid made from it
+//! ([`INDEX_OID`] and the like), so it is stable too. Sources are foreign tables of the server
+//! `nexmark`.
+//! Aim: what psql 15 and drivers ask gets PostgreSQL's answer for the same objects.
+
+pub mod empty;
+pub mod functions;
+pub mod information_schema;
+pub mod relations;
+pub mod rewrite;
+pub mod server_tables;
+pub mod table;
+pub mod types;
+
+use std::sync::{Arc, Mutex};
+
+use datafusion::catalog::{MemTable, TableProvider};
+use planner::{Relation, RelationId, RelationKind};
+use storage::DatabaseSnapshot;
+
+use crate::catalog::Catalog;
+use crate::error::{Error, Result};
+use crate::pg_catalog::table::{Source, SystemTable};
+use crate::server::Shared;
+use crate::settings::{SettingRow, Settings};
+
+/// Schema of the system tables.
+pub const SCHEMA: &str = "pg_catalog";
+
+/// Schema of the SQL standard's views.
+pub const INFORMATION_SCHEMA: &str = "information_schema";
+
+/// Oid of schema `pg_catalog`.
+pub const PG_CATALOG_OID: u32 = 11;
+
+/// Oid of schema `public`.
+pub const PUBLIC_OID: u32 = 2200;
+
+/// Oid of schema `information_schema`.
+pub const INFORMATION_SCHEMA_OID: u32 = 13_000;
+
+/// Oid of the one role.
+pub const OWNER_OID: u32 = 10;
+
+/// Added to a table's id: oid of its primary key's index.
+pub const INDEX_OID: u32 = 1 << 30;
+
+/// Added to a table's id: oid of its primary key's constraint.
+pub const CONSTRAINT_OID: u32 = 2 << 30;
+
+/// Added to a view's id: oid of its rewrite rule.
+pub const RULE_OID: u32 = 3 << 30;
+
+/// Where the oids of defaults start: 64 for each relation.
+pub const DEFAULT_OID: u32 = 3 << 29;
+
+/// What the system tables show besides the catalog.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// Settings of the session.
+    pub settings: Vec<SettingRow>,
+    /// Process ids and application names of all sessions.
+    pub activity: Vec<(u32, String)>,
+    /// The session's own process id.
+    pub process_id: u32,
+}
+
+/// Whether a schema is one of ours.
+#[must_use]
+pub fn is_schema(name: &str) -> bool {
+    name == SCHEMA || name == INFORMATION_SCHEMA
+}
+
+/// All system tables with their schema.
+pub fn tables() -> impl Iterator<Item = (&'static str, &'static SystemTable)> {
+    let catalog = relations::TABLES.iter().chain(types::TABLES).chain(server_tables::TABLES).chain(empty::TABLES);
+    let information = information_schema::TABLES.iter().map(|table| (INFORMATION_SCHEMA, table));
+    catalog.map(|table| (SCHEMA, table)).chain(information)
+}
+
+/// The system table of this name.
+#[must_use]
+pub fn find(schema: &str, name: &str) -> Option<&'static SystemTable> {
+    tables().find(|(s, table)| *s == schema && table.name == name).map(|(_, table)| table)
+}
+
+/// A system table as the planner sees it.
+#[must_use]
+pub fn relation(schema: &str, name: &str) -> Option<Relation> {
+    let table = find(schema, name)?;
+    Some(Relation {
+        id: RelationId(table.oid),
+        schema_name: schema.to_owned(),
+        name: name.to_owned(),
+        kind: RelationKind::Table,
+        schema: table.schema(),
+        primary_key: Vec::new(),
+        append_only: false,
+    })
+}
+
+/// The rows of a system table.
+///
+/// # Errors
+/// If it does not exist, or its rows are not as its columns, which is a bug.
+pub fn rows(
+    relation: &Relation,
+    catalog: &Catalog,
+    snapshot: Option<&DatabaseSnapshot>,
+    context: &Context,
+) -> Result<Arc<dyn TableProvider>> {
+    let table = find(&relation.schema_name, &relation.name)
+        .ok_or_else(|| Error::UndefinedRelation { name: relation.name.clone() })?;
+    let batch = table.batch(&Source { catalog, snapshot, context })?;
+    Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
+}
+
+/// Adds the functions that depend on their arguments only.
+pub fn register_pure(session: &planner::Session) {
+    functions::pure().into_iter().for_each(|function| session.register_udf(function));
+}
+
+/// Adds the functions that depend on catalog, session or server.
+pub fn register_session(
+    session: &planner::Session,
+    shared: &Arc<Shared>,
+    settings: &Arc<Mutex<Settings>>,
+    process_id: u32,
+) {
+    functions::of_session(shared, settings, process_id).into_iter().for_each(|function| session.register_udf(function));
+}

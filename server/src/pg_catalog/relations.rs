@@ -1,0 +1,406 @@
+//! Tables about relations: pg_class, pg_attribute and what hangs on them.
+
+use crate::catalog::{Entry, Kind, OWNER, SCHEMA};
+use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, no_rows, row};
+use crate::pg_catalog::{
+    CONSTRAINT_OID, DEFAULT_OID, INDEX_OID, INFORMATION_SCHEMA, INFORMATION_SCHEMA_OID, OWNER_OID, PG_CATALOG_OID, PUBLIC_OID,
+    RULE_OID, tables,
+};
+use crate::wire::types::{SCALARS, SqlType};
+
+/// Oid of access method heap.
+const HEAP: u32 = 2;
+/// Oid of access method btree.
+const BTREE: u32 = 403;
+/// Oid of the default collation.
+pub(crate) const DEFAULT_COLLATION: u32 = 100;
+/// Oid of the foreign server that sources belong to.
+pub(crate) const NEXMARK_SERVER: u32 = 16_000;
+
+#[rustfmt::skip] // Column lists read best as tables.
+pub(crate) static TABLES: &[SystemTable] = &[
+    SystemTable {
+        oid: 1259,
+        name: "pg_class",
+        columns: &[
+            ("oid", T::Oid), ("relname", T::Text), ("relnamespace", T::Oid), ("reltype", T::Oid),
+            ("reloftype", T::Oid), ("relowner", T::Oid), ("relam", T::Oid), ("relfilenode", T::Oid),
+            ("reltablespace", T::Oid), ("relpages", T::Int4), ("reltuples", T::Float4), ("relallvisible", T::Int4),
+            ("reltoastrelid", T::Oid), ("relhasindex", T::Bool), ("relisshared", T::Bool),
+            ("relpersistence", T::Text), ("relkind", T::Text), ("relnatts", T::Int2), ("relchecks", T::Int2),
+            ("relhasrules", T::Bool), ("relhastriggers", T::Bool), ("relhassubclass", T::Bool),
+            ("relrowsecurity", T::Bool), ("relforcerowsecurity", T::Bool), ("relispopulated", T::Bool),
+            ("relreplident", T::Text), ("relispartition", T::Bool), ("relrewrite", T::Oid),
+            ("relfrozenxid", T::Int8), ("relminmxid", T::Int8), ("relacl", T::Texts), ("reloptions", T::Texts),
+            ("relpartbound", T::Text),
+        ],
+        rows: classes,
+    },
+    SystemTable {
+        oid: 1249,
+        name: "pg_attribute",
+        columns: &[
+            ("attrelid", T::Oid), ("attname", T::Text), ("atttypid", T::Oid), ("attstattarget", T::Int4),
+            ("attlen", T::Int2), ("attnum", T::Int2), ("attndims", T::Int4), ("attcacheoff", T::Int4),
+            ("atttypmod", T::Int4), ("attbyval", T::Bool), ("attalign", T::Text), ("attstorage", T::Text),
+            ("attcompression", T::Text), ("attnotnull", T::Bool), ("atthasdef", T::Bool), ("atthasmissing", T::Bool),
+            ("attidentity", T::Text), ("attgenerated", T::Text), ("attisdropped", T::Bool), ("attislocal", T::Bool),
+            ("attinhcount", T::Int4), ("attcollation", T::Oid), ("attacl", T::Texts), ("attoptions", T::Texts),
+            ("attfdwoptions", T::Texts), ("attmissingval", T::Text),
+        ],
+        rows: attributes,
+    },
+    SystemTable {
+        oid: 2604,
+        name: "pg_attrdef",
+        columns: &[("oid", T::Oid), ("adrelid", T::Oid), ("adnum", T::Int2), ("adbin", T::Text)],
+        rows: defaults,
+    },
+    SystemTable {
+        oid: 2610,
+        name: "pg_index",
+        columns: &[
+            ("indexrelid", T::Oid), ("indrelid", T::Oid), ("indnatts", T::Int2), ("indnkeyatts", T::Int2),
+            ("indisunique", T::Bool), ("indnullsnotdistinct", T::Bool), ("indisprimary", T::Bool),
+            ("indisexclusion", T::Bool), ("indimmediate", T::Bool), ("indisclustered", T::Bool),
+            ("indisvalid", T::Bool), ("indcheckxmin", T::Bool), ("indisready", T::Bool), ("indislive", T::Bool),
+            ("indisreplident", T::Bool), ("indkey", T::Int2s), ("indcollation", T::Oids), ("indclass", T::Oids),
+            ("indoption", T::Int2s), ("indexprs", T::Text), ("indpred", T::Text),
+        ],
+        rows: indexes,
+    },
+    SystemTable {
+        oid: 2606,
+        name: "pg_constraint",
+        columns: &[
+            ("oid", T::Oid), ("conname", T::Text), ("connamespace", T::Oid), ("contype", T::Text),
+            ("condeferrable", T::Bool), ("condeferred", T::Bool), ("convalidated", T::Bool), ("conrelid", T::Oid),
+            ("contypid", T::Oid), ("conindid", T::Oid), ("conparentid", T::Oid), ("confrelid", T::Oid),
+            ("confupdtype", T::Text), ("confdeltype", T::Text), ("confmatchtype", T::Text), ("conislocal", T::Bool),
+            ("coninhcount", T::Int4), ("connoinherit", T::Bool), ("conkey", T::Int2s), ("confkey", T::Int2s),
+            ("conpfeqop", T::Oids), ("conppeqop", T::Oids), ("conffeqop", T::Oids), ("confdelsetcols", T::Int2s),
+            ("conexclop", T::Oids), ("conbin", T::Text),
+        ],
+        rows: constraints,
+    },
+    SystemTable {
+        oid: 2618,
+        name: "pg_rewrite",
+        columns: &[
+            ("oid", T::Oid), ("rulename", T::Text), ("ev_class", T::Oid), ("ev_type", T::Text),
+            ("ev_enabled", T::Text), ("is_instead", T::Bool), ("ev_qual", T::Text), ("ev_action", T::Text),
+        ],
+        rows: rules,
+    },
+    SystemTable {
+        oid: 2608,
+        name: "pg_depend",
+        columns: &[
+            ("classid", T::Oid), ("objid", T::Oid), ("objsubid", T::Int4), ("refclassid", T::Oid),
+            ("refobjid", T::Oid), ("refobjsubid", T::Int4), ("deptype", T::Text),
+        ],
+        rows: dependencies,
+    },
+    SystemTable {
+        oid: 12_001,
+        name: "pg_tables",
+        columns: &[
+            ("schemaname", T::Text), ("tablename", T::Text), ("tableowner", T::Text), ("tablespace", T::Text),
+            ("hasindexes", T::Bool), ("hasrules", T::Bool), ("hastriggers", T::Bool), ("rowsecurity", T::Bool),
+        ],
+        rows: |s| {
+            of_kind(s, |kind| *kind == Kind::Table)
+                .map(|e| row![SCHEMA, e.name.clone(), OWNER, NULL, !e.primary_key.is_empty(), false, false, false])
+                .collect()
+        },
+    },
+    SystemTable {
+        oid: 12_002,
+        name: "pg_views",
+        columns: &[("schemaname", T::Text), ("viewname", T::Text), ("viewowner", T::Text), ("definition", T::Text)],
+        rows: |s| {
+            of_kind(s, |kind| *kind == Kind::View)
+                .map(|e| row![SCHEMA, e.name.clone(), OWNER, view_definition(e)])
+                .collect()
+        },
+    },
+    SystemTable {
+        oid: 12_003,
+        name: "pg_matviews",
+        columns: &[
+            ("schemaname", T::Text), ("matviewname", T::Text), ("matviewowner", T::Text), ("tablespace", T::Text),
+            ("hasindexes", T::Bool), ("ispopulated", T::Bool), ("definition", T::Text),
+        ],
+        rows: |s| {
+            of_kind(s, |kind| *kind == Kind::MaterializedView)
+                .map(|e| row![SCHEMA, e.name.clone(), OWNER, NULL, false, true, view_definition(e)])
+                .collect()
+        },
+    },
+    SystemTable {
+        oid: 12_004,
+        name: "pg_indexes",
+        columns: &[
+            ("schemaname", T::Text), ("tablename", T::Text), ("indexname", T::Text), ("tablespace", T::Text),
+            ("indexdef", T::Text),
+        ],
+        rows: |s| {
+            with_key(s)
+                .map(|e| row![SCHEMA, e.name.clone(), e.primary_key_name(), NULL, index_definition(e)])
+                .collect()
+        },
+    },
+    SystemTable {
+        oid: 3118,
+        name: "pg_foreign_table",
+        columns: &[("ftrelid", T::Oid), ("ftserver", T::Oid), ("ftoptions", T::Texts)],
+        rows: |s| {
+            s.catalog
+                .entries()
+                .filter_map(|e| match &e.kind {
+                    Kind::Source { options } => {
+                        let options: Vec<String> = options.iter().map(|(k, v)| format!("{k}={v}")).collect();
+                        Some(row![e.id, NEXMARK_SERVER, options])
+                    }
+                    _ => None,
+                })
+                .collect()
+        },
+    },
+    SystemTable {
+        oid: 2611,
+        name: "pg_inherits",
+        columns: &[
+            ("inhrelid", T::Oid), ("inhparent", T::Oid), ("inhseqno", T::Int4), ("inhdetachpending", T::Bool),
+        ],
+        rows: no_rows,
+    },
+];
+
+fn of_kind<'a>(source: &'a Source<'_>, is: fn(&Kind) -> bool) -> impl Iterator<Item = &'a Entry> {
+    source.catalog.entries().map(AsRef::as_ref).filter(move |entry: &&Entry| is(&entry.kind))
+}
+
+fn with_key<'a>(source: &'a Source<'_>) -> impl Iterator<Item = &'a Entry> {
+    of_kind(source, |kind| *kind == Kind::Table).filter(|entry| !entry.primary_key.is_empty())
+}
+
+/// A view's query as `pg_get_viewdef` prints it: behind a blank, with a semicolon.
+pub(crate) fn view_definition(entry: &Entry) -> Option<String> {
+    entry.definition.as_ref().map(|text| format!(" {};", text.trim().trim_end_matches(';')))
+}
+
+/// A primary key's index as `pg_get_indexdef` prints it.
+pub(crate) fn index_definition(entry: &Entry) -> String {
+    format!(
+        "CREATE UNIQUE INDEX {} ON {SCHEMA}.{} USING btree ({})",
+        quoted(&entry.primary_key_name()),
+        quoted(&entry.name),
+        key_columns(entry)
+    )
+}
+
+/// The columns of a primary key, for messages.
+pub(crate) fn key_columns(entry: &Entry) -> String {
+    let names: Vec<String> = entry.primary_key.iter().map(|&c| quoted(&entry.columns[c].name)).collect();
+    names.join(", ")
+}
+
+/// An identifier as SQL must write it.
+pub(crate) fn quoted(name: &str) -> String {
+    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !is_reserved(name);
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+fn is_reserved(name: &str) -> bool {
+    use datafusion::sql::sqlparser::keywords::{ALL_KEYWORDS, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_TABLE_ALIAS};
+    let upper = name.to_uppercase();
+    let is = |keyword: &datafusion::sql::sqlparser::keywords::Keyword| {
+        ALL_KEYWORDS.get(*keyword as usize - 1).is_some_and(|word| *word == upper)
+    };
+    RESERVED_FOR_COLUMN_ALIAS.iter().any(is) || RESERVED_FOR_TABLE_ALIAS.iter().any(is)
+}
+
+struct Class<'a> {
+    oid: u32,
+    name: &'a str,
+    namespace: u32,
+    access_method: u32,
+    kind: &'static str,
+    columns: usize,
+    rows: i64,
+    has_index: bool,
+    has_rules: bool,
+}
+
+impl Class<'_> {
+    fn row(&self) -> Vec<Value> {
+        let replica_identity = if matches!(self.kind, "r" | "m") && self.oid >= crate::catalog::FIRST_ID { "d" } else { "n" };
+        row![
+            self.oid, self.name, self.namespace, 0, 0, OWNER_OID, self.access_method, self.oid, 0, 0, self.rows, 0, 0,
+            self.has_index, false, "p", self.kind, self.columns, 0, self.has_rules, false, false, false, false, true,
+            replica_identity, false, 0, 0, 1, NULL, NULL, NULL,
+        ]
+    }
+}
+
+/// `relkind` of a relation.
+pub(crate) fn relkind(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Table => "r",
+        Kind::Source { .. } => "f",
+        Kind::View => "v",
+        Kind::MaterializedView => "m",
+    }
+}
+
+fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
+    let mut rows = Vec::new();
+    for entry in source.catalog.entries() {
+        let count = source.snapshot.and_then(|s| s.tables.get(&entry.id)).map_or(-1, |table| table.rows() as i64);
+        let has_key = !entry.primary_key.is_empty();
+        let class = Class {
+            oid: entry.id,
+            name: &entry.name,
+            namespace: PUBLIC_OID,
+            access_method: if entry.kind.has_job() { HEAP } else { 0 },
+            kind: relkind(&entry.kind),
+            columns: entry.columns.len(),
+            rows: count,
+            has_index: has_key,
+            has_rules: matches!(entry.kind, Kind::View | Kind::MaterializedView),
+        };
+        rows.push(class.row());
+        if has_key {
+            let index = Class {
+                oid: entry.id + INDEX_OID,
+                name: &entry.primary_key_name(),
+                access_method: BTREE,
+                kind: "i",
+                columns: entry.primary_key.len(),
+                has_index: false,
+                has_rules: false,
+                ..class
+            };
+            rows.push(index.row());
+        }
+    }
+    for (schema, table) in tables() {
+        let is_view = schema == INFORMATION_SCHEMA;
+        let class = Class {
+            oid: table.oid,
+            name: table.name,
+            namespace: if is_view { INFORMATION_SCHEMA_OID } else { PG_CATALOG_OID },
+            access_method: if is_view { 0 } else { HEAP },
+            kind: if is_view { "v" } else { "r" },
+            columns: table.columns.len(),
+            rows: -1,
+            has_index: false,
+            has_rules: is_view,
+        };
+        rows.push(class.row());
+    }
+    rows
+}
+
+fn attribute(relation: u32, number: usize, name: &str, sql_type: &SqlType, not_null: bool, has_default: bool) -> Vec<Value> {
+    let dimensions = i32::from(matches!(sql_type, SqlType::Array(_)));
+    let row = SCALARS.iter().find(|(_, row)| row.oid == sql_type.oid()).map(|(_, row)| row);
+    let (align, storage) = row.map_or(("i", "x"), |row| (row.align, row.storage));
+    let by_value = (1..=8).contains(&sql_type.value_bytes());
+    let collation = if sql_type.is_text() { DEFAULT_COLLATION } else { 0 };
+    row![
+        relation, name, sql_type.oid(), -1, sql_type.value_bytes(), number, dimensions, -1, sql_type.modifier(),
+        by_value, align, storage, "", not_null, has_default, false, "", "", false, true, 0, collation, NULL, NULL,
+        NULL, NULL,
+    ]
+}
+
+fn attributes(source: &Source<'_>) -> Vec<Vec<Value>> {
+    let mut rows = Vec::new();
+    for entry in source.catalog.entries() {
+        for (at, column) in entry.columns.iter().enumerate() {
+            let has_default = column.default.is_some();
+            rows.push(attribute(entry.id, at + 1, &column.name, &column.sql_type, column.not_null, has_default));
+        }
+        for (at, &key) in entry.primary_key.iter().enumerate() {
+            let column = &entry.columns[key];
+            rows.push(attribute(entry.id + INDEX_OID, at + 1, &column.name, &column.sql_type, false, false));
+        }
+    }
+    for (_, table) in tables() {
+        for (at, field) in table.schema().fields().iter().enumerate() {
+            rows.push(attribute(table.oid, at + 1, field.name(), &SqlType::of(field.data_type()), false, false));
+        }
+    }
+    rows
+}
+
+fn defaults(source: &Source<'_>) -> Vec<Vec<Value>> {
+    let mut rows = Vec::new();
+    for entry in source.catalog.entries() {
+        for (at, column) in entry.columns.iter().enumerate() {
+            if let Some(default) = &column.default {
+                let oid = DEFAULT_OID.wrapping_add(entry.id.wrapping_mul(64)).wrapping_add(at as u32);
+                rows.push(row![oid, entry.id, at + 1, default.clone()]);
+            }
+        }
+    }
+    rows
+}
+
+fn key_numbers(entry: &Entry) -> Vec<i64> {
+    entry.primary_key.iter().map(|&column| column as i64 + 1).collect()
+}
+
+fn indexes(source: &Source<'_>) -> Vec<Vec<Value>> {
+    with_key(source)
+        .map(|entry| {
+            let count = entry.primary_key.len();
+            let zeros = vec![0i64; count];
+            row![
+                entry.id + INDEX_OID, entry.id, count, count, true, false, true, false, true, false, true, false, true,
+                true, false, key_numbers(entry), zeros.clone(), zeros.clone(), zeros, NULL, NULL,
+            ]
+        })
+        .collect()
+}
+
+fn constraints(source: &Source<'_>) -> Vec<Vec<Value>> {
+    with_key(source)
+        .map(|entry| {
+            row![
+                entry.id + CONSTRAINT_OID, entry.primary_key_name(), PUBLIC_OID, "p", false, false, true, entry.id, 0,
+                entry.id + INDEX_OID, 0, 0, " ", " ", " ", true, 0, true, key_numbers(entry), NULL, NULL, NULL, NULL,
+                NULL, NULL, NULL,
+            ]
+        })
+        .collect()
+}
+
+fn rules(source: &Source<'_>) -> Vec<Vec<Value>> {
+    of_kind(source, |kind| matches!(kind, Kind::View | Kind::MaterializedView))
+        .map(|entry| row![entry.id + RULE_OID, "_RETURN", entry.id, "1", "O", true, "<>", view_definition(entry)])
+        .collect()
+}
+
+/// A view's rule depends on what the view reads; so do clients find dependencies of views.
+fn dependencies(source: &Source<'_>) -> Vec<Vec<Value>> {
+    let (class, rewrite) = (1259, 2618);
+    let mut rows = Vec::new();
+    for entry in source.catalog.entries() {
+        if matches!(entry.kind, Kind::View | Kind::MaterializedView) {
+            rows.push(row![rewrite, entry.id + RULE_OID, 0, class, entry.id, 0, "i"]);
+            for read in &entry.dependencies {
+                rows.push(row![rewrite, entry.id + RULE_OID, 0, class, *read, 0, "n"]);
+            }
+        }
+        if !entry.primary_key.is_empty() {
+            rows.push(row![class, entry.id + INDEX_OID, 0, 2606, entry.id + CONSTRAINT_OID, 0, "i"]);
+            rows.push(row![2606, entry.id + CONSTRAINT_OID, 0, class, entry.id, 0, "a"]);
+        }
+    }
+    rows
+}

@@ -1,0 +1,412 @@
+//! PostgreSQL's syntax that DataFusion does not take, in terms of syntax that it takes. On the
+//! syntax tree, in one pass; queries of users over their own tables pass through unchanged, except
+//! for prefixes `pg_catalog.` and the like that mean the same without.
+//!
+//! | written | becomes |
+//! |---|---|
+//! | `a OPERATOR(pg_catalog.~) b` | `a ~ b` |
+//! | `a COLLATE c` | `a` |
+//! | `pg_catalog.f(x)`, `x::pg_catalog.t` | `f(x)`, `x::t` |
+//! | `'t'::regclass`, `oid::regclass` | a function that looks up, one that prints |
+//! | `x = ANY (array)` | `array_has(array, x)` |
+//! | `ARRAY(SELECT x … ORDER BY 1)` | `(SELECT array_agg(x ORDER BY x) …)` |
+//! | a scalar sub-select over system tables | the same with `max(…)`: it has one row at most |
+//! | a sub-select in the select list over a table that is always empty | NULL |
+//! | `x \|\| ARRAY(SELECT … FROM unnest(y))`, as psql asks for TOAST options | `x` |
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, ObjectName, OrderByExpr, OrderByKind, Query, Select,
+    SelectItem, SetExpr, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut, visit_expressions_mut,
+};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
+
+use crate::pg_catalog::functions::{REGCLASS_IN, REGCLASS_OUT, REGNAMESPACE_OUT, REGTYPE_IN, REGTYPE_OUT};
+use crate::pg_catalog::{INFORMATION_SCHEMA, SCHEMA, find};
+
+/// Rewrites a query or an expression in place.
+pub fn rewrite<T: VisitMut>(node: &mut T) {
+    let visited = node.visit(&mut Rewriter);
+    debug_assert!(visited.is_continue(), "the visitor never breaks");
+}
+
+struct Rewriter;
+
+impl VisitorMut for Rewriter {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let SetExpr::Select(select) = &mut *query.body {
+            drop_empty_lookups(select);
+        }
+        for_each_select(&mut query.body, &mut drop_empty_lookups);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+        match table {
+            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => strip_schema(name),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        // Before its parts are rewritten, while an ARRAY sub-select still looks like one.
+        if let Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right } = expr
+            && array_query(right).is_some_and(|query| reads_a_function(query))
+        {
+            *expr = std::mem::replace(left, Expr::value(Value::Null));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let taken = std::mem::replace(expr, Expr::value(Value::Null));
+        *expr = rewritten(taken);
+        ControlFlow::Continue(())
+    }
+}
+
+fn rewritten(expr: Expr) -> Expr {
+    match expr {
+        Expr::BinaryOp { left, op: BinaryOperator::PGCustomBinaryOperator(parts), right } => {
+            let op = plain_operator(parts);
+            Expr::BinaryOp { left, op, right }
+        }
+        Expr::Collate { expr, .. } => *expr,
+        Expr::Cast { kind, expr, data_type, array, format } => match reg_cast(&expr, &data_type) {
+            Some(function) => call(function, *expr),
+            None => Expr::Cast { kind, expr, data_type: plain_type(data_type), array, format },
+        },
+        Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } if !matches!(*right, Expr::Subquery(_)) => {
+            call_with("array_has", vec![array_value(*right), *left])
+        }
+        Expr::Function(mut function) => {
+            strip_schema(&mut function.name);
+            match array_subquery(&mut function) {
+                Some(query) => Expr::Subquery(query),
+                None => Expr::Function(function),
+            }
+        }
+        Expr::Subquery(mut query) => {
+            make_single(&mut query);
+            Expr::Subquery(query)
+        }
+        other => other,
+    }
+}
+
+fn plain_operator(parts: Vec<String>) -> BinaryOperator {
+    match parts.last().map(String::as_str) {
+        Some("~") => BinaryOperator::PGRegexMatch,
+        Some("~*") => BinaryOperator::PGRegexIMatch,
+        Some("!~") => BinaryOperator::PGRegexNotMatch,
+        Some("!~*") => BinaryOperator::PGRegexNotIMatch,
+        Some("~~") => BinaryOperator::PGLikeMatch,
+        Some("!~~") => BinaryOperator::PGNotLikeMatch,
+        Some("=") => BinaryOperator::Eq,
+        Some("<>") => BinaryOperator::NotEq,
+        Some("<") => BinaryOperator::Lt,
+        Some("<=") => BinaryOperator::LtEq,
+        Some(">") => BinaryOperator::Gt,
+        Some(">=") => BinaryOperator::GtEq,
+        Some("+") => BinaryOperator::Plus,
+        Some("-") => BinaryOperator::Minus,
+        Some("*") => BinaryOperator::Multiply,
+        Some("/") => BinaryOperator::Divide,
+        Some("||") => BinaryOperator::StringConcat,
+        _ => BinaryOperator::PGCustomBinaryOperator(parts),
+    }
+}
+
+/// Removes `pg_catalog.` in front of a name.
+fn strip_schema(name: &mut ObjectName) {
+    if let [schema, _] = &name.0[..]
+        && schema.as_ident().is_some_and(|ident| ident.value == SCHEMA || ident.value == INFORMATION_SCHEMA)
+    {
+        name.0.remove(0);
+    }
+}
+
+/// The function that stands for a cast to one of the reg* types.
+fn reg_cast(expr: &Expr, data_type: &DataType) -> Option<&'static str> {
+    let name = match data_type {
+        DataType::Regclass => "regclass".to_owned(),
+        DataType::Custom(name, _) => last_word(name)?,
+        _ => return None,
+    };
+    let is_text = matches!(expr, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)));
+    match (name.as_str(), is_text) {
+        ("regclass", true) => Some(REGCLASS_IN),
+        ("regclass", false) => Some(REGCLASS_OUT),
+        ("regtype", true) => Some(REGTYPE_IN),
+        ("regtype", false) => Some(REGTYPE_OUT),
+        ("regnamespace", false) => Some(REGNAMESPACE_OUT),
+        _ => None,
+    }
+}
+
+fn last_word(name: &ObjectName) -> Option<String> {
+    Some(name.0.last()?.as_ident()?.value.to_lowercase())
+}
+
+/// `pg_catalog.int2` as `int2`, the reg* types that are left as text, also inside of arrays.
+fn plain_type(data_type: DataType) -> DataType {
+    match data_type {
+        DataType::Array(ArrayElemTypeDef::SquareBracket(element, size)) => {
+            DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(plain_type(*element)), size))
+        }
+        DataType::Custom(name, modifiers) => match last_word(&name).as_deref() {
+            Some("oid" | "xid") => DataType::BigInt(None),
+            Some("regproc" | "regprocedure" | "regrole" | "regnamespace" | "name" | "char" | "bpchar" | "pg_node_tree") => {
+                DataType::Text
+            }
+            Some(word) if name.0.len() > 1 => {
+                // One word of the tree, read as a type.
+                let parsed =
+                    Parser::new(&PostgreSqlDialect {}).try_with_sql(word).and_then(|mut parser| parser.parse_data_type());
+                parsed.unwrap_or(DataType::Custom(name, modifiers))
+            }
+            _ => DataType::Custom(name, modifiers),
+        },
+        other => other,
+    }
+}
+
+fn call(name: &str, argument: Expr) -> Expr {
+    call_with(name, vec![argument])
+}
+
+fn call_with(name: &str, arguments: Vec<Expr>) -> Expr {
+    let args = arguments.into_iter().map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))).collect();
+    let list = FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() };
+    function(name, FunctionArguments::List(list))
+}
+
+fn function(name: &str, args: FunctionArguments) -> Expr {
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args,
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// `'{a,b}'` where an array is wanted: its elements.
+fn array_value(expr: Expr) -> Expr {
+    let Expr::Value(value) = &expr else { return expr };
+    let Value::SingleQuotedString(text) = &value.value else { return expr };
+    match text.strip_prefix('{').and_then(|t| t.strip_suffix('}')) {
+        Some(inner) => {
+            let items = inner.split(',').map(|item| item.trim().trim_matches('"').to_owned());
+            let items = items.map(|item| Expr::value(Value::SingleQuotedString(item))).collect();
+            call_with("make_array", items)
+        }
+        None => expr,
+    }
+}
+
+/// The query of `ARRAY(SELECT …)`.
+fn array_query(expr: &Expr) -> Option<&Query> {
+    match expr {
+        Expr::Function(function) if last_word(&function.name).as_deref() == Some("array") => match &function.args {
+            FunctionArguments::Subquery(query) => Some(query),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Takes the query out of `ARRAY(SELECT …)` and makes it collect its rows.
+fn array_subquery(function: &mut Function) -> Option<Box<Query>> {
+    if last_word(&function.name).as_deref() != Some("array") {
+        return None;
+    }
+    let FunctionArguments::Subquery(query) = &mut function.args else { return None };
+    let mut query = query.clone();
+    let order = query.order_by.take();
+    if let SetExpr::Select(select) = &mut *query.body
+        && let Some(item) = only_item(select)
+    {
+        let sorted = order.is_some_and(|order| matches!(order.kind, OrderByKind::Expressions(_)));
+        *item = collected(item.clone(), sorted);
+    }
+    Some(query)
+}
+
+fn collected(item: Expr, sorted: bool) -> Expr {
+    let clauses = if sorted {
+        let order = OrderByExpr {
+            expr: item.clone(),
+            options: sqlparser::ast::OrderByOptions { asc: None, nulls_first: None },
+            with_fill: None,
+        };
+        vec![FunctionArgumentClause::OrderBy(vec![order])]
+    } else {
+        Vec::new()
+    };
+    let args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(item))];
+    function("array_agg", FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses }))
+}
+
+/// A scalar sub-select over system tables has one row at most, which DataFusion cannot know.
+fn make_single(query: &mut Query) {
+    if query.limit_clause.is_some() {
+        return;
+    }
+    let SetExpr::Select(select) = &mut *query.body else { return };
+    let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
+    if grouped || select.from.is_empty() || !select.from.iter().all(reads_system_tables) {
+        return;
+    }
+    if let Some(item) = only_item(select)
+        && !is_aggregate(item)
+    {
+        *item = call("max", item.clone());
+        query.order_by = None;
+    }
+}
+
+/// The one expression of a select list.
+fn only_item(select: &mut Select) -> Option<&mut Expr> {
+    match &mut select.projection[..] {
+        [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] => Some(expr),
+        _ => None,
+    }
+}
+
+fn is_aggregate(expr: &Expr) -> bool {
+    const AGGREGATES: [&str; 8] = ["count", "sum", "min", "max", "avg", "string_agg", "array_agg", "bool_or"];
+    match expr {
+        Expr::Function(function) => last_word(&function.name).is_some_and(|name| AGGREGATES.contains(&name.as_str())),
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => is_aggregate(expr),
+        Expr::BinaryOp { left, right, .. } => is_aggregate(left) || is_aggregate(right),
+        _ => false,
+    }
+}
+
+fn reads_system_tables(table: &TableWithJoins) -> bool {
+    factors(table).all(|factor| system_table(factor).is_some())
+}
+
+fn reads_a_function(query: &Query) -> bool {
+    let SetExpr::Select(select) = &*query.body else { return false };
+    let is_function = |factor: &TableFactor| {
+        matches!(
+            factor,
+            TableFactor::Function { .. } | TableFactor::UNNEST { .. } | TableFactor::Table { args: Some(_), .. }
+        )
+    };
+    select.from.iter().flat_map(factors).any(is_function)
+}
+
+fn factors(table: &TableWithJoins) -> impl Iterator<Item = &TableFactor> {
+    std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation))
+}
+
+/// The system table that a factor names.
+fn system_table(factor: &TableFactor) -> Option<&'static crate::pg_catalog::table::SystemTable> {
+    let TableFactor::Table { name, args: None, .. } = factor else { return None };
+    let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(|i| i.value.to_lowercase()).collect();
+    match &parts[..] {
+        [name] => find(SCHEMA, name),
+        [schema, name] | [_, schema, name] => find(schema, name),
+        _ => None,
+    }
+}
+
+fn for_each_select(body: &mut SetExpr, change: &mut dyn FnMut(&mut Select)) {
+    match body {
+        SetExpr::Select(select) => change(select),
+        SetExpr::SetOperation { left, right, .. } => {
+            for_each_select(left, change);
+            for_each_select(right, change);
+        }
+        _ => {}
+    }
+}
+
+/// A select over a table without rows has no rows: what its select list looks up is never asked.
+fn drop_empty_lookups(select: &mut Select) {
+    let reads_nothing = select
+        .from
+        .iter()
+        .any(|from| system_table(&from.relation).is_some_and(|table| table.is_always_empty()));
+    if !reads_nothing {
+        return;
+    }
+    for item in &mut select.projection {
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            let visited = visit_expressions_mut(expr, |part| {
+                if array_query(part).is_some() {
+                    let texts = DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None));
+                    *part = Expr::Cast {
+                        kind: sqlparser::ast::CastKind::Cast,
+                        expr: Box::new(Expr::value(Value::Null)),
+                        data_type: texts,
+                        array: false,
+                        format: None,
+                    };
+                } else if matches!(part, Expr::Subquery(_)) {
+                    *part = Expr::value(Value::Null);
+                }
+                ControlFlow::<()>::Continue(())
+            });
+            debug_assert!(visited.is_continue(), "the visitor never breaks");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewritten_text(sql: &str) -> String {
+        let mut statements = planner::parse(sql).unwrap();
+        let Some(planner::Statement::Pg(mut statement)) = statements.pop().map(|parsed| parsed.statement) else {
+            panic!("not a query: {sql}")
+        };
+        rewrite(&mut *statement);
+        statement.to_string()
+    }
+
+    #[test]
+    fn prefixes_operators_and_collations_go() {
+        assert_eq!(
+            rewritten_text(
+                "SELECT pg_catalog.f(a) FROM t WHERE a OPERATOR(pg_catalog.~) '^x$' COLLATE pg_catalog.default"
+            ),
+            "SELECT f(a) FROM t WHERE a ~ '^x$'"
+        );
+        assert_eq!(rewritten_text("SELECT a::pg_catalog.text"), "SELECT a::TEXT");
+    }
+
+    #[test]
+    fn reg_casts_become_functions() {
+        assert_eq!(rewritten_text("SELECT 't'::regclass::oid"), "SELECT pg_regclass_in('t')::BIGINT");
+        assert_eq!(rewritten_text("SELECT c.oid::pg_catalog.regclass FROM t c"), "SELECT pg_regclass_out(c.oid) FROM t AS c");
+    }
+
+    #[test]
+    fn arrays_of_sub_selects_are_collected() {
+        assert_eq!(
+            rewritten_text("SELECT ARRAY(SELECT rolname FROM pg_roles WHERE oid = x ORDER BY 1) FROM t"),
+            "SELECT (SELECT array_agg(rolname ORDER BY rolname) FROM pg_roles WHERE oid = x) FROM t"
+        );
+    }
+
+    #[test]
+    fn queries_of_users_stay_as_they_are() {
+        for sql in ["SELECT (SELECT a FROM t WHERE t.b = u.b) FROM u", "SELECT a || b FROM t WHERE a IN (SELECT 1)"] {
+            assert_eq!(rewritten_text(sql), sql);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Tables about the server: databases, roles, schemas, settings, sessions.
+
+use crate::catalog::OWNER;
+use crate::pg_catalog::relations::NEXMARK_SERVER;
+use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
+use crate::pg_catalog::{
+    INFORMATION_SCHEMA, INFORMATION_SCHEMA_OID, OWNER_OID, PG_CATALOG_OID, PUBLIC_OID, SCHEMA as PG_CATALOG,
+};
+use crate::session::DATABASE;
+
+/// Oid of the one database.
+const DATABASE_OID: u32 = 5;
+/// Oid of the default tablespace.
+const TABLESPACE_OID: u32 = 1663;
+/// PostgreSQL's number of UTF8.
+const UTF8: i32 = 6;
+
+#[rustfmt::skip] // Column lists read best as tables.
+pub(crate) static TABLES: &[SystemTable] = &[
+    SystemTable {
+        oid: 2615,
+        name: "pg_namespace",
+        columns: &[("oid", T::Oid), ("nspname", T::Text), ("nspowner", T::Oid), ("nspacl", T::Texts)],
+        rows: |_| {
+            vec![
+                row![PG_CATALOG_OID, PG_CATALOG, OWNER_OID, NULL],
+                row![PUBLIC_OID, crate::catalog::SCHEMA, OWNER_OID, NULL],
+                row![INFORMATION_SCHEMA_OID, INFORMATION_SCHEMA, OWNER_OID, NULL],
+            ]
+        },
+    },
+    SystemTable {
+        oid: 1262,
+        name: "pg_database",
+        columns: &[
+            ("oid", T::Oid), ("datname", T::Text), ("datdba", T::Oid), ("encoding", T::Int4),
+            ("datlocprovider", T::Text), ("datistemplate", T::Bool), ("datallowconn", T::Bool),
+            ("datconnlimit", T::Int4), ("datfrozenxid", T::Int8), ("datminmxid", T::Int8), ("dattablespace", T::Oid),
+            ("datcollate", T::Text), ("datctype", T::Text), ("daticulocale", T::Text), ("datcollversion", T::Text),
+            ("datacl", T::Texts),
+        ],
+        rows: |_| {
+            vec![row![
+                DATABASE_OID, DATABASE, OWNER_OID, UTF8, "c", false, true, -1, 0, 1, TABLESPACE_OID, "C", "C", NULL,
+                NULL, NULL,
+            ]]
+        },
+    },
+    SystemTable {
+        oid: 12_010,
+        name: "pg_roles",
+        columns: ROLE_COLUMNS,
+        rows: |_| {
+            vec![row![OWNER, true, true, true, true, true, true, -1, "********", NULL, true, NULL, OWNER_OID]]
+        },
+    },
+    SystemTable {
+        oid: 12_011,
+        name: "pg_user",
+        columns: &[
+            ("usename", T::Text), ("usesysid", T::Oid), ("usecreatedb", T::Bool), ("usesuper", T::Bool),
+            ("userepl", T::Bool), ("usebypassrls", T::Bool), ("passwd", T::Text), ("valuntil", T::Timestamptz),
+            ("useconfig", T::Texts),
+        ],
+        rows: |_| vec![row![OWNER, OWNER_OID, true, true, true, true, "********", NULL, NULL]],
+    },
+    SystemTable {
+        oid: 12_012,
+        name: "pg_settings",
+        columns: &[
+            ("name", T::Text), ("setting", T::Text), ("unit", T::Text), ("category", T::Text),
+            ("short_desc", T::Text), ("extra_desc", T::Text), ("context", T::Text), ("vartype", T::Text),
+            ("source", T::Text), ("min_val", T::Text), ("max_val", T::Text), ("enumvals", T::Texts),
+            ("boot_val", T::Text), ("reset_val", T::Text), ("sourcefile", T::Text), ("sourceline", T::Int4),
+            ("pending_restart", T::Bool),
+        ],
+        rows: settings,
+    },
+    SystemTable {
+        oid: 1213,
+        name: "pg_tablespace",
+        columns: &[
+            ("oid", T::Oid), ("spcname", T::Text), ("spcowner", T::Oid), ("spcacl", T::Texts), ("spcoptions", T::Texts),
+        ],
+        rows: |_| vec![row![TABLESPACE_OID, "pg_default", OWNER_OID, NULL, NULL]],
+    },
+    SystemTable {
+        oid: 1417,
+        name: "pg_foreign_server",
+        columns: &[
+            ("oid", T::Oid), ("srvname", T::Text), ("srvowner", T::Oid), ("srvfdw", T::Oid), ("srvtype", T::Text),
+            ("srvversion", T::Text), ("srvacl", T::Texts), ("srvoptions", T::Texts),
+        ],
+        rows: |_| vec![row![NEXMARK_SERVER, "nexmark", OWNER_OID, NEXMARK_SERVER + 1, NULL, NULL, NULL, NULL]],
+    },
+    SystemTable {
+        oid: 2328,
+        name: "pg_foreign_data_wrapper",
+        columns: &[
+            ("oid", T::Oid), ("fdwname", T::Text), ("fdwowner", T::Oid), ("fdwhandler", T::Oid),
+            ("fdwvalidator", T::Oid), ("fdwacl", T::Texts), ("fdwoptions", T::Texts),
+        ],
+        rows: |_| vec![row![NEXMARK_SERVER + 1, "nexmark", OWNER_OID, 0, 0, NULL, NULL]],
+    },
+    SystemTable {
+        oid: 12_013,
+        name: "pg_stat_activity",
+        columns: &[
+            ("datid", T::Oid), ("datname", T::Text), ("pid", T::Int4), ("usesysid", T::Oid), ("usename", T::Text),
+            ("application_name", T::Text), ("client_addr", T::Text), ("client_port", T::Int4),
+            ("backend_start", T::Timestamptz), ("query_start", T::Timestamptz), ("wait_event_type", T::Text),
+            ("wait_event", T::Text), ("state", T::Text), ("query", T::Text), ("backend_type", T::Text),
+        ],
+        rows: |s| {
+            s.context
+                .activity
+                .iter()
+                .map(|(pid, application)| {
+                    // Only of itself does a session know that it is busy: it asks.
+                    let state = (*pid == s.context.process_id).then_some("active");
+                    row![
+                        DATABASE_OID, DATABASE, *pid, OWNER_OID, OWNER, application.clone(), NULL, NULL, NULL, NULL,
+                        NULL, NULL, state, NULL, "client backend",
+                    ]
+                })
+                .collect()
+        },
+    },
+];
+
+#[rustfmt::skip] // As above.
+const ROLE_COLUMNS: &[(&str, T)] = &[
+    ("rolname", T::Text), ("rolsuper", T::Bool), ("rolinherit", T::Bool), ("rolcreaterole", T::Bool),
+    ("rolcreatedb", T::Bool), ("rolcanlogin", T::Bool), ("rolreplication", T::Bool), ("rolconnlimit", T::Int4),
+    ("rolpassword", T::Text), ("rolvaliduntil", T::Timestamptz), ("rolbypassrls", T::Bool), ("rolconfig", T::Texts),
+    ("oid", T::Oid),
+];
+
+fn settings(source: &Source<'_>) -> Vec<Vec<Value>> {
+    source
+        .context
+        .settings
+        .iter()
+        .map(|setting| {
+            let origin = if setting.value == setting.default { "default" } else { "session" };
+            row![
+                setting.name, setting.value.clone(), NULL, "Tidewater", setting.description, NULL, "user", "string",
+                origin, NULL, NULL, NULL, setting.default.clone(), setting.default.clone(), NULL, NULL, false,
+            ]
+        })
+        .collect()
+}

@@ -1,0 +1,147 @@
+//! Starts servers and connects to them. No fixed ports; every wait is for something that happens.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use server::{Config, Server};
+use tokio_postgres::{AsyncMessage, Client, NoTls, SimpleQueryMessage};
+
+/// A server over its own data directory.
+pub(crate) struct TestServer {
+    server: Option<Server>,
+    directory: tempfile::TempDir,
+    change: fn(&mut Config),
+}
+
+impl TestServer {
+    pub(crate) async fn start() -> TestServer {
+        TestServer::with(|_| {}).await
+    }
+
+    pub(crate) async fn with(change: fn(&mut Config)) -> TestServer {
+        let mut test = TestServer { server: None, directory: tempfile::tempdir().unwrap(), change };
+        test.open().await;
+        test
+    }
+
+    async fn open(&mut self) {
+        let mut config = Config {
+            data_dir: self.directory.path().join("data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            streaming_parallelism: 2,
+            ..Config::default()
+        };
+        (self.change)(&mut config);
+        self.server = Some(Server::start(config).await.unwrap());
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.as_ref().unwrap().address()
+    }
+
+    pub(crate) async fn shutdown(&mut self) {
+        self.server.take().unwrap().shutdown().await.unwrap();
+    }
+
+    /// Ends the server in order and starts another one over the same directory.
+    pub(crate) async fn restart(&mut self) {
+        self.shutdown().await;
+        self.open().await;
+    }
+
+    pub(crate) async fn connect(&self) -> Connection {
+        Connection::open(self.address()).await
+    }
+}
+
+/// A client and what it was told besides results.
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    notices: Arc<Mutex<Vec<String>>>,
+}
+
+impl Connection {
+    async fn open(address: SocketAddr) -> Connection {
+        let mut config = tokio_postgres::Config::new();
+        config.host(address.ip().to_string()).port(address.port()).user("root").dbname("dev");
+        let (client, mut connection) = config.connect(NoTls).await.unwrap();
+        let notices = Arc::new(Mutex::new(Vec::new()));
+        let collected = Arc::clone(&notices);
+        tokio::spawn(async move {
+            while let Some(message) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+                if let Ok(AsyncMessage::Notice(notice)) = message {
+                    collected.lock().unwrap().push(notice.message().to_owned());
+                }
+            }
+        });
+        Connection { client, notices }
+    }
+
+    /// Runs statements; panics with their error.
+    pub(crate) async fn run(&self, sql: &str) {
+        if let Err(error) = self.client.batch_execute(sql).await {
+            panic!("{sql}: {}", described(&error));
+        }
+    }
+
+    /// SQLSTATE and message of a statement that must fail.
+    pub(crate) async fn error(&self, sql: &str) -> (String, String) {
+        match self.client.batch_execute(sql).await {
+            Ok(()) => panic!("{sql}: succeeded"),
+            Err(error) => {
+                let error = error.as_db_error().unwrap_or_else(|| panic!("{sql}: {error}"));
+                (error.code().code().to_owned(), error.message().to_owned())
+            }
+        }
+    }
+
+    /// SQLSTATE of a statement that must fail.
+    pub(crate) async fn code(&self, sql: &str) -> String {
+        self.error(sql).await.0
+    }
+
+    /// The rows of a query by the simple protocol, sorted, values joined by `|`.
+    pub(crate) async fn rows(&self, sql: &str) -> Vec<String> {
+        let mut rows = self.unsorted(sql).await;
+        rows.sort();
+        rows
+    }
+
+    /// The rows of a query in their order.
+    pub(crate) async fn unsorted(&self, sql: &str) -> Vec<String> {
+        let messages = match self.client.simple_query(sql).await {
+            Ok(messages) => messages,
+            Err(error) => panic!("{sql}: {}", described(&error)),
+        };
+        messages
+            .iter()
+            .filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => {
+                    let values: Vec<&str> = (0..row.len()).map(|c| row.get(c).unwrap_or("NULL")).collect();
+                    Some(values.join("|"))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The one value of a query.
+    pub(crate) async fn value(&self, sql: &str) -> String {
+        let mut rows = self.rows(sql).await;
+        assert_eq!(rows.len(), 1, "{sql}: {rows:?}");
+        rows.remove(0)
+    }
+
+    /// What the server noticed since the last call.
+    pub(crate) fn notices(&self) -> Vec<String> {
+        std::mem::take(&mut self.notices.lock().unwrap())
+    }
+}
+
+/// An error with its code and details.
+pub(crate) fn described(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(error) => format!("{} {error} {:?} {:?}", error.code().code(), error.detail(), error.hint()),
+        None => error.to_string(),
+    }
+}

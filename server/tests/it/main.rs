@@ -1,0 +1,13 @@
+//! The server as its clients see it: started in this process, spoken to over sockets.
+
+mod catalogs;
+mod copy;
+mod data_changes;
+mod definitions;
+mod extended;
+mod harness;
+mod hostile;
+mod restart;
+mod transactions;
+mod types;
+mod views;

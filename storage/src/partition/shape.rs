@@ -1,0 +1,66 @@
+//! The schema of a table, with what its partitions derive from it.
+
+use arrow::array::ArrayRef;
+use scaling::KeyGroup;
+
+use crate::error::{Error, Result};
+use crate::gather::Gather;
+use crate::measures::{MeasureType, Measures};
+use crate::schema::TableSchema;
+
+/// What a table knows about itself, once for all its partitions.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    pub(crate) schema: TableSchema,
+    pub(crate) key_is_identity: bool,
+    pub(crate) all_columns: Vec<usize>,
+    pub(super) has_float_sums: bool,
+}
+
+impl Shape {
+    pub(crate) fn new(schema: TableSchema) -> Self {
+        Self {
+            key_is_identity: schema.key_is_identity(),
+            all_columns: (0..schema.columns.fields().len()).collect(),
+            has_float_sums: schema.measures.contains(&MeasureType::Float64),
+            schema,
+        }
+    }
+
+    /// Measures of rows that are not there.
+    pub(super) fn zeros(&self, rows: usize) -> Measures {
+        Measures::zeros(&self.schema.measures, rows)
+    }
+
+    /// The columns of gathered rows.
+    pub(super) fn columns(&self, gather: &Gather<'_>) -> Result<Vec<ArrayRef>> {
+        gather.columns(&self.schema.columns, &self.all_columns)
+    }
+
+    /// All columns, paired with those of a batch for the table.
+    pub(super) fn identity(&self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.all_columns.len()).map(|column| (column, column))
+    }
+
+    /// Look-up columns as they stand in the rows of a batch for the table.
+    pub(super) fn key(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.schema.key.iter().map(|&column| (column, column))
+    }
+
+    /// Look-up columns as they stand in a batch that has nothing but them.
+    pub(super) fn probe_key(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.schema
+            .key
+            .iter()
+            .enumerate()
+            .map(|(theirs, &ours)| (ours, theirs))
+    }
+
+    /// The error for a state that cannot be that of the key group.
+    pub(super) fn corrupt(&self, key_group: KeyGroup, detail: &str) -> Error {
+        Error::Corrupt {
+            place: format!("key group {key_group} of {}", self.schema.id),
+            detail: detail.to_owned(),
+        }
+    }
+}
