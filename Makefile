@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint bench sim slt postgres prerequisites
+.PHONY: help demo run test lint bench sim oracle slt postgres prerequisites
 
 # The build directory is outside the tree, so a fresh clone finds what an older one has compiled.
 CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidewater/target
@@ -76,6 +76,9 @@ bench: prerequisites ## the benchmarks of each crate that has any
 
 sim: prerequisites ## simulation of the scaling protocol (SEED, SEEDS)
 	@cargo test --package scaling --test sim -- --nocapture
+
+oracle: prerequisites ## the whole engine against the batch engine, at every epoch (SEED, SEEDS)
+	@cargo test --workspace --test oracle -- --nocapture
 
 slt: prerequisites ## SQL tests at parallelism 1, at 3, and altered midway (SEED, CHAOS, ONLY)
 	@$(BUILD_SERVER)

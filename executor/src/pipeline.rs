@@ -157,13 +157,12 @@ impl Pipeline {
         batch: ChangeBatch,
         out: &mut Output,
     ) -> Result<()> {
-        let Some((&last, others)) = self.edges[input_edge].split_last() else {
-            return Ok(()); // an input the plan does not read
-        };
-        for port in others.to_vec() {
+        // An input the plan does not read has no ports, one that it reads twice has two.
+        for at in 0..self.edges[input_edge].len() {
+            let port = self.edges[input_edge][at];
             self.deliver(port, batch.clone(), out)?;
         }
-        self.deliver(last, batch, out)
+        Ok(())
     }
 
     /// Ends the epoch in every operator, leaves first.

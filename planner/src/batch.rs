@@ -209,7 +209,6 @@ impl BatchPlan {
     }
 
     /// Every relation that the query reads, views included.
-    #[must_use]
     pub fn relations(&self) -> impl Iterator<Item = RelationId> + '_ {
         self.relations.iter().map(|relation| relation.id)
     }

@@ -235,6 +235,7 @@ impl TypePlanner for PgTypes {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests may")]
 mod tests {
     use super::*;
 

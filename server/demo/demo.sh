@@ -88,7 +88,7 @@ show_views() {
     show 'SELECT count(*) AS auctions, sum(bids) AS bids, max(high) AS highest_price FROM auction_prices;'
 }
 
-# Of the notices "16 of 384 key groups moved", the first one of each quarter.
+# Of the notices "16 of 384 key groups moved", one for each quarter reached.
 by_quarters() {
     awk '/^NOTICE: .* of [0-9]+ key groups moved/ {
             for (i = 2; i < NF; i++) if ($i == "of" && $(i + 2) == "key") quarter = int(4 * $(i - 1) / $(i + 1))

@@ -32,17 +32,25 @@ where
     let job: Work = Box::new(move || {
         let _runtime = handle.enter();
         let result = catch_unwind(AssertUnwindSafe(|| work(&handle)));
-        let result = result.unwrap_or_else(|panic| Err(Error::Internal(panic_message(panic.as_ref()))));
+        let result =
+            result.unwrap_or_else(|panic| Err(Error::Internal(panic_message(panic.as_ref()))));
         // The session may have stopped waiting: cancelled, or its client is gone.
         drop(done.send(result));
     });
-    queue().send(job).map_err(|_| Error::Internal("planning threads have ended".to_owned()))?;
-    outcome.await.map_err(|_| Error::Internal("planning was abandoned".to_owned()))?
+    queue()
+        .send(job)
+        .map_err(|_| Error::Internal("planning threads have ended".to_owned()))?;
+    outcome
+        .await
+        .map_err(|_| Error::Internal("planning was abandoned".to_owned()))?
 }
 
 /// What a panic said.
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
     format!("panic: {}", text.unwrap_or("no message"))
 }
 
@@ -52,7 +60,9 @@ fn queue() -> &'static mpsc::Sender<Work> {
     QUEUE.get_or_init(|| {
         let (sender, receiver) = mpsc::channel::<Work>();
         let receiver = Arc::new(Mutex::new(receiver));
-        let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(2);
+        let threads = std::thread::available_parallelism()
+            .map_or(2, std::num::NonZero::get)
+            .max(2);
         for index in 0..threads {
             let receiver = Arc::clone(&receiver);
             let spawned = std::thread::Builder::new()
@@ -60,7 +70,10 @@ fn queue() -> &'static mpsc::Sender<Work> {
                 .stack_size(STACK_BYTES)
                 .spawn(move || {
                     loop {
-                        let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                        let next = receiver
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .recv();
                         match next {
                             Ok(work) => work(),
                             Err(mpsc::RecvError) => return,
@@ -83,7 +96,11 @@ mod tests {
     async fn recursion_fits_and_panics_are_contained() {
         fn depth(n: u64) -> u64 {
             let frame = [n; 64];
-            if n == 0 { 0 } else { std::hint::black_box(&frame)[0].min(1) + depth(n - 1) }
+            if n == 0 {
+                0
+            } else {
+                std::hint::black_box(&frame)[0].min(1) + depth(n - 1)
+            }
         }
         assert_eq!(run(|_| Ok(depth(100_000))).await.unwrap(), 100_000);
         let failed: Result<()> = run(|_| panic!("boom")).await;

@@ -118,8 +118,11 @@ impl Entry {
         if let Some(planned) = &self.planned {
             return Arc::clone(planned);
         }
-        let fields: Vec<Field> =
-            self.columns.iter().map(|c| Field::new(&c.name, c.sql_type.arrow(), true)).collect();
+        let fields: Vec<Field> = self
+            .columns
+            .iter()
+            .map(|c| Field::new(&c.name, c.sql_type.arrow(), true))
+            .collect();
         Arc::new(Schema::new(fields))
     }
 
@@ -143,9 +146,9 @@ impl Entry {
         let kind = match &self.kind {
             Kind::Table => planner::RelationKind::Table,
             Kind::MaterializedView => planner::RelationKind::MaterializedView,
-            Kind::View => {
-                planner::RelationKind::View { definition: self.definition.clone().unwrap_or_default() }
-            }
+            Kind::View => planner::RelationKind::View {
+                definition: self.definition.clone().unwrap_or_default(),
+            },
             Kind::Source { options } => {
                 let (source, _) = planner::source::source_definition(&[], options)?;
                 planner::RelationKind::Source(source)
@@ -173,7 +176,11 @@ pub struct Catalog {
 
 impl Default for Catalog {
     fn default() -> Catalog {
-        Catalog { entries: BTreeMap::new(), names: BTreeMap::new(), next_id: FIRST_ID }
+        Catalog {
+            entries: BTreeMap::new(),
+            names: BTreeMap::new(),
+            next_id: FIRST_ID,
+        }
     }
 }
 
@@ -185,12 +192,21 @@ impl Catalog {
     pub fn from_rows(rows: &[(Vec<u8>, Vec<u8>)]) -> Result<Catalog> {
         let mut catalog = Catalog::default();
         for (key, value) in rows {
-            let corrupt = |what: &str| Error::Corrupt(format!("{what} in row \"{}\"", String::from_utf8_lossy(key)));
+            let corrupt = |what: &str| {
+                Error::Corrupt(format!(
+                    "{what} in row \"{}\"",
+                    String::from_utf8_lossy(key)
+                ))
+            };
             if key == NEXT_ID_KEY {
-                let bytes: [u8; 4] = value.as_slice().try_into().map_err(|_| corrupt("not a number"))?;
+                let bytes: [u8; 4] = value
+                    .as_slice()
+                    .try_into()
+                    .map_err(|_| corrupt("not a number"))?;
                 catalog.next_id = catalog.next_id.max(u32::from_be_bytes(bytes));
             } else if key.starts_with(RELATION_PREFIX.as_bytes()) {
-                let entry: Entry = serde_json::from_slice(value).map_err(|e| corrupt(&e.to_string()))?;
+                let entry: Entry =
+                    serde_json::from_slice(value).map_err(|e| corrupt(&e.to_string()))?;
                 catalog.next_id = catalog.next_id.max(entry.id + 1);
                 catalog.insert(entry);
             }
@@ -231,7 +247,10 @@ impl Catalog {
                 found.insert(entry.id);
             }
         }
-        found.difference(ids).filter_map(|id| self.entries.get(id).cloned()).collect()
+        found
+            .difference(ids)
+            .filter_map(|id| self.entries.get(id).cloned())
+            .collect()
     }
 
     /// Takes over which ids were used already.
@@ -259,7 +278,10 @@ pub fn put_change(entry: &Entry) -> Result<CatalogChange> {
     let value = serde_json::to_vec(entry).map_err(|e| Error::Internal(e.to_string()))?;
     let next_id = (entry.id + 1).to_be_bytes().to_vec();
     Ok(CatalogChange {
-        puts: vec![(relation_key(entry.id), value), (NEXT_ID_KEY.to_vec(), next_id)],
+        puts: vec![
+            (relation_key(entry.id), value),
+            (NEXT_ID_KEY.to_vec(), next_id),
+        ],
         deletes: Vec::new(),
     })
 }
@@ -277,7 +299,10 @@ pub fn update_change(entry: &Entry) -> Result<CatalogChange> {
 /// The durable change that removes relations.
 #[must_use]
 pub fn delete_change(ids: &BTreeSet<u32>) -> CatalogChange {
-    CatalogChange { puts: Vec::new(), deletes: ids.iter().map(|id| relation_key(*id)).collect() }
+    CatalogChange {
+        puts: Vec::new(),
+        deletes: ids.iter().map(|id| relation_key(*id)).collect(),
+    }
 }
 
 fn relation_key(id: u32) -> Vec<u8> {
@@ -294,7 +319,9 @@ impl SharedCatalog {
     /// A shared catalog that starts as this one.
     #[must_use]
     pub fn new(catalog: Catalog) -> SharedCatalog {
-        SharedCatalog { current: RwLock::new(Arc::new(catalog)) }
+        SharedCatalog {
+            current: RwLock::new(Arc::new(catalog)),
+        }
     }
 
     /// The catalog as it is now.
@@ -348,8 +375,17 @@ mod tests {
         Entry {
             id,
             name: name.to_owned(),
-            kind: if dependencies.is_empty() { Kind::Table } else { Kind::MaterializedView },
-            columns: vec![Column { name: "a".into(), sql_type: SqlType::Int4, not_null: true, default: None }],
+            kind: if dependencies.is_empty() {
+                Kind::Table
+            } else {
+                Kind::MaterializedView
+            },
+            columns: vec![Column {
+                name: "a".into(),
+                sql_type: SqlType::Int4,
+                not_null: true,
+                default: None,
+            }],
             primary_key: vec![0],
             unique_key: vec![0],
             append_only: false,
@@ -371,7 +407,10 @@ mod tests {
         let catalog = Catalog::from_rows(&rows).unwrap();
         assert_eq!(catalog.by_name("v").unwrap().as_ref(), &second);
         assert_eq!(catalog.next_id(), FIRST_ID + 2);
-        assert!(matches!(Catalog::from_rows(&[(b"relation/1".to_vec(), b"x".to_vec())]), Err(Error::Corrupt(_))));
+        assert!(matches!(
+            Catalog::from_rows(&[(b"relation/1".to_vec(), b"x".to_vec())]),
+            Err(Error::Corrupt(_))
+        ));
     }
 
     #[test]
@@ -387,11 +426,20 @@ mod tests {
     #[test]
     fn dependents_are_found_through_others() {
         let shared = SharedCatalog::default();
-        for (id, name, dependencies) in [(1, "t", &[][..]), (2, "a", &[1]), (3, "b", &[2]), (4, "u", &[])] {
+        for (id, name, dependencies) in [
+            (1, "t", &[][..]),
+            (2, "a", &[1]),
+            (3, "b", &[2]),
+            (4, "u", &[]),
+        ] {
             shared.put(entry(id, name, dependencies));
         }
-        let names: Vec<String> =
-            shared.read().dependents(&BTreeSet::from([1])).iter().map(|e| e.name.clone()).collect();
+        let names: Vec<String> = shared
+            .read()
+            .dependents(&BTreeSet::from([1]))
+            .iter()
+            .map(|e| e.name.clone())
+            .collect();
         assert_eq!(names, ["a", "b"]);
     }
 }

@@ -28,13 +28,21 @@ impl CatalogView {
         snapshot: Option<Arc<DatabaseSnapshot>>,
         system: pg_catalog::Context,
     ) -> CatalogView {
-        CatalogView { catalog, snapshot, system }
+        CatalogView {
+            catalog,
+            snapshot,
+            system,
+        }
     }
 
     /// For planning only: no rows, empty system tables.
     #[must_use]
     pub fn without_rows(catalog: Arc<Catalog>) -> CatalogView {
-        CatalogView { catalog, snapshot: None, system: pg_catalog::Context::default() }
+        CatalogView {
+            catalog,
+            snapshot: None,
+            system: pg_catalog::Context::default(),
+        }
     }
 }
 
@@ -43,7 +51,10 @@ impl planner::Catalog for CatalogView {
         let system = |schema: &str| pg_catalog::relation(schema, name).map(Arc::new);
         let user = || {
             let entry = self.catalog.by_name(name)?;
-            entry.relation().inspect_err(|error| tracing::error!(%error, name, "cannot describe a relation")).ok()
+            entry
+                .relation()
+                .inspect_err(|error| tracing::error!(%error, name, "cannot describe a relation"))
+                .ok()
         };
         match schema {
             Some(schema) if schema == SCHEMA => user().map(Arc::new),
@@ -55,15 +66,31 @@ impl planner::Catalog for CatalogView {
 
     fn rows(&self, relation: &Relation) -> planner::Result<Arc<dyn TableProvider>> {
         if relation.schema_name != SCHEMA {
-            return pg_catalog::rows(relation, &self.catalog, self.snapshot.as_deref(), &self.system)
-                .map_err(|error| in_planning(error));
+            return pg_catalog::rows(
+                relation,
+                &self.catalog,
+                self.snapshot.as_deref(),
+                &self.system,
+            )
+            .map_err(|error| in_planning(error));
         }
-        debug_assert!(matches!(relation.kind, RelationKind::Table | RelationKind::MaterializedView));
-        let rows = self.snapshot.as_ref().and_then(|snapshot| snapshot.tables.get(&relation.id.0).cloned());
-        Ok(Arc::new(SnapshotTable::new(Arc::clone(&relation.schema), rows)))
+        debug_assert!(matches!(
+            relation.kind,
+            RelationKind::Table | RelationKind::MaterializedView
+        ));
+        let rows = self
+            .snapshot
+            .as_ref()
+            .and_then(|snapshot| snapshot.tables.get(&relation.id.0).cloned());
+        Ok(Arc::new(SnapshotTable::new(
+            Arc::clone(&relation.schema),
+            rows,
+        )))
     }
 }
 
 fn in_planning(error: Error) -> planner::Error {
-    planner::Error::DataFusion(Box::new(datafusion::error::DataFusionError::External(Box::new(error))))
+    planner::Error::DataFusion(Box::new(datafusion::error::DataFusionError::External(
+        Box::new(error),
+    )))
 }

@@ -26,7 +26,11 @@ impl Client {
     #[must_use]
     pub fn new(socket: TcpStream, statement_bytes_max: usize) -> Client {
         let (reader, writer) = socket.into_split();
-        Client { reader: FrameReader::new(reader, statement_bytes_max), writer, outbox: Outbox::default() }
+        Client {
+            reader: FrameReader::new(reader, statement_bytes_max),
+            writer,
+            outbox: Outbox::default(),
+        }
     }
 
     /// Reads a start-up packet; encryption is declined on the way.
@@ -38,9 +42,14 @@ impl Client {
             match self.reader.startup().await.map_err(frame_error)? {
                 Startup::Ssl | Startup::GssEncryption => {
                     if self.reader.has_buffered() {
-                        return Err(Error::Protocol("received unencrypted data after an encryption request".to_owned()));
+                        return Err(Error::Protocol(
+                            "received unencrypted data after an encryption request".to_owned(),
+                        ));
                     }
-                    self.writer.write_all(b"N").await.map_err(|_| Error::ClientGone)?;
+                    self.writer
+                        .write_all(b"N")
+                        .await
+                        .map_err(|_| Error::ClientGone)?;
                 }
                 other => return Ok(other),
             }
@@ -57,25 +66,32 @@ impl Client {
 
     /// Queues a notice.
     pub fn notice(&mut self, notice: &Notice) {
-        self.outbox.report(notice.severity(), &Report::of_notice(notice));
+        self.outbox
+            .report(notice.severity(), &Report::of_notice(notice));
     }
 
     /// Queues an error.
     pub fn error(&mut self, error: &Error) {
-        let severity = if is_fatal(error) { Severity::Fatal } else { Severity::Error };
+        let severity = if is_fatal(error) {
+            Severity::Fatal
+        } else {
+            Severity::Error
+        };
         self.outbox.report(severity, &Report::of_error(error));
     }
 
-    /// Sends all that is queued.
+    /// Sends all that is queued. It may be stopped at any point: what was not sent stays queued.
     ///
     /// # Errors
     /// [`Error::ClientGone`].
     pub async fn flush(&mut self) -> Result<()> {
-        if self.outbox.is_empty() {
-            return Ok(());
+        while !self.outbox.is_empty() {
+            match self.writer.write(self.outbox.bytes()).await {
+                Ok(sent) if sent > 0 => self.outbox.advance(sent),
+                Ok(_) | Err(_) => return Err(Error::ClientGone),
+            }
         }
-        let bytes = self.outbox.take();
-        self.writer.write_all(&bytes).await.map_err(|_| Error::ClientGone)
+        Ok(())
     }
 
     /// Sends what is queued if it is much.
@@ -83,7 +99,11 @@ impl Client {
     /// # Errors
     /// [`Error::ClientGone`].
     pub async fn flush_if_full(&mut self) -> Result<()> {
-        if self.outbox.len() < OUTBOX_BYTES_MAX { Ok(()) } else { self.flush().await }
+        if self.outbox.len() < OUTBOX_BYTES_MAX {
+            Ok(())
+        } else {
+            self.flush().await
+        }
     }
 
     /// Sends what is queued and says goodbye.

@@ -67,7 +67,8 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 4566)),
             barrier_interval: Duration::from_millis(100),
             checkpoint_interval: Duration::from_secs(1),
-            streaming_parallelism: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            streaming_parallelism: std::thread::available_parallelism()
+                .map_or(1, std::num::NonZero::get),
             key_groups: 256,
             connections_max: 1000,
             statement_bytes_max: 16 << 20,
@@ -86,23 +87,29 @@ impl Config {
         if let Some(file) = file {
             sources = sources.add_source(config::File::from(file).format(config::FileFormat::Toml));
         }
-        let unusable = |error: config::ConfigError| Error::Configuration(format!("configuration: {error}"));
+        let unusable =
+            |error: config::ConfigError| Error::Configuration(format!("configuration: {error}"));
         // By name: TIDEWATER_… variables of other purposes are none of ours.
         for name in NAMES {
             let variable = format!("TIDEWATER_{}", name.to_uppercase());
-            if let Some(value) = std::env::var(variable).ok().filter(|value| !value.is_empty()) {
+            if let Some(value) = std::env::var(variable)
+                .ok()
+                .filter(|value| !value.is_empty())
+            {
                 sources = sources.set_override(name, value).map_err(unusable)?;
             }
         }
-        let mut config: Config =
-            sources.build().and_then(config::Config::try_deserialize).map_err(unusable)?;
+        let mut config: Config = sources
+            .build()
+            .and_then(config::Config::try_deserialize)
+            .map_err(unusable)?;
         if let Some(data_dir) = &flags.data_dir {
             config.data_dir.clone_from(data_dir);
         }
         if let Some(listen) = &flags.listen {
-            config.listen = listen
-                .parse()
-                .map_err(|_| Error::Configuration(format!("--listen: \"{listen}\" is not ADDRESS:PORT")))?;
+            config.listen = listen.parse().map_err(|_| {
+                Error::Configuration(format!("--listen: \"{listen}\" is not ADDRESS:PORT"))
+            })?;
         }
         config.check()?;
         Ok(config)
@@ -122,7 +129,10 @@ impl Config {
             ));
         }
         if !(1..=32_768).contains(&self.key_groups) {
-            return refuse(format!("key_groups must be between 1 and 32768, not {}", self.key_groups));
+            return refuse(format!(
+                "key_groups must be between 1 and 32768, not {}",
+                self.key_groups
+            ));
         }
         if !(1..=usize::from(self.key_groups)).contains(&self.streaming_parallelism) {
             return refuse(format!(
@@ -130,13 +140,18 @@ impl Config {
                 self.key_groups, self.streaming_parallelism
             ));
         }
-        if self.barrier_interval < Duration::from_millis(1) || self.checkpoint_interval < self.barrier_interval {
+        if self.barrier_interval < Duration::from_millis(1)
+            || self.checkpoint_interval < self.barrier_interval
+        {
             return refuse(
                 "barrier_interval must be at least 1ms, and checkpoint_interval at least barrier_interval".to_owned(),
             );
         }
         if self.connections_max == 0 || self.statement_bytes_max < 1024 {
-            return refuse("connections_max must be at least 1 and statement_bytes_max at least 1024".to_owned());
+            return refuse(
+                "connections_max must be at least 1 and statement_bytes_max at least 1024"
+                    .to_owned(),
+            );
         }
         Ok(())
     }
@@ -154,16 +169,24 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<D
         Written::Milliseconds(ms) => return Ok(Duration::from_millis(ms)),
         Written::Text(text) => text,
     };
-    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let unit = match text[at..].trim() {
         "" | "ms" => 1,
         "s" => 1000,
         "min" => 60_000,
-        _ => return Err(serde::de::Error::custom(format!("\"{text}\" is not a duration such as 100ms, 1s or 2min"))),
+        _ => {
+            return Err(serde::de::Error::custom(format!(
+                "\"{text}\" is not a duration such as 100ms, 1s or 2min"
+            )));
+        }
     };
-    let number: u64 = text[..at]
-        .parse()
-        .map_err(|_| serde::de::Error::custom(format!("\"{text}\" is not a duration such as 100ms, 1s or 2min")))?;
+    let number: u64 = text[..at].parse().map_err(|_| {
+        serde::de::Error::custom(format!(
+            "\"{text}\" is not a duration such as 100ms, 1s or 2min"
+        ))
+    })?;
     Ok(Duration::from_millis(number.saturating_mul(unit)))
 }
 
@@ -176,8 +199,15 @@ mod tests {
     #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
         let mut file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
-        writeln!(file, "listen = \"127.0.0.1:1\"\nbarrier_interval = \"20ms\"\ncheckpoint_interval = 3000").unwrap();
-        let flags = Flags { listen: Some("127.0.0.1:2".into()), data_dir: None };
+        writeln!(
+            file,
+            "listen = \"127.0.0.1:1\"\nbarrier_interval = \"20ms\"\ncheckpoint_interval = 3000"
+        )
+        .unwrap();
+        let flags = Flags {
+            listen: Some("127.0.0.1:2".into()),
+            data_dir: None,
+        };
         let config = Config::load(Some(file.path()), &flags).unwrap();
         assert_eq!(config.listen.port(), 2);
         assert_eq!(config.barrier_interval, Duration::from_millis(20));
@@ -190,7 +220,9 @@ mod tests {
         let load = |text: &str| {
             let mut file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
             file.write_all(text.as_bytes()).unwrap();
-            Config::load(Some(file.path()), &Flags::default()).unwrap_err().to_string()
+            Config::load(Some(file.path()), &Flags::default())
+                .unwrap_err()
+                .to_string()
         };
         assert!(load("listen = \"0.0.0.0:4566\"").contains("loopback"));
         assert!(load("no_such = 1").contains("no_such"));

@@ -228,7 +228,9 @@ pub enum Error {
         type_name: String,
     },
     /// NULL where there must be a value.
-    #[error("null value in column \"{column}\" of relation \"{relation}\" violates not-null constraint")]
+    #[error(
+        "null value in column \"{column}\" of relation \"{relation}\" violates not-null constraint"
+    )]
     NotNull {
         /// The column.
         column: String,
@@ -386,11 +388,17 @@ pub enum Error {
 impl Error {
     /// A feature that is not there, with what to do instead.
     pub fn unsupported(what: impl Into<String>, hint: impl Into<String>) -> Error {
-        Error::Unsupported { what: what.into(), hint: Some(hint.into()) }
+        Error::Unsupported {
+            what: what.into(),
+            hint: Some(hint.into()),
+        }
     }
 
     /// A feature that is not there.
     pub fn not_supported(what: impl Into<String>) -> Error {
-        Error::Unsupported { what: what.into(), hint: None }
+        Error::Unsupported {
+            what: what.into(),
+            hint: None,
+        }
     }
 }

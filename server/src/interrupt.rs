@@ -26,7 +26,14 @@ impl Interrupt {
     #[must_use]
     pub fn new(shutdown: watch::Receiver<bool>) -> (CancelSender, Interrupt) {
         let (sender, cancel) = watch::channel(0);
-        (sender, Interrupt { cancel, shutdown, deadline: None })
+        (
+            sender,
+            Interrupt {
+                cancel,
+                shutdown,
+                deadline: None,
+            },
+        )
     }
 
     /// Starts a statement: cancel requests that came before were for an earlier one.

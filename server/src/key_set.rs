@@ -36,8 +36,15 @@ impl KeySet {
     /// # Errors
     /// If a column's type has no row encoding.
     pub fn new(schema: &arrow::datatypes::Schema, columns: &[usize]) -> Result<KeySet> {
-        let fields = columns.iter().map(|&c| SortField::new(schema.field(c).data_type().clone())).collect();
-        Ok(KeySet { columns: columns.to_vec(), converter: RowConverter::new(fields)?, keys: HashSet::new() })
+        let fields = columns
+            .iter()
+            .map(|&c| SortField::new(schema.field(c).data_type().clone()))
+            .collect();
+        Ok(KeySet {
+            columns: columns.to_vec(),
+            converter: RowConverter::new(fields)?,
+            keys: HashSet::new(),
+        })
     }
 
     /// Adds the keys of rows that exist.
@@ -68,7 +75,9 @@ impl KeySet {
                 }
             }
         }
-        let Some(new) = new else { return Ok(Ok(change)) };
+        let Some(new) = new else {
+            return Ok(Ok(change));
+        };
         for (row, key) in self.keys_of(new)?.into_iter().enumerate() {
             if !self.keys.insert(key.clone()) {
                 self.undo(change);
@@ -88,7 +97,11 @@ impl KeySet {
     }
 
     fn keys_of(&self, rows: &RecordBatch) -> Result<Vec<Key>> {
-        let columns: Vec<ArrayRef> = self.columns.iter().map(|&c| Arc::clone(rows.column(c))).collect();
+        let columns: Vec<ArrayRef> = self
+            .columns
+            .iter()
+            .map(|&c| Arc::clone(rows.column(c)))
+            .collect();
         let encoded = self.converter.convert_columns(&columns)?;
         Ok(encoded.iter().map(|row| row.as_ref().into()).collect())
     }
@@ -130,7 +143,10 @@ mod tests {
     use super::*;
 
     fn rows(keys: &[(i32, &str)]) -> RecordBatch {
-        let schema = Schema::new(vec![Field::new("a", DataType::Int32, true), Field::new("b", DataType::Utf8, true)]);
+        let schema = Schema::new(vec![
+            Field::new("a", DataType::Int32, true),
+            Field::new("b", DataType::Utf8, true),
+        ]);
         let a = Int32Array::from_iter_values(keys.iter().map(|k| k.0));
         let b = StringArray::from_iter_values(keys.iter().map(|k| k.1));
         RecordBatch::try_new(Arc::new(schema), vec![Arc::new(a), Arc::new(b)]).unwrap()
@@ -140,8 +156,18 @@ mod tests {
     fn a_key_is_claimed_once() {
         let mut set = KeySet::new(&rows(&[]).schema(), &[0]).unwrap();
         set.load(&rows(&[(1, "x")])).unwrap();
-        assert_eq!(set.replace(None, Some(&rows(&[(2, ""), (1, "")]))).unwrap().unwrap_err(), 1);
-        assert_eq!(set.replace(None, Some(&rows(&[(3, ""), (3, "")]))).unwrap().unwrap_err(), 1);
+        assert_eq!(
+            set.replace(None, Some(&rows(&[(2, ""), (1, "")])))
+                .unwrap()
+                .unwrap_err(),
+            1
+        );
+        assert_eq!(
+            set.replace(None, Some(&rows(&[(3, ""), (3, "")])))
+                .unwrap()
+                .unwrap_err(),
+            1
+        );
         let change = set.replace(None, Some(&rows(&[(2, "")]))).unwrap().unwrap();
         set.undo(change);
         assert!(set.replace(None, Some(&rows(&[(2, "")]))).unwrap().is_ok());
@@ -151,10 +177,20 @@ mod tests {
     fn an_update_may_swap_keys() {
         let mut set = KeySet::new(&rows(&[]).schema(), &[0]).unwrap();
         set.load(&rows(&[(1, ""), (2, "")])).unwrap();
-        let swapped = set.replace(Some(&rows(&[(1, ""), (2, "")])), Some(&rows(&[(2, ""), (1, "")]))).unwrap();
+        let swapped = set
+            .replace(
+                Some(&rows(&[(1, ""), (2, "")])),
+                Some(&rows(&[(2, ""), (1, "")])),
+            )
+            .unwrap();
         assert!(swapped.is_ok());
-        let taken = set.replace(Some(&rows(&[(1, "")])), Some(&rows(&[(2, "")]))).unwrap();
+        let taken = set
+            .replace(Some(&rows(&[(1, "")])), Some(&rows(&[(2, "")])))
+            .unwrap();
         assert_eq!(taken.unwrap_err(), 0);
-        assert!(set.replace(None, Some(&rows(&[(1, "")]))).unwrap().is_err(), "the old key is back");
+        assert!(
+            set.replace(None, Some(&rows(&[(1, "")]))).unwrap().is_err(),
+            "the old key is back"
+        );
     }
 }

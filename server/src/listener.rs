@@ -16,7 +16,12 @@ use crate::session;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves connections until `stop` turns true. `alive` is dropped once the last one has ended.
-pub async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<bool>, alive: mpsc::Sender<()>) {
+pub async fn accept(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+    alive: mpsc::Sender<()>,
+) {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -36,12 +41,20 @@ pub async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch:
     }
 }
 
-async fn serve(socket: TcpStream, shared: Arc<Shared>, stop: watch::Receiver<bool>, _alive: mpsc::Sender<()>) {
+async fn serve(
+    socket: TcpStream,
+    shared: Arc<Shared>,
+    stop: watch::Receiver<bool>,
+    _alive: mpsc::Sender<()>,
+) {
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     // A panic ends this session only; the server goes on.
-    if let Err(panic) = AssertUnwindSafe(session::serve(socket, shared, stop)).catch_unwind().await {
+    if let Err(panic) = AssertUnwindSafe(session::serve(socket, shared, stop))
+        .catch_unwind()
+        .await
+    {
         tracing::error!("a session ended by {}", panic_message(panic.as_ref()));
     }
 }

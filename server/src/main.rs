@@ -51,7 +51,10 @@ struct ServeFlags {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(WORKER_STACK_BYTES)
@@ -76,11 +79,22 @@ async fn run(cli: Cli) -> Result<()> {
     // Held to the end: dropping it removes the directory.
     let mut playground = None;
     let (flags, file) = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
-        Command::Serve(serve) => (Flags { data_dir: serve.data_dir, listen: serve.listen }, serve.config),
+        Command::Serve(serve) => (
+            Flags {
+                data_dir: serve.data_dir,
+                listen: serve.listen,
+            },
+            serve.config,
+        ),
         Command::Playground { listen } => {
-            let directory = tempfile::tempdir()
-                .map_err(|source| Error::Io { what: "cannot make a temporary directory".to_owned(), source })?;
-            let flags = Flags { data_dir: Some(directory.path().to_owned()), listen };
+            let directory = tempfile::tempdir().map_err(|source| Error::Io {
+                what: "cannot make a temporary directory".to_owned(),
+                source,
+            })?;
+            let flags = Flags {
+                data_dir: Some(directory.path().to_owned()),
+                listen,
+            };
             playground = Some(directory);
             (flags, None)
         }
@@ -101,7 +115,11 @@ async fn run(cli: Cli) -> Result<()> {
 fn announce(server: &Server) {
     let line = format!("listening on {}\n", server.address());
     // Nobody may be reading.
-    drop(std::io::stdout().write_all(line.as_bytes()).and_then(|()| std::io::stdout().flush()));
+    drop(
+        std::io::stdout()
+            .write_all(line.as_bytes())
+            .and_then(|()| std::io::stdout().flush()),
+    );
 }
 
 /// The signals that end the server in order. Taken before it starts, so that none is lost.
@@ -113,9 +131,15 @@ struct Signals {
 impl Signals {
     fn new() -> Result<Signals> {
         let take = |kind| {
-            signal(kind).map_err(|source| Error::Io { what: "cannot wait for signals".to_owned(), source })
+            signal(kind).map_err(|source| Error::Io {
+                what: "cannot wait for signals".to_owned(),
+                source,
+            })
         };
-        Ok(Signals { interrupt: take(SignalKind::interrupt())?, terminate: take(SignalKind::terminate())? })
+        Ok(Signals {
+            interrupt: take(SignalKind::interrupt())?,
+            terminate: take(SignalKind::terminate())?,
+        })
     }
 
     async fn wait(mut self) -> &'static str {

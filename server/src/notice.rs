@@ -26,10 +26,10 @@ pub enum Notice {
         object: String,
     },
     /// `DROP … CASCADE` drops several others.
-    #[error("drop cascades to {count} other objects")]
+    #[error("drop cascades to {} other objects", objects.len())]
     CascadesToMany {
-        /// How many.
-        count: usize,
+        /// Kinds and names.
+        objects: Vec<String>,
     },
     /// `BEGIN` inside a block.
     #[error("there is already a transaction in progress")]
@@ -66,6 +66,13 @@ impl Notice {
     /// The lines below the message.
     #[must_use]
     pub fn detail(&self) -> Option<String> {
-        None
+        let Notice::CascadesToMany { objects } = self else {
+            return None;
+        };
+        let lines: Vec<String> = objects
+            .iter()
+            .map(|object| format!("drop cascades to {object}"))
+            .collect();
+        Some(lines.join("\n"))
     }
 }

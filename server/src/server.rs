@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use executor::{Engine, EngineOptions, JobSpec};
 use planner::{Settings as PlanSettings, TableDefinition};
@@ -26,6 +27,10 @@ use crate::listener;
 use crate::settings::Settings;
 use crate::table_locks::TableLocks;
 use crate::{big_stack, pg_catalog};
+
+/// Looks at handles that should be gone, and the time between two of them.
+const RELEASE_TRIES: u32 = 1000;
+const RELEASE_PAUSE: Duration = Duration::from_millis(2);
 
 /// A connected session, for cancel requests and `pg_stat_activity`.
 #[derive(Debug)]
@@ -76,7 +81,10 @@ impl Shared {
 
     /// Forgets a session.
     pub fn disconnect(&self, process_id: u32) {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&process_id);
+        self.sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&process_id);
     }
 
     /// Cancels what a session runs, if the secret is its own. Says nothing of either.
@@ -94,7 +102,10 @@ impl Shared {
     #[must_use]
     pub fn activity(&self) -> Vec<(u32, String)> {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.iter().map(|(id, connected)| (*id, connected.application_name.clone())).collect()
+        sessions
+            .iter()
+            .map(|(id, connected)| (*id, connected.application_name.clone()))
+            .collect()
     }
 }
 
@@ -132,10 +143,14 @@ impl Server {
         let keys = load_keys(&catalog, &engine)?;
         let listener = TcpListener::bind(config.listen)
             .await
-            .map_err(|source| Error::Io { what: format!("cannot listen on {}", config.listen), source })?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| Error::Io { what: "cannot read the listening address".to_owned(), source })?;
+            .map_err(|source| Error::Io {
+                what: format!("cannot listen on {}", config.listen),
+                source,
+            })?;
+        let address = listener.local_addr().map_err(|source| Error::Io {
+            what: "cannot read the listening address".to_owned(),
+            source,
+        })?;
         let shared = Arc::new(Shared {
             config,
             engine,
@@ -150,7 +165,12 @@ impl Server {
         let (shutdown, stop) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
         tokio::spawn(listener::accept(listener, Arc::clone(&shared), stop, alive));
-        Ok(Server { shared, address, shutdown, ended })
+        Ok(Server {
+            shared,
+            address,
+            shutdown,
+            ended,
+        })
     }
 
     /// Where it listens; with the real port if 0 was configured.
@@ -174,7 +194,23 @@ impl Server {
         // Nothing is ever sent: it yields when the listener and all sessions have dropped theirs.
         let _none = self.ended.recv().await;
         self.shared.engine.shutdown().await?;
+        let storage = Arc::clone(&self.shared.storage);
+        drop(self.shared);
+        release(storage).await;
         Ok(())
+    }
+}
+
+/// Waits until the data directory is free for another server: tasks that have ended may still
+/// be on their way to dropping their handles.
+async fn release(storage: Arc<Storage>) {
+    let mut tries = 0;
+    while Arc::strong_count(&storage) > 1 && tries < RELEASE_TRIES {
+        tokio::time::sleep(RELEASE_PAUSE).await;
+        tries += 1;
+    }
+    if tries == RELEASE_TRIES {
+        tracing::warn!("storage is still in use after the shutdown");
     }
 }
 
@@ -185,7 +221,10 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
         let mut jobs = Vec::new();
         for entry in stored.entries() {
             let mut entry = Entry::clone(entry);
-            let settings = PlanSettings { time_zone: entry.time_zone.clone(), ..PlanSettings::default() };
+            let settings = PlanSettings {
+                time_zone: entry.time_zone.clone(),
+                ..PlanSettings::default()
+            };
             let view = CatalogView::without_rows(growing.read());
             let session = planner::batch::session(Arc::new(view), &settings);
             pg_catalog::register_pure(&session);
@@ -200,7 +239,10 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
                 Kind::View => {
                     let (query, _) = crate::statement::ddl::stored_query(&entry)?;
                     let plan = session.plan(&query)?;
-                    entry.planned = Some(crate::statement::ddl::renamed(plan.schema(), &entry.columns));
+                    entry.planned = Some(crate::statement::ddl::renamed(
+                        plan.schema(),
+                        &entry.columns,
+                    ));
                 }
                 Kind::Source { .. } => {}
             }
@@ -235,13 +277,21 @@ pub fn table_job(entry: &Entry) -> JobSpec {
 /// A relation's job.
 #[must_use]
 pub fn job(entry: &Entry, dataflow: planner::Dataflow) -> JobSpec {
-    JobSpec { id: entry.id, name: entry.name.clone(), dataflow, parallelism: entry.parallelism }
+    JobSpec {
+        id: entry.id,
+        name: entry.name.clone(),
+        dataflow,
+        parallelism: entry.parallelism,
+    }
 }
 
 fn load_keys(catalog: &Catalog, engine: &Engine) -> Result<KeySets> {
     let snapshot = engine.snapshot();
     let sets = KeySets::default();
-    for entry in catalog.entries().filter(|e| e.kind == Kind::Table && !e.primary_key.is_empty()) {
+    for entry in catalog
+        .entries()
+        .filter(|e| e.kind == Kind::Table && !e.primary_key.is_empty())
+    {
         let mut set = KeySet::new(&entry.schema(), &entry.primary_key)?;
         if let Some(rows) = snapshot.tables.get(&entry.id) {
             for batch in rows.batches(None)? {
@@ -262,5 +312,8 @@ pub fn initial_settings(config: &Config) -> Settings {
 /// Relations that no job keeps, among these.
 #[must_use]
 pub fn with_jobs(catalog: &Catalog, ids: &BTreeSet<u32>) -> Vec<u32> {
-    ids.iter().copied().filter(|id| catalog.by_id(*id).is_some_and(|entry| entry.kind.has_job())).collect()
+    ids.iter()
+        .copied()
+        .filter(|id| catalog.by_id(*id).is_some_and(|entry| entry.kind.has_job()))
+        .collect()
 }

@@ -28,16 +28,34 @@ impl SnapshotTable {
     }
 
     /// Batches for each of `count` tasks; a key group's rows stay together.
-    fn partitions(&self, projection: Option<&[usize]>, schema: &SchemaRef, count: usize) -> Result<Vec<Vec<RecordBatch>>> {
+    fn partitions(
+        &self,
+        projection: Option<&[usize]>,
+        schema: &SchemaRef,
+        count: usize,
+    ) -> Result<Vec<Vec<RecordBatch>>> {
         let mut partitions = vec![Vec::new(); count.max(1)];
         let mut row_counts = vec![0usize; partitions.len()];
-        for key_group in self.rows.iter().flat_map(|rows| rows.partitions.iter().flatten()) {
-            let least = (0..partitions.len()).min_by_key(|&i| row_counts[i]).unwrap_or(0);
-            for batch in key_group.batches(projection).map_err(|e| DataFusionError::External(Box::new(e)))? {
+        for key_group in self
+            .rows
+            .iter()
+            .flat_map(|rows| rows.partitions.iter().flatten())
+        {
+            let least = (0..partitions.len())
+                .min_by_key(|&i| row_counts[i])
+                .unwrap_or(0);
+            for batch in key_group
+                .batches(projection)
+                .map_err(|e| DataFusionError::External(Box::new(e)))?
+            {
                 row_counts[least] += batch.num_rows();
                 let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
                 let columns = batch.columns().to_vec();
-                partitions[least].push(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?);
+                partitions[least].push(RecordBatch::try_new_with_options(
+                    Arc::clone(schema),
+                    columns,
+                    &options,
+                )?);
             }
         }
         Ok(partitions)

@@ -52,7 +52,11 @@ impl Report {
             | Notice::NoEffect { .. }
             | Notice::Progress(_) => "00000",
         };
-        let code = if *notice == Notice::InTransaction { "25001" } else { code };
+        let code = if *notice == Notice::InTransaction {
+            "25001"
+        } else {
+            code
+        };
         Report {
             code,
             message: notice.to_string(),
@@ -100,7 +104,9 @@ fn code(error: &Error) -> &'static str {
         Error::InvalidText { .. } => "22P02",
         Error::InvalidDatetime { .. } => "22007",
         Error::DatetimeOverflow { .. } => "22008",
-        Error::ValueOutOfRange { .. } | Error::NumberOutOfRange { .. } | Error::NumericOverflow { .. } => "22003",
+        Error::ValueOutOfRange { .. }
+        | Error::NumberOutOfRange { .. }
+        | Error::NumericOverflow { .. } => "22003",
         Error::NotStorable { .. } => "0A000",
         Error::StringTooLong { .. } => "22001",
         Error::NotNull { .. } => "23502",
@@ -177,9 +183,13 @@ fn storage_code(error: &storage::Error) -> &'static str {
         storage::Error::Corrupt { .. } => "XX001",
         storage::Error::Format { .. } => "0A000",
         storage::Error::DiskFull { .. } => "53100",
-        storage::Error::WritesStopped | storage::Error::Io { .. } | storage::Error::RocksDb(_) => "58030",
+        storage::Error::WritesStopped | storage::Error::Io { .. } | storage::Error::RocksDb(_) => {
+            "58030"
+        }
         storage::Error::Arrow(error) => arrow_code(error),
-        storage::Error::NotOwned { .. } | storage::Error::AlreadyOwned { .. } | storage::Error::Shape { .. } => "XX000",
+        storage::Error::NotOwned { .. }
+        | storage::Error::AlreadyOwned { .. }
+        | storage::Error::Shape { .. } => "XX000",
     }
 }
 
@@ -196,7 +206,9 @@ fn arrow_code(error: &ArrowError) -> &'static str {
 /// Errors that reach us while a query runs; those of planning were sorted by the planner.
 fn datafusion_code(error: &DataFusionError) -> &'static str {
     match error {
-        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => datafusion_code(inner),
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
+            datafusion_code(inner)
+        }
         DataFusionError::Shared(inner) => datafusion_code(inner),
         DataFusionError::Collection(errors) => errors.first().map_or("XX000", datafusion_code),
         DataFusionError::ArrowError(inner, _) => arrow_code(inner),
@@ -217,11 +229,13 @@ fn datafusion_code(error: &DataFusionError) -> &'static str {
 #[must_use]
 pub fn datafusion_message(error: &DataFusionError) -> String {
     match error {
-        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => datafusion_message(inner),
-        DataFusionError::Shared(inner) => datafusion_message(inner),
-        DataFusionError::Collection(errors) => {
-            errors.first().map_or_else(|| error.to_string(), datafusion_message)
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
+            datafusion_message(inner)
         }
+        DataFusionError::Shared(inner) => datafusion_message(inner),
+        DataFusionError::Collection(errors) => errors
+            .first()
+            .map_or_else(|| error.to_string(), datafusion_message),
         DataFusionError::Plan(message)
         | DataFusionError::Execution(message)
         | DataFusionError::NotImplemented(message)
@@ -250,19 +264,25 @@ fn message(error: &Error) -> String {
         // The causes carry what the user can act on.
         Error::Executor(executor::Error::Storage(inner)) => inner.to_string(),
         Error::Executor(executor::Error::DataFusion(inner)) => datafusion_message(inner),
-        Error::Arrow(inner) | Error::Executor(executor::Error::Arrow(inner)) => arrow_message(inner),
+        Error::Arrow(inner) | Error::Executor(executor::Error::Arrow(inner)) => {
+            arrow_message(inner)
+        }
         other => other.to_string(),
     }
 }
 
 fn detail(error: &Error) -> Option<String> {
     match error {
-        Error::Dependents { detail, .. } | Error::NotNull { detail, .. } | Error::DuplicateKey { detail, .. } => {
-            Some(detail.clone())
-        }
+        Error::Dependents { detail, .. }
+        | Error::NotNull { detail, .. }
+        | Error::DuplicateKey { detail, .. } => Some(detail.clone()),
         Error::NumericOverflow { precision, scale } => {
             let digits = i16::from(*precision) - i16::from(*scale);
-            let bound = if digits == 0 { "1".to_owned() } else { format!("10^{digits}") };
+            let bound = if digits == 0 {
+                "1".to_owned()
+            } else {
+                format!("10^{digits}")
+            };
             Some(format!(
                 "A field with precision {precision}, scale {scale} must round to an absolute value less than {bound}."
             ))
@@ -311,16 +331,21 @@ fn position(error: &Error) -> Option<usize> {
 }
 
 fn first_line(message: &str) -> &str {
-    message.lines().next().unwrap_or_default().trim_end_matches('.')
+    message
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches('.')
 }
 
 /// Message texts start in lower case, except for names in capitals such as SQL key words.
 fn lower_first(message: &str) -> String {
     let mut chars = message.chars();
     match (chars.next(), chars.next()) {
-        (Some(first), Some(second)) if first.is_uppercase() && second.is_lowercase() => {
-            first.to_lowercase().chain(message.chars().skip(1)).collect()
-        }
+        (Some(first), Some(second)) if first.is_uppercase() && second.is_lowercase() => first
+            .to_lowercase()
+            .chain(message.chars().skip(1))
+            .collect(),
         _ => message.to_owned(),
     }
 }
@@ -331,8 +356,14 @@ mod tests {
 
     #[test]
     fn reports_carry_detail_hint_and_context() {
-        let overflow = Error::NumericOverflow { precision: 5, scale: 2 };
-        let report = Report::of_error(&Error::InCopy { source: Box::new(overflow), context: "COPY t, line 3".into() });
+        let overflow = Error::NumericOverflow {
+            precision: 5,
+            scale: 2,
+        };
+        let report = Report::of_error(&Error::InCopy {
+            source: Box::new(overflow),
+            context: "COPY t, line 3".into(),
+        });
         assert_eq!(report.code, "22003");
         assert_eq!(report.message, "numeric field overflow");
         assert!(report.detail.unwrap().ends_with("less than 10^3."));

@@ -44,8 +44,20 @@ impl TableLocks {
     ///
     /// # Errors
     /// [`Error::LockTimeout`].
-    pub async fn lock(&self, table: u32, mode: Mode, timeout: Option<Duration>, holds_others: bool) -> Result<Guard> {
-        let lock = Arc::clone(self.tables.lock().unwrap_or_else(PoisonError::into_inner).entry(table).or_default());
+    pub async fn lock(
+        &self,
+        table: u32,
+        mode: Mode,
+        timeout: Option<Duration>,
+        holds_others: bool,
+    ) -> Result<Guard> {
+        let lock = Arc::clone(
+            self.tables
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(table)
+                .or_default(),
+        );
         let wait = async {
             match mode {
                 Mode::Shared => Guard::Shared(lock.read_owned().await),
@@ -55,16 +67,25 @@ impl TableLocks {
         let limit = match (timeout, holds_others) {
             (Some(timeout), false) => Some(timeout),
             (None, false) => None,
-            (timeout, true) => Some(timeout.unwrap_or(WAIT_WHILE_HOLDING_MAX).min(WAIT_WHILE_HOLDING_MAX)),
+            (timeout, true) => Some(
+                timeout
+                    .unwrap_or(WAIT_WHILE_HOLDING_MAX)
+                    .min(WAIT_WHILE_HOLDING_MAX),
+            ),
         };
         match limit {
-            Some(limit) => tokio::time::timeout(limit, wait).await.map_err(|_| Error::LockTimeout),
+            Some(limit) => tokio::time::timeout(limit, wait)
+                .await
+                .map_err(|_| Error::LockTimeout),
             None => Ok(wait.await),
         }
     }
 
     /// Forgets a table that was dropped.
     pub fn remove(&self, table: u32) {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner).remove(&table);
+        self.tables
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&table);
     }
 }

@@ -283,6 +283,14 @@ mod tests {
         );
         twins.barrier(true);
         assert!(twins.result.0.is_empty(), "{:?}", twins.result);
+        let tables = twins
+            .instances
+            .iter_mut()
+            .flat_map(|instance| instance.tables());
+        for table in tables {
+            let kept: u64 = table.owned().iter().map(|group| table.rows(group)).sum();
+            assert_eq!(kept, 0, "what never joins is not kept");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use planner::{
     Catalog, Relation, RelationId, RelationKind, Statement, TableDefinition, parse, plan_table,
     plan_view,
 };
+use scaling::Epoch;
 use sqlparser::ast;
 use storage::memory_kv::MemoryKv;
 use storage::{CatalogChange, DatabaseSnapshot, Storage};
@@ -48,6 +49,8 @@ struct Job {
     spec: JobSpec,
     /// The query of a view; a table has none.
     query: Option<Box<ast::Query>>,
+    /// The first epoch at which a view is known to be complete.
+    complete: Epoch,
 }
 
 /// A running engine with what has been created in it.
@@ -99,14 +102,14 @@ impl Database {
     /// Loses what is not durable, as a crash of the machine does, and starts again.
     pub(crate) async fn crash(&mut self, seed: u64) {
         self.check().await;
-        let (mut idle, _) = (Names::default(), ());
-        std::mem::swap(&mut self.names, &mut idle);
         self.kv.crash(seed);
         self.epochs = Arc::default();
         let storage = Arc::new(Storage::open(self.kv.clone()).unwrap());
         let specs = self.jobs.values().map(|job| job.spec.clone()).collect();
         self.engine = Engine::open(storage, specs, options(&self.epochs)).await.unwrap();
-        self.names = idle;
+        for job in self.jobs.values_mut() {
+            job.complete = Epoch(0);
+        }
     }
 
     /// `CREATE TABLE` or `CREATE MATERIALIZED VIEW`.
@@ -142,7 +145,8 @@ impl Database {
         let spec = JobSpec { id, name: name.clone(), dataflow, parallelism };
         self.engine.create_job(spec.clone(), CatalogChange::default()).await?;
         self.names.relations.insert(name, Arc::new(relation));
-        self.jobs.insert(id, Job { spec, query });
+        let complete = self.engine.snapshot().epoch;
+        self.jobs.insert(id, Job { spec, query, complete });
         Ok(id)
     }
 
@@ -187,6 +191,9 @@ impl Database {
                 let (Some(query), Some(view)) = (&job.query, snapshot.tables.get(id)) else {
                     continue;
                 };
+                if snapshot.epoch < job.complete {
+                    continue;
+                }
                 let batch = session.plan(query).unwrap().collect(&session).await.unwrap();
                 let expected = rows(&batch);
                 let found = rows(&view.batches(None).unwrap());

@@ -18,7 +18,7 @@ use datafusion::physical_expr::expressions::CastExpr;
 
 use super::constants::is_constant;
 use super::parts::{Part, Stream, close, column};
-use super::refuse::{distinct_on, window};
+use super::refuse::{distinct_on, recursion, window};
 use crate::bind::RelationTable;
 use crate::catalog::RelationKind;
 use crate::dataflow::{Dataflow, Fragment, Node};
@@ -265,10 +265,7 @@ fn refused(plan: &LogicalPlan) -> Error {
         LogicalPlan::Window(_) => return window(),
         LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => return limit(),
         LogicalPlan::Distinct(_) => return distinct_on(),
-        LogicalPlan::RecursiveQuery(_) => (
-            "WITH RECURSIVE in a materialized view",
-            "unroll the recursion into views over views",
-        ),
+        LogicalPlan::RecursiveQuery(_) => return recursion(),
         LogicalPlan::Unnest(_) => ("unnest in a materialized view", "store one row per element"),
         LogicalPlan::Subquery(_) => (
             "a LATERAL subquery in a materialized view",

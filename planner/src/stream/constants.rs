@@ -48,8 +48,6 @@ pub(super) fn is_constant(plan: &LogicalPlan) -> Result<bool, datafusion::error:
                 let provider = source_as_provider(&scan.source)?;
                 provider.downcast_ref::<RelationTable>().is_none()
             }
-            // Their working tables look like constants.
-            LogicalPlan::RecursiveQuery(_) => false,
             _ => true,
         };
         Ok(if constant {

@@ -13,9 +13,14 @@ use crate::error::{Error, Result};
 /// Checks every expression of a plan.
 pub(super) fn check(plan: &LogicalPlan) -> Result<()> {
     plan.apply(|node| {
-        // The optimizer would make an aggregate of it.
-        if matches!(node, LogicalPlan::Distinct(Distinct::On(_))) {
-            let error = distinct_on();
+        let refused = match node {
+            // The optimizer would make an aggregate of it.
+            LogicalPlan::Distinct(Distinct::On(_)) => Some(distinct_on()),
+            // Its working table would look like a constant.
+            LogicalPlan::RecursiveQuery(_) => Some(recursion()),
+            _ => None,
+        };
+        if let Some(error) = refused {
             return Err(DataFusionError::External(Box::new(error)));
         }
         node.apply_expressions(|expr| {
@@ -75,6 +80,14 @@ pub(super) fn distinct_on() -> Error {
     Error::unsupported(
         "DISTINCT ON in a materialized view",
         "use GROUP BY with min or max",
+    )
+}
+
+/// The refusal of recursive queries.
+pub(super) fn recursion() -> Error {
+    Error::unsupported(
+        "WITH RECURSIVE in a materialized view",
+        "unroll the recursion into views over views",
     )
 }
 

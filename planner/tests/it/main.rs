@@ -1,6 +1,8 @@
 //! Plans of queries over a small catalog, compared as text; and their results, where the batch
 //! engine can tell.
 
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
 mod batch;
 mod catalog;
 mod complexity;

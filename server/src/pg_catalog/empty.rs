@@ -4,7 +4,12 @@
 use crate::pg_catalog::table::{SystemTable, Type as T, no_rows};
 
 const fn empty(oid: u32, name: &'static str, columns: &'static [(&'static str, T)]) -> SystemTable {
-    SystemTable { oid, name, columns, rows: no_rows }
+    SystemTable {
+        oid,
+        name,
+        columns,
+        rows: no_rows,
+    }
 }
 
 #[rustfmt::skip] // Column lists read best as tables.

@@ -1,30 +1,28 @@
 //! PostgreSQL's functions about catalog, session and server.
 //!
-//! All are row by row over text: catalogs are small. What a function needs besides its arguments
-//! is in its closure.
+//! A function that reads the catalog reads that of the moment it is called.
 
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, ListBuilder, StringArray, StringBuilder,
-    UInt32Array,
-};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
-use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::error::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
 
 use crate::catalog::{Catalog, Entry, OWNER, SCHEMA};
 use crate::error::Error;
+use crate::pg_catalog::function::{
+    Arg, Returned, arg, external, immutable, make, oid_arg, stable, text_list,
+};
 use crate::pg_catalog::relations::{index_definition, key_columns, quoted, view_definition};
 use crate::pg_catalog::types::other_name;
 use crate::pg_catalog::{CONSTRAINT_OID, INDEX_OID, RULE_OID, SCHEMA as PG_CATALOG, find, tables};
 use crate::server::Shared;
 use crate::session::{DATABASE, lock};
 use crate::settings::Settings;
+use crate::wire::input::split_array;
 use crate::wire::types::{SqlType, by_name};
 
 /// Casts to and from the reg* types become calls of these; see `rewrite.rs`.
@@ -38,216 +36,38 @@ pub(crate) const REGTYPE_OUT: &str = "pg_regtype_out";
 /// A schema's name of its oid.
 pub(crate) const REGNAMESPACE_OUT: &str = "pg_regnamespace_out";
 
-/// One argument, as text.
-type Arg<'a> = Option<&'a str>;
-
-/// What a function returns for a row.
-enum Returned {
-    Null,
-    Bool(bool),
-    Int(i64),
-    Text(String),
-    Texts(Vec<String>),
-}
-
-impl From<bool> for Returned {
-    fn from(value: bool) -> Returned {
-        Returned::Bool(value)
-    }
-}
-
-impl From<i64> for Returned {
-    fn from(value: i64) -> Returned {
-        Returned::Int(value)
-    }
-}
-
-impl From<&str> for Returned {
-    fn from(value: &str) -> Returned {
-        Returned::Text(value.to_owned())
-    }
-}
-
-impl From<String> for Returned {
-    fn from(value: String) -> Returned {
-        Returned::Text(value)
-    }
-}
-
-impl<T: Into<Returned>> From<Option<T>> for Returned {
-    fn from(value: Option<T>) -> Returned {
-        value.map_or(Returned::Null, Into::into)
-    }
-}
-
-type Body = Arc<dyn Fn(&[Arg<'_>]) -> Result<Returned> + Send + Sync>;
-
-struct Function {
-    name: &'static str,
-    signature: Signature,
-    returns: DataType,
-    body: Body,
-}
-
-impl fmt::Debug for Function {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Function").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-// A session has one function of a name.
-impl PartialEq for Function {
-    fn eq(&self, other: &Function) -> bool {
-        self.name == other.name && Arc::ptr_eq(&self.body, &other.body)
-    }
-}
-
-impl Eq for Function {}
-
-impl Hash for Function {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
-    }
-}
-
-impl ScalarUDFImpl for Function {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(self.returns.clone())
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let all_scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let rows = if all_scalar { 1 } else { args.number_rows };
-        let texts = args.args.iter().map(|arg| as_texts(arg, rows)).collect::<Result<Vec<_>>>()?;
-        let mut returned = Vec::with_capacity(rows);
-        for row in 0..rows {
-            let row: Vec<Arg<'_>> =
-                texts.iter().map(|column| column.is_valid(row).then(|| column.value(row))).collect();
-            returned.push((self.body)(&row)?);
-        }
-        let column = build(&self.returns, returned);
-        if all_scalar {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&column, 0)?));
-        }
-        Ok(ColumnarValue::Array(column))
-    }
-}
-
-fn as_texts(arg: &ColumnarValue, rows: usize) -> Result<StringArray> {
-    let column = arg.clone().into_array(rows)?;
-    if column.data_type().is_nested() {
-        // Lists are only looked at for being NULL.
-        return Ok((0..rows).map(|row| column.is_valid(row).then_some("")).collect());
-    }
-    Ok(cast(&column, &DataType::Utf8)?.as_string::<i32>().clone())
-}
-
-fn build(returns: &DataType, values: Vec<Returned>) -> ArrayRef {
-    let int = |value: &Returned| match value {
-        Returned::Int(n) => Some(*n),
-        _ => None,
-    };
-    match returns {
-        DataType::Boolean => Arc::new(
-            values
-                .iter()
-                .map(|value| match value {
-                    Returned::Bool(b) => Some(*b),
-                    _ => None,
-                })
-                .collect::<BooleanArray>(),
-        ),
-        DataType::Int32 => Arc::new(values.iter().map(|v| int(v).map(|n| n as i32)).collect::<Int32Array>()),
-        DataType::Int64 => Arc::new(values.iter().map(int).collect::<Int64Array>()),
-        DataType::UInt32 => Arc::new(values.iter().map(|v| int(v).map(|n| n as u32)).collect::<UInt32Array>()),
-        DataType::List(_) => {
-            let mut builder = ListBuilder::new(StringBuilder::new());
-            for value in values {
-                match value {
-                    Returned::Texts(items) => builder.append_value(items.iter().map(Some)),
-                    _ => builder.append_null(),
-                }
-            }
-            Arc::new(builder.finish())
-        }
-        _ => Arc::new(
-            values
-                .into_iter()
-                .map(|value| match value {
-                    Returned::Text(text) => Some(text),
-                    _ => None,
-                })
-                .collect::<StringArray>(),
-        ),
-    }
-}
-
-fn make(
-    name: &'static str,
-    returns: DataType,
-    volatility: Volatility,
-    body: impl Fn(&[Arg<'_>]) -> Result<Returned> + Send + Sync + 'static,
-) -> ScalarUDF {
-    let signature = Signature::one_of(
-        vec![
-            datafusion::logical_expr::TypeSignature::Nullary,
-            datafusion::logical_expr::TypeSignature::VariadicAny,
-        ],
-        volatility,
-    );
-    ScalarUDF::from(Function { name, signature, returns, body: Arc::new(body) })
-}
-
-fn immutable(
-    name: &'static str,
-    returns: DataType,
-    body: impl Fn(&[Arg<'_>]) -> Returned + Send + Sync + 'static,
-) -> ScalarUDF {
-    make(name, returns, Volatility::Immutable, move |args| Ok(body(args)))
-}
-
-fn stable(
-    name: &'static str,
-    returns: DataType,
-    body: impl Fn(&[Arg<'_>]) -> Returned + Send + Sync + 'static,
-) -> ScalarUDF {
-    make(name, returns, Volatility::Stable, move |args| Ok(body(args)))
-}
-
-fn text_list() -> DataType {
-    DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)))
-}
-
-fn arg<'a>(args: &[Arg<'a>], at: usize) -> Arg<'a> {
-    args.get(at).copied().flatten()
-}
-
-fn oid_arg(args: &[Arg<'_>], at: usize) -> Option<u32> {
-    arg(args, at)?.trim().parse().ok()
-}
+/// The options of a foreign table as psql prints them.
+pub(crate) const OPTION_TEXTS: &str = "pg_option_texts";
 
 /// Functions of their arguments alone.
 pub(crate) fn pure() -> Vec<ScalarUDF> {
     use DataType::{Int32, Utf8};
     vec![
-        immutable("format_type", Utf8, |args| oid_arg(args, 0).map(|oid| format_type(oid, arg(args, 1))).into()),
-        immutable("pg_encoding_to_char", Utf8, |args| arg(args, 0).map(|n| if n == "6" { "UTF8" } else { "" }).into()),
+        immutable("format_type", Utf8, |args| {
+            oid_arg(args, 0)
+                .map(|oid| format_type(oid, arg(args, 1)))
+                .into()
+        }),
+        immutable("pg_encoding_to_char", Utf8, |args| {
+            arg(args, 0)
+                .map(|n| if n == "6" { "UTF8" } else { "" })
+                .into()
+        }),
         immutable("pg_char_to_encoding", Int32, |_| 6i64.into()),
         immutable("quote_ident", Utf8, |args| arg(args, 0).map(quoted).into()),
-        immutable("quote_literal", Utf8, |args| arg(args, 0).map(quoted_literal).into()),
+        immutable("quote_literal", Utf8, |args| {
+            arg(args, 0).map(quoted_literal).into()
+        }),
         immutable("quote_nullable", Utf8, |args| {
-            arg(args, 0).map_or_else(|| "NULL".to_owned(), quoted_literal).into()
+            arg(args, 0)
+                .map_or_else(|| "NULL".to_owned(), quoted_literal)
+                .into()
         }),
         immutable("pg_size_pretty", Utf8, |args| {
-            arg(args, 0).and_then(|n| n.parse::<f64>().ok()).map(|n| size_pretty(n as i64)).into()
+            arg(args, 0)
+                .and_then(|n| n.parse::<f64>().ok())
+                .map(|n| size_pretty(n as i64))
+                .into()
         }),
         ScalarUDF::from(TypeOf::new()),
     ]
@@ -257,7 +77,10 @@ pub(crate) fn pure() -> Vec<ScalarUDF> {
 fn format_type(oid: u32, modifier: Arg<'_>) -> String {
     let modifier: i32 = modifier.and_then(|m| m.parse().ok()).unwrap_or(-1);
     let Some(sql_type) = SqlType::from_oid(oid).filter(|t| t.oid() == oid) else {
-        return other_name(oid).map_or_else(|| if oid == 0 { "-" } else { "???" }.to_owned(), str::to_owned);
+        return other_name(oid).map_or_else(
+            || if oid == 0 { "-" } else { "???" }.to_owned(),
+            str::to_owned,
+        );
     };
     match (&sql_type, modifier) {
         (_, -1) if matches!(sql_type, SqlType::Char(_)) => "bpchar".to_owned(),
@@ -273,7 +96,11 @@ fn format_type(oid: u32, modifier: Arg<'_>) -> String {
 
 fn quoted_literal(text: &str) -> String {
     let escaped = text.replace('\'', "''");
-    if escaped.contains('\\') { format!("E'{}'", escaped.replace('\\', "\\\\")) } else { format!("'{escaped}'") }
+    if escaped.contains('\\') {
+        format!("E'{}'", escaped.replace('\\', "\\\\"))
+    } else {
+        format!("'{escaped}'")
+    }
 }
 
 /// PostgreSQL's `pg_size_pretty`: the largest unit of which there are fewer than 10240.
@@ -299,7 +126,9 @@ struct TypeOf {
 
 impl TypeOf {
     fn new() -> TypeOf {
-        TypeOf { signature: Signature::any(1, Volatility::Immutable) }
+        TypeOf {
+            signature: Signature::any(1, Volatility::Immutable),
+        }
     }
 }
 
@@ -326,7 +155,11 @@ impl ScalarUDFImpl for TypeOf {
 }
 
 /// Functions that know catalog, session and server.
-pub(crate) fn of_session(shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>, process_id: u32) -> Vec<ScalarUDF> {
+pub(crate) fn of_session(
+    shared: &Arc<Shared>,
+    settings: &Arc<Mutex<Settings>>,
+    process_id: u32,
+) -> Vec<ScalarUDF> {
     let mut functions = about_catalog(shared);
     functions.extend(about_session(settings, process_id));
     functions.extend(constants());
@@ -345,15 +178,34 @@ fn about_catalog(shared: &Arc<Shared>) -> Vec<ScalarUDF> {
         move |args: &[Arg<'_>]| body(&shared.catalog.read(), args)
     };
     vec![
-        stable("pg_get_viewdef", Utf8, with(|catalog, args| named(catalog, arg(args, 0)).and_then(|e| view_definition(&e)).into())),
+        stable(
+            "pg_get_viewdef",
+            Utf8,
+            with(|catalog, args| {
+                named(catalog, arg(args, 0))
+                    .and_then(|e| view_definition(&e))
+                    .into()
+            }),
+        ),
         stable("pg_get_indexdef", Utf8, with(index_text)),
-        stable("pg_get_constraintdef", Utf8, with(|catalog, args| {
-            let entry = oid_arg(args, 0).and_then(|oid| catalog.by_id(oid.wrapping_sub(CONSTRAINT_OID)));
-            entry.map(|entry| format!("PRIMARY KEY ({})", key_columns(entry))).into()
-        })),
-        stable("pg_get_ruledef", Utf8, with(|catalog, args| {
-            let entry = oid_arg(args, 0).and_then(|oid| catalog.by_id(oid.wrapping_sub(RULE_OID)));
-            entry
+        stable(
+            "pg_get_constraintdef",
+            Utf8,
+            with(|catalog, args| {
+                let entry = oid_arg(args, 0)
+                    .and_then(|oid| catalog.by_id(oid.wrapping_sub(CONSTRAINT_OID)));
+                entry
+                    .map(|entry| format!("PRIMARY KEY ({})", key_columns(entry)))
+                    .into()
+            }),
+        ),
+        stable(
+            "pg_get_ruledef",
+            Utf8,
+            with(|catalog, args| {
+                let entry =
+                    oid_arg(args, 0).and_then(|oid| catalog.by_id(oid.wrapping_sub(RULE_OID)));
+                entry
                 .and_then(|entry| {
                     let definition = view_definition(entry)?;
                     Some(format!(
@@ -362,45 +214,64 @@ fn about_catalog(shared: &Arc<Shared>) -> Vec<ScalarUDF> {
                     ))
                 })
                 .into()
-        })),
-        stable("to_regclass", UInt32, with(|catalog, args| arg(args, 0).and_then(|n| relation_oid(catalog, n)).into())),
-        make(REGCLASS_IN, UInt32, Volatility::Stable, checked(|catalog, args| {
-            let Some(name) = arg(args, 0) else { return Ok(Returned::Null) };
-            match relation_oid(catalog, name) {
-                Some(oid) => Ok(oid.into()),
-                None => Err(external(Error::UndefinedRelation { name: name.to_owned() })),
-            }
-        })),
-        stable(REGCLASS_OUT, Utf8, with(|catalog, args| oid_arg(args, 0).map(|oid| relation_name(catalog, oid)).into())),
+            }),
+        ),
+        stable(
+            "to_regclass",
+            UInt32,
+            with(|catalog, args| arg(args, 0).and_then(|n| relation_oid(catalog, n)).into()),
+        ),
+        make(
+            REGCLASS_IN,
+            UInt32,
+            Volatility::Stable,
+            checked(|catalog, args| {
+                let Some(name) = arg(args, 0) else {
+                    return Ok(Returned::Null);
+                };
+                match relation_oid(catalog, name) {
+                    Some(oid) => Ok(oid.into()),
+                    None => Err(external(Error::UndefinedRelation {
+                        name: name.to_owned(),
+                    })),
+                }
+            }),
+        ),
+        stable(
+            REGCLASS_OUT,
+            Utf8,
+            with(|catalog, args| {
+                oid_arg(args, 0)
+                    .map(|oid| relation_name(catalog, oid))
+                    .into()
+            }),
+        ),
     ]
 }
 
-fn external(error: Error) -> DataFusionError {
-    let error = match error {
-        Error::UndefinedRelation { name } => planner::Error::UndefinedTable { name },
-        Error::UndefinedType { name } => planner::Error::UndefinedType { name },
-        other => planner::Error::InvalidParameter { message: other.to_string() },
-    };
-    DataFusionError::External(Box::new(error))
-}
-
 fn index_text(catalog: &Catalog, args: &[Arg<'_>]) -> Returned {
-    let Some(entry) = oid_arg(args, 0).and_then(|oid| catalog.by_id(oid.wrapping_sub(INDEX_OID))) else {
+    let Some(entry) = oid_arg(args, 0).and_then(|oid| catalog.by_id(oid.wrapping_sub(INDEX_OID)))
+    else {
         return Returned::Null;
     };
     // With a column number: that column's definition.
     match arg(args, 1).and_then(|n| n.parse::<usize>().ok()) {
         None | Some(0) => index_definition(entry).into(),
-        Some(number) => {
-            entry.primary_key.get(number - 1).map_or_else(String::new, |&c| quoted(&entry.columns[c].name)).into()
-        }
+        Some(number) => entry
+            .primary_key
+            .get(number - 1)
+            .map_or_else(String::new, |&c| quoted(&entry.columns[c].name))
+            .into(),
     }
 }
 
 /// A relation by oid or by name.
 fn named(catalog: &Catalog, text: Arg<'_>) -> Option<Arc<Entry>> {
     let text = text?;
-    let oid = text.parse::<u32>().ok().or_else(|| relation_oid(catalog, text).map(|oid| oid as u32))?;
+    let oid = text
+        .parse::<u32>()
+        .ok()
+        .or_else(|| relation_oid(catalog, text).map(|oid| oid as u32))?;
     catalog.by_id(oid).cloned()
 }
 
@@ -419,7 +290,9 @@ fn relation_oid(catalog: &Catalog, text: &str) -> Option<i64> {
     let user = || {
         let by_name = catalog.by_name(name).map(|entry| entry.id);
         by_name.or_else(|| {
-            let owner = catalog.entries().find(|e| !e.primary_key.is_empty() && e.primary_key_name() == *name)?;
+            let owner = catalog
+                .entries()
+                .find(|e| !e.primary_key.is_empty() && e.primary_key_name() == *name)?;
             Some(owner.id + INDEX_OID)
         })
     };
@@ -476,7 +349,9 @@ fn about_session(settings: &Arc<Mutex<Settings>>, process_id: u32) -> Vec<Scalar
     let (reads, writes) = (Arc::clone(settings), Arc::clone(settings));
     vec![
         make("current_setting", Utf8, Volatility::Stable, move |args| {
-            let Some(name) = arg(args, 0) else { return Ok(Returned::Null) };
+            let Some(name) = arg(args, 0) else {
+                return Ok(Returned::Null);
+            };
             let missing_ok = arg(args, 1).is_some_and(|text| text == "true");
             match lock(&reads).get(name) {
                 Ok(value) => Ok(value.into()),
@@ -486,11 +361,15 @@ fn about_session(settings: &Arc<Mutex<Settings>>, process_id: u32) -> Vec<Scalar
         }),
         // Volatile: it must run once, when the statement runs.
         make("set_config", Utf8, Volatility::Volatile, move |args| {
-            let (Some(name), Some(value)) = (arg(args, 0), arg(args, 1)) else { return Ok(Returned::Null) };
+            let (Some(name), Some(value)) = (arg(args, 0), arg(args, 1)) else {
+                return Ok(Returned::Null);
+            };
             lock(&writes).set(name, value).map_err(external)?;
             Ok(value.into())
         }),
-        stable("pg_backend_pid", Int32, move |_| i64::from(process_id).into()),
+        stable("pg_backend_pid", Int32, move |_| {
+            i64::from(process_id).into()
+        }),
     ]
 }
 
@@ -514,28 +393,47 @@ fn constants() -> Vec<ScalarUDF> {
             Returned::Texts(schemas)
         }),
         stable("pg_get_userbyid", Utf8, |args| {
-            arg(args, 0).map(|oid| if oid == "10" { OWNER.to_owned() } else { format!("unknown (OID={oid})") }).into()
+            arg(args, 0)
+                .map(|oid| {
+                    if oid == "10" {
+                        OWNER.to_owned()
+                    } else {
+                        format!("unknown (OID={oid})")
+                    }
+                })
+                .into()
         }),
         // What pg_node_tree columns hold is the text already.
         stable("pg_get_expr", Utf8, |args| arg(args, 0).into()),
         make(REGTYPE_IN, UInt32, Volatility::Stable, |args| {
-            let Some(name) = arg(args, 0) else { return Ok(Returned::Null) };
+            let Some(name) = arg(args, 0) else {
+                return Ok(Returned::Null);
+            };
             let plain = name.trim().trim_start_matches("pg_catalog.");
             match by_name(plain) {
                 Some(sql_type) => Ok(i64::from(sql_type.oid()).into()),
-                None => Err(external(Error::UndefinedType { name: name.to_owned() })),
+                None => Err(external(Error::UndefinedType {
+                    name: name.to_owned(),
+                })),
             }
         }),
         stable("to_regtype", UInt32, |args| {
-            arg(args, 0).and_then(by_name).map(|sql_type| i64::from(sql_type.oid())).into()
+            arg(args, 0)
+                .and_then(by_name)
+                .map(|sql_type| i64::from(sql_type.oid()))
+                .into()
         }),
-        stable(REGTYPE_OUT, Utf8, |args| oid_arg(args, 0).map(|oid| format_type(oid, None)).into()),
+        stable(REGTYPE_OUT, Utf8, |args| {
+            oid_arg(args, 0).map(|oid| format_type(oid, None)).into()
+        }),
         stable(REGNAMESPACE_OUT, Utf8, |args| {
             oid_arg(args, 0)
                 .map(|oid| match oid {
                     crate::pg_catalog::PG_CATALOG_OID => PG_CATALOG.to_owned(),
                     crate::pg_catalog::PUBLIC_OID => SCHEMA.to_owned(),
-                    crate::pg_catalog::INFORMATION_SCHEMA_OID => crate::pg_catalog::INFORMATION_SCHEMA.to_owned(),
+                    crate::pg_catalog::INFORMATION_SCHEMA_OID => {
+                        crate::pg_catalog::INFORMATION_SCHEMA.to_owned()
+                    }
                     other => other.to_string(),
                 })
                 .into()
@@ -545,8 +443,30 @@ fn constants() -> Vec<ScalarUDF> {
         stable("txid_current", Int64, |_| 0i64.into()),
         stable("pg_is_in_recovery", Boolean, |_| false.into()),
         stable("array_upper", Int32, |_| Returned::Null),
+        stable(OPTION_TEXTS, text_list(), |args| {
+            let mut items = Vec::new();
+            let options = arg(args, 0)
+                .and_then(|text| split_array(text, &mut items))
+                .map(|()| items);
+            let printed = |option: Option<String>| {
+                let option = option.unwrap_or_default();
+                let (name, value) = option.split_once('=').unwrap_or((&option, ""));
+                format!("{} {}", quoted(name), quoted_literal(value))
+            };
+            options.map_or(Returned::Null, |items| {
+                Returned::Texts(items.into_iter().map(printed).collect())
+            })
+        }),
     ];
-    for name in ["current_schema", "current_database", "current_catalog", "current_user", "session_user", "user", "current_role"] {
+    for name in [
+        "current_schema",
+        "current_database",
+        "current_catalog",
+        "current_user",
+        "session_user",
+        "user",
+        "current_role",
+    ] {
         let value = match name {
             "current_schema" => SCHEMA,
             "current_database" | "current_catalog" => DATABASE,
@@ -555,27 +475,60 @@ fn constants() -> Vec<ScalarUDF> {
         functions.push(stable(name, Utf8, move |_| value.into()));
     }
     for name in [
-        "pg_table_is_visible", "pg_type_is_visible", "pg_function_is_visible", "pg_collation_is_visible",
-        "pg_operator_is_visible", "pg_opclass_is_visible", "pg_statistics_obj_is_visible", "pg_relation_is_publishable",
+        "pg_table_is_visible",
+        "pg_type_is_visible",
+        "pg_function_is_visible",
+        "pg_collation_is_visible",
+        "pg_operator_is_visible",
+        "pg_opclass_is_visible",
+        "pg_statistics_obj_is_visible",
+        "pg_relation_is_publishable",
     ] {
-        functions.push(stable(name, Boolean, |args| arg(args, 0).map(|_| true).into()));
+        functions.push(stable(name, Boolean, |args| {
+            arg(args, 0).map(|_| true).into()
+        }));
     }
     for name in [
-        "has_table_privilege", "has_schema_privilege", "has_database_privilege", "has_column_privilege",
-        "has_any_column_privilege", "has_function_privilege", "has_sequence_privilege", "has_type_privilege",
-        "has_tablespace_privilege", "has_language_privilege", "has_foreign_data_wrapper_privilege",
-        "has_server_privilege", "pg_has_role",
+        "has_table_privilege",
+        "has_schema_privilege",
+        "has_database_privilege",
+        "has_column_privilege",
+        "has_any_column_privilege",
+        "has_function_privilege",
+        "has_sequence_privilege",
+        "has_type_privilege",
+        "has_tablespace_privilege",
+        "has_language_privilege",
+        "has_foreign_data_wrapper_privilege",
+        "has_server_privilege",
+        "pg_has_role",
     ] {
         functions.push(stable(name, Boolean, |_| true.into()));
     }
-    for name in ["pg_relation_size", "pg_table_size", "pg_total_relation_size", "pg_indexes_size", "pg_database_size"] {
+    for name in [
+        "pg_relation_size",
+        "pg_table_size",
+        "pg_total_relation_size",
+        "pg_indexes_size",
+        "pg_database_size",
+    ] {
         functions.push(stable(name, Int64, |_| 0i64.into()));
     }
     for name in [
-        "obj_description", "col_description", "shobj_description", "pg_get_triggerdef", "pg_get_functiondef",
-        "pg_get_function_result", "pg_get_function_arguments", "pg_get_function_identity_arguments",
-        "pg_get_statisticsobjdef_columns", "pg_get_statisticsobjdef", "pg_get_partkeydef", "pg_get_serial_sequence",
-        "inet_server_addr", "inet_client_addr",
+        "obj_description",
+        "col_description",
+        "shobj_description",
+        "pg_get_triggerdef",
+        "pg_get_functiondef",
+        "pg_get_function_result",
+        "pg_get_function_arguments",
+        "pg_get_function_identity_arguments",
+        "pg_get_statisticsobjdef_columns",
+        "pg_get_statisticsobjdef",
+        "pg_get_partkeydef",
+        "pg_get_serial_sequence",
+        "inet_server_addr",
+        "inet_client_addr",
     ] {
         functions.push(stable(name, Utf8, |_| Returned::Null));
     }
@@ -610,7 +563,10 @@ mod tests {
         assert_eq!(name_parts("public.\"A b\"").unwrap(), ["public", "A b"]);
         assert_eq!(name_parts("PG_Class").unwrap(), ["pg_class"]);
         assert!(name_parts("a..b").is_none());
-        assert_eq!(relation_oid(&Catalog::default(), "pg_catalog.pg_class"), Some(1259));
+        assert_eq!(
+            relation_oid(&Catalog::default(), "pg_catalog.pg_class"),
+            Some(1259)
+        );
         assert_eq!(relation_oid(&Catalog::default(), "nothing"), None);
     }
 

@@ -105,19 +105,41 @@ fn tables(source: &Source<'_>) -> Vec<Vec<Value>> {
             Kind::MaterializedView => continue,
         };
         rows.push(row![
-            DATABASE, SCHEMA, entry.name.clone(), table_type, NULL, NULL, NULL, NULL, NULL, insertable, "NO", NULL
+            DATABASE,
+            SCHEMA,
+            entry.name.clone(),
+            table_type,
+            NULL,
+            NULL,
+            NULL,
+            NULL,
+            NULL,
+            insertable,
+            "NO",
+            NULL
         ]);
     }
     rows.extend(crate::pg_catalog::tables().map(|(schema, table)| {
-        let table_type = if schema == INFORMATION_SCHEMA { "VIEW" } else { "BASE TABLE" };
-        row![DATABASE, schema, table.name, table_type, NULL, NULL, NULL, NULL, NULL, "NO", "NO", NULL]
+        let table_type = if schema == INFORMATION_SCHEMA {
+            "VIEW"
+        } else {
+            "BASE TABLE"
+        };
+        row![
+            DATABASE, schema, table.name, table_type, NULL, NULL, NULL, NULL, NULL, "NO", "NO",
+            NULL
+        ]
     }));
     rows
 }
 
 fn columns(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
-    for entry in source.catalog.entries().filter(|e| e.kind != Kind::MaterializedView) {
+    for entry in source
+        .catalog
+        .entries()
+        .filter(|e| e.kind != Kind::MaterializedView)
+    {
         for (at, column) in entry.columns.iter().enumerate() {
             rows.push(column_row(SCHEMA, &entry.name, at, column));
         }
@@ -149,7 +171,11 @@ fn column_row(schema: &str, table: &str, at: usize, column: &crate::catalog::Col
         SqlType::Int8 => (Some(64), Some(2), Some(0)),
         SqlType::Float4 => (Some(24), Some(2), None),
         SqlType::Float8 => (Some(53), Some(2), None),
-        SqlType::Numeric(Some((precision, scale))) => (Some(i32::from(*precision)), Some(10), Some(i32::from(*scale))),
+        SqlType::Numeric(Some((precision, scale))) => (
+            Some(i32::from(*precision)),
+            Some(10),
+            Some(i32::from(*scale)),
+        ),
         SqlType::Numeric(None) => (None, Some(10), None),
         _ => (None, None, None),
     };
@@ -158,21 +184,45 @@ fn column_row(schema: &str, table: &str, at: usize, column: &crate::catalog::Col
         SqlType::Time | SqlType::Timestamp | SqlType::Timestamptz | SqlType::Interval => Some(6),
         _ => None,
     };
-    let data_type = if matches!(sql_type, SqlType::Array(_)) { "ARRAY".to_owned() } else { sql_type.base_name() };
+    let data_type = if matches!(sql_type, SqlType::Array(_)) {
+        "ARRAY".to_owned()
+    } else {
+        sql_type.base_name()
+    };
     let udt = match sql_type {
         SqlType::Array(element) => format!("_{}", type_name(element)),
         other => type_name(other).to_owned(),
     };
     let updatable = if schema == SCHEMA { "YES" } else { "NO" };
     row![
-        DATABASE, schema, table, column.name.clone(), at + 1, column.default.clone(),
-        if column.not_null { "NO" } else { "YES" }, data_type, length, length.map(|l| l * 4), precision, radix, scale,
-        datetime, DATABASE, PG_CATALOG, udt, "NO", "NEVER", updatable,
+        DATABASE,
+        schema,
+        table,
+        column.name.clone(),
+        at + 1,
+        column.default.clone(),
+        if column.not_null { "NO" } else { "YES" },
+        data_type,
+        length,
+        length.map(|l| l * 4),
+        precision,
+        radix,
+        scale,
+        datetime,
+        DATABASE,
+        PG_CATALOG,
+        udt,
+        "NO",
+        "NEVER",
+        updatable,
     ]
 }
 
 fn type_name(sql_type: &SqlType) -> &'static str {
-    SCALARS.iter().find(|(_, row)| row.oid == sql_type.oid()).map_or("text", |(_, row)| row.name)
+    SCALARS
+        .iter()
+        .find(|(_, row)| row.oid == sql_type.oid())
+        .map_or("text", |(_, row)| row.name)
 }
 
 fn key_columns(source: &Source<'_>) -> Vec<Vec<Value>> {
@@ -180,8 +230,15 @@ fn key_columns(source: &Source<'_>) -> Vec<Vec<Value>> {
     for entry in source.catalog.entries() {
         for (at, &key) in entry.primary_key.iter().enumerate() {
             rows.push(row![
-                DATABASE, SCHEMA, entry.primary_key_name(), DATABASE, SCHEMA, entry.name.clone(),
-                entry.columns[key].name.clone(), at + 1, NULL,
+                DATABASE,
+                SCHEMA,
+                entry.primary_key_name(),
+                DATABASE,
+                SCHEMA,
+                entry.name.clone(),
+                entry.columns[key].name.clone(),
+                at + 1,
+                NULL,
             ]);
         }
     }

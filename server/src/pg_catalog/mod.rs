@@ -11,6 +11,7 @@
 //! Aim: what psql 15 and drivers ask gets PostgreSQL's answer for the same objects.
 
 pub mod empty;
+pub(crate) mod function;
 pub mod functions;
 pub mod information_schema;
 pub mod relations;
@@ -80,15 +81,23 @@ pub fn is_schema(name: &str) -> bool {
 
 /// All system tables with their schema.
 pub fn tables() -> impl Iterator<Item = (&'static str, &'static SystemTable)> {
-    let catalog = relations::TABLES.iter().chain(types::TABLES).chain(server_tables::TABLES).chain(empty::TABLES);
-    let information = information_schema::TABLES.iter().map(|table| (INFORMATION_SCHEMA, table));
+    let catalog = relations::TABLES
+        .iter()
+        .chain(types::TABLES)
+        .chain(server_tables::TABLES)
+        .chain(empty::TABLES);
+    let information = information_schema::TABLES
+        .iter()
+        .map(|table| (INFORMATION_SCHEMA, table));
     catalog.map(|table| (SCHEMA, table)).chain(information)
 }
 
 /// The system table of this name.
 #[must_use]
 pub fn find(schema: &str, name: &str) -> Option<&'static SystemTable> {
-    tables().find(|(s, table)| *s == schema && table.name == name).map(|(_, table)| table)
+    tables()
+        .find(|(s, table)| *s == schema && table.name == name)
+        .map(|(_, table)| table)
 }
 
 /// A system table as the planner sees it.
@@ -116,15 +125,26 @@ pub fn rows(
     snapshot: Option<&DatabaseSnapshot>,
     context: &Context,
 ) -> Result<Arc<dyn TableProvider>> {
-    let table = find(&relation.schema_name, &relation.name)
-        .ok_or_else(|| Error::UndefinedRelation { name: relation.name.clone() })?;
-    let batch = table.batch(&Source { catalog, snapshot, context })?;
-    Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
+    let table =
+        find(&relation.schema_name, &relation.name).ok_or_else(|| Error::UndefinedRelation {
+            name: relation.name.clone(),
+        })?;
+    let batch = table.batch(&Source {
+        catalog,
+        snapshot,
+        context,
+    })?;
+    Ok(Arc::new(MemTable::try_new(
+        batch.schema(),
+        vec![vec![batch]],
+    )?))
 }
 
 /// Adds the functions that depend on their arguments only.
 pub fn register_pure(session: &planner::Session) {
-    functions::pure().into_iter().for_each(|function| session.register_udf(function));
+    functions::pure()
+        .into_iter()
+        .for_each(|function| session.register_udf(function));
 }
 
 /// Adds the functions that depend on catalog, session or server.
@@ -134,5 +154,7 @@ pub fn register_session(
     settings: &Arc<Mutex<Settings>>,
     process_id: u32,
 ) {
-    functions::of_session(shared, settings, process_id).into_iter().for_each(|function| session.register_udf(function));
+    functions::of_session(shared, settings, process_id)
+        .into_iter()
+        .for_each(|function| session.register_udf(function));
 }

@@ -3,8 +3,8 @@
 use crate::catalog::{Entry, Kind, OWNER, SCHEMA};
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, no_rows, row};
 use crate::pg_catalog::{
-    CONSTRAINT_OID, DEFAULT_OID, INDEX_OID, INFORMATION_SCHEMA, INFORMATION_SCHEMA_OID, OWNER_OID, PG_CATALOG_OID, PUBLIC_OID,
-    RULE_OID, tables,
+    CONSTRAINT_OID, DEFAULT_OID, INDEX_OID, INFORMATION_SCHEMA, INFORMATION_SCHEMA_OID, OWNER_OID,
+    PG_CATALOG_OID, PUBLIC_OID, RULE_OID, tables,
 };
 use crate::wire::types::{SCALARS, SqlType};
 
@@ -178,7 +178,11 @@ pub(crate) static TABLES: &[SystemTable] = &[
 ];
 
 fn of_kind<'a>(source: &'a Source<'_>, is: fn(&Kind) -> bool) -> impl Iterator<Item = &'a Entry> {
-    source.catalog.entries().map(AsRef::as_ref).filter(move |entry: &&Entry| is(&entry.kind))
+    source
+        .catalog
+        .entries()
+        .map(AsRef::as_ref)
+        .filter(move |entry: &&Entry| is(&entry.kind))
 }
 
 fn with_key<'a>(source: &'a Source<'_>) -> impl Iterator<Item = &'a Entry> {
@@ -187,7 +191,10 @@ fn with_key<'a>(source: &'a Source<'_>) -> impl Iterator<Item = &'a Entry> {
 
 /// A view's query as `pg_get_viewdef` prints it: behind a blank, with a semicolon.
 pub(crate) fn view_definition(entry: &Entry) -> Option<String> {
-    entry.definition.as_ref().map(|text| format!(" {};", text.trim().trim_end_matches(';')))
+    entry
+        .definition
+        .as_ref()
+        .map(|text| format!(" {};", text.trim().trim_end_matches(';')))
 }
 
 /// A primary key's index as `pg_get_indexdef` prints it.
@@ -202,23 +209,37 @@ pub(crate) fn index_definition(entry: &Entry) -> String {
 
 /// The columns of a primary key, for messages.
 pub(crate) fn key_columns(entry: &Entry) -> String {
-    let names: Vec<String> = entry.primary_key.iter().map(|&c| quoted(&entry.columns[c].name)).collect();
+    let names: Vec<String> = entry
+        .primary_key
+        .iter()
+        .map(|&c| quoted(&entry.columns[c].name))
+        .collect();
     names.join(", ")
 }
 
 /// An identifier as SQL must write it.
 pub(crate) fn quoted(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         && !is_reserved(name);
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+    if plain {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
 }
 
 fn is_reserved(name: &str) -> bool {
-    use datafusion::sql::sqlparser::keywords::{ALL_KEYWORDS, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_TABLE_ALIAS};
+    use datafusion::sql::sqlparser::keywords::{
+        ALL_KEYWORDS, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_TABLE_ALIAS,
+    };
     let upper = name.to_uppercase();
     let is = |keyword: &datafusion::sql::sqlparser::keywords::Keyword| {
-        ALL_KEYWORDS.get(*keyword as usize - 1).is_some_and(|word| *word == upper)
+        ALL_KEYWORDS
+            .get(*keyword as usize - 1)
+            .is_some_and(|word| *word == upper)
     };
     RESERVED_FOR_COLUMN_ALIAS.iter().any(is) || RESERVED_FOR_TABLE_ALIAS.iter().any(is)
 }
@@ -237,11 +258,46 @@ struct Class<'a> {
 
 impl Class<'_> {
     fn row(&self) -> Vec<Value> {
-        let replica_identity = if matches!(self.kind, "r" | "m") && self.oid >= crate::catalog::FIRST_ID { "d" } else { "n" };
+        let replica_identity =
+            if matches!(self.kind, "r" | "m") && self.oid >= crate::catalog::FIRST_ID {
+                "d"
+            } else {
+                "n"
+            };
         row![
-            self.oid, self.name, self.namespace, 0, 0, OWNER_OID, self.access_method, self.oid, 0, 0, self.rows, 0, 0,
-            self.has_index, false, "p", self.kind, self.columns, 0, self.has_rules, false, false, false, false, true,
-            replica_identity, false, 0, 0, 1, NULL, NULL, NULL,
+            self.oid,
+            self.name,
+            self.namespace,
+            0,
+            0,
+            OWNER_OID,
+            self.access_method,
+            self.oid,
+            0,
+            0,
+            self.rows,
+            0,
+            0,
+            self.has_index,
+            false,
+            "p",
+            self.kind,
+            self.columns,
+            0,
+            self.has_rules,
+            false,
+            false,
+            false,
+            false,
+            true,
+            replica_identity,
+            false,
+            0,
+            0,
+            1,
+            NULL,
+            NULL,
+            NULL,
         ]
     }
 }
@@ -259,7 +315,10 @@ pub(crate) fn relkind(kind: &Kind) -> &'static str {
 fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
     for entry in source.catalog.entries() {
-        let count = source.snapshot.and_then(|s| s.tables.get(&entry.id)).map_or(-1, |table| table.rows() as i64);
+        let count = source
+            .snapshot
+            .and_then(|s| s.tables.get(&entry.id))
+            .map_or(-1, |table| table.rows() as i64);
         let has_key = !entry.primary_key.is_empty();
         let class = Class {
             oid: entry.id,
@@ -292,7 +351,11 @@ fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
         let class = Class {
             oid: table.oid,
             name: table.name,
-            namespace: if is_view { INFORMATION_SCHEMA_OID } else { PG_CATALOG_OID },
+            namespace: if is_view {
+                INFORMATION_SCHEMA_OID
+            } else {
+                PG_CATALOG_OID
+            },
             access_method: if is_view { 0 } else { HEAP },
             kind: if is_view { "v" } else { "r" },
             columns: table.columns.len(),
@@ -305,16 +368,53 @@ fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
     rows
 }
 
-fn attribute(relation: u32, number: usize, name: &str, sql_type: &SqlType, not_null: bool, has_default: bool) -> Vec<Value> {
+fn attribute(
+    relation: u32,
+    number: usize,
+    name: &str,
+    sql_type: &SqlType,
+    not_null: bool,
+    has_default: bool,
+) -> Vec<Value> {
     let dimensions = i32::from(matches!(sql_type, SqlType::Array(_)));
-    let row = SCALARS.iter().find(|(_, row)| row.oid == sql_type.oid()).map(|(_, row)| row);
+    let row = SCALARS
+        .iter()
+        .find(|(_, row)| row.oid == sql_type.oid())
+        .map(|(_, row)| row);
     let (align, storage) = row.map_or(("i", "x"), |row| (row.align, row.storage));
     let by_value = (1..=8).contains(&sql_type.value_bytes());
-    let collation = if sql_type.is_text() { DEFAULT_COLLATION } else { 0 };
+    let collation = if sql_type.is_text() {
+        DEFAULT_COLLATION
+    } else {
+        0
+    };
     row![
-        relation, name, sql_type.oid(), -1, sql_type.value_bytes(), number, dimensions, -1, sql_type.modifier(),
-        by_value, align, storage, "", not_null, has_default, false, "", "", false, true, 0, collation, NULL, NULL,
-        NULL, NULL,
+        relation,
+        name,
+        sql_type.oid(),
+        -1,
+        sql_type.value_bytes(),
+        number,
+        dimensions,
+        -1,
+        sql_type.modifier(),
+        by_value,
+        align,
+        storage,
+        "",
+        not_null,
+        has_default,
+        false,
+        "",
+        "",
+        false,
+        true,
+        0,
+        collation,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
     ]
 }
 
@@ -323,16 +423,37 @@ fn attributes(source: &Source<'_>) -> Vec<Vec<Value>> {
     for entry in source.catalog.entries() {
         for (at, column) in entry.columns.iter().enumerate() {
             let has_default = column.default.is_some();
-            rows.push(attribute(entry.id, at + 1, &column.name, &column.sql_type, column.not_null, has_default));
+            rows.push(attribute(
+                entry.id,
+                at + 1,
+                &column.name,
+                &column.sql_type,
+                column.not_null,
+                has_default,
+            ));
         }
         for (at, &key) in entry.primary_key.iter().enumerate() {
             let column = &entry.columns[key];
-            rows.push(attribute(entry.id + INDEX_OID, at + 1, &column.name, &column.sql_type, false, false));
+            rows.push(attribute(
+                entry.id + INDEX_OID,
+                at + 1,
+                &column.name,
+                &column.sql_type,
+                false,
+                false,
+            ));
         }
     }
     for (_, table) in tables() {
         for (at, field) in table.schema().fields().iter().enumerate() {
-            rows.push(attribute(table.oid, at + 1, field.name(), &SqlType::of(field.data_type()), false, false));
+            rows.push(attribute(
+                table.oid,
+                at + 1,
+                field.name(),
+                &SqlType::of(field.data_type()),
+                false,
+                false,
+            ));
         }
     }
     rows
@@ -343,7 +464,9 @@ fn defaults(source: &Source<'_>) -> Vec<Vec<Value>> {
     for entry in source.catalog.entries() {
         for (at, column) in entry.columns.iter().enumerate() {
             if let Some(default) = &column.default {
-                let oid = DEFAULT_OID.wrapping_add(entry.id.wrapping_mul(64)).wrapping_add(at as u32);
+                let oid = DEFAULT_OID
+                    .wrapping_add(entry.id.wrapping_mul(64))
+                    .wrapping_add(at as u32);
                 rows.push(row![oid, entry.id, at + 1, default.clone()]);
             }
         }
@@ -352,7 +475,11 @@ fn defaults(source: &Source<'_>) -> Vec<Vec<Value>> {
 }
 
 fn key_numbers(entry: &Entry) -> Vec<i64> {
-    entry.primary_key.iter().map(|&column| column as i64 + 1).collect()
+    entry
+        .primary_key
+        .iter()
+        .map(|&column| column as i64 + 1)
+        .collect()
 }
 
 fn indexes(source: &Source<'_>) -> Vec<Vec<Value>> {
@@ -361,8 +488,27 @@ fn indexes(source: &Source<'_>) -> Vec<Vec<Value>> {
             let count = entry.primary_key.len();
             let zeros = vec![0i64; count];
             row![
-                entry.id + INDEX_OID, entry.id, count, count, true, false, true, false, true, false, true, false, true,
-                true, false, key_numbers(entry), zeros.clone(), zeros.clone(), zeros, NULL, NULL,
+                entry.id + INDEX_OID,
+                entry.id,
+                count,
+                count,
+                true,
+                false,
+                true,
+                false,
+                true,
+                false,
+                true,
+                false,
+                true,
+                true,
+                false,
+                key_numbers(entry),
+                zeros.clone(),
+                zeros.clone(),
+                zeros,
+                NULL,
+                NULL,
             ]
         })
         .collect()
@@ -372,18 +518,54 @@ fn constraints(source: &Source<'_>) -> Vec<Vec<Value>> {
     with_key(source)
         .map(|entry| {
             row![
-                entry.id + CONSTRAINT_OID, entry.primary_key_name(), PUBLIC_OID, "p", false, false, true, entry.id, 0,
-                entry.id + INDEX_OID, 0, 0, " ", " ", " ", true, 0, true, key_numbers(entry), NULL, NULL, NULL, NULL,
-                NULL, NULL, NULL,
+                entry.id + CONSTRAINT_OID,
+                entry.primary_key_name(),
+                PUBLIC_OID,
+                "p",
+                false,
+                false,
+                true,
+                entry.id,
+                0,
+                entry.id + INDEX_OID,
+                0,
+                0,
+                " ",
+                " ",
+                " ",
+                true,
+                0,
+                true,
+                key_numbers(entry),
+                NULL,
+                NULL,
+                NULL,
+                NULL,
+                NULL,
+                NULL,
+                NULL,
             ]
         })
         .collect()
 }
 
 fn rules(source: &Source<'_>) -> Vec<Vec<Value>> {
-    of_kind(source, |kind| matches!(kind, Kind::View | Kind::MaterializedView))
-        .map(|entry| row![entry.id + RULE_OID, "_RETURN", entry.id, "1", "O", true, "<>", view_definition(entry)])
-        .collect()
+    of_kind(source, |kind| {
+        matches!(kind, Kind::View | Kind::MaterializedView)
+    })
+    .map(|entry| {
+        row![
+            entry.id + RULE_OID,
+            "_RETURN",
+            entry.id,
+            "1",
+            "O",
+            true,
+            "<>",
+            view_definition(entry)
+        ]
+    })
+    .collect()
 }
 
 /// A view's rule depends on what the view reads; so do clients find dependencies of views.
@@ -392,14 +574,38 @@ fn dependencies(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
     for entry in source.catalog.entries() {
         if matches!(entry.kind, Kind::View | Kind::MaterializedView) {
-            rows.push(row![rewrite, entry.id + RULE_OID, 0, class, entry.id, 0, "i"]);
+            rows.push(row![
+                rewrite,
+                entry.id + RULE_OID,
+                0,
+                class,
+                entry.id,
+                0,
+                "i"
+            ]);
             for read in &entry.dependencies {
                 rows.push(row![rewrite, entry.id + RULE_OID, 0, class, *read, 0, "n"]);
             }
         }
         if !entry.primary_key.is_empty() {
-            rows.push(row![class, entry.id + INDEX_OID, 0, 2606, entry.id + CONSTRAINT_OID, 0, "i"]);
-            rows.push(row![2606, entry.id + CONSTRAINT_OID, 0, class, entry.id, 0, "a"]);
+            rows.push(row![
+                class,
+                entry.id + INDEX_OID,
+                0,
+                2606,
+                entry.id + CONSTRAINT_OID,
+                0,
+                "i"
+            ]);
+            rows.push(row![
+                2606,
+                entry.id + CONSTRAINT_OID,
+                0,
+                class,
+                entry.id,
+                0,
+                "a"
+            ]);
         }
     }
     rows

@@ -11,20 +11,24 @@
 //! | `x = ANY (array)` | `array_has(array, x)` |
 //! | `ARRAY(SELECT x … ORDER BY 1)` | `(SELECT array_agg(x ORDER BY x) …)` |
 //! | a scalar sub-select over system tables | the same with `max(…)`: it has one row at most |
+//! | the same over pg_collation | NULL: no column has a collation of its own |
 //! | a sub-select in the select list over a table that is always empty | NULL |
 //! | `x \|\| ARRAY(SELECT … FROM unnest(y))`, as psql asks for TOAST options | `x` |
 
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, ObjectName, OrderByExpr, OrderByKind, Query, Select,
-    SelectItem, SetExpr, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut, visit_expressions_mut,
+    ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident,
+    ObjectName, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
+    TableWithJoins, Value, VisitMut, VisitorMut, visit_expressions_mut,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
-use crate::pg_catalog::functions::{REGCLASS_IN, REGCLASS_OUT, REGNAMESPACE_OUT, REGTYPE_IN, REGTYPE_OUT};
+use crate::pg_catalog::functions::{
+    OPTION_TEXTS, REGCLASS_IN, REGCLASS_OUT, REGNAMESPACE_OUT, REGTYPE_IN, REGTYPE_OUT,
+};
 use crate::pg_catalog::{INFORMATION_SCHEMA, SCHEMA, find};
 
 /// Rewrites a query or an expression in place.
@@ -48,7 +52,12 @@ impl VisitorMut for Rewriter {
 
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
         match table {
-            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => strip_schema(name),
+            TableFactor::Table {
+                name,
+                args: Some(_),
+                ..
+            }
+            | TableFactor::Function { name, .. } => strip_schema(name),
             _ => {}
         }
         ControlFlow::Continue(())
@@ -56,7 +65,11 @@ impl VisitorMut for Rewriter {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         // Before its parts are rewritten, while an ARRAY sub-select still looks like one.
-        if let Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right } = expr
+        if let Expr::BinaryOp {
+            left,
+            op: BinaryOperator::StringConcat,
+            right,
+        } = expr
             && array_query(right).is_some_and(|query| reads_a_function(query))
         {
             *expr = std::mem::replace(left, Expr::value(Value::Null));
@@ -73,29 +86,50 @@ impl VisitorMut for Rewriter {
 
 fn rewritten(expr: Expr) -> Expr {
     match expr {
-        Expr::BinaryOp { left, op: BinaryOperator::PGCustomBinaryOperator(parts), right } => {
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::PGCustomBinaryOperator(parts),
+            right,
+        } => {
             let op = plain_operator(parts);
             Expr::BinaryOp { left, op, right }
         }
         Expr::Collate { expr, .. } => *expr,
-        Expr::Cast { kind, expr, data_type, array, format } => match reg_cast(&expr, &data_type) {
+        Expr::Cast {
+            kind,
+            expr,
+            data_type,
+            array,
+            format,
+        } => match reg_cast(&expr, &data_type) {
             Some(function) => call(function, *expr),
-            None => Expr::Cast { kind, expr, data_type: plain_type(data_type), array, format },
+            None => Expr::Cast {
+                kind,
+                expr,
+                data_type: plain_type(data_type),
+                array,
+                format,
+            },
         },
-        Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } if !matches!(*right, Expr::Subquery(_)) => {
+        Expr::AnyOp {
+            left,
+            compare_op: BinaryOperator::Eq,
+            right,
+            ..
+        } if !matches!(*right, Expr::Subquery(_)) => {
             call_with("array_has", vec![array_value(*right), *left])
         }
         Expr::Function(mut function) => {
             strip_schema(&mut function.name);
+            if let Some(options) = options_argument(&function) {
+                return call(OPTION_TEXTS, options);
+            }
             match array_subquery(&mut function) {
                 Some(query) => Expr::Subquery(query),
                 None => Expr::Function(function),
             }
         }
-        Expr::Subquery(mut query) => {
-            make_single(&mut query);
-            Expr::Subquery(query)
-        }
+        Expr::Subquery(query) => single_row(query),
         other => other,
     }
 }
@@ -126,7 +160,9 @@ fn plain_operator(parts: Vec<String>) -> BinaryOperator {
 /// Removes `pg_catalog.` in front of a name.
 fn strip_schema(name: &mut ObjectName) {
     if let [schema, _] = &name.0[..]
-        && schema.as_ident().is_some_and(|ident| ident.value == SCHEMA || ident.value == INFORMATION_SCHEMA)
+        && schema
+            .as_ident()
+            .is_some_and(|ident| ident.value == SCHEMA || ident.value == INFORMATION_SCHEMA)
     {
         name.0.remove(0);
     }
@@ -139,7 +175,8 @@ fn reg_cast(expr: &Expr, data_type: &DataType) -> Option<&'static str> {
         DataType::Custom(name, _) => last_word(name)?,
         _ => return None,
     };
-    let is_text = matches!(expr, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)));
+    let is_text =
+        matches!(expr, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)));
     match (name.as_str(), is_text) {
         ("regclass", true) => Some(REGCLASS_IN),
         ("regclass", false) => Some(REGCLASS_OUT),
@@ -157,18 +194,20 @@ fn last_word(name: &ObjectName) -> Option<String> {
 /// `pg_catalog.int2` as `int2`, the reg* types that are left as text, also inside of arrays.
 fn plain_type(data_type: DataType) -> DataType {
     match data_type {
-        DataType::Array(ArrayElemTypeDef::SquareBracket(element, size)) => {
-            DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(plain_type(*element)), size))
-        }
+        DataType::Array(ArrayElemTypeDef::SquareBracket(element, size)) => DataType::Array(
+            ArrayElemTypeDef::SquareBracket(Box::new(plain_type(*element)), size),
+        ),
         DataType::Custom(name, modifiers) => match last_word(&name).as_deref() {
             Some("oid" | "xid") => DataType::BigInt(None),
-            Some("regproc" | "regprocedure" | "regrole" | "regnamespace" | "name" | "char" | "bpchar" | "pg_node_tree") => {
-                DataType::Text
-            }
+            Some(
+                "regproc" | "regprocedure" | "regrole" | "regnamespace" | "name" | "char"
+                | "bpchar" | "pg_node_tree",
+            ) => DataType::Text,
             Some(word) if name.0.len() > 1 => {
                 // One word of the tree, read as a type.
-                let parsed =
-                    Parser::new(&PostgreSqlDialect {}).try_with_sql(word).and_then(|mut parser| parser.parse_data_type());
+                let parsed = Parser::new(&PostgreSqlDialect {})
+                    .try_with_sql(word)
+                    .and_then(|mut parser| parser.parse_data_type());
                 parsed.unwrap_or(DataType::Custom(name, modifiers))
             }
             _ => DataType::Custom(name, modifiers),
@@ -182,8 +221,15 @@ fn call(name: &str, argument: Expr) -> Expr {
 }
 
 fn call_with(name: &str, arguments: Vec<Expr>) -> Expr {
-    let args = arguments.into_iter().map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))).collect();
-    let list = FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() };
+    let args = arguments
+        .into_iter()
+        .map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)))
+        .collect();
+    let list = FunctionArgumentList {
+        duplicate_treatment: None,
+        args,
+        clauses: Vec::new(),
+    };
     function(name, FunctionArguments::List(list))
 }
 
@@ -202,12 +248,20 @@ fn function(name: &str, args: FunctionArguments) -> Expr {
 
 /// `'{a,b}'` where an array is wanted: its elements.
 fn array_value(expr: Expr) -> Expr {
-    let Expr::Value(value) = &expr else { return expr };
-    let Value::SingleQuotedString(text) = &value.value else { return expr };
+    let Expr::Value(value) = &expr else {
+        return expr;
+    };
+    let Value::SingleQuotedString(text) = &value.value else {
+        return expr;
+    };
     match text.strip_prefix('{').and_then(|t| t.strip_suffix('}')) {
         Some(inner) => {
-            let items = inner.split(',').map(|item| item.trim().trim_matches('"').to_owned());
-            let items = items.map(|item| Expr::value(Value::SingleQuotedString(item))).collect();
+            let items = inner
+                .split(',')
+                .map(|item| item.trim().trim_matches('"').to_owned());
+            let items = items
+                .map(|item| Expr::value(Value::SingleQuotedString(item)))
+                .collect();
             call_with("make_array", items)
         }
         None => expr,
@@ -217,10 +271,41 @@ fn array_value(expr: Expr) -> Expr {
 /// The query of `ARRAY(SELECT …)`.
 fn array_query(expr: &Expr) -> Option<&Query> {
     match expr {
-        Expr::Function(function) if last_word(&function.name).as_deref() == Some("array") => match &function.args {
-            FunctionArguments::Subquery(query) => Some(query),
-            _ => None,
-        },
+        Expr::Function(function) if last_word(&function.name).as_deref() == Some("array") => {
+            match &function.args {
+                FunctionArguments::Subquery(query) => Some(query),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// The argument of `ARRAY(SELECT … FROM pg_options_to_table(argument))`, by which psql prints the
+/// options of foreign tables.
+fn options_argument(function: &Function) -> Option<Expr> {
+    if last_word(&function.name).as_deref() != Some("array") {
+        return None;
+    }
+    let FunctionArguments::Subquery(query) = &function.args else {
+        return None;
+    };
+    let SetExpr::Select(select) = &*query.body else {
+        return None;
+    };
+    let (name, args) = match &select.from.first()?.relation {
+        TableFactor::Table {
+            name,
+            args: Some(args),
+            ..
+        } => (name, &args.args),
+        TableFactor::Function { name, args, .. } => (name, args),
+        _ => return None,
+    };
+    match (last_word(name)?.as_str(), &args[..]) {
+        ("pg_options_to_table", [FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))]) => {
+            Some(argument.clone())
+        }
         _ => None,
     }
 }
@@ -230,7 +315,9 @@ fn array_subquery(function: &mut Function) -> Option<Box<Query>> {
     if last_word(&function.name).as_deref() != Some("array") {
         return None;
     }
-    let FunctionArguments::Subquery(query) = &mut function.args else { return None };
+    let FunctionArguments::Subquery(query) = &mut function.args else {
+        return None;
+    };
     let mut query = query.clone();
     let order = query.order_by.take();
     if let SetExpr::Select(select) = &mut *query.body
@@ -246,7 +333,10 @@ fn collected(item: Expr, sorted: bool) -> Expr {
     let clauses = if sorted {
         let order = OrderByExpr {
             expr: item.clone(),
-            options: sqlparser::ast::OrderByOptions { asc: None, nulls_first: None },
+            options: sqlparser::ast::OrderByOptions {
+                asc: None,
+                nulls_first: None,
+            },
             with_fill: None,
         };
         vec![FunctionArgumentClause::OrderBy(vec![order])]
@@ -254,24 +344,114 @@ fn collected(item: Expr, sorted: bool) -> Expr {
         Vec::new()
     };
     let args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(item))];
-    function("array_agg", FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses }))
+    function(
+        "array_agg",
+        FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args,
+            clauses,
+        }),
+    )
 }
 
-/// A scalar sub-select over system tables has one row at most, which DataFusion cannot know.
-fn make_single(query: &mut Query) {
+/// A scalar sub-select over system tables has one row at most, which DataFusion cannot know. What
+/// its WHERE says of the outer row alone goes into a CASE around it, as DataFusion cannot
+/// decorrelate that.
+fn single_row(mut query: Box<Query>) -> Expr {
     if query.limit_clause.is_some() {
-        return;
+        return Expr::Subquery(query);
     }
-    let SetExpr::Select(select) = &mut *query.body else { return };
-    let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
+    let SetExpr::Select(select) = &mut *query.body else {
+        return Expr::Subquery(query);
+    };
+    let grouped =
+        !matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
     if grouped || select.from.is_empty() || !select.from.iter().all(reads_system_tables) {
-        return;
+        return Expr::Subquery(query);
     }
-    if let Some(item) = only_item(select)
-        && !is_aggregate(item)
-    {
-        *item = call("max", item.clone());
-        query.order_by = None;
+    let reads_collations = select
+        .from
+        .iter()
+        .flat_map(factors)
+        .any(|t| system_table(t).is_some_and(|t| t.name == "pg_collation"));
+    if reads_collations {
+        // Of a column's own collation: none of ours has one.
+        return Expr::value(Value::Null);
+    }
+    let Some(item) = only_item(select) else {
+        return Expr::Subquery(query);
+    };
+    if is_aggregate(item) {
+        return Expr::Subquery(query);
+    }
+    *item = call("max", item.clone());
+    let outer = take_outer_conditions(select);
+    query.order_by = None;
+    match outer {
+        None => Expr::Subquery(query),
+        Some(condition) => Expr::Case {
+            case_token: sqlparser::ast::helpers::attached_token::AttachedToken::empty(),
+            end_token: sqlparser::ast::helpers::attached_token::AttachedToken::empty(),
+            operand: None,
+            conditions: vec![sqlparser::ast::CaseWhen {
+                condition,
+                result: Expr::Subquery(query),
+            }],
+            else_result: None,
+        },
+    }
+}
+
+/// Takes the conditions out of WHERE that name no table of the select itself.
+fn take_outer_conditions(select: &mut Select) -> Option<Expr> {
+    let inner: Vec<String> = select
+        .from
+        .iter()
+        .flat_map(factors)
+        .filter_map(factor_name)
+        .collect();
+    let mut parts = Vec::new();
+    conjuncts(select.selection.take()?, &mut parts);
+    let (outer, own): (Vec<Expr>, Vec<Expr>) = parts.into_iter().partition(|part| match part {
+        Expr::CompoundIdentifier(names) => names
+            .first()
+            .is_some_and(|name| !inner.contains(&name.value)),
+        _ => false,
+    });
+    select.selection = own.into_iter().reduce(and);
+    outer.into_iter().reduce(and)
+}
+
+fn and(left: Expr, right: Expr) -> Expr {
+    Expr::BinaryOp {
+        left: Box::new(left),
+        op: BinaryOperator::And,
+        right: Box::new(right),
+    }
+}
+
+fn conjuncts(expr: Expr, parts: &mut Vec<Expr>) {
+    match expr {
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::And,
+            right,
+        } => {
+            conjuncts(*left, parts);
+            conjuncts(*right, parts);
+        }
+        other => parts.push(other),
+    }
+}
+
+/// The name by which a table's columns are qualified.
+fn factor_name(factor: &TableFactor) -> Option<String> {
+    let TableFactor::Table { name, alias, .. } = factor else {
+        return None;
+    };
+    match alias {
+        Some(alias) => Some(alias.name.value.clone()),
+        None => last_word(name),
     }
 }
 
@@ -284,9 +464,20 @@ fn only_item(select: &mut Select) -> Option<&mut Expr> {
 }
 
 fn is_aggregate(expr: &Expr) -> bool {
-    const AGGREGATES: [&str; 8] = ["count", "sum", "min", "max", "avg", "string_agg", "array_agg", "bool_or"];
+    const AGGREGATES: [&str; 8] = [
+        "count",
+        "sum",
+        "min",
+        "max",
+        "avg",
+        "string_agg",
+        "array_agg",
+        "bool_or",
+    ];
     match expr {
-        Expr::Function(function) => last_word(&function.name).is_some_and(|name| AGGREGATES.contains(&name.as_str())),
+        Expr::Function(function) => {
+            last_word(&function.name).is_some_and(|name| AGGREGATES.contains(&name.as_str()))
+        }
         Expr::Cast { expr, .. } | Expr::Nested(expr) => is_aggregate(expr),
         Expr::BinaryOp { left, right, .. } => is_aggregate(left) || is_aggregate(right),
         _ => false,
@@ -298,11 +489,15 @@ fn reads_system_tables(table: &TableWithJoins) -> bool {
 }
 
 fn reads_a_function(query: &Query) -> bool {
-    let SetExpr::Select(select) = &*query.body else { return false };
+    let SetExpr::Select(select) = &*query.body else {
+        return false;
+    };
     let is_function = |factor: &TableFactor| {
         matches!(
             factor,
-            TableFactor::Function { .. } | TableFactor::UNNEST { .. } | TableFactor::Table { args: Some(_), .. }
+            TableFactor::Function { .. }
+                | TableFactor::UNNEST { .. }
+                | TableFactor::Table { args: Some(_), .. }
         )
     };
     select.from.iter().flat_map(factors).any(is_function)
@@ -314,8 +509,18 @@ fn factors(table: &TableWithJoins) -> impl Iterator<Item = &TableFactor> {
 
 /// The system table that a factor names.
 fn system_table(factor: &TableFactor) -> Option<&'static crate::pg_catalog::table::SystemTable> {
-    let TableFactor::Table { name, args: None, .. } = factor else { return None };
-    let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(|i| i.value.to_lowercase()).collect();
+    let TableFactor::Table {
+        name, args: None, ..
+    } = factor
+    else {
+        return None;
+    };
+    let parts: Vec<String> = name
+        .0
+        .iter()
+        .filter_map(|part| part.as_ident())
+        .map(|i| i.value.to_lowercase())
+        .collect();
     match &parts[..] {
         [name] => find(SCHEMA, name),
         [schema, name] | [_, schema, name] => find(schema, name),
@@ -347,7 +552,10 @@ fn drop_empty_lookups(select: &mut Select) {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
             let visited = visit_expressions_mut(expr, |part| {
                 if array_query(part).is_some() {
-                    let texts = DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None));
+                    let texts = DataType::Array(ArrayElemTypeDef::SquareBracket(
+                        Box::new(DataType::Text),
+                        None,
+                    ));
                     *part = Expr::Cast {
                         kind: sqlparser::ast::CastKind::Cast,
                         expr: Box::new(Expr::value(Value::Null)),
@@ -371,7 +579,9 @@ mod tests {
 
     fn rewritten_text(sql: &str) -> String {
         let mut statements = planner::parse(sql).unwrap();
-        let Some(planner::Statement::Pg(mut statement)) = statements.pop().map(|parsed| parsed.statement) else {
+        let Some(planner::Statement::Pg(mut statement)) =
+            statements.pop().map(|parsed| parsed.statement)
+        else {
             panic!("not a query: {sql}")
         };
         rewrite(&mut *statement);
@@ -386,26 +596,51 @@ mod tests {
             ),
             "SELECT f(a) FROM t WHERE a ~ '^x$'"
         );
-        assert_eq!(rewritten_text("SELECT a::pg_catalog.text"), "SELECT a::TEXT");
+        assert_eq!(
+            rewritten_text("SELECT a::pg_catalog.text"),
+            "SELECT a::TEXT"
+        );
     }
 
     #[test]
     fn reg_casts_become_functions() {
-        assert_eq!(rewritten_text("SELECT 't'::regclass::oid"), "SELECT pg_regclass_in('t')::BIGINT");
-        assert_eq!(rewritten_text("SELECT c.oid::pg_catalog.regclass FROM t c"), "SELECT pg_regclass_out(c.oid) FROM t AS c");
+        assert_eq!(
+            rewritten_text("SELECT 't'::regclass::oid"),
+            "SELECT pg_regclass_in('t')::BIGINT"
+        );
+        assert_eq!(
+            rewritten_text("SELECT c.oid::pg_catalog.regclass FROM t c"),
+            "SELECT pg_regclass_out(c.oid) FROM t c"
+        );
     }
 
     #[test]
     fn arrays_of_sub_selects_are_collected() {
         assert_eq!(
-            rewritten_text("SELECT ARRAY(SELECT rolname FROM pg_roles WHERE oid = x ORDER BY 1) FROM t"),
+            rewritten_text(
+                "SELECT ARRAY(SELECT rolname FROM pg_roles WHERE oid = x ORDER BY 1) FROM t"
+            ),
             "SELECT (SELECT array_agg(rolname ORDER BY rolname) FROM pg_roles WHERE oid = x) FROM t"
         );
     }
 
     #[test]
+    fn scalar_sub_selects_over_system_tables_are_aggregates() {
+        assert_eq!(
+            rewritten_text(
+                "SELECT (SELECT d.adbin FROM pg_attrdef d WHERE d.adrelid = a.attrelid AND a.atthasdef) FROM pg_attribute a"
+            ),
+            "SELECT CASE WHEN a.atthasdef THEN (SELECT max(d.adbin) FROM pg_attrdef d WHERE d.adrelid = a.attrelid) END \
+             FROM pg_attribute a"
+        );
+    }
+
+    #[test]
     fn queries_of_users_stay_as_they_are() {
-        for sql in ["SELECT (SELECT a FROM t WHERE t.b = u.b) FROM u", "SELECT a || b FROM t WHERE a IN (SELECT 1)"] {
+        for sql in [
+            "SELECT (SELECT a FROM t WHERE t.b = u.b) FROM u",
+            "SELECT a || b FROM t WHERE a IN (SELECT 1)",
+        ] {
             assert_eq!(rewritten_text(sql), sql);
         }
     }

@@ -4,7 +4,8 @@ use crate::catalog::OWNER;
 use crate::pg_catalog::relations::NEXMARK_SERVER;
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
 use crate::pg_catalog::{
-    INFORMATION_SCHEMA, INFORMATION_SCHEMA_OID, OWNER_OID, PG_CATALOG_OID, PUBLIC_OID, SCHEMA as PG_CATALOG,
+    INFORMATION_SCHEMA, INFORMATION_SCHEMA_OID, OWNER_OID, PG_CATALOG_OID, PUBLIC_OID,
+    SCHEMA as PG_CATALOG,
 };
 use crate::session::DATABASE;
 
@@ -142,10 +143,29 @@ fn settings(source: &Source<'_>) -> Vec<Vec<Value>> {
         .settings
         .iter()
         .map(|setting| {
-            let origin = if setting.value == setting.default { "default" } else { "session" };
+            let origin = if setting.value == setting.default {
+                "default"
+            } else {
+                "session"
+            };
             row![
-                setting.name, setting.value.clone(), NULL, "Tidewater", setting.description, NULL, "user", "string",
-                origin, NULL, NULL, NULL, setting.default.clone(), setting.default.clone(), NULL, NULL, false,
+                setting.name,
+                setting.value.clone(),
+                NULL,
+                "Tidewater",
+                setting.description,
+                NULL,
+                "user",
+                "string",
+                origin,
+                NULL,
+                NULL,
+                NULL,
+                setting.default.clone(),
+                setting.default.clone(),
+                NULL,
+                NULL,
+                false,
             ]
         })
         .collect()

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, Int64Array, ListBuilder, PrimitiveBuilder,
-    RecordBatch, RecordBatchOptions, StringArray, StringBuilder, TimestampMicrosecondArray, UInt32Array,
+    ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, Int64Array, ListBuilder,
+    PrimitiveBuilder, RecordBatch, RecordBatchOptions, StringArray, StringBuilder,
+    TimestampMicrosecondArray, UInt32Array,
 };
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, Int16Type, Schema, SchemaRef, TimeUnit, UInt32Type};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Field, Int16Type, Schema, SchemaRef, TimeUnit, UInt32Type,
+};
 use storage::DatabaseSnapshot;
 
 use crate::catalog::Catalog;
@@ -147,8 +150,11 @@ impl SystemTable {
     /// Its columns; all nullable.
     #[must_use]
     pub fn schema(&self) -> SchemaRef {
-        let fields: Vec<Field> =
-            self.columns.iter().map(|(name, column)| Field::new(*name, column.arrow(), true)).collect();
+        let fields: Vec<Field> = self
+            .columns
+            .iter()
+            .map(|(name, column)| Field::new(*name, column.arrow(), true))
+            .collect();
         Arc::new(Schema::new(fields))
     }
 
@@ -164,10 +170,18 @@ impl SystemTable {
     /// If a row has another number of values than columns, which is a bug.
     pub fn batch(&self, source: &Source<'_>) -> Result<RecordBatch> {
         let rows = (self.rows)(source);
-        let columns: Vec<ArrayRef> =
-            self.columns.iter().enumerate().map(|(at, (_, column))| build(*column, at, &rows)).collect();
+        let columns: Vec<ArrayRef> = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(at, (_, column))| build(*column, at, &rows))
+            .collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        Ok(RecordBatch::try_new_with_options(self.schema(), columns, &options)?)
+        Ok(RecordBatch::try_new_with_options(
+            self.schema(),
+            columns,
+            &options,
+        )?)
     }
 }
 
@@ -183,7 +197,10 @@ fn build(column: Type, at: usize, rows: &[Vec<Value>]) -> ArrayRef {
         Type::Int4 => Arc::new(ints.map(|n| n.map(|n| n as i32)).collect::<Int32Array>()),
         Type::Int8 => Arc::new(ints.collect::<Int64Array>()),
         Type::Float4 => Arc::new(ints.map(|n| n.map(|n| n as f32)).collect::<Float32Array>()),
-        Type::Timestamptz => Arc::new(ints.collect::<TimestampMicrosecondArray>().with_timezone(UTC)),
+        Type::Timestamptz => Arc::new(
+            ints.collect::<TimestampMicrosecondArray>()
+                .with_timezone(UTC),
+        ),
         Type::Bool => {
             let bools = values.map(|value| match value {
                 Value::Bool(b) => Some(*b),

@@ -91,10 +91,38 @@ impl TypeRecord<'_> {
         let by_value = (1..=8).contains(&self.bytes);
         let functions = |suffix: &str| format!("{}{suffix}", self.name);
         row![
-            self.oid, self.name, PG_CATALOG_OID, OWNER_OID, self.bytes, by_value, self.kind, self.category, false,
-            true, ",", 0, "-", self.element, self.array, functions("in"), functions("out"), functions("recv"),
-            functions("send"), "-", "-", "-", self.align, self.storage, false, 0, -1, 0,
-            if is_text { DEFAULT_COLLATION } else { 0 }, NULL, NULL, NULL,
+            self.oid,
+            self.name,
+            PG_CATALOG_OID,
+            OWNER_OID,
+            self.bytes,
+            by_value,
+            self.kind,
+            self.category,
+            false,
+            true,
+            ",",
+            0,
+            "-",
+            self.element,
+            self.array,
+            functions("in"),
+            functions("out"),
+            functions("recv"),
+            functions("send"),
+            "-",
+            "-",
+            "-",
+            self.align,
+            self.storage,
+            false,
+            0,
+            -1,
+            0,
+            if is_text { DEFAULT_COLLATION } else { 0 },
+            NULL,
+            NULL,
+            NULL,
         ]
     }
 }
@@ -138,8 +166,17 @@ fn types(_: &Source<'_>) -> Vec<Vec<Value>> {
             _ => 0,
         };
         let kind = if category == "P" { "p" } else { "b" };
-        let record =
-            TypeRecord { oid, name, bytes, kind, category, element, array: array_oid, align, storage: "p" };
+        let record = TypeRecord {
+            oid,
+            name,
+            bytes,
+            kind,
+            category,
+            element,
+            array: array_oid,
+            align,
+            storage: "p",
+        };
         rows.push(record.row());
         if array_oid != 0 {
             rows.push(array(array_oid, name, oid, align));
@@ -150,5 +187,8 @@ fn types(_: &Source<'_>) -> Vec<Vec<Value>> {
 
 /// The name of a type that is none of ours, for `format_type`.
 pub(crate) fn other_name(oid: u32) -> Option<&'static str> {
-    OTHERS.iter().find(|other| other.0 == oid).map(|other| if oid == 18 { "\"char\"" } else { other.1 })
+    OTHERS
+        .iter()
+        .find(|other| other.0 == oid)
+        .map(|other| if oid == 18 { "\"char\"" } else { other.1 })
 }

@@ -44,7 +44,10 @@ pub struct Portal {
 enum Progress {
     New,
     /// Rows are left: the rest of a batch, and the stream behind it.
-    Suspended { rows: Rows, batch: Option<(RecordBatch, usize)> },
+    Suspended {
+        rows: Rows,
+        batch: Option<(RecordBatch, usize)>,
+    },
     Done,
 }
 
@@ -55,10 +58,24 @@ impl Session {
     /// The statement's error: the caller reports it and skips to Sync.
     pub(crate) async fn extended(&mut self, message: Message) -> Result<()> {
         match message {
-            Message::Parse { name, sql, parameter_oids } => self.parse(name, sql, &parameter_oids).await,
-            Message::Bind { portal, statement, parameter_formats, parameters, result_formats } => {
-                self.bind(portal, &statement, &parameter_formats, &parameters, &result_formats)
-            }
+            Message::Parse {
+                name,
+                sql,
+                parameter_oids,
+            } => self.parse(name, sql, &parameter_oids).await,
+            Message::Bind {
+                portal,
+                statement,
+                parameter_formats,
+                parameters,
+                result_formats,
+            } => self.bind(
+                portal,
+                &statement,
+                &parameter_formats,
+                &parameters,
+                &result_formats,
+            ),
             Message::Describe(Target::Statement, name) => self.describe_statement(&name),
             Message::Describe(Target::Portal, name) => self.describe_portal(&name),
             Message::Execute { portal, rows_max } => self.execute_portal(&portal, rows_max).await,
@@ -110,7 +127,10 @@ impl Session {
             )));
         }
         let spread = spread_formats(parameter_formats, values.len()).ok_or_else(|| {
-            Error::Bind(format!("bind message has {} parameter formats but {expected} parameters", parameter_formats.len()))
+            Error::Bind(format!(
+                "bind message has {} parameter formats but {expected} parameters",
+                parameter_formats.len()
+            ))
         })?;
         let zone = self.style().zone;
         let parameters = values
@@ -122,23 +142,41 @@ impl Session {
                 Ok(ScalarValue::try_from_array(&column, 0)?)
             })
             .collect::<Result<Parameters>>()?;
-        let width = prepared.columns.as_ref().map_or(0, |columns| columns.fields().len());
+        let width = prepared
+            .columns
+            .as_ref()
+            .map_or(0, |columns| columns.fields().len());
         let formats = match spread_formats(result_formats, width) {
             Some(formats) => formats,
             None if width == 0 => Vec::new(),
             None => {
-                let message =
-                    format!("bind message has {} result formats but query has {width} columns", result_formats.len());
+                let message = format!(
+                    "bind message has {} result formats but query has {width} columns",
+                    result_formats.len()
+                );
                 return Err(Error::Bind(message));
             }
         };
-        self.portals.insert(portal, Portal { prepared, parameters, formats, progress: Progress::New });
+        self.portals.insert(
+            portal,
+            Portal {
+                prepared,
+                parameters,
+                formats,
+                progress: Progress::New,
+            },
+        );
         self.client.outbox.bind_complete();
         Ok(())
     }
 
     fn statement(&self, name: &str) -> Result<Arc<Prepared>> {
-        self.prepared.get(name).cloned().ok_or_else(|| Error::UndefinedStatement { name: name.to_owned() })
+        self.prepared
+            .get(name)
+            .cloned()
+            .ok_or_else(|| Error::UndefinedStatement {
+                name: name.to_owned(),
+            })
     }
 
     fn describe_statement(&mut self, name: &str) -> Result<()> {
@@ -150,7 +188,12 @@ impl Session {
     }
 
     fn describe_portal(&mut self, name: &str) -> Result<()> {
-        let portal = self.portals.get(name).ok_or_else(|| Error::UndefinedPortal { name: name.to_owned() })?;
+        let portal = self
+            .portals
+            .get(name)
+            .ok_or_else(|| Error::UndefinedPortal {
+                name: name.to_owned(),
+            })?;
         let (prepared, formats) = (Arc::clone(&portal.prepared), portal.formats.clone());
         self.describe_columns(prepared.columns.as_ref(), &formats);
         Ok(())
@@ -158,13 +201,21 @@ impl Session {
 
     fn describe_columns(&mut self, columns: Option<&SchemaRef>, formats: &[Format]) {
         match columns {
-            Some(schema) => self.client.outbox.row_description(&describe(schema, formats)),
+            Some(schema) => self
+                .client
+                .outbox
+                .row_description(&describe(schema, formats)),
             None => self.client.outbox.no_data(),
         }
     }
 
     async fn execute_portal(&mut self, name: &str, rows_max: usize) -> Result<()> {
-        let portal = self.portals.get_mut(name).ok_or_else(|| Error::UndefinedPortal { name: name.to_owned() })?;
+        let portal = self
+            .portals
+            .get_mut(name)
+            .ok_or_else(|| Error::UndefinedPortal {
+                name: name.to_owned(),
+            })?;
         let prepared = Arc::clone(&portal.prepared);
         let (parameters, formats) = (portal.parameters.clone(), portal.formats.clone());
         let progress = std::mem::replace(&mut portal.progress, Progress::Done);
@@ -172,8 +223,12 @@ impl Session {
             self.client.outbox.empty_query();
             return Ok(());
         };
+        let timeout = self.settings().statement_timeout();
         let (rows, batch) = match progress {
-            Progress::Suspended { rows, batch } => (rows, batch),
+            Progress::Suspended { rows, batch } => {
+                self.interrupt.begin(timeout);
+                (rows, batch)
+            }
             Progress::Done if prepared.columns.is_none() => {
                 return Err(Error::Bind(format!("portal \"{name}\" cannot be run")));
             }
@@ -202,7 +257,9 @@ impl Session {
         if let Some(planned) = &prepared.columns
             && describe(planned, &[]) != describe(&rows.schema, &[])
         {
-            return Err(Error::not_supported("cached plan must not change result type"));
+            return Err(Error::not_supported(
+                "cached plan must not change result type",
+            ));
         }
         let suspended = self.send_rows(rows, batch, &formats, rows_max).await?;
         if let (Some(progress), Some(portal)) = (suspended, self.portals.get_mut(name)) {
@@ -235,7 +292,7 @@ impl Session {
             let encoder = RowEncoder::new(&current, formats, self.style())?;
             for row in from..to {
                 encoder.write_row(row, &mut scratch, &mut self.client.outbox);
-                self.client.flush_if_full().await?;
+                interrupt.guard(self.client.flush_if_full()).await?;
             }
             left -= to - from;
             sent += to - from;
@@ -258,7 +315,9 @@ impl Session {
             None => self.prepared.clear(),
             Some(name) => {
                 if self.prepared.remove(name).is_none() {
-                    return Err(Error::UndefinedStatement { name: name.to_owned() });
+                    return Err(Error::UndefinedStatement {
+                        name: name.to_owned(),
+                    });
                 }
             }
         }

@@ -86,7 +86,11 @@ pub async fn serve(socket: TcpStream, shared: Arc<Shared>, stop: watch::Receiver
         Err(error) => return refuse(client, &error).await,
     };
     let application_name = settings.get("application_name").unwrap_or_default();
-    let process_id = match shared.connect(Connected { secret, cancel, application_name }) {
+    let process_id = match shared.connect(Connected {
+        secret,
+        cancel,
+        application_name,
+    }) {
         Ok(process_id) => process_id,
         Err(error) => return refuse(client, &error).await,
     };
@@ -126,7 +130,9 @@ impl Drop for Registered {
 
 async fn refuse(mut client: Client, error: &Error) {
     let report = crate::sqlstate::Report::of_error(error);
-    client.outbox.report(crate::wire::backend::Severity::Fatal, &report);
+    client
+        .outbox
+        .report(crate::wire::backend::Severity::Fatal, &report);
     client.close().await;
 }
 
@@ -146,7 +152,9 @@ fn checked_settings(shared: &Shared, parameters: &[(String, String)]) -> Result<
             "user" => user = value,
             "database" => database = Some(value.as_str()),
             "replication" if !matches!(value.as_str(), "false" | "off" | "no" | "0") => {
-                return Err(Error::not_supported("replication connections are not supported"));
+                return Err(Error::not_supported(
+                    "replication connections are not supported",
+                ));
             }
             "replication" | "options" => {}
             name if name.starts_with("_pq_.") => {}
@@ -154,19 +162,26 @@ fn checked_settings(shared: &Shared, parameters: &[(String, String)]) -> Result<
         }
     }
     if user != OWNER {
-        return Err(Error::UndefinedRole { name: user.to_owned() });
+        return Err(Error::UndefinedRole {
+            name: user.to_owned(),
+        });
     }
     let database = database.unwrap_or(user);
     if database != DATABASE {
-        return Err(Error::UndefinedDatabase { name: database.to_owned() });
+        return Err(Error::UndefinedDatabase {
+            name: database.to_owned(),
+        });
     }
     Ok(settings)
 }
 
 impl Session {
     fn greet(&mut self, minor: u16, secret: u32, parameters: &[(String, String)]) {
-        let unknown: Vec<&str> =
-            parameters.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with("_pq_.")).collect();
+        let unknown: Vec<&str> = parameters
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .filter(|name| name.starts_with("_pq_."))
+            .collect();
         let outbox = &mut self.client.outbox;
         if minor > 0 || !unknown.is_empty() {
             outbox.negotiate_protocol(&unknown);
@@ -184,7 +199,10 @@ impl Session {
         loop {
             self.client.flush().await?;
             let interrupt = self.interrupt.clone();
-            match interrupt.until_shutdown(self.client.message(Expect::Command)).await? {
+            match interrupt
+                .until_shutdown(self.client.message(Expect::Command))
+                .await?
+            {
                 Message::Terminate => return Ok(()),
                 Message::Query(sql) => {
                     self.simple_query(sql).await?;
@@ -222,7 +240,10 @@ impl Session {
         loop {
             self.client.flush().await?;
             let interrupt = self.interrupt.clone();
-            match interrupt.until_shutdown(self.client.message(Expect::Command)).await? {
+            match interrupt
+                .until_shutdown(self.client.message(Expect::Command))
+                .await?
+            {
                 Message::Sync => {
                     self.sync();
                     return Ok(());
@@ -259,7 +280,9 @@ impl Session {
 
     /// How values look now.
     pub(crate) fn style(&self) -> Style {
-        Style { zone: lock(&self.settings).zone() }
+        Style {
+            zone: lock(&self.settings).zone(),
+        }
     }
 
     /// A planner session over the catalog as it is now, without rows.
@@ -270,15 +293,26 @@ impl Session {
 
     /// A planner session over this state of the database.
     pub(crate) fn planner_over(&mut self, view: CatalogView) -> planner::Session {
-        let zone = self.settings().get("TimeZone").unwrap_or_else(|_| "UTC".to_owned());
+        let zone = self
+            .settings()
+            .get("TimeZone")
+            .unwrap_or_else(|_| "UTC".to_owned());
         let view: Arc<dyn planner::Catalog> = Arc::new(view);
         match &self.planning {
             Some((made_for, session)) if *made_for == zone => session.with_catalog(view),
             _ => {
-                let settings = PlanSettings { time_zone: zone.clone(), ..PlanSettings::default() };
+                let settings = PlanSettings {
+                    time_zone: zone.clone(),
+                    ..PlanSettings::default()
+                };
                 let session = planner::batch::session(view, &settings);
                 pg_catalog::register_pure(&session);
-                pg_catalog::register_session(&session, &self.shared, &self.settings, self.process_id);
+                pg_catalog::register_session(
+                    &session,
+                    &self.shared,
+                    &self.settings,
+                    self.process_id,
+                );
                 self.planning = Some((zone, session.clone()));
                 session
             }
@@ -299,7 +333,9 @@ impl Session {
         if self.has_unseen_writes {
             let engine = self.shared.engine.clone();
             let interrupt = self.interrupt.clone();
-            interrupt.guard(async move { Ok(engine.flush().await?) }).await?;
+            interrupt
+                .guard(async move { Ok(engine.flush().await?) })
+                .await?;
             self.has_unseen_writes = false;
         }
         Ok(())

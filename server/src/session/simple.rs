@@ -4,7 +4,7 @@
 //! itself unless a block is open; the first error ends the message.
 
 use crate::big_stack;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::session::Session;
 use crate::statement::Outcome;
 use crate::statement::query::Rows;
@@ -56,7 +56,9 @@ impl Session {
     /// Sends a whole result, as text.
     async fn send_all(&mut self, mut rows: Rows) -> Result<()> {
         let formats = spread_formats(&[], rows.schema.fields().len()).unwrap_or_default();
-        self.client.outbox.row_description(&describe(&rows.schema, &formats));
+        self.client
+            .outbox
+            .row_description(&describe(&rows.schema, &formats));
         let mut sent = 0usize;
         let interrupt = self.interrupt.clone();
         while let Some(batch) = interrupt.guard(rows.next()).await? {
@@ -68,22 +70,18 @@ impl Session {
     }
 
     /// Sends the rows of a batch; a client that does not read them can still cancel.
-    async fn send_batch(&mut self, batch: &arrow::array::RecordBatch, formats: &[Format]) -> Result<()> {
+    async fn send_batch(
+        &mut self,
+        batch: &arrow::array::RecordBatch,
+        formats: &[Format],
+    ) -> Result<()> {
         let encoder = RowEncoder::new(batch, formats, self.style())?;
         let mut scratch = String::new();
         let interrupt = self.interrupt.clone();
         for row in 0..encoder.rows() {
             encoder.write_row(row, &mut scratch, &mut self.client.outbox);
-            interrupt.guard(self.client.flush_if_full()).await.map_err(lost_in_result)?;
+            interrupt.guard(self.client.flush_if_full()).await?;
         }
         Ok(())
-    }
-}
-
-/// A message may be half sent when sending stops, so the connection cannot go on.
-fn lost_in_result(error: Error) -> Error {
-    match error {
-        Error::Cancelled | Error::StatementTimeout => Error::ClientGone,
-        other => other,
     }
 }

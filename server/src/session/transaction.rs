@@ -91,30 +91,45 @@ impl Transaction {
     /// Whether the block has changes that are not written yet.
     #[must_use]
     pub fn has_writes(&self) -> bool {
-        self.block.as_ref().is_some_and(|block| !block.writes.is_empty())
+        self.block
+            .as_ref()
+            .is_some_and(|block| !block.writes.is_empty())
     }
 
     /// Whether the block has changed this table.
     #[must_use]
     pub fn has_changed(&self, table: u32) -> bool {
-        self.block.as_ref().is_some_and(|block| block.writes.iter().any(|write| write.table == table))
+        self.block
+            .as_ref()
+            .is_some_and(|block| block.writes.iter().any(|write| write.table == table))
     }
 
     /// Whether the block holds this table's lock.
     #[must_use]
     pub fn holds(&self, table: u32) -> bool {
-        self.block.as_ref().is_some_and(|block| block.guards.contains_key(&table))
+        self.block
+            .as_ref()
+            .is_some_and(|block| block.guards.contains_key(&table))
     }
 
     /// Whether the block holds any lock.
     #[must_use]
     pub fn holds_any(&self) -> bool {
-        self.block.as_ref().is_some_and(|block| !block.guards.is_empty())
+        self.block
+            .as_ref()
+            .is_some_and(|block| !block.guards.is_empty())
     }
 
     /// Keeps changes until COMMIT. Outside a block they are given back, to be written now.
-    pub fn keep(&mut self, write: Write, keys: Option<KeyChange>, guard: Option<Guard>) -> Option<(Write, Option<KeyChange>, Option<Guard>)> {
-        let Some(block) = &mut self.block else { return Some((write, keys, guard)) };
+    pub fn keep(
+        &mut self,
+        write: Write,
+        keys: Option<KeyChange>,
+        guard: Option<Guard>,
+    ) -> Option<(Write, Option<KeyChange>, Option<Guard>)> {
+        let Some(block) = &mut self.block else {
+            return Some((write, keys, guard));
+        };
         if let Some(guard) = guard {
             block.guards.insert(write.table, guard);
         }
@@ -127,13 +142,14 @@ impl Transaction {
         None
     }
 
-    /// Marks the block failed; its changes are dropped at once, so that others may go on.
+    /// Marks the block failed. Without a savepoint to go back to, its changes are dropped at once,
+    /// so that others may go on.
     pub fn fail(&mut self, keys: &KeySets) {
         if let Some(block) = &mut self.block {
             block.failed = true;
-            undo(keys, std::mem::take(&mut block.key_changes));
-            block.writes.clear();
             if block.savepoints.is_empty() {
+                undo(keys, std::mem::take(&mut block.key_changes));
+                block.writes.clear();
                 block.guards.clear();
             }
         }
@@ -144,7 +160,11 @@ impl Transaction {
     #[must_use]
     pub fn commit(&mut self) -> (Vec<Write>, Vec<(u32, KeyChange)>, Vec<Guard>) {
         match self.block.take() {
-            Some(block) => (block.writes, block.key_changes, block.guards.into_values().collect()),
+            Some(block) => (
+                block.writes,
+                block.key_changes,
+                block.guards.into_values().collect(),
+            ),
             None => (Vec::new(), Vec::new(), Vec::new()),
         }
     }
@@ -161,9 +181,16 @@ impl Transaction {
     /// # Errors
     /// [`Error::NoTransaction`].
     pub fn savepoint(&mut self, name: String, settings: Settings) -> Result<()> {
-        let block = self.block.as_mut().ok_or(Error::NoTransaction { statement: "SAVEPOINT" })?;
+        let block = self.block.as_mut().ok_or(Error::NoTransaction {
+            statement: "SAVEPOINT",
+        })?;
         let (writes, key_changes) = (block.writes.len(), block.key_changes.len());
-        block.savepoints.push(Savepoint { name, writes, key_changes, settings });
+        block.savepoints.push(Savepoint {
+            name,
+            writes,
+            key_changes,
+            settings,
+        });
         Ok(())
     }
 
@@ -172,7 +199,9 @@ impl Transaction {
     /// # Errors
     /// [`Error::NoTransaction`], [`Error::UndefinedSavepoint`].
     pub fn release(&mut self, name: &str) -> Result<()> {
-        let block = self.block.as_mut().ok_or(Error::NoTransaction { statement: "RELEASE SAVEPOINT" })?;
+        let block = self.block.as_mut().ok_or(Error::NoTransaction {
+            statement: "RELEASE SAVEPOINT",
+        })?;
         let at = find(block, name)?;
         block.savepoints.truncate(at);
         Ok(())
@@ -181,19 +210,18 @@ impl Transaction {
     /// Goes back to a place; gives its settings.
     ///
     /// # Errors
-    /// [`Error::NoTransaction`], [`Error::UndefinedSavepoint`]; [`Error::Unsupported`] if the block
-    /// failed after changes made before the place, which are dropped by then.
+    /// [`Error::NoTransaction`], [`Error::UndefinedSavepoint`].
     pub fn roll_back_to(&mut self, name: &str, keys: &KeySets) -> Result<Settings> {
-        let block = self.block.as_mut().ok_or(Error::NoTransaction { statement: "ROLLBACK TO SAVEPOINT" })?;
+        let block = self.block.as_mut().ok_or(Error::NoTransaction {
+            statement: "ROLLBACK TO SAVEPOINT",
+        })?;
         let at = find(block, name)?;
         let savepoint = &block.savepoints[at];
-        if block.failed && savepoint.writes > 0 {
-            return Err(Error::unsupported(
-                "going back to a savepoint after changes and a failed statement is not supported",
-                "Use ROLLBACK and start again.",
-            ));
-        }
-        let (writes, key_changes, settings) = (savepoint.writes, savepoint.key_changes, savepoint.settings.clone());
+        let (writes, key_changes, settings) = (
+            savepoint.writes,
+            savepoint.key_changes,
+            savepoint.settings.clone(),
+        );
         block.savepoints.truncate(at + 1);
         block.writes.truncate(writes);
         if block.key_changes.len() > key_changes {
@@ -205,15 +233,22 @@ impl Transaction {
 }
 
 fn find(block: &Block, name: &str) -> Result<usize> {
-    let at = block.savepoints.iter().rposition(|savepoint| savepoint.name == name);
-    at.ok_or_else(|| Error::UndefinedSavepoint { name: name.to_owned() })
+    let at = block
+        .savepoints
+        .iter()
+        .rposition(|savepoint| savepoint.name == name);
+    at.ok_or_else(|| Error::UndefinedSavepoint {
+        name: name.to_owned(),
+    })
 }
 
 /// Takes back changes of keys, last first.
 pub fn undo(keys: &KeySets, changes: Vec<(u32, KeyChange)>) {
     for (table, change) in changes.into_iter().rev() {
         if let Some(set) = keys.get(table) {
-            set.lock().unwrap_or_else(std::sync::PoisonError::into_inner).undo(change);
+            set.lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .undo(change);
         }
     }
 }

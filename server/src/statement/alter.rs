@@ -26,10 +26,18 @@ impl Session {
             Some(entry) if is_kind(&entry.kind, kind) && entry.kind.has_job() => entry,
             Some(entry) => return Err(wrong_kind(entry, not_source(kind, &entry.kind), "ALTER")),
             None if if_exists => {
-                self.client.notice(&Notice::DoesNotExist { kind: kind_name(kind), name });
+                self.client.notice(&Notice::DoesNotExist {
+                    kind: kind_name(kind),
+                    name,
+                });
                 return Ok(Outcome::Done(tag));
             }
-            None => return Err(Error::UndefinedObject { kind: kind_name(kind), name }),
+            None => {
+                return Err(Error::UndefinedObject {
+                    kind: kind_name(kind),
+                    name,
+                });
+            }
         };
         let parallelism = self.checked_parallelism(wanted)?;
         self.rescale(entry, parallelism).await?;
@@ -40,14 +48,17 @@ impl Session {
         let max = usize::from(self.shared.config.key_groups);
         let invalid = |written: String| Error::InvalidValue {
             message: format!("invalid parallelism: {written}"),
-            hint: Some(format!("Parallelism is a whole number from 1 to {max}, or ADAPTIVE.")),
+            hint: Some(format!(
+                "Parallelism is a whole number from 1 to {max}, or ADAPTIVE."
+            )),
         };
         match wanted {
             Parallelism::Adaptive => Ok(self.shared.config.streaming_parallelism),
             Parallelism::Invalid(written) => Err(invalid(written.clone())),
-            Parallelism::Fixed(n) => {
-                usize::try_from(*n).ok().filter(|n| (1..=max).contains(n)).ok_or_else(|| invalid(n.to_string()))
-            }
+            Parallelism::Fixed(n) => usize::try_from(*n)
+                .ok()
+                .filter(|n| (1..=max).contains(n))
+                .ok_or_else(|| invalid(n.to_string())),
         }
     }
 
@@ -61,7 +72,10 @@ impl Session {
         let (progress, mut reports) = mpsc::unbounded_channel();
         let shared = std::sync::Arc::clone(&self.shared);
         let mut done = tokio::spawn(async move {
-            let summary = shared.engine.rescale(id, parallelism, change, progress).await?;
+            let summary = shared
+                .engine
+                .rescale(id, parallelism, change, progress)
+                .await?;
             shared.catalog.set_parallelism(id, parallelism);
             Ok::<_, Error>(summary)
         });
@@ -71,7 +85,10 @@ impl Session {
             while let Some(report) = reports.recv().await {
                 client.notice(&Notice::Progress(format!(
                     "scaling \"{name}\": {} of {} key groups moved, {} of {} subscales done",
-                    report.key_groups_done, report.key_groups, report.subscales_done, report.subscales
+                    report.key_groups_done,
+                    report.key_groups,
+                    report.subscales_done,
+                    report.subscales
                 )));
                 client.flush().await?;
             }
@@ -81,12 +98,14 @@ impl Session {
             }
         });
         let summary = waited.await.map_err(|error| match error {
-            Error::Executor(executor::Error::UnknownJob { .. }) => {
-                Error::UndefinedObject { kind: entry.kind.name(), name: entry.name.clone() }
-            }
+            Error::Executor(executor::Error::UnknownJob { .. }) => Error::UndefinedObject {
+                kind: entry.kind.name(),
+                name: entry.name.clone(),
+            },
             other => other,
         })?;
-        self.client.notice(&Notice::Progress(summarized(&entry.name, &summary)));
+        self.client
+            .notice(&Notice::Progress(summarized(&entry.name, &summary)));
         Ok(())
     }
 }

@@ -7,15 +7,15 @@
 use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, StringArray, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType};
 
 use crate::error::{Error, Result};
-use crate::wire::encode::{RowEncoder, Style};
-use crate::wire::frame::Format;
+use crate::wire::encode::Style;
 use crate::wire::input::parse_column;
-use crate::wire::types::{SqlType, UTC};
+use crate::wire::temporal;
+use crate::wire::types::SqlType;
 
 /// What text may become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,13 @@ pub enum TextInput {
 ///
 /// # Errors
 /// A value that does not fit, or [`Error::TypeMismatch`] if no value could.
-pub fn assign(values: &ArrayRef, name: &str, target: &SqlType, text: TextInput, zone: Tz) -> Result<ArrayRef> {
+pub fn assign(
+    values: &ArrayRef,
+    name: &str,
+    target: &SqlType,
+    text: TextInput,
+    zone: Tz,
+) -> Result<ArrayRef> {
     let source = SqlType::of(values.data_type());
     let mismatch = || Error::TypeMismatch {
         message: format!(
@@ -44,12 +50,18 @@ pub fn assign(values: &ArrayRef, name: &str, target: &SqlType, text: TextInput, 
         return Ok(new_null_array(&target.arrow(), values.len()));
     }
     if target.is_text() {
-        let texts = if source.is_text() { plain_texts(values)? } else { shown_texts(values, zone)? };
+        let texts = if source.is_text() {
+            plain_texts(values)?
+        } else {
+            shown_texts(values, zone)?
+        };
         return parse_column(&texts, target, zone).map_err(|bad| bad.error);
     }
     if source.is_text() {
         return match text {
-            TextInput::Parse => parse_column(&plain_texts(values)?, target, zone).map_err(|bad| bad.error),
+            TextInput::Parse => {
+                parse_column(&plain_texts(values)?, target, zone).map_err(|bad| bad.error)
+            }
             TextInput::Refuse => Err(mismatch()),
         };
     }
@@ -77,7 +89,10 @@ pub fn to_arrow(values: &ArrayRef, wanted: &DataType, zone: Tz) -> Result<ArrayR
 
 fn is_number(sql_type: &SqlType) -> bool {
     use SqlType as T;
-    matches!(sql_type, T::Int2 | T::Int4 | T::Int8 | T::Float4 | T::Float8 | T::Numeric(_) | T::Oid)
+    matches!(
+        sql_type,
+        T::Int2 | T::Int4 | T::Int8 | T::Float4 | T::Float8 | T::Numeric(_) | T::Oid
+    )
 }
 
 fn has_assignment_cast(source: &SqlType, target: &SqlType) -> bool {
@@ -94,50 +109,75 @@ fn has_assignment_cast(source: &SqlType, target: &SqlType) -> bool {
 }
 
 fn checked() -> CastOptions<'static> {
-    CastOptions { safe: false, ..CastOptions::default() }
+    CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    }
 }
 
 fn convert(values: &ArrayRef, target: &SqlType, zone: Tz) -> Result<ArrayRef> {
     let source = SqlType::of(values.data_type());
     let out_of_range = || match target {
-        SqlType::Numeric(Some((precision, scale))) => Error::NumericOverflow { precision: *precision, scale: *scale },
-        _ => Error::NumberOutOfRange { type_name: target.base_name() },
+        SqlType::Numeric(Some((precision, scale))) => Error::NumericOverflow {
+            precision: *precision,
+            scale: *scale,
+        },
+        _ => Error::NumberOutOfRange {
+            type_name: target.base_name(),
+        },
     };
     if is_number(&source) && is_number(target) {
-        let whole = matches!(target, SqlType::Int2 | SqlType::Int4 | SqlType::Int8 | SqlType::Oid);
-        let rounded = if whole { rounded(values)? } else { Arc::clone(values) };
-        return cast_with_options(&rounded, &target.arrow(), &checked()).map_err(|_| out_of_range());
+        let whole = matches!(
+            target,
+            SqlType::Int2 | SqlType::Int4 | SqlType::Int8 | SqlType::Oid
+        );
+        let rounded = if whole {
+            rounded(values)?
+        } else {
+            Arc::clone(values)
+        };
+        return cast_with_options(&rounded, &target.arrow(), &checked())
+            .map_err(|_| out_of_range());
     }
+    let plain = DataType::Timestamp(TimeUnit::Microsecond, None);
     let local = match (&source, target) {
         // Through the session's zone: a local time is an instant there.
-        (SqlType::Date | SqlType::Timestamp, SqlType::Timestamptz)
-        | (SqlType::Timestamptz, SqlType::Date | SqlType::Time | SqlType::Timestamp) => {
-            let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some(zone_name(zone).into()));
-            let plain = DataType::Timestamp(TimeUnit::Microsecond, None);
-            let first = if source == SqlType::Timestamptz { values } else { &cast_with_options(values, &plain, &checked())? };
-            let zoned = cast_with_options(first, &zoned, &checked())?;
-            if *target == SqlType::Timestamptz { zoned } else { cast_with_options(&zoned, &plain, &checked())? }
+        (SqlType::Date | SqlType::Timestamp, SqlType::Timestamptz) => {
+            let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some(zone.to_string().into()));
+            cast_with_options(
+                &cast_with_options(values, &plain, &checked())?,
+                &zoned,
+                &checked(),
+            )?
+        }
+        (SqlType::Timestamptz, SqlType::Date | SqlType::Time | SqlType::Timestamp) => {
+            let micros = cast_with_options(values, &SqlType::Timestamptz.arrow(), &checked())?;
+            let micros = micros.as_primitive::<TimestampMicrosecondType>();
+            let shown = |micros| temporal::local_micros(micros, zone);
+            Arc::new(
+                micros
+                    .unary::<_, TimestampMicrosecondType>(shown)
+                    .with_data_type(plain),
+            )
         }
         _ => Arc::clone(values),
     };
-    debug_assert_eq!(SqlType::Timestamptz.arrow(), DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())));
     Ok(cast_with_options(&local, &target.arrow(), &checked())?)
-}
-
-/// The zone's name as Arrow reads it.
-fn zone_name(zone: Tz) -> String {
-    zone.to_string()
 }
 
 /// Fractions to whole numbers: floats half to even, numerics half away from zero, as PostgreSQL.
 fn rounded(values: &ArrayRef) -> Result<ArrayRef> {
     Ok(match values.data_type() {
-        DataType::Float32 => {
-            Arc::new(values.as_primitive::<Float32Type>().unary::<_, Float32Type>(f32::round_ties_even))
-        }
-        DataType::Float64 => {
-            Arc::new(values.as_primitive::<Float64Type>().unary::<_, Float64Type>(f64::round_ties_even))
-        }
+        DataType::Float32 => Arc::new(
+            values
+                .as_primitive::<Float32Type>()
+                .unary::<_, Float32Type>(f32::round_ties_even),
+        ),
+        DataType::Float64 => Arc::new(
+            values
+                .as_primitive::<Float64Type>()
+                .unary::<_, Float64Type>(f64::round_ties_even),
+        ),
         DataType::Decimal128(_, scale) if *scale > 0 => {
             cast_with_options(values, &DataType::Decimal128(38, 0), &checked())?
         }
@@ -155,10 +195,9 @@ fn plain_texts(values: &ArrayRef) -> Result<StringArray> {
 
 /// Values as they are printed.
 fn shown_texts(values: &ArrayRef, zone: Tz) -> Result<StringArray> {
-    let schema = Arc::new(Schema::new(vec![Field::new("value", values.data_type().clone(), true)]));
-    let batch = RecordBatch::try_new(schema, vec![Arc::clone(values)])?;
-    let encoder = RowEncoder::new(&batch, &[Format::Text], Style { zone })?;
-    Ok((0..encoder.rows()).map(|row| encoder.text(0, row)).collect())
+    Ok(crate::wire::text::column_texts(values, Style { zone })?
+        .into_iter()
+        .collect())
 }
 
 #[cfg(test)]
@@ -185,14 +224,25 @@ mod tests {
         let back = assigned(numeric, SqlType::Int2).unwrap();
         assert_eq!(back.as_primitive::<Int16Type>().values(), &[3, -2]);
         let big: ArrayRef = Arc::new(Int64Array::from(vec![40_000]));
-        assert_eq!(assigned(Arc::clone(&big), SqlType::Int2).unwrap_err().to_string(), "smallint out of range");
-        assert!(matches!(assigned(big, SqlType::Numeric(Some((4, 0)))), Err(Error::NumericOverflow { .. })));
+        assert_eq!(
+            assigned(Arc::clone(&big), SqlType::Int2)
+                .unwrap_err()
+                .to_string(),
+            "smallint out of range"
+        );
+        assert!(matches!(
+            assigned(big, SqlType::Numeric(Some((4, 0)))),
+            Err(Error::NumericOverflow { .. })
+        ));
     }
 
     #[test]
     fn text_is_read_only_if_it_was_a_literal() {
         let texts: ArrayRef = Arc::new(StringArray::from(vec!["7"]));
-        assert!(matches!(assigned(Arc::clone(&texts), SqlType::Int4), Err(Error::TypeMismatch { .. })));
+        assert!(matches!(
+            assigned(Arc::clone(&texts), SqlType::Int4),
+            Err(Error::TypeMismatch { .. })
+        ));
         let read = assign(&texts, "a", &SqlType::Int4, TextInput::Parse, utc()).unwrap();
         assert_eq!(read.as_primitive::<Int32Type>().value(0), 7);
         let shown = assigned(Arc::new(Int64Array::from(vec![7])), SqlType::Text).unwrap();
@@ -204,9 +254,15 @@ mod tests {
         let local: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![0]));
         let zone: Tz = "Asia/Kolkata".parse().unwrap();
         let instant = assign(&local, "a", &SqlType::Timestamptz, TextInput::Refuse, zone).unwrap();
-        let micros = instant.as_primitive::<arrow::datatypes::TimestampMicrosecondType>().value(0);
+        let micros = instant
+            .as_primitive::<arrow::datatypes::TimestampMicrosecondType>()
+            .value(0);
         assert_eq!(micros, -19_800_000_000);
         let back = assign(&instant, "a", &SqlType::Timestamp, TextInput::Refuse, zone).unwrap();
-        assert_eq!(back.as_primitive::<arrow::datatypes::TimestampMicrosecondType>().value(0), 0);
+        assert_eq!(
+            back.as_primitive::<arrow::datatypes::TimestampMicrosecondType>()
+                .value(0),
+            0
+        );
     }
 }

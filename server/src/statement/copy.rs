@@ -9,7 +9,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringBuilder};
 use arrow::compute::concat_batches;
 use sqlparser::ast;
-use sqlparser::ast::{CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, Query};
+use sqlparser::ast::{
+    CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, Query,
+};
 
 use crate::catalog::Entry;
 use crate::error::{Error, Result};
@@ -62,37 +64,65 @@ impl Session {
             let rows = self.select(&query, Vec::new()).await?;
             return Ok(Outcome::CopyOut(Box::new(CopyOut { rows, options })));
         }
-        let CopySource::Table { table_name, columns } = source else {
-            return Err(Error::Syntax { message: "syntax error at or near \"FROM\"".to_owned() });
+        let CopySource::Table {
+            table_name,
+            columns,
+        } = source
+        else {
+            return Err(Error::Syntax {
+                message: "syntax error at or near \"FROM\"".to_owned(),
+            });
         };
         let entry = self.writable(table_name, "copy to")?;
         let targets = if columns.is_empty() {
             (0..entry.columns.len()).collect()
         } else {
-            named_columns(&entry, columns.iter().map(|ident| Ok(planner::names::identifier(ident))))?
+            named_columns(
+                &entry,
+                columns
+                    .iter()
+                    .map(|ident| Ok(planner::names::identifier(ident))),
+            )?
         };
-        Ok(Outcome::CopyIn(Box::new(CopyIn { entry, targets, options })))
+        Ok(Outcome::CopyIn(Box::new(CopyIn {
+            entry,
+            targets,
+            options,
+        })))
     }
 
     /// The rows that COPY TO sends: a query, or a table's columns.
     fn copied_query(&self, source: &CopySource) -> Result<Query> {
         let (table_name, columns) = match source {
             CopySource::Query(query) => return Ok(Query::clone(query)),
-            CopySource::Table { table_name, columns } => (table_name, columns),
+            CopySource::Table {
+                table_name,
+                columns,
+            } => (table_name, columns),
         };
         let mut statements = planner::parse("SELECT * FROM t")?;
-        let Some(planner::Statement::Pg(statement)) = statements.pop().map(|parsed| parsed.statement) else {
-            return Err(Error::Internal("the pattern of a query is no query".to_owned()));
+        let Some(planner::Statement::Pg(statement)) =
+            statements.pop().map(|parsed| parsed.statement)
+        else {
+            return Err(Error::Internal(
+                "the pattern of a query is no query".to_owned(),
+            ));
         };
         let ast::Statement::Query(mut query) = *statement else {
-            return Err(Error::Internal("the pattern of a query is no query".to_owned()));
+            return Err(Error::Internal(
+                "the pattern of a query is no query".to_owned(),
+            ));
         };
         if let ast::SetExpr::Select(select) = &mut *query.body {
-            if let Some(ast::TableFactor::Table { name, .. }) = select.from.first_mut().map(|from| &mut from.relation) {
+            if let Some(ast::TableFactor::Table { name, .. }) =
+                select.from.first_mut().map(|from| &mut from.relation)
+            {
                 name.clone_from(table_name);
             }
             if !columns.is_empty() {
-                let column = |ident: &ast::Ident| ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(ident.clone()));
+                let column = |ident: &ast::Ident| {
+                    ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(ident.clone()))
+                };
                 select.projection = columns.iter().map(column).collect();
             }
         }
@@ -106,7 +136,10 @@ impl Session {
         let mut loader = Loader::new(self, &copy);
         let interrupt = self.interrupt.clone();
         loop {
-            match interrupt.guard(self.client.message(Expect::CopyData)).await? {
+            match interrupt
+                .guard(self.client.message(Expect::CopyData))
+                .await?
+            {
                 Message::CopyData(bytes) => {
                     loader.push(&bytes)?;
                     if loader.pending >= BATCH_ROWS {
@@ -136,7 +169,12 @@ impl Session {
         let batch = self
             .complete(&copy.entry, columns, count)
             .await
-            .map_err(|error| in_copy(error, format!("COPY {}, line {}", copy.entry.name, lines[count - 1])))?;
+            .map_err(|error| {
+                in_copy(
+                    error,
+                    format!("COPY {}, line {}", copy.entry.name, lines[count - 1]),
+                )
+            })?;
         loader.keep(batch)
     }
 
@@ -147,21 +185,31 @@ impl Session {
         let formats = spread_formats(&[], width).unwrap_or_default();
         let mut line = Vec::new();
         if copy.options.header {
-            let names: Vec<Option<String>> =
-                copy.rows.schema.fields().iter().map(|field| Some(field.name().clone())).collect();
+            let names: Vec<Option<String>> = copy
+                .rows
+                .schema
+                .fields()
+                .iter()
+                .map(|field| Some(field.name().clone()))
+                .collect();
             write_line(&copy.options, &names, &mut line);
-            self.client.outbox.copy_data(|bytes| bytes.extend_from_slice(&line));
+            self.client
+                .outbox
+                .copy_data(|bytes| bytes.extend_from_slice(&line));
         }
         let mut sent = 0usize;
         let interrupt = self.interrupt.clone();
         while let Some(batch) = interrupt.guard(copy.rows.next()).await? {
             let encoder = RowEncoder::new(&batch, &formats, self.style())?;
             for row in 0..encoder.rows() {
-                let fields: Vec<Option<String>> = (0..width).map(|column| encoder.text(column, row)).collect();
+                let fields: Vec<Option<String>> =
+                    (0..width).map(|column| encoder.text(column, row)).collect();
                 line.clear();
                 write_line(&copy.options, &fields, &mut line);
-                self.client.outbox.copy_data(|bytes| bytes.extend_from_slice(&line));
-                self.client.flush_if_full().await?;
+                self.client
+                    .outbox
+                    .copy_data(|bytes| bytes.extend_from_slice(&line));
+                interrupt.guard(self.client.flush_if_full()).await?;
                 sent += 1;
             }
         }
@@ -212,11 +260,23 @@ impl Loader {
         &mut self,
         feed: impl FnOnce(&mut Splitter, &mut dyn FnMut(Record) -> Result<()>) -> Result<()>,
     ) -> Result<()> {
-        let Loader { splitter, texts, lines, entry, targets, .. } = self;
+        let Loader {
+            splitter,
+            texts,
+            lines,
+            entry,
+            targets,
+            ..
+        } = self;
         let mut take = |record: Record| append(entry, targets, texts, lines, record);
         let fed = feed(splitter, &mut take);
         self.pending = self.lines.len();
-        fed.map_err(|error| in_copy(error, format!("COPY {}, line {}", self.entry.name, self.splitter.line())))
+        fed.map_err(|error| {
+            in_copy(
+                error,
+                format!("COPY {}, line {}", self.entry.name, self.splitter.line()),
+            )
+        })
     }
 
     /// One column for each of the table's that the records fill, and the lines of the rows.
@@ -229,7 +289,13 @@ impl Loader {
             let column = &self.entry.columns[target];
             let values = parse_column(&texts, &column.sql_type, self.zone).map_err(|bad| {
                 let (line, value) = (lines[bad.row], texts.value(bad.row));
-                in_copy(bad.error, format!("COPY {}, line {line}, column {}: \"{value}\"", self.entry.name, column.name))
+                in_copy(
+                    bad.error,
+                    format!(
+                        "COPY {}, line {line}, column {}: \"{value}\"",
+                        self.entry.name, column.name
+                    ),
+                )
             })?;
             columns[target] = Some(values);
         }
@@ -240,8 +306,13 @@ impl Loader {
         self.bytes += batch.get_array_memory_size();
         if self.bytes > self.bytes_max {
             return Err(Error::LimitExceeded {
-                message: format!("COPY takes more than copy_bytes_max ({} bytes)", self.bytes_max),
-                hint: Some("Load the rows in several statements, or raise copy_bytes_max.".to_owned()),
+                message: format!(
+                    "COPY takes more than copy_bytes_max ({} bytes)",
+                    self.bytes_max
+                ),
+                hint: Some(
+                    "Load the rows in several statements, or raise copy_bytes_max.".to_owned(),
+                ),
             });
         }
         self.batches.push(batch);
@@ -258,11 +329,16 @@ fn append(
 ) -> Result<()> {
     if let Some(missing) = targets.get(record.fields.len()) {
         // An empty line is a record of one empty field.
-        let message = format!("missing data for column \"{}\"", entry.columns[*missing].name);
+        let message = format!(
+            "missing data for column \"{}\"",
+            entry.columns[*missing].name
+        );
         return Err(Error::CopyFormat { message });
     }
     if record.fields.len() > targets.len() {
-        return Err(Error::CopyFormat { message: "extra data after last expected column".to_owned() });
+        return Err(Error::CopyFormat {
+            message: "extra data after last expected column".to_owned(),
+        });
     }
     for (text, field) in texts.iter_mut().zip(record.fields) {
         text.append_option(field);
@@ -274,7 +350,10 @@ fn append(
 fn in_copy(error: Error, context: String) -> Error {
     match error {
         already @ Error::InCopy { .. } => already,
-        source => Error::InCopy { source: Box::new(source), context },
+        source => Error::InCopy {
+            source: Box::new(source),
+            context,
+        },
     }
 }
 
@@ -290,8 +369,13 @@ fn copy_options(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<C
             CopyOption::Header(header) => result.header = *header,
             CopyOption::Quote(c) => result.quote = one_byte(*c, "quote")?,
             CopyOption::Escape(c) => escape = Some(one_byte(*c, "escape")?),
-            CopyOption::Encoding(name) if name.eq_ignore_ascii_case("utf8") || name.eq_ignore_ascii_case("utf-8") => {}
-            other => return Err(Error::not_supported(format!("COPY option {other} is not supported"))),
+            CopyOption::Encoding(name)
+                if name.eq_ignore_ascii_case("utf8") || name.eq_ignore_ascii_case("utf-8") => {}
+            other => {
+                return Err(Error::not_supported(format!(
+                    "COPY option {other} is not supported"
+                )));
+            }
         }
     }
     for option in legacy {
@@ -305,11 +389,19 @@ fn copy_options(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<C
                         CopyLegacyCsvOption::Header => result.header = true,
                         CopyLegacyCsvOption::Quote(c) => result.quote = one_byte(*c, "quote")?,
                         CopyLegacyCsvOption::Escape(c) => escape = Some(one_byte(*c, "escape")?),
-                        other => return Err(Error::not_supported(format!("COPY option {other} is not supported"))),
+                        other => {
+                            return Err(Error::not_supported(format!(
+                                "COPY option {other} is not supported"
+                            )));
+                        }
                     }
                 }
             }
-            other => return Err(Error::not_supported(format!("COPY option {other} is not supported"))),
+            other => {
+                return Err(Error::not_supported(format!(
+                    "COPY option {other} is not supported"
+                )));
+            }
         }
     }
     result.escape = escape.unwrap_or(result.quote);
@@ -318,7 +410,10 @@ fn copy_options(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<C
 }
 
 fn format_of(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<CopyFormat> {
-    if legacy.iter().any(|option| matches!(option, CopyLegacyOption::Csv(_))) {
+    if legacy
+        .iter()
+        .any(|option| matches!(option, CopyLegacyOption::Csv(_)))
+    {
         return Ok(CopyFormat::Csv);
     }
     let format = options.iter().find_map(|option| match option {
@@ -328,9 +423,10 @@ fn format_of(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<Copy
     match format.as_deref() {
         None | Some("text") => Ok(CopyFormat::Text),
         Some("csv") => Ok(CopyFormat::Csv),
-        Some("binary") => {
-            Err(Error::unsupported("COPY with FORMAT binary is not supported", "Use FORMAT csv or FORMAT text."))
-        }
+        Some("binary") => Err(Error::unsupported(
+            "COPY with FORMAT binary is not supported",
+            "Use FORMAT csv or FORMAT text.",
+        )),
         Some(other) => Err(Error::InvalidValue {
             message: format!("COPY format \"{other}\" not recognized"),
             hint: Some("Use FORMAT csv or FORMAT text.".to_owned()),
@@ -339,21 +435,33 @@ fn format_of(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<Copy
 }
 
 fn one_byte(c: char, what: &str) -> Result<u8> {
-    u8::try_from(c).ok().filter(u8::is_ascii).ok_or_else(|| Error::InvalidValue {
-        message: format!("COPY {what} must be a single one-byte character"),
-        hint: None,
-    })
+    u8::try_from(c)
+        .ok()
+        .filter(u8::is_ascii)
+        .ok_or_else(|| Error::InvalidValue {
+            message: format!("COPY {what} must be a single one-byte character"),
+            hint: None,
+        })
 }
 
 fn check_options(options: &CopyOptions) -> Result<()> {
-    let invalid = |message: &str| Err(Error::InvalidValue { message: message.to_owned(), hint: None });
+    let invalid = |message: &str| {
+        Err(Error::InvalidValue {
+            message: message.to_owned(),
+            hint: None,
+        })
+    };
     if matches!(options.delimiter, b'\n' | b'\r') || options.null.contains(['\n', '\r']) {
-        return invalid("COPY delimiter and null representation cannot be newline or carriage return");
+        return invalid(
+            "COPY delimiter and null representation cannot be newline or carriage return",
+        );
     }
     if options.format == CopyFormat::Csv && options.delimiter == options.quote {
         return invalid("COPY delimiter and quote must be different");
     }
-    if options.format == CopyFormat::Text && (options.delimiter == b'\\' || options.delimiter.is_ascii_alphanumeric()) {
+    if options.format == CopyFormat::Text
+        && (options.delimiter == b'\\' || options.delimiter.is_ascii_alphanumeric())
+    {
         return invalid("COPY delimiter cannot be a backslash, letter or digit in text format");
     }
     Ok(())

@@ -45,8 +45,16 @@ impl CopyOptions {
         CopyOptions {
             format,
             header: false,
-            delimiter: if format == CopyFormat::Csv { b',' } else { b'\t' },
-            null: if format == CopyFormat::Csv { String::new() } else { "\\N".to_owned() },
+            delimiter: if format == CopyFormat::Csv {
+                b','
+            } else {
+                b'\t'
+            },
+            null: if format == CopyFormat::Csv {
+                String::new()
+            } else {
+                "\\N".to_owned()
+            },
             quote: b'"',
             escape: b'"',
         }
@@ -81,7 +89,15 @@ impl Splitter {
     #[must_use]
     pub fn new(options: CopyOptions) -> Splitter {
         let header_pending = options.header;
-        Splitter { options, buffer: Vec::new(), scanned: 0, in_quotes: false, line: 0, header_pending, ended: false }
+        Splitter {
+            options,
+            buffer: Vec::new(),
+            scanned: 0,
+            in_quotes: false,
+            line: 0,
+            header_pending,
+            ended: false,
+        }
     }
 
     /// Takes a piece of input and gives its whole records to `take`.
@@ -101,7 +117,10 @@ impl Splitter {
         self.scanned -= from;
         if self.buffer.len() > RECORD_BYTES_MAX {
             let message = format!("record longer than {RECORD_BYTES_MAX} bytes");
-            return Err(Error::LimitExceeded { message, hint: Some("Look for an unclosed quote.".to_owned()) });
+            return Err(Error::LimitExceeded {
+                message,
+                hint: Some("Look for an unclosed quote.".to_owned()),
+            });
         }
         Ok(())
     }
@@ -116,7 +135,11 @@ impl Splitter {
         }
         let rest = std::mem::take(&mut self.buffer);
         self.scanned = 0;
-        if rest.is_empty() { Ok(()) } else { self.record(&rest, take) }
+        if rest.is_empty() {
+            Ok(())
+        } else {
+            self.record(&rest, take)
+        }
     }
 
     /// Number of the line that was read last.
@@ -171,7 +194,10 @@ impl Splitter {
             CopyFormat::Text => self.text_fields(text)?,
             CopyFormat::Csv => self.csv_fields(text),
         };
-        take(Record { line: self.line, fields })
+        take(Record {
+            line: self.line,
+            fields,
+        })
     }
 
     fn text_fields(&self, text: &str) -> Result<Vec<Option<String>>> {
@@ -182,7 +208,11 @@ impl Splitter {
         loop {
             if at >= bytes.len() || bytes[at] == self.options.delimiter {
                 let raw = &text[start..at.min(bytes.len())];
-                fields.push(if raw == self.options.null { None } else { Some(unescape(raw)?) });
+                fields.push(if raw == self.options.null {
+                    None
+                } else {
+                    Some(unescape(raw)?)
+                });
                 if at >= bytes.len() {
                     return Ok(fields);
                 }
@@ -196,7 +226,11 @@ impl Splitter {
 
     /// The quotes are balanced: the record ended outside of them.
     fn csv_fields(&self, text: &str) -> Vec<Option<String>> {
-        let (quote, escape, delimiter) = (self.options.quote, self.options.escape, self.options.delimiter);
+        let (quote, escape, delimiter) = (
+            self.options.quote,
+            self.options.escape,
+            self.options.delimiter,
+        );
         let bytes = text.as_bytes();
         let mut fields = Vec::new();
         let mut field: Vec<u8> = Vec::new();
@@ -232,7 +266,9 @@ impl Splitter {
 }
 
 fn bad(message: &str) -> Error {
-    Error::CopyFormat { message: message.to_owned() }
+    Error::CopyFormat {
+        message: message.to_owned(),
+    }
 }
 
 /// The escapes of the text format.
@@ -250,10 +286,14 @@ fn unescape(raw: &str) -> Result<String> {
             continue;
         }
         let digits = |radix: u32, start: usize, most: usize| {
-            let count = bytes[start..].iter().take(most).take_while(|b| char::from(**b).is_digit(radix)).count();
-            let value = bytes[start..start + count]
+            let count = bytes[start..]
                 .iter()
-                .fold(0u32, |sum, b| sum * radix + char::from(*b).to_digit(radix).unwrap_or(0));
+                .take(most)
+                .take_while(|b| char::from(**b).is_digit(radix))
+                .count();
+            let value = bytes[start..start + count].iter().fold(0u32, |sum, b| {
+                sum * radix + char::from(*b).to_digit(radix).unwrap_or(0)
+            });
             (value as u8, count)
         };
         let (byte, used) = match bytes[at + 1] {
@@ -349,63 +389,114 @@ mod tests {
             splitter.finish(&mut take)?;
             results.push(records);
         }
-        assert!(results.windows(2).all(|w| w[0] == w[1]), "cuts change the result of {input:?}");
+        assert!(
+            results.windows(2).all(|w| w[0] == w[1]),
+            "cuts change the result of {input:?}"
+        );
         Ok(results.pop().unwrap_or_default())
     }
 
     fn fields(options: &CopyOptions, input: &str) -> Vec<Vec<Option<String>>> {
-        records(options, input).unwrap().into_iter().map(|record| record.fields).collect()
+        records(options, input)
+            .unwrap()
+            .into_iter()
+            .map(|record| record.fields)
+            .collect()
     }
 
     fn some(values: &[&str]) -> Vec<Option<String>> {
-        values.iter().map(|v| (*v != "NULL").then(|| (*v).to_owned())).collect()
+        values
+            .iter()
+            .map(|v| (*v != "NULL").then(|| (*v).to_owned()))
+            .collect()
     }
 
     #[test]
     fn csv_tells_empty_strings_from_null() {
         let csv = CopyOptions::new(CopyFormat::Csv);
         assert_eq!(fields(&csv, "a,,\"\"\n"), [some(&["a", "NULL", ""])]);
-        assert_eq!(fields(&csv, "\"a\"\"b\",\"c,d\r\ne\"\r\nx,y\n"), [some(&["a\"b", "c,d\r\ne"]), some(&["x", "y"])]);
+        assert_eq!(
+            fields(&csv, "\"a\"\"b\",\"c,d\r\ne\"\r\nx,y\n"),
+            [some(&["a\"b", "c,d\r\ne"]), some(&["x", "y"])]
+        );
         assert_eq!(fields(&csv, "last,line"), [some(&["last", "line"])]);
     }
 
     #[test]
     fn records_know_their_lines() {
-        let csv = CopyOptions { header: true, ..CopyOptions::new(CopyFormat::Csv) };
-        let lines: Vec<u64> = records(&csv, "h\n\"a\nb\"\nc\n").unwrap().iter().map(|r| r.line).collect();
+        let csv = CopyOptions {
+            header: true,
+            ..CopyOptions::new(CopyFormat::Csv)
+        };
+        let lines: Vec<u64> = records(&csv, "h\n\"a\nb\"\nc\n")
+            .unwrap()
+            .iter()
+            .map(|r| r.line)
+            .collect();
         assert_eq!(lines, [3, 4]);
     }
 
     #[test]
     fn csv_with_its_own_quote_and_escape() {
-        let csv = CopyOptions { quote: b'\'', escape: b'\\', delimiter: b';', ..CopyOptions::new(CopyFormat::Csv) };
-        assert_eq!(fields(&csv, "'a\\'b';'\\\\';c\n"), [some(&["a'b", "\\", "c"])]);
-        let csv = CopyOptions { null: "NULL".into(), ..CopyOptions::new(CopyFormat::Csv) };
-        assert_eq!(fields(&csv, "NULL,\"NULL\",\n"), [vec![None, Some("NULL".into()), Some(String::new())]]);
+        let csv = CopyOptions {
+            quote: b'\'',
+            escape: b'\\',
+            delimiter: b';',
+            ..CopyOptions::new(CopyFormat::Csv)
+        };
+        assert_eq!(
+            fields(&csv, "'a\\'b';'\\\\';c\n"),
+            [some(&["a'b", "\\", "c"])]
+        );
+        let csv = CopyOptions {
+            null: "NULL".into(),
+            ..CopyOptions::new(CopyFormat::Csv)
+        };
+        assert_eq!(
+            fields(&csv, "NULL,\"NULL\",\n"),
+            [vec![None, Some("NULL".into()), Some(String::new())]]
+        );
     }
 
     #[test]
     fn unclosed_quotes_are_an_error() {
-        assert!(matches!(records(&CopyOptions::new(CopyFormat::Csv), "\"a\n"), Err(Error::CopyFormat { .. })));
+        assert!(matches!(
+            records(&CopyOptions::new(CopyFormat::Csv), "\"a\n"),
+            Err(Error::CopyFormat { .. })
+        ));
     }
 
     #[test]
     fn text_has_escapes() {
         let text = CopyOptions::new(CopyFormat::Text);
-        assert_eq!(fields(&text, "a\\tb\t\\N\t\\\\N\n"), [some(&["a\tb", "NULL", "\\N"])]);
+        assert_eq!(
+            fields(&text, "a\\tb\t\\N\t\\\\N\n"),
+            [some(&["a\tb", "NULL", "\\N"])]
+        );
         assert_eq!(fields(&text, "\\x41\\102\t\\\n\n"), [some(&["AB", "\n"])]);
         assert_eq!(fields(&text, "a\n\\.\nb\n"), [some(&["a"])]);
-        assert!(matches!(records(&text, "\\377\n"), Err(Error::InvalidUtf8 { .. })));
+        assert!(matches!(
+            records(&text, "\\377\n"),
+            Err(Error::InvalidUtf8 { .. })
+        ));
     }
 
     #[test]
     fn output_reads_back() {
-        let row = vec![Some("a,\"b\"\n\t\\".to_owned()), None, Some(String::new()), Some("\\N".to_owned())];
+        let row = vec![
+            Some("a,\"b\"\n\t\\".to_owned()),
+            None,
+            Some(String::new()),
+            Some("\\N".to_owned()),
+        ];
         for format in [CopyFormat::Csv, CopyFormat::Text] {
             let options = CopyOptions::new(format);
             let mut out = Vec::new();
             write_line(&options, &row, &mut out);
-            assert_eq!(fields(&options, std::str::from_utf8(&out).unwrap()), [row.clone()]);
+            assert_eq!(
+                fields(&options, std::str::from_utf8(&out).unwrap()),
+                [row.clone()]
+            );
         }
     }
 }

@@ -32,7 +32,9 @@ use crate::wire::types::SqlType;
 pub fn local_name(name: &ObjectName) -> Result<String> {
     let mut parts = Vec::with_capacity(name.0.len());
     for part in &name.0 {
-        let ident = part.as_ident().ok_or_else(|| Error::Syntax { message: format!("improper name: {name}") })?;
+        let ident = part.as_ident().ok_or_else(|| Error::Syntax {
+            message: format!("improper name: {name}"),
+        })?;
         parts.push(planner::names::identifier(ident));
     }
     let local = parts.pop().unwrap_or_default();
@@ -40,14 +42,16 @@ pub fn local_name(name: &ObjectName) -> Result<String> {
         None => {}
         Some(schema) if schema == SCHEMA => {}
         Some(schema) if pg_catalog::is_schema(&schema) => {
-            return Err(Error::SystemCatalog { name: format!("{schema}.{local}") });
+            return Err(Error::SystemCatalog {
+                name: format!("{schema}.{local}"),
+            });
         }
         Some(schema) => return Err(Error::UndefinedSchema { name: schema }),
     }
     match parts.pop() {
-        Some(database) if database != DATABASE => {
-            Err(Error::not_supported(format!("cross-database references are not implemented: \"{name}\"")))
-        }
+        Some(database) if database != DATABASE => Err(Error::not_supported(format!(
+            "cross-database references are not implemented: \"{name}\""
+        ))),
         _ => Ok(local),
     }
 }
@@ -61,7 +65,9 @@ pub fn dropped_kind(object: &ObjectType) -> Result<ObjectKind> {
         ObjectType::Table => Ok(ObjectKind::Table),
         ObjectType::View => Ok(ObjectKind::View),
         ObjectType::MaterializedView => Ok(ObjectKind::MaterializedView),
-        other => Err(Error::not_supported(format!("DROP {other} is not supported"))),
+        other => Err(Error::not_supported(format!(
+            "DROP {other} is not supported"
+        ))),
     }
 }
 
@@ -102,8 +108,17 @@ pub fn stored_query(entry: &Entry) -> Result<(Query, Vec<Ident>)> {
         },
         _ => None,
     };
-    let query = query.ok_or_else(|| Error::Corrupt(format!("the definition of \"{}\" is not a query", entry.name)))?;
-    let columns = entry.columns.iter().map(|column| Ident::with_quote('"', &column.name)).collect();
+    let query = query.ok_or_else(|| {
+        Error::Corrupt(format!(
+            "the definition of \"{}\" is not a query",
+            entry.name
+        ))
+    })?;
+    let columns = entry
+        .columns
+        .iter()
+        .map(|column| Ident::with_quote('"', &column.name))
+        .collect();
     Ok((query, columns))
 }
 
@@ -141,7 +156,9 @@ fn declared_type(written: &ast::DataType, arrow: &arrow::datatypes::DataType) ->
         Sql::Varchar(length) | Sql::CharacterVarying(length) | Sql::CharVarying(length) => {
             SqlType::Varchar(characters(length))
         }
-        Sql::Character(length) | Sql::Char(length) => SqlType::Char(characters(length).unwrap_or(1)),
+        Sql::Character(length) | Sql::Char(length) => {
+            SqlType::Char(characters(length).unwrap_or(1))
+        }
         Sql::Numeric(ast::ExactNumberInfo::None)
         | Sql::Decimal(ast::ExactNumberInfo::None)
         | Sql::Dec(ast::ExactNumberInfo::None) => SqlType::Numeric(None),
@@ -186,12 +203,22 @@ impl Session {
         Ok(())
     }
 
-    fn new_entry(&self, name: String, kind: Kind, columns: Vec<Column>, statement: &Parsed) -> Entry {
+    fn new_entry(
+        &self,
+        name: String,
+        kind: Kind,
+        columns: Vec<Column>,
+        statement: &Parsed,
+    ) -> Entry {
         let settings = self.settings();
         Entry {
             id: self.shared.catalog.take_id(),
             name,
-            parallelism: if kind.has_job() { settings.streaming_parallelism() } else { 0 },
+            parallelism: if kind.has_job() {
+                settings.streaming_parallelism()
+            } else {
+                0
+            },
             append_only: matches!(kind, Kind::Source { .. }),
             kind,
             columns,
@@ -200,16 +227,29 @@ impl Session {
             definition: None,
             statement: statement.text.clone(),
             dependencies: BTreeSet::new(),
-            time_zone: settings.get("TimeZone").unwrap_or_else(|_| "UTC".to_owned()),
+            time_zone: settings
+                .get("TimeZone")
+                .unwrap_or_else(|_| "UTC".to_owned()),
             planned: None,
         }
     }
 
-    pub(crate) async fn create_table(&mut self, parsed: &Parsed, table: &CreateTable) -> Result<Outcome> {
+    pub(crate) async fn create_table(
+        &mut self,
+        parsed: &Parsed,
+        table: &CreateTable,
+    ) -> Result<Outcome> {
         let shared = Arc::clone(&self.shared);
-        let _ddl = self.interrupt.guard(async { Ok(shared.ddl.lock().await) }).await?;
+        let _ddl = self
+            .interrupt
+            .guard(async { Ok(shared.ddl.lock().await) })
+            .await?;
         let Target::Free(name) = self.new_name(&table.name, table.if_not_exists)? else {
-            return Outcome::done(if table.query.is_some() { "CREATE TABLE AS" } else { "CREATE TABLE" });
+            return Outcome::done(if table.query.is_some() {
+                "CREATE TABLE AS"
+            } else {
+                "CREATE TABLE"
+            });
         };
         if table.query.is_some() {
             return Err(Error::unsupported(
@@ -268,25 +308,48 @@ impl Session {
         options: &BTreeMap<String, String>,
     ) -> Result<Outcome> {
         let shared = Arc::clone(&self.shared);
-        let _ddl = self.interrupt.guard(async { Ok(shared.ddl.lock().await) }).await?;
+        let _ddl = self
+            .interrupt
+            .guard(async { Ok(shared.ddl.lock().await) })
+            .await?;
         let Target::Free(name) = self.new_name(name, if_not_exists)? else {
             return Outcome::done("CREATE SOURCE");
         };
         let (_, schema) = planner::source::source_definition(columns, options)?;
-        let kind = Kind::Source { options: options.clone() };
+        let kind = Kind::Source {
+            options: options.clone(),
+        };
         let entry = self.new_entry(name, kind, derived_columns(&schema), parsed);
         self.add_without_job(entry).await?;
         Outcome::done("CREATE SOURCE")
     }
 
-    pub(crate) async fn create_view(&mut self, parsed: &Parsed, view: &CreateView) -> Result<Outcome> {
-        let tag = if view.materialized { "CREATE MATERIALIZED VIEW" } else { "CREATE VIEW" };
+    pub(crate) async fn create_view(
+        &mut self,
+        parsed: &Parsed,
+        view: &CreateView,
+    ) -> Result<Outcome> {
+        let tag = if view.materialized {
+            "CREATE MATERIALIZED VIEW"
+        } else {
+            "CREATE VIEW"
+        };
         if view.or_replace || view.temporary {
-            let what = if view.or_replace { "CREATE OR REPLACE VIEW" } else { "a temporary view" };
-            return Err(Error::unsupported(format!("{what} is not supported"), "Use DROP and CREATE."));
+            let what = if view.or_replace {
+                "CREATE OR REPLACE VIEW"
+            } else {
+                "a temporary view"
+            };
+            return Err(Error::unsupported(
+                format!("{what} is not supported"),
+                "Use DROP and CREATE.",
+            ));
         }
         let shared = Arc::clone(&self.shared);
-        let _ddl = self.interrupt.guard(async { Ok(shared.ddl.lock().await) }).await?;
+        let _ddl = self
+            .interrupt
+            .guard(async { Ok(shared.ddl.lock().await) })
+            .await?;
         let Target::Free(name) = self.new_name(&view.name, view.if_not_exists)? else {
             return Outcome::done(tag);
         };
@@ -294,7 +357,12 @@ impl Session {
         if view.materialized {
             let plan = self.plan_materialized(view).await?;
             let schema = Arc::clone(&plan.dataflow.schema);
-            let mut entry = self.new_entry(name, Kind::MaterializedView, derived_columns(&schema), parsed);
+            let mut entry = self.new_entry(
+                name,
+                Kind::MaterializedView,
+                derived_columns(&schema),
+                parsed,
+            );
             entry.unique_key.clone_from(&plan.dataflow.stream_key);
             entry.append_only = plan.dataflow.append_only;
             entry.definition = Some(definition);
@@ -314,12 +382,20 @@ impl Session {
     }
 
     /// Plans a materialized view over the catalog as it is now.
-    pub(crate) async fn plan_materialized(&mut self, view: &CreateView) -> Result<planner::ViewPlan> {
+    pub(crate) async fn plan_materialized(
+        &mut self,
+        view: &CreateView,
+    ) -> Result<planner::ViewPlan> {
         let session = self.planner();
         let query = view.query.clone();
-        let columns: Vec<Ident> = view.columns.iter().map(|column| column.name.clone()).collect();
-        let planned =
-            big_stack::run(move |handle| Ok(handle.block_on(planner::plan_view(&session, &query, &columns))?));
+        let columns: Vec<Ident> = view
+            .columns
+            .iter()
+            .map(|column| column.name.clone())
+            .collect();
+        let planned = big_stack::run(move |handle| {
+            Ok(handle.block_on(planner::plan_view(&session, &query, &columns))?)
+        });
         self.interrupt.guard(planned).await
     }
 
@@ -332,9 +408,15 @@ impl Session {
         let session = self.planner_over(view_of_catalog);
         let (plan, _) = self.plan_batch(&view.query, session, Vec::new()).await?;
         if !plan.parameter_types()?.is_empty() {
-            return Err(Error::InvalidDefinition { message: "a view must not have parameters".to_owned() });
+            return Err(Error::InvalidDefinition {
+                message: "a view must not have parameters".to_owned(),
+            });
         }
-        let names: Vec<String> = view.columns.iter().map(|column| planner::names::identifier(&column.name)).collect();
+        let names: Vec<String> = view
+            .columns
+            .iter()
+            .map(|column| planner::names::identifier(&column.name))
+            .collect();
         if names.len() > plan.schema().fields().len() {
             let message = "CREATE VIEW specifies more column names than columns".to_owned();
             return Err(Error::Syntax { message });
@@ -348,7 +430,10 @@ impl Session {
             }
             fields.push(Field::new(name, field.data_type().clone(), true));
         }
-        Ok((Arc::new(Schema::new(fields)), user_ids(plan.relations().map(|id| id.0))))
+        Ok((
+            Arc::new(Schema::new(fields)),
+            user_ids(plan.relations().map(|id| id.0)),
+        ))
     }
 
     /// Starts a relation's job and adds the relation. A cancelled statement leaves nothing.
@@ -372,7 +457,9 @@ impl Session {
                 let engine = self.shared.engine.clone();
                 tokio::spawn(async move {
                     if let Ok(Ok(())) = created.await {
-                        let dropped = engine.drop_jobs(vec![id], delete_change(&BTreeSet::from([id]))).await;
+                        let dropped = engine
+                            .drop_jobs(vec![id], delete_change(&BTreeSet::from([id])))
+                            .await;
                         if let Err(error) = dropped {
                             tracing::error!(%error, id, "cannot drop a cancelled relation");
                         }
@@ -382,7 +469,9 @@ impl Session {
             return Err(error);
         }
         if !entry.primary_key.is_empty() {
-            self.shared.keys.insert(id, KeySet::new(&entry.schema(), &entry.primary_key)?);
+            self.shared
+                .keys
+                .insert(id, KeySet::new(&entry.schema(), &entry.primary_key)?);
         }
         self.shared.catalog.put(entry);
         Ok(())
@@ -411,7 +500,10 @@ impl Session {
         cascade: bool,
     ) -> Result<Outcome> {
         let shared = Arc::clone(&self.shared);
-        let _ddl = self.interrupt.guard(async { Ok(shared.ddl.lock().await) }).await?;
+        let _ddl = self
+            .interrupt
+            .guard(async { Ok(shared.ddl.lock().await) })
+            .await?;
         self.check_ddl()?;
         let tag = format!("DROP {}", kind_name(kind).to_uppercase());
         let catalog = self.shared.catalog.read();
@@ -421,8 +513,16 @@ impl Session {
             match catalog.by_name(&name) {
                 Some(entry) if is_kind(&entry.kind, kind) => drop(ids.insert(entry.id)),
                 Some(entry) => return Err(wrong_kind(entry, kind, "DROP")),
-                None if if_exists => self.client.notice(&Notice::DoesNotExist { kind: kind_name(kind), name }),
-                None => return Err(Error::UndefinedObject { kind: kind_name(kind), name }),
+                None if if_exists => self.client.notice(&Notice::DoesNotExist {
+                    kind: kind_name(kind),
+                    name,
+                }),
+                None => {
+                    return Err(Error::UndefinedObject {
+                        kind: kind_name(kind),
+                        name,
+                    });
+                }
             }
         }
         let dependents = catalog.dependents(&ids);
@@ -431,8 +531,13 @@ impl Session {
         }
         match &dependents[..] {
             [] => {}
-            [one] => self.client.notice(&Notice::Cascades { object: described(one) }),
-            many => self.client.notice(&Notice::CascadesToMany { count: many.len() }),
+            [one] => self.client.notice(&Notice::Cascades {
+                object: described(one),
+            }),
+            many => {
+                let objects = many.iter().map(|entry| described(entry)).collect();
+                self.client.notice(&Notice::CascadesToMany { objects });
+            }
         }
         ids.extend(dependents.iter().map(|entry| entry.id));
         if ids.is_empty() {
@@ -444,10 +549,16 @@ impl Session {
         let dropped = if jobs.is_empty() {
             self.write_catalog(delete_change(&ids)).await
         } else {
-            self.shared.engine.drop_jobs(jobs, delete_change(&ids)).await.map_err(Error::from)
+            self.shared
+                .engine
+                .drop_jobs(jobs, delete_change(&ids))
+                .await
+                .map_err(Error::from)
         };
         if let Err(error) = dropped {
-            ids.iter().filter_map(|id| catalog.by_id(*id)).for_each(|e| self.shared.catalog.put(Entry::clone(e)));
+            ids.iter()
+                .filter_map(|id| catalog.by_id(*id))
+                .for_each(|e| self.shared.catalog.put(Entry::clone(e)));
             return Err(error);
         }
         for id in ids {
@@ -469,8 +580,13 @@ fn described(entry: &Entry) -> String {
 fn dependents_error(catalog: &Catalog, ids: &BTreeSet<u32>, dependents: &[Arc<Entry>]) -> Error {
     let mut lines = Vec::new();
     for dependent in dependents {
-        let upstream = dependent.dependencies.iter().filter_map(|id| catalog.by_id(*id));
-        let on = upstream.filter(|e| ids.contains(&e.id) || dependents.iter().any(|d| d.id == e.id)).min_by_key(|e| e.id);
+        let upstream = dependent
+            .dependencies
+            .iter()
+            .filter_map(|id| catalog.by_id(*id));
+        let on = upstream
+            .filter(|e| ids.contains(&e.id) || dependents.iter().any(|d| d.id == e.id))
+            .min_by_key(|e| e.id);
         let on = on.map_or_else(String::new, |e| described(e));
         lines.push(format!("{} depends on {on}", described(dependent)));
     }
@@ -494,7 +610,11 @@ pub fn wrong_kind(entry: &Entry, expected: ObjectKind, verb: &str) -> Error {
         ("DROP", _) => format!("Use DROP {really} to remove a {}.", entry.kind.name()),
         _ => format!("Use {verb} {really}."),
     };
-    Error::WrongKind { name: entry.name.clone(), expected: kind_name(expected), hint: Some(hint) }
+    Error::WrongKind {
+        name: entry.name.clone(),
+        expected: kind_name(expected),
+        hint: Some(hint),
+    }
 }
 
 /// The dataflow of a materialized view, for EXPLAIN.

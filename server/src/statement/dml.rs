@@ -10,7 +10,8 @@ use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
 use sqlparser::ast;
 use sqlparser::ast::{
-    AssignmentTarget, Delete, Expr, FromTable, Ident, Query, SelectItem, SetExpr, TableFactor, TableWithJoins, Update,
+    AssignmentTarget, Delete, Expr, FromTable, Ident, Query, SelectItem, SetExpr, TableFactor,
+    TableWithJoins, Update,
 };
 
 use crate::catalog::Entry;
@@ -35,60 +36,96 @@ pub(crate) struct Assigned {
 }
 
 impl Session {
-    pub(crate) async fn update(&mut self, update: &Update, parameters: Parameters) -> Result<Outcome> {
+    pub(crate) async fn update(
+        &mut self,
+        update: &Update,
+        parameters: Parameters,
+    ) -> Result<Outcome> {
         let (entry, query, assigned) = self.update_query(update)?;
         let (old, outputs, guard) = self.rows_to_change(&entry, &query, parameters).await?;
         let zone = self.style().zone;
         let mut columns: Vec<ArrayRef> = old.columns().to_vec();
         for (at, set) in assigned.iter().enumerate() {
             let column = &entry.columns[set.column];
-            columns[set.column] = assign(outputs.column(at), &column.name, &column.sql_type, set.text, zone)?;
+            columns[set.column] = assign(
+                outputs.column(at),
+                &column.name,
+                &column.sql_type,
+                set.text,
+                zone,
+            )?;
         }
         let new = RecordBatch::try_new(entry.schema(), columns)?;
         self.check_not_null(&entry, &new)?;
         let keys = self.replace_keys(&entry, Some(&old), Some(&new))?;
         let (rows, weights) = interleaved(&old, &new)?;
-        self.keep_or_write(entry.id, rows, weights, keys, guard).await?;
+        self.keep_or_write(entry.id, rows, weights, keys, guard)
+            .await?;
         Ok(Outcome::Done(format!("UPDATE {}", old.num_rows())))
     }
 
-    pub(crate) async fn delete(&mut self, delete: &Delete, parameters: Parameters) -> Result<Outcome> {
+    pub(crate) async fn delete(
+        &mut self,
+        delete: &Delete,
+        parameters: Parameters,
+    ) -> Result<Outcome> {
         let (entry, query) = self.delete_query(delete)?;
         let (old, _, guard) = self.rows_to_change(&entry, &query, parameters).await?;
         let keys = self.replace_keys(&entry, Some(&old), None)?;
         let count = old.num_rows();
-        self.keep_or_write(entry.id, old, vec![-1; count], keys, guard).await?;
+        self.keep_or_write(entry.id, old, vec![-1; count], keys, guard)
+            .await?;
         Ok(Outcome::Done(format!("DELETE {count}")))
     }
 
     /// The query that finds the rows of an UPDATE: `SELECT *, value, … FROM table WHERE …`.
-    pub(crate) fn update_query(&self, update: &Update) -> Result<(Arc<Entry>, Query, Vec<Assigned>)> {
+    pub(crate) fn update_query(
+        &self,
+        update: &Update,
+    ) -> Result<(Arc<Entry>, Query, Vec<Assigned>)> {
         if update.returning.is_some() {
-            return Err(Error::unsupported("RETURNING is not supported", "SELECT the rows after the statement."));
+            return Err(Error::unsupported(
+                "RETURNING is not supported",
+                "SELECT the rows after the statement.",
+            ));
         }
         if update.from.is_some() {
-            return Err(Error::unsupported("UPDATE ... FROM is not supported", "Use a sub-select in SET and WHERE."));
+            return Err(Error::unsupported(
+                "UPDATE ... FROM is not supported",
+                "Use a sub-select in SET and WHERE.",
+            ));
         }
         let entry = self.changed_table(&update.table, "update")?;
         let mut assigned = Vec::new();
         let mut items = Vec::new();
         for assignment in &update.assignments {
             let AssignmentTarget::ColumnName(name) = &assignment.target else {
-                return Err(Error::unsupported("SET (a, b) = ... is not supported", "Set each column by itself."));
+                return Err(Error::unsupported(
+                    "SET (a, b) = ... is not supported",
+                    "Set each column by itself.",
+                ));
             };
             let ident = name.0.last().and_then(|part| part.as_ident());
             let name = ident.map(planner::names::identifier).unwrap_or_default();
-            let column = entry
-                .column(&name)
-                .ok_or_else(|| Error::UndefinedColumn { column: name.clone(), relation: entry.name.clone() })?;
-            if assigned.iter().any(|other: &Assigned| other.column == column) {
+            let column = entry.column(&name).ok_or_else(|| Error::UndefinedColumn {
+                column: name.clone(),
+                relation: entry.name.clone(),
+            })?;
+            if assigned
+                .iter()
+                .any(|other: &Assigned| other.column == column)
+            {
                 let message = format!("multiple assignments to same column \"{name}\"");
                 return Err(Error::Syntax { message });
             }
             let value = set_value(&assignment.value, entry.columns[column].default.as_deref())?;
             assigned.push(Assigned {
                 column,
-                text: if is_literal(&value) { TextInput::Parse } else { TextInput::Refuse },
+                text: if is_literal(&value) {
+                    TextInput::Parse
+                } else {
+                    TextInput::Refuse
+                },
                 parameter: placeholder(&value),
             });
             let alias = Ident::with_quote('"', format!("?set{}?", assigned.len()));
@@ -101,14 +138,22 @@ impl Session {
     /// The query that finds the rows of a DELETE.
     pub(crate) fn delete_query(&self, delete: &Delete) -> Result<(Arc<Entry>, Query)> {
         if delete.returning.is_some() {
-            return Err(Error::unsupported("RETURNING is not supported", "SELECT the rows before the statement."));
+            return Err(Error::unsupported(
+                "RETURNING is not supported",
+                "SELECT the rows before the statement.",
+            ));
         }
         if delete.using.is_some() || !delete.tables.is_empty() {
-            return Err(Error::unsupported("DELETE ... USING is not supported", "Use a sub-select in WHERE."));
+            return Err(Error::unsupported(
+                "DELETE ... USING is not supported",
+                "Use a sub-select in WHERE.",
+            ));
         }
         let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
         let [table] = &tables[..] else {
-            return Err(Error::not_supported("DELETE of several tables is not supported"));
+            return Err(Error::not_supported(
+                "DELETE of several tables is not supported",
+            ));
         };
         let entry = self.changed_table(table, "delete from")?;
         let query = finding_query(table.clone(), delete.selection.clone(), Vec::new())?;
@@ -117,7 +162,9 @@ impl Session {
 
     fn changed_table(&self, table: &TableWithJoins, action: &'static str) -> Result<Arc<Entry>> {
         match &table.relation {
-            TableFactor::Table { name, .. } if table.joins.is_empty() => self.writable(name, action),
+            TableFactor::Table { name, .. } if table.joins.is_empty() => {
+                self.writable(name, action)
+            }
             _ => Err(Error::not_supported("changing a join is not supported")),
         }
     }
@@ -131,7 +178,10 @@ impl Session {
     ) -> Result<(RecordBatch, RecordBatch, Option<Guard>)> {
         if self.transaction.has_changed(entry.id) {
             return Err(Error::unsupported(
-                format!("changing \"{}\" twice in one transaction is not supported", entry.name),
+                format!(
+                    "changing \"{}\" twice in one transaction is not supported",
+                    entry.name
+                ),
                 "COMMIT between the statements, or make them one.",
             ));
         }
@@ -159,7 +209,10 @@ impl Session {
             return Ok(None);
         }
         let timeout = self.settings().lock_timeout();
-        let wait = self.shared.locks.lock(table, mode, timeout, self.transaction.holds_any());
+        let wait = self
+            .shared
+            .locks
+            .lock(table, mode, timeout, self.transaction.holds_any());
         self.interrupt.guard(wait).await.map(Some)
     }
 
@@ -170,29 +223,53 @@ impl Session {
         old: Option<&RecordBatch>,
         new: Option<&RecordBatch>,
     ) -> Result<Option<KeyChange>> {
-        let Some(set) = self.shared.keys.get(entry.id) else { return Ok(None) };
-        let replaced = set.lock().unwrap_or_else(PoisonError::into_inner).replace(old, new)?;
-        replaced.map(Some).map_err(|row| self.duplicate_key(entry, new, row))
+        let Some(set) = self.shared.keys.get(entry.id) else {
+            return Ok(None);
+        };
+        let replaced = set
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(old, new)?;
+        replaced
+            .map(Some)
+            .map_err(|row| self.duplicate_key(entry, new, row))
     }
 
     fn duplicate_key(&self, entry: &Entry, new: Option<&RecordBatch>, row: usize) -> Error {
-        let names: Vec<&str> = entry.primary_key.iter().map(|&c| entry.columns[c].name.as_str()).collect();
+        let names: Vec<&str> = entry
+            .primary_key
+            .iter()
+            .map(|&c| entry.columns[c].name.as_str())
+            .collect();
         let texts = new.map(|new| self.row_texts(new, row)).unwrap_or_default();
-        let values: Vec<&str> = entry.primary_key.iter().filter_map(|&c| texts.get(c).map(String::as_str)).collect();
+        let values: Vec<&str> = entry
+            .primary_key
+            .iter()
+            .filter_map(|&c| texts.get(c).map(String::as_str))
+            .collect();
         Error::DuplicateKey {
             constraint: entry.primary_key_name(),
-            detail: format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")),
+            detail: format!(
+                "Key ({})=({}) already exists.",
+                names.join(", "),
+                values.join(", ")
+            ),
         }
     }
 
     pub(crate) fn check_not_null(&self, entry: &Entry, rows: &RecordBatch) -> Result<()> {
         for (column, values) in entry.columns.iter().zip(rows.columns()) {
             if column.not_null && values.null_count() > 0 {
-                let row = (0..values.len()).find(|&row| values.is_null(row)).unwrap_or(0);
+                let row = (0..values.len())
+                    .find(|&row| values.is_null(row))
+                    .unwrap_or(0);
                 return Err(Error::NotNull {
                     column: column.name.clone(),
                     relation: entry.name.clone(),
-                    detail: format!("Failing row contains ({}).", self.row_texts(rows, row).join(", ")),
+                    detail: format!(
+                        "Failing row contains ({}).",
+                        self.row_texts(rows, row).join(", ")
+                    ),
                 });
             }
         }
@@ -220,7 +297,11 @@ impl Session {
         keys: Option<KeyChange>,
         guard: Option<Guard>,
     ) -> Result<()> {
-        let write = Write { table, rows, weights };
+        let write = Write {
+            table,
+            rows,
+            weights,
+        };
         if let Some((write, _keys, guard)) = self.transaction.keep(write, keys, guard) {
             // On an error some rows may have been written: the keys stay as claimed.
             let written = self.write(vec![write]).await;
@@ -276,17 +357,27 @@ fn placeholder(value: &Expr) -> Option<usize> {
 }
 
 /// `SELECT *, items FROM table WHERE selection`, made from a parsed pattern.
-fn finding_query(table: TableWithJoins, selection: Option<Expr>, items: Vec<SelectItem>) -> Result<Query> {
+fn finding_query(
+    table: TableWithJoins,
+    selection: Option<Expr>,
+    items: Vec<SelectItem>,
+) -> Result<Query> {
     let mut statements = planner::parse("SELECT * FROM t")?;
     let pattern = statements.pop().map(|parsed| parsed.statement);
     let Some(planner::Statement::Pg(statement)) = pattern else {
-        return Err(Error::Internal("the pattern of a query is no query".to_owned()));
+        return Err(Error::Internal(
+            "the pattern of a query is no query".to_owned(),
+        ));
     };
     let ast::Statement::Query(mut query) = *statement else {
-        return Err(Error::Internal("the pattern of a query is no query".to_owned()));
+        return Err(Error::Internal(
+            "the pattern of a query is no query".to_owned(),
+        ));
     };
     let SetExpr::Select(select) = &mut *query.body else {
-        return Err(Error::Internal("the pattern of a query is no SELECT".to_owned()));
+        return Err(Error::Internal(
+            "the pattern of a query is no SELECT".to_owned(),
+        ));
     };
     select.from = vec![table];
     select.selection = selection;

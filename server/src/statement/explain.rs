@@ -24,11 +24,16 @@ impl Session {
         self.see_own_writes().await?;
         let session = self.reading_planner();
         let (plan, session) = self.plan_batch(query, session, parameters).await?;
-        let lines = big_stack::run(move |handle| Ok(handle.block_on(plan.explain(&session))?)).await?;
+        let lines =
+            big_stack::run(move |handle| Ok(handle.block_on(plan.explain(&session))?)).await?;
         plan_rows(lines)
     }
 
-    pub(crate) async fn explain_view(&mut self, view: &CreateView, options: &ExplainOptions) -> Result<Outcome> {
+    pub(crate) async fn explain_view(
+        &mut self,
+        view: &CreateView,
+        options: &ExplainOptions,
+    ) -> Result<Outcome> {
         refuse_analyze(options)?;
         let plan = self.plan_materialized(view).await?;
         plan_rows(explained(&plan.dataflow, &self.shared.catalog.read()))
@@ -37,12 +42,19 @@ impl Session {
 
 fn plan_rows(lines: Vec<String>) -> Result<Outcome> {
     let rows: Vec<Vec<Option<String>>> = lines.into_iter().map(|line| vec![Some(line)]).collect();
-    Ok(Outcome::Rows(Rows::of_texts(&EXPLAIN_COLUMNS, &rows, "EXPLAIN")?))
+    Ok(Outcome::Rows(Rows::of_texts(
+        &EXPLAIN_COLUMNS,
+        &rows,
+        "EXPLAIN",
+    )?))
 }
 
 fn refuse_analyze(options: &ExplainOptions) -> Result<()> {
     if options.analyze {
-        return Err(Error::unsupported("EXPLAIN ANALYZE is not supported", "Use EXPLAIN, or run the query with \\timing."));
+        return Err(Error::unsupported(
+            "EXPLAIN ANALYZE is not supported",
+            "Use EXPLAIN, or run the query with \\timing.",
+        ));
     }
     Ok(())
 }

@@ -35,15 +35,25 @@ enum Cell {
 }
 
 impl Session {
-    pub(crate) async fn insert(&mut self, insert: &Insert, parameters: Parameters) -> Result<Outcome> {
+    pub(crate) async fn insert(
+        &mut self,
+        insert: &Insert,
+        parameters: Parameters,
+    ) -> Result<Outcome> {
         let entry = self.insert_target(insert)?;
         let targets = target_columns(&entry, insert)?;
         let listed = !insert.columns.is_empty();
         let rows = match insert.source.as_deref() {
             None => self.default_rows(&entry).await?,
             Some(query) => match literal_rows(query) {
-                Some(cells) => self.literal_batch(&entry, &targets, listed, cells, &parameters).await?,
-                None => self.query_batch(&entry, &targets, listed, query, parameters).await?,
+                Some(cells) => {
+                    self.literal_batch(&entry, &targets, listed, cells, &parameters)
+                        .await?
+                }
+                None => {
+                    self.query_batch(&entry, &targets, listed, query, parameters)
+                        .await?
+                }
             },
         };
         let count = rows.num_rows();
@@ -54,7 +64,10 @@ impl Session {
     /// The table that an INSERT writes, and that its clauses are ones we have.
     pub(crate) fn insert_target(&self, insert: &Insert) -> Result<Arc<Entry>> {
         if insert.returning.is_some() {
-            return Err(Error::unsupported("RETURNING is not supported", "SELECT the rows after the statement."));
+            return Err(Error::unsupported(
+                "RETURNING is not supported",
+                "SELECT the rows after the statement.",
+            ));
         }
         if insert.on.is_some() {
             return Err(Error::unsupported(
@@ -64,18 +77,30 @@ impl Session {
         }
         match &insert.table {
             TableObject::TableName(name) => self.writable(name, "insert into"),
-            _ => Err(Error::not_supported("INSERT into this target is not supported")),
+            _ => Err(Error::not_supported(
+                "INSERT into this target is not supported",
+            )),
         }
     }
 
     /// A table that can be written; other relations are refused by kind.
-    pub(crate) fn writable(&self, name: &ast::ObjectName, action: &'static str) -> Result<Arc<Entry>> {
+    pub(crate) fn writable(
+        &self,
+        name: &ast::ObjectName,
+        action: &'static str,
+    ) -> Result<Arc<Entry>> {
         let name = local_name(name)?;
         let catalog = self.shared.catalog.read();
         match catalog.by_name(&name) {
             Some(entry) if entry.kind == crate::catalog::Kind::Table => Ok(Arc::clone(entry)),
-            Some(entry) => Err(Error::NotWritable { action, kind: entry.kind.name(), name }),
-            None if pg_catalog::relation(pg_catalog::SCHEMA, &name).is_some() => Err(Error::SystemCatalog { name }),
+            Some(entry) => Err(Error::NotWritable {
+                action,
+                kind: entry.kind.name(),
+                name,
+            }),
+            None if pg_catalog::relation(pg_catalog::SCHEMA, &name).is_some() => {
+                Err(Error::SystemCatalog { name })
+            }
             None => Err(Error::UndefinedRelation { name }),
         }
     }
@@ -85,11 +110,13 @@ impl Session {
         let guard = self.lock_table(entry.id, Mode::Shared).await?;
         let keys = self.replace_keys(entry, None, Some(&rows))?;
         let weights = vec![1; rows.num_rows()];
-        self.keep_or_write(entry.id, rows, weights, keys, guard).await
+        self.keep_or_write(entry.id, rows, weights, keys, guard)
+            .await
     }
 
     async fn default_rows(&mut self, entry: &Arc<Entry>) -> Result<RecordBatch> {
-        self.complete(entry, vec![None; entry.columns.len()], 1).await
+        self.complete(entry, vec![None; entry.columns.len()], 1)
+            .await
     }
 
     async fn literal_batch(
@@ -102,14 +129,18 @@ impl Session {
     ) -> Result<RecordBatch> {
         let width = rows.first().map_or(0, Vec::len);
         if rows.iter().any(|row| row.len() != width) {
-            return Err(Error::Syntax { message: "VALUES lists must all be the same length".to_owned() });
+            return Err(Error::Syntax {
+                message: "VALUES lists must all be the same length".to_owned(),
+            });
         }
         check_width(targets.len(), width, listed)?;
         let mut columns: Vec<Option<ArrayRef>> = vec![None; entry.columns.len()];
         for (at, &target) in targets.iter().take(width).enumerate() {
             let cells: Vec<&Cell> = rows.iter().map(|row| &row[at]).collect();
             let column = &entry.columns[target];
-            let values = self.literal_column(entry, target, column, &cells, parameters).await?;
+            let values = self
+                .literal_column(entry, target, column, &cells, parameters)
+                .await?;
             columns[target] = Some(values);
         }
         self.complete(entry, columns, rows.len()).await
@@ -124,9 +155,14 @@ impl Session {
         parameters: &[ScalarValue],
     ) -> Result<ArrayRef> {
         let zone = self.style().zone;
-        let simple = cells.iter().all(|cell| !matches!(cell, Cell::Default | Cell::Parameter(_)));
+        let simple = cells
+            .iter()
+            .all(|cell| !matches!(cell, Cell::Default | Cell::Parameter(_)));
         if simple {
-            let texts = cells.iter().map(|cell| cell_text(cell, column)).collect::<Result<StringArray>>()?;
+            let texts = cells
+                .iter()
+                .map(|cell| cell_text(cell, column))
+                .collect::<Result<StringArray>>()?;
             return parse_column(&texts, &column.sql_type, zone).map_err(|bad| bad.error);
         }
         let mut parts = Vec::with_capacity(cells.len());
@@ -135,7 +171,13 @@ impl Session {
                 Cell::Default => self.defaults(entry, target, 1).await?,
                 Cell::Parameter(at) => {
                     let value = parameters.get(*at).ok_or_else(|| no_parameter(*at))?;
-                    assign(&value.to_array_of_size(1)?, &column.name, &column.sql_type, TextInput::Parse, zone)?
+                    assign(
+                        &value.to_array_of_size(1)?,
+                        &column.name,
+                        &column.sql_type,
+                        TextInput::Parse,
+                        zone,
+                    )?
                 }
                 other => {
                     let text = StringArray::from(vec![cell_text(other, column)?]);
@@ -171,8 +213,18 @@ impl Session {
             for (at, &target) in targets.iter().take(width).enumerate() {
                 let column = &entry.columns[target];
                 let is_literal = is_values || literal_items.get(at).copied().unwrap_or(false);
-                let text = if is_literal { TextInput::Parse } else { TextInput::Refuse };
-                columns[target] = Some(assign(batch.column(at), &column.name, &column.sql_type, text, zone)?);
+                let text = if is_literal {
+                    TextInput::Parse
+                } else {
+                    TextInput::Refuse
+                };
+                columns[target] = Some(assign(
+                    batch.column(at),
+                    &column.name,
+                    &column.sql_type,
+                    text,
+                    zone,
+                )?);
             }
             let count = batch.num_rows();
             batches.push(self.complete(entry, columns, count).await?);
@@ -201,7 +253,12 @@ impl Session {
     }
 
     /// `rows` values of a column's default.
-    async fn defaults(&mut self, entry: &Arc<Entry>, column: usize, rows: usize) -> Result<ArrayRef> {
+    async fn defaults(
+        &mut self,
+        entry: &Arc<Entry>,
+        column: usize,
+        rows: usize,
+    ) -> Result<ArrayRef> {
         let definition = &entry.columns[column];
         let data_type = definition.sql_type.arrow();
         let Some(text) = &definition.default else {
@@ -209,7 +266,11 @@ impl Session {
         };
         let expr = default_expr(text)?;
         let session = self.planner();
-        let (name, sql_type, zone) = (definition.name.clone(), definition.sql_type.clone(), self.style().zone);
+        let (name, sql_type, zone) = (
+            definition.name.clone(),
+            definition.sql_type.clone(),
+            self.style().zone,
+        );
         big_stack::run(move |_| {
             let values = session.evaluate(&expr, &data_type, rows)?;
             assign(&values, &name, &sql_type, TextInput::Parse, zone)
@@ -238,21 +299,30 @@ pub(crate) fn target_columns(entry: &Entry, insert: &Insert) -> Result<Vec<usize
     if insert.columns.is_empty() {
         return Ok((0..entry.columns.len()).collect());
     }
-    let names = insert.columns.iter().map(|name| match name.0.last().and_then(|part| part.as_ident()) {
-        Some(ident) => Ok(planner::names::identifier(ident)),
-        None => Err(Error::Syntax { message: format!("improper name: {name}") }),
-    });
+    let names =
+        insert.columns.iter().map(
+            |name| match name.0.last().and_then(|part| part.as_ident()) {
+                Some(ident) => Ok(planner::names::identifier(ident)),
+                None => Err(Error::Syntax {
+                    message: format!("improper name: {name}"),
+                }),
+            },
+        );
     named_columns(entry, names)
 }
 
 /// Indexes of named columns, each at most once.
-pub(crate) fn named_columns(entry: &Entry, names: impl Iterator<Item = Result<String>>) -> Result<Vec<usize>> {
+pub(crate) fn named_columns(
+    entry: &Entry,
+    names: impl Iterator<Item = Result<String>>,
+) -> Result<Vec<usize>> {
     let mut targets = Vec::new();
     for name in names {
         let name = name?;
-        let at = entry
-            .column(&name)
-            .ok_or_else(|| Error::UndefinedColumn { column: name.clone(), relation: entry.name.clone() })?;
+        let at = entry.column(&name).ok_or_else(|| Error::UndefinedColumn {
+            column: name.clone(),
+            relation: entry.name.clone(),
+        })?;
         if targets.contains(&at) {
             return Err(Error::DuplicateColumn { name });
         }
@@ -263,21 +333,37 @@ pub(crate) fn named_columns(entry: &Entry, names: impl Iterator<Item = Result<St
 
 fn check_width(targets: usize, width: usize, listed: bool) -> Result<()> {
     if width > targets {
-        return Err(Error::ColumnCount { more: "expressions", fewer: "target columns" });
+        return Err(Error::ColumnCount {
+            more: "expressions",
+            fewer: "target columns",
+        });
     }
     if listed && width < targets {
-        return Err(Error::ColumnCount { more: "target columns", fewer: "expressions" });
+        return Err(Error::ColumnCount {
+            more: "target columns",
+            fewer: "expressions",
+        });
     }
     Ok(())
 }
 
 /// The cells of `VALUES` if none needs a plan.
 fn literal_rows(query: &Query) -> Option<Vec<Vec<Cell>>> {
-    if query.with.is_some() || query.order_by.is_some() || query.limit_clause.is_some() || query.fetch.is_some() {
+    if query.with.is_some()
+        || query.order_by.is_some()
+        || query.limit_clause.is_some()
+        || query.fetch.is_some()
+    {
         return None;
     }
-    let SetExpr::Values(values) = &*query.body else { return None };
-    values.rows.iter().map(|row| row.iter().map(literal_cell).collect()).collect()
+    let SetExpr::Values(values) = &*query.body else {
+        return None;
+    };
+    values
+        .rows
+        .iter()
+        .map(|row| row.iter().map(literal_cell).collect())
+        .collect()
 }
 
 fn literal_cell(expr: &Expr) -> Option<Cell> {
@@ -287,7 +373,9 @@ fn literal_cell(expr: &Expr) -> Option<Cell> {
             Value::SingleQuotedString(text)
             | Value::EscapedStringLiteral(text)
             | Value::UnicodeStringLiteral(text)
-            | Value::DollarQuotedString(ast::DollarQuotedString { value: text, .. }) => Some(Cell::Text(text.clone())),
+            | Value::DollarQuotedString(ast::DollarQuotedString { value: text, .. }) => {
+                Some(Cell::Text(text.clone()))
+            }
             Value::Boolean(value) => Some(Cell::Bool(*value)),
             Value::Null => Some(Cell::Null),
             Value::Placeholder(name) => parameter_index(name).map(Cell::Parameter),
@@ -308,7 +396,10 @@ fn literal_cell(expr: &Expr) -> Option<Cell> {
 
 /// `$3` as 2.
 pub(crate) fn parameter_index(name: &str) -> Option<usize> {
-    name.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1)
+    name.strip_prefix('$')?
+        .parse::<usize>()
+        .ok()?
+        .checked_sub(1)
 }
 
 pub(crate) fn is_default(expr: &Expr) -> bool {
@@ -346,17 +437,25 @@ fn cell_text(cell: &Cell, column: &Column) -> Result<Option<String>> {
         (Cell::Bool(value), T::Bool) => Ok(Some(value.to_string())),
         (Cell::Bool(value), target) if target.is_text() => Ok(Some(value.to_string())),
         (Cell::Bool(_), _) => Err(mismatch("boolean")),
-        (Cell::Number(number), T::Int2 | T::Int4 | T::Int8 | T::Oid) => whole_number(number, &column.sql_type),
+        (Cell::Number(number), T::Int2 | T::Int4 | T::Int8 | T::Oid) => {
+            whole_number(number, &column.sql_type)
+        }
         (Cell::Number(number), T::Float4 | T::Float8 | T::Numeric(_)) => Ok(Some(number.clone())),
         (Cell::Number(number), target) if target.is_text() => Ok(Some(number.clone())),
-        (Cell::Number(number), _) => Err(mismatch(if number.contains(['.', 'e', 'E']) { "numeric" } else { "integer" })),
+        (Cell::Number(number), _) => Err(mismatch(if number.contains(['.', 'e', 'E']) {
+            "numeric"
+        } else {
+            "integer"
+        })),
         (Cell::Default | Cell::Parameter(_), _) => Err(Error::Internal("not a literal".to_owned())),
     }
 }
 
 /// A number literal for a whole-number column: rounded, and named as a number when out of range.
 fn whole_number(number: &str, target: &SqlType) -> Result<Option<String>> {
-    let out_of_range = || Error::NumberOutOfRange { type_name: target.base_name() };
+    let out_of_range = || Error::NumberOutOfRange {
+        type_name: target.base_name(),
+    };
     let whole = crate::wire::numeric::parse_decimal(number, 38, 0).map_err(|_| out_of_range())?;
     let range = match target {
         SqlType::Int2 => i128::from(i16::MIN)..=i128::from(i16::MAX),
@@ -364,12 +463,18 @@ fn whole_number(number: &str, target: &SqlType) -> Result<Option<String>> {
         SqlType::Oid => 0..=i128::from(u32::MAX),
         _ => i128::from(i64::MIN)..=i128::from(i64::MAX),
     };
-    if range.contains(&whole) { Ok(Some(whole.to_string())) } else { Err(out_of_range()) }
+    if range.contains(&whole) {
+        Ok(Some(whole.to_string()))
+    } else {
+        Err(out_of_range())
+    }
 }
 
 /// Puts default expressions where a VALUES list that needs a plan says DEFAULT.
 fn fill_defaults(query: &mut Query, entry: &Entry, targets: &[usize]) -> Result<()> {
-    let SetExpr::Values(values) = &mut *query.body else { return Ok(()) };
+    let SetExpr::Values(values) = &mut *query.body else {
+        return Ok(());
+    };
     for row in &mut values.rows {
         for (cell, target) in row.iter_mut().zip(targets) {
             if is_default(cell) {
@@ -385,13 +490,22 @@ fn fill_defaults(query: &mut Query, entry: &Entry, targets: &[usize]) -> Result<
 
 /// Which outputs of a SELECT are string literals, whose type is open.
 fn literal_items(query: &Query) -> Vec<bool> {
-    let SetExpr::Select(select) = &*query.body else { return Vec::new() };
-    let is_literal = |expr: &Expr| matches!(literal_cell(expr), Some(Cell::Text(_) | Cell::Null | Cell::Parameter(_)));
+    let SetExpr::Select(select) = &*query.body else {
+        return Vec::new();
+    };
+    let is_literal = |expr: &Expr| {
+        matches!(
+            literal_cell(expr),
+            Some(Cell::Text(_) | Cell::Null | Cell::Parameter(_))
+        )
+    };
     select
         .projection
         .iter()
         .map(|item| match item {
-            ast::SelectItem::UnnamedExpr(expr) | ast::SelectItem::ExprWithAlias { expr, .. } => is_literal(expr),
+            ast::SelectItem::UnnamedExpr(expr) | ast::SelectItem::ExprWithAlias { expr, .. } => {
+                is_literal(expr)
+            }
             _ => false,
         })
         .collect()

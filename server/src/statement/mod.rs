@@ -13,8 +13,8 @@ pub mod query;
 pub mod set;
 pub mod show;
 
-use planner::parse::Statement;
 use planner::Parsed;
+use planner::parse::Statement;
 use sqlparser::ast;
 
 use crate::error::{Error, Result};
@@ -47,7 +47,11 @@ impl Session {
     ///
     /// # Errors
     /// The statement's error; nothing of a failed statement has happened.
-    pub(crate) async fn execute(&mut self, parsed: &Parsed, parameters: Parameters) -> Result<Outcome> {
+    pub(crate) async fn execute(
+        &mut self,
+        parsed: &Parsed,
+        parameters: Parameters,
+    ) -> Result<Outcome> {
         let timeout = self.settings().statement_timeout();
         self.interrupt.begin(timeout);
         if self.transaction.is_failed() && !ends_block(&parsed.statement) {
@@ -55,21 +59,47 @@ impl Session {
         }
         match &parsed.statement {
             Statement::Pg(statement) => self.execute_pg(parsed, statement, parameters).await,
-            Statement::CreateSource { name, if_not_exists, columns, options } => {
-                self.create_source(parsed, name, *if_not_exists, columns, options).await
+            Statement::CreateSource {
+                name,
+                if_not_exists,
+                columns,
+                options,
+            } => {
+                self.create_source(parsed, name, *if_not_exists, columns, options)
+                    .await
             }
-            Statement::DropSource { names, if_exists, cascade } => {
-                self.drop_relations(planner::parse::ObjectKind::Source, names, *if_exists, *cascade).await
+            Statement::DropSource {
+                names,
+                if_exists,
+                cascade,
+            } => {
+                self.drop_relations(
+                    planner::parse::ObjectKind::Source,
+                    names,
+                    *if_exists,
+                    *cascade,
+                )
+                .await
             }
-            Statement::AlterParallelism { kind, if_exists, name, parallelism } => {
-                self.alter_parallelism(*kind, *if_exists, name, parallelism).await
+            Statement::AlterParallelism {
+                kind,
+                if_exists,
+                name,
+                parallelism,
+            } => {
+                self.alter_parallelism(*kind, *if_exists, name, parallelism)
+                    .await
             }
             Statement::Flush => self.flush_statement().await,
             Statement::Show(what) => self.show(what),
             Statement::ShowCreate { kind, name } => self.show_create(*kind, name),
             Statement::Describe { name } => self.describe_relation(name),
-            Statement::ExplainCreateMaterializedView { view, options } => self.explain_view(view, options).await,
-            Statement::ExplainQuery { query, options } => self.explain_query(query, options, parameters).await,
+            Statement::ExplainCreateMaterializedView { view, options } => {
+                self.explain_view(view, options).await
+            }
+            Statement::ExplainQuery { query, options } => {
+                self.explain_query(query, options, parameters).await
+            }
         }
     }
 
@@ -80,29 +110,49 @@ impl Session {
         parameters: Parameters,
     ) -> Result<Outcome> {
         match statement {
-            ast::Statement::Query(query) => Ok(Outcome::Rows(self.select(query, parameters).await?)),
+            ast::Statement::Query(query) => {
+                Ok(Outcome::Rows(self.select(query, parameters).await?))
+            }
             ast::Statement::Insert(insert) => self.insert(insert, parameters).await,
             ast::Statement::Update(update) => self.update(update, parameters).await,
             ast::Statement::Delete(delete) => self.delete(delete, parameters).await,
-            ast::Statement::Copy { source, to, target, options, legacy_options, .. } => {
-                self.copy(source, *to, target, options, legacy_options).await
+            ast::Statement::Copy {
+                source,
+                to,
+                target,
+                options,
+                legacy_options,
+                ..
+            } => {
+                self.copy(source, *to, target, options, legacy_options)
+                    .await
             }
             ast::Statement::CreateTable(table) => self.create_table(parsed, table).await,
             ast::Statement::CreateView(view) => self.create_view(parsed, view).await,
-            ast::Statement::Drop { object_type, names, if_exists, cascade, .. } => {
+            ast::Statement::Drop {
+                object_type,
+                names,
+                if_exists,
+                cascade,
+                ..
+            } => {
                 let kind = ddl::dropped_kind(object_type)?;
                 self.drop_relations(kind, names, *if_exists, *cascade).await
             }
             ast::Statement::StartTransaction { .. } => self.begin(),
             ast::Statement::Commit { chain, .. } => self.commit(*chain).await,
-            ast::Statement::Rollback { chain, savepoint } => self.roll_back(*chain, savepoint.as_ref()),
+            ast::Statement::Rollback { chain, savepoint } => {
+                self.roll_back(*chain, savepoint.as_ref())
+            }
             ast::Statement::Savepoint { name } => {
                 let settings = self.settings();
-                self.transaction.savepoint(planner::names::identifier(name), settings)?;
+                self.transaction
+                    .savepoint(planner::names::identifier(name), settings)?;
                 Outcome::done("SAVEPOINT")
             }
             ast::Statement::ReleaseSavepoint { name } => {
-                self.transaction.release(&planner::names::identifier(name))?;
+                self.transaction
+                    .release(&planner::names::identifier(name))?;
                 Outcome::done("RELEASE")
             }
             ast::Statement::Set(set) => self.set(set),
@@ -114,7 +164,10 @@ impl Session {
                 Outcome::done(if all { "DEALLOCATE ALL" } else { "DEALLOCATE" })
             }
             ast::Statement::Discard { object_type } => self.discard(object_type),
-            other => Err(Error::not_supported(format!("{} is not supported", statement_name(other)))),
+            other => Err(Error::not_supported(format!(
+                "{} is not supported",
+                statement_name(other)
+            ))),
         }
     }
 
@@ -185,12 +238,16 @@ impl Session {
             while from < write.weights.len() {
                 let rows = ROWS_MAX.min(write.weights.len() - from);
                 let weights = write.weights[from..from + rows].to_vec();
-                let result = self.shared.engine.write(write.table, write.rows.slice(from, rows), weights).await;
+                let result = self
+                    .shared
+                    .engine
+                    .write(write.table, write.rows.slice(from, rows), weights)
+                    .await;
                 self.has_unseen_writes = true;
                 result.map_err(|error| match error {
-                    executor::Error::UnknownJob { job } => {
-                        Error::UndefinedRelation { name: format!("with OID {job}") }
-                    }
+                    executor::Error::UnknownJob { job } => Error::UndefinedRelation {
+                        name: format!("with OID {job}"),
+                    },
                     other => Error::Executor(other),
                 })?;
                 from += rows;
@@ -207,7 +264,9 @@ impl Session {
 
     fn discard(&mut self, what: &ast::DiscardObject) -> Result<Outcome> {
         if self.transaction.is_open() {
-            return Err(Error::ActiveTransaction { statement: "DISCARD ALL" });
+            return Err(Error::ActiveTransaction {
+                statement: "DISCARD ALL",
+            });
         }
         if matches!(what, ast::DiscardObject::ALL) {
             self.deallocate(None)?;
@@ -230,7 +289,14 @@ fn ends_block(statement: &Statement) -> bool {
 /// The key words that a statement starts with.
 fn statement_name(statement: &ast::Statement) -> String {
     let text = statement.to_string();
-    let words: Vec<&str> =
-        text.split_whitespace().take(2).take_while(|word| word.chars().all(|c| c.is_ascii_uppercase())).collect();
-    if words.is_empty() { "this statement".to_owned() } else { words.join(" ") }
+    let words: Vec<&str> = text
+        .split_whitespace()
+        .take(2)
+        .take_while(|word| word.chars().all(|c| c.is_ascii_uppercase()))
+        .collect();
+    if words.is_empty() {
+        "this statement".to_owned()
+    } else {
+        words.join(" ")
+    }
 }

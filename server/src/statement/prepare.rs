@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::session::extended::Prepared;
 use crate::statement::explain::EXPLAIN_COLUMNS;
-use crate::statement::insert::{parameter_columns, target_columns};
+use crate::statement::insert::{parameter_columns, parameter_index, target_columns};
 use crate::statement::show::{DESCRIBE_COLUMNS, SHOW_CREATE_COLUMNS, show_columns};
 use crate::wire::types::SqlType;
 
@@ -41,30 +41,47 @@ impl Session {
     ///
     /// # Errors
     /// What planning finds; an oid that we do not have.
-    pub(crate) async fn prepare(&mut self, statement: Option<Parsed>, oids: &[u32]) -> Result<Prepared> {
+    pub(crate) async fn prepare(
+        &mut self,
+        statement: Option<Parsed>,
+        oids: &[u32],
+    ) -> Result<Prepared> {
         let mut types = Types::default();
         for (at, oid) in oids.iter().enumerate() {
             let sql_type = match oid {
                 0 => None,
-                oid => {
-                    Some(SqlType::from_oid(*oid).ok_or_else(|| Error::UndefinedType { name: format!("with OID {oid}") })?)
-                }
+                oid => Some(SqlType::from_oid(*oid).ok_or_else(|| Error::UndefinedType {
+                    name: format!("with OID {oid}"),
+                })?),
             };
             types.set(at, sql_type);
         }
         let failed = self.transaction.is_failed();
         let columns = match &statement {
             Some(parsed) if !failed => self.infer(parsed, &mut types).await?,
-            Some(Parsed { statement: Statement::Pg(pg), .. })
-                if matches!(**pg, ast::Statement::Commit { .. } | ast::Statement::Rollback { .. }) =>
+            Some(Parsed {
+                statement: Statement::Pg(pg),
+                ..
+            }) if matches!(
+                **pg,
+                ast::Statement::Commit { .. } | ast::Statement::Rollback { .. }
+            ) =>
             {
                 None
             }
             Some(_) => return Err(Error::TransactionFailed),
             None => None,
         };
-        let parameter_types = types.known.into_iter().map(|known| known.unwrap_or(SqlType::Text)).collect();
-        Ok(Prepared { statement, parameter_types, columns })
+        let parameter_types = types
+            .known
+            .into_iter()
+            .map(|known| known.unwrap_or(SqlType::Text))
+            .collect();
+        Ok(Prepared {
+            statement,
+            parameter_types,
+            columns,
+        })
     }
 
     /// Fills in the types of parameters and gives the columns of the result.
@@ -78,7 +95,9 @@ impl Session {
                 self.infer_query(query, types).await?;
                 Ok(Some(text_columns(&EXPLAIN_COLUMNS)))
             }
-            Statement::ExplainCreateMaterializedView { .. } => Ok(Some(text_columns(&EXPLAIN_COLUMNS))),
+            Statement::ExplainCreateMaterializedView { .. } => {
+                Ok(Some(text_columns(&EXPLAIN_COLUMNS)))
+            }
             Statement::CreateSource { .. }
             | Statement::DropSource { .. }
             | Statement::AlterParallelism { .. }
@@ -86,7 +105,11 @@ impl Session {
         }
     }
 
-    async fn infer_pg(&mut self, statement: &ast::Statement, types: &mut Types) -> Result<Option<SchemaRef>> {
+    async fn infer_pg(
+        &mut self,
+        statement: &ast::Statement,
+        types: &mut Types,
+    ) -> Result<Option<SchemaRef>> {
         match statement {
             ast::Statement::Query(query) => self.infer_query(query, types).await.map(Some),
             ast::Statement::Insert(insert) => {
@@ -96,7 +119,8 @@ impl Session {
                     match parameter_columns(query, &targets) {
                         Some(uses) => {
                             for (at, column) in uses {
-                                types.set(at, Some(parameter_type(&entry.columns[column].sql_type)));
+                                types
+                                    .set(at, Some(parameter_type(&entry.columns[column].sql_type)));
                             }
                         }
                         None => drop(self.infer_query(query, types).await?),
@@ -108,7 +132,10 @@ impl Session {
                 let (entry, query, assigned) = self.update_query(update)?;
                 for set in &assigned {
                     if let Some(at) = set.parameter {
-                        types.set(at, Some(parameter_type(&entry.columns[set.column].sql_type)));
+                        types.set(
+                            at,
+                            Some(parameter_type(&entry.columns[set.column].sql_type)),
+                        );
                     }
                 }
                 self.infer_query(&query, types).await?;
@@ -124,6 +151,7 @@ impl Session {
     }
 
     async fn infer_query(&mut self, query: &Query, types: &mut Types) -> Result<SchemaRef> {
+        cast_parameters(query, types);
         let session = self.reading_planner();
         let (plan, session) = self.plan_batch(query, session, Vec::new()).await?;
         let found = plan.parameter_types()?;
@@ -146,6 +174,24 @@ impl Session {
     }
 }
 
+/// `$1::int` says what `$1` is.
+fn cast_parameters(query: &Query, types: &mut Types) {
+    let visited = ast::visit_expressions(query, |expr| {
+        if let ast::Expr::Cast {
+            expr, data_type, ..
+        } = expr
+            && let ast::Expr::Value(value) = expr.as_ref()
+            && let ast::Value::Placeholder(name) = &value.value
+            && let (Some(at), Ok(arrow)) =
+                (parameter_index(name), planner::types::arrow_type(data_type))
+        {
+            types.set(at, Some(SqlType::of(&arrow)));
+        }
+        std::ops::ControlFlow::<()>::Continue(())
+    });
+    debug_assert!(visited.is_continue(), "the visitor never breaks");
+}
+
 /// Clients send values without length or precision; the column checks them.
 fn parameter_type(column: &SqlType) -> SqlType {
     match column {
@@ -157,6 +203,9 @@ fn parameter_type(column: &SqlType) -> SqlType {
 }
 
 fn text_columns(names: &[&str]) -> SchemaRef {
-    let fields: Vec<Field> = names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect();
+    let fields: Vec<Field> = names
+        .iter()
+        .map(|name| Field::new(*name, DataType::Utf8, true))
+        .collect();
     Arc::new(Schema::new(fields))
 }

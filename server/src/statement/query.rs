@@ -32,23 +32,44 @@ impl Rows {
     /// The rows of a stream.
     #[must_use]
     pub fn of_stream(stream: SendableRecordBatchStream) -> Rows {
-        Rows { schema: stream.schema(), stream, tag: "SELECT" }
+        Rows {
+            schema: stream.schema(),
+            stream,
+            tag: "SELECT",
+        }
     }
 
     /// Rows that are known already, all columns text.
     ///
     /// # Errors
     /// If the columns differ in length, which is a bug.
-    pub fn of_texts(names: &[&str], rows: &[Vec<Option<String>>], tag: &'static str) -> Result<Rows> {
-        let fields: Vec<Field> = names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect();
+    pub fn of_texts(
+        names: &[&str],
+        rows: &[Vec<Option<String>>],
+        tag: &'static str,
+    ) -> Result<Rows> {
+        let fields: Vec<Field> = names
+            .iter()
+            .map(|name| Field::new(*name, DataType::Utf8, true))
+            .collect();
         let schema = Arc::new(Schema::new(fields));
         let columns: Vec<ArrayRef> = (0..names.len())
-            .map(|c| Arc::new(rows.iter().map(|row| row[c].as_deref()).collect::<StringArray>()) as ArrayRef)
+            .map(|c| {
+                Arc::new(
+                    rows.iter()
+                        .map(|row| row[c].as_deref())
+                        .collect::<StringArray>(),
+                ) as ArrayRef
+            })
             .collect();
         let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
         let stream = futures::stream::iter([Ok(batch)]);
         let stream = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), stream));
-        Ok(Rows { schema, stream, tag })
+        Ok(Rows {
+            schema,
+            stream,
+            tag,
+        })
     }
 
     /// The next batch.
@@ -68,13 +89,20 @@ impl Rows {
     /// # Errors
     /// The query's error.
     pub async fn collect(self) -> Result<Vec<RecordBatch>> {
-        self.stream.try_collect().await.map_err(|error| Error::Planner(planner::Error::from(error)))
+        self.stream
+            .try_collect()
+            .await
+            .map_err(|error| Error::Planner(planner::Error::from(error)))
     }
 
     /// The command tag after `rows` rows.
     #[must_use]
     pub fn tag(&self, rows: usize) -> String {
-        if self.tag == "SELECT" { format!("SELECT {rows}") } else { self.tag.to_owned() }
+        if self.tag == "SELECT" {
+            format!("SELECT {rows}")
+        } else {
+            self.tag.to_owned()
+        }
     }
 }
 
@@ -112,7 +140,9 @@ impl Session {
                     .into_iter()
                     .enumerate()
                     .map(|(at, value)| match types.get(at).cloned().flatten() {
-                        Some(wanted) if wanted != value.data_type() => fit_parameter(&value, &wanted, zone),
+                        Some(wanted) if wanted != value.data_type() => {
+                            fit_parameter(&value, &wanted, zone)
+                        }
                         _ => Ok(value),
                     })
                     .collect::<Result<Vec<_>>>()?;
@@ -142,16 +172,26 @@ impl Session {
         let catalog: Arc<Catalog> = self.shared.catalog.read();
         let upstream_changed = |id: u32| {
             self.transaction.has_changed(id)
-                || catalog
-                    .by_id(id)
-                    .is_some_and(|entry| entry.dependencies.iter().any(|d| self.transaction.has_changed(*d)))
+                || catalog.by_id(id).is_some_and(|entry| {
+                    entry
+                        .dependencies
+                        .iter()
+                        .any(|d| self.transaction.has_changed(*d))
+                })
         };
-        match plan.relations().find(|id| id.0 >= FIRST_ID && upstream_changed(id.0)) {
+        match plan
+            .relations()
+            .find(|id| id.0 >= FIRST_ID && upstream_changed(id.0))
+        {
             None => Ok(()),
             Some(id) => {
-                let name = catalog.by_id(id.0).map_or_else(String::new, |entry| entry.name.clone());
+                let name = catalog
+                    .by_id(id.0)
+                    .map_or_else(String::new, |entry| entry.name.clone());
                 Err(Error::unsupported(
-                    format!("reading \"{name}\" after this transaction changed it is not supported"),
+                    format!(
+                        "reading \"{name}\" after this transaction changed it is not supported"
+                    ),
                     "COMMIT first: changes of a transaction become visible when it ends.",
                 ))
             }
@@ -160,7 +200,11 @@ impl Session {
 }
 
 /// Brings a parameter to the type that the plan found for it.
-fn fit_parameter(value: &ScalarValue, wanted: &DataType, zone: arrow::array::timezone::Tz) -> Result<ScalarValue> {
+fn fit_parameter(
+    value: &ScalarValue,
+    wanted: &DataType,
+    zone: arrow::array::timezone::Tz,
+) -> Result<ScalarValue> {
     let column = value.to_array_of_size(1)?;
     let fitted = coerce::to_arrow(&column, wanted, zone)?;
     Ok(ScalarValue::try_from_array(&fitted, 0)?)

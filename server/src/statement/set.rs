@@ -11,16 +11,24 @@ use crate::statement::Outcome;
 impl Session {
     pub(crate) fn set(&mut self, set: &Set) -> Result<Outcome> {
         match set {
-            Set::SingleAssignment { variable, values, .. } => {
+            Set::SingleAssignment {
+                variable, values, ..
+            } => {
                 let name = setting_name(variable)?;
-                let value = values.iter().map(value_text).collect::<Result<Vec<_>>>()?.join(", ");
+                let value = values
+                    .iter()
+                    .map(value_text)
+                    .collect::<Result<Vec<_>>>()?
+                    .join(", ");
                 self.assign_setting(&name, &value, is_default(values))?;
             }
             Set::SetTimeZone { value, .. } => {
                 let text = value_text(value)?;
                 self.assign_setting("TimeZone", &text, is_default(std::slice::from_ref(value)))?;
             }
-            Set::SetNames { charset_name, .. } => self.assign_setting("client_encoding", &charset_name.value, false)?,
+            Set::SetNames { charset_name, .. } => {
+                self.assign_setting("client_encoding", &charset_name.value, false)?
+            }
             // Every statement reads one epoch, whatever is asked for; READ ONLY changes nothing.
             Set::SetTransaction { .. } => {}
             Set::SetRole { role_name, .. } => {
@@ -36,8 +44,11 @@ impl Session {
     }
 
     fn assign_setting(&mut self, name: &str, value: &str, to_default: bool) -> Result<()> {
-        let report =
-            if to_default { lock(&self.settings).reset(name)? } else { lock(&self.settings).set(name, value)? };
+        let report = if to_default {
+            lock(&self.settings).reset(name)?
+        } else {
+            lock(&self.settings).set(name, value)?
+        };
         self.report_settings(report);
         Ok(())
     }
@@ -57,7 +68,10 @@ impl Session {
     }
 
     /// Tells the client of settings that it follows.
-    pub(crate) fn report_settings(&mut self, changed: impl IntoIterator<Item = (&'static str, String)>) {
+    pub(crate) fn report_settings(
+        &mut self,
+        changed: impl IntoIterator<Item = (&'static str, String)>,
+    ) {
         for (name, value) in changed {
             self.client.outbox.parameter_status(name, &value);
         }
@@ -66,18 +80,29 @@ impl Session {
     /// Goes back to settings of before; the client is told what differs.
     pub(crate) fn restore_settings(&mut self, before: Settings) {
         let now = self.settings();
-        let reports: Vec<_> =
-            before.reported().into_iter().zip(now.reported()).filter(|(b, n)| b != n).map(|(b, _)| b).collect();
+        let reports: Vec<_> = before
+            .reported()
+            .into_iter()
+            .zip(now.reported())
+            .filter(|(b, n)| b != n)
+            .map(|(b, _)| b)
+            .collect();
         *lock(&self.settings) = before;
         self.report_settings(reports);
     }
 }
 
 fn setting_name(name: &ObjectName) -> Result<String> {
-    let parts: Vec<String> =
-        name.0.iter().filter_map(|part| part.as_ident()).map(|ident| ident.value.clone()).collect();
+    let parts: Vec<String> = name
+        .0
+        .iter()
+        .filter_map(|part| part.as_ident())
+        .map(|ident| ident.value.clone())
+        .collect();
     if parts.is_empty() {
-        return Err(Error::Syntax { message: format!("improper name: {name}") });
+        return Err(Error::Syntax {
+            message: format!("improper name: {name}"),
+        });
     }
     Ok(parts.join("."))
 }
@@ -93,11 +118,18 @@ fn value_text(value: &Expr) -> Result<String> {
             Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Ok(text.clone()),
             Value::Number(number, _) => Ok(number.to_string()),
             Value::Boolean(value) => Ok(value.to_string()),
-            other => Err(Error::Syntax { message: format!("syntax error at or near \"{other}\"") }),
+            other => Err(Error::Syntax {
+                message: format!("syntax error at or near \"{other}\""),
+            }),
         },
         Expr::Identifier(ident) => Ok(ident.value.clone()),
-        Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => Ok(format!("-{}", value_text(expr)?)),
+        Expr::UnaryOp {
+            op: ast::UnaryOperator::Minus,
+            expr,
+        } => Ok(format!("-{}", value_text(expr)?)),
         Expr::Interval(interval) => value_text(&interval.value),
-        other => Err(Error::Syntax { message: format!("syntax error at or near \"{other}\"") }),
+        other => Err(Error::Syntax {
+            message: format!("syntax error at or near \"{other}\""),
+        }),
     }
 }

@@ -42,7 +42,13 @@ impl Session {
                 settings
                     .all()
                     .into_iter()
-                    .map(|row| vec![Some(row.name.to_owned()), Some(row.value), Some(row.description.to_owned())])
+                    .map(|row| {
+                        vec![
+                            Some(row.name.to_owned()),
+                            Some(row.value),
+                            Some(row.description.to_owned()),
+                        ]
+                    })
                     .collect()
             }
             Show::Variable(name) => vec![vec![Some(self.settings().get(name)?)]],
@@ -52,8 +58,11 @@ impl Session {
 
     fn names_of(&self, kind: ObjectKind) -> Vec<Vec<Option<String>>> {
         let catalog = self.shared.catalog.read();
-        let mut names: Vec<String> =
-            catalog.entries().filter(|entry| is_kind(&entry.kind, kind)).map(|entry| entry.name.clone()).collect();
+        let mut names: Vec<String> = catalog
+            .entries()
+            .filter(|entry| is_kind(&entry.kind, kind))
+            .map(|entry| entry.name.clone())
+            .collect();
         names.sort();
         names.into_iter().map(|name| vec![Some(name)]).collect()
     }
@@ -64,14 +73,26 @@ impl Session {
         for job in self.shared.engine.jobs() {
             let state = match &job.state {
                 executor::JobState::Running => "running".to_owned(),
-                executor::JobState::Backfilling { rows_remaining } => format!("backfilling, {rows_remaining} rows left"),
-                executor::JobState::Rescaling { parallelism } => format!("scaling to {parallelism}"),
+                executor::JobState::Backfilling { rows_remaining } => {
+                    format!("backfilling, {rows_remaining} rows left")
+                }
+                executor::JobState::Rescaling { parallelism } => {
+                    format!("scaling to {parallelism}")
+                }
             };
             if only_rescaling && !matches!(job.state, executor::JobState::Rescaling { .. }) {
                 continue;
             }
-            let kind = catalog.by_id(job.id).map_or("materialized view", |entry| entry.kind.name());
-            let row = [job.id.to_string(), job.name, kind.to_owned(), job.parallelism.to_string(), state];
+            let kind = catalog
+                .by_id(job.id)
+                .map_or("materialized view", |entry| entry.kind.name());
+            let row = [
+                job.id.to_string(),
+                job.name,
+                kind.to_owned(),
+                job.parallelism.to_string(),
+                state,
+            ];
             rows.push(row.into_iter().map(Some).collect());
         }
         rows
@@ -82,20 +103,38 @@ impl Session {
         let catalog = self.shared.catalog.read();
         let entry = catalog
             .by_name(&name)
-            .ok_or_else(|| Error::UndefinedObject { kind: kind_name(kind), name: name.clone() })?;
+            .ok_or_else(|| Error::UndefinedObject {
+                kind: kind_name(kind),
+                name: name.clone(),
+            })?;
         if !is_kind(&entry.kind, kind) {
             return Err(wrong_kind(entry, kind, "SHOW CREATE"));
         }
-        let row = vec![Some(format!("public.{}", entry.name)), Some(format!("{};", entry.statement))];
-        Ok(Outcome::Rows(Rows::of_texts(&SHOW_CREATE_COLUMNS, &[row], "SHOW")?))
+        let row = vec![
+            Some(format!("public.{}", entry.name)),
+            Some(format!("{};", entry.statement)),
+        ];
+        Ok(Outcome::Rows(Rows::of_texts(
+            &SHOW_CREATE_COLUMNS,
+            &[row],
+            "SHOW",
+        )?))
     }
 
     pub(crate) fn describe_relation(&mut self, name: &ObjectName) -> Result<Outcome> {
         let name = local_name(name)?;
         let catalog = self.shared.catalog.read();
-        let entry = catalog.by_name(&name).ok_or(Error::UndefinedRelation { name })?;
-        let rows: Vec<_> = (0..entry.columns.len()).map(|column| described_column(entry, column)).collect();
-        Ok(Outcome::Rows(Rows::of_texts(&DESCRIBE_COLUMNS, &rows, "DESCRIBE")?))
+        let entry = catalog
+            .by_name(&name)
+            .ok_or(Error::UndefinedRelation { name })?;
+        let rows: Vec<_> = (0..entry.columns.len())
+            .map(|column| described_column(entry, column))
+            .collect();
+        Ok(Outcome::Rows(Rows::of_texts(
+            &DESCRIBE_COLUMNS,
+            &rows,
+            "DESCRIBE",
+        )?))
     }
 }
 

@@ -26,16 +26,27 @@ pub(crate) fn put_value(values: &Values, row: usize, out: &mut BytesMut) {
         Values::Text(a) => out.put_slice(a.value(row).as_bytes()),
         Values::Bytea(a) => out.put_slice(a.value(row)),
         Values::Date(a) => out.put_i32(a.value(row).saturating_sub(EPOCH_DAYS)),
-        Values::Timestamp(a) | Values::Timestamptz(a) => out.put_i64(a.value(row).saturating_sub(EPOCH_MICROS)),
+        Values::Timestamp(a) | Values::Timestamptz(a) => {
+            out.put_i64(a.value(row).saturating_sub(EPOCH_MICROS))
+        }
         Values::Interval(a) => {
             let value = a.value(row);
             out.put_i64(value.nanoseconds / 1000);
             out.put_i32(value.days);
             out.put_i32(value.months);
         }
-        Values::Array { lists, items, element_oid } => {
+        Values::Array {
+            lists,
+            items,
+            element_oid,
+        } => {
             let offsets = lists.value_offsets();
-            put_array(items, offsets[row] as usize..offsets[row + 1] as usize, *element_oid, out);
+            put_array(
+                items,
+                offsets[row] as usize..offsets[row + 1] as usize,
+                *element_oid,
+                out,
+            );
         }
     }
 }
@@ -47,9 +58,14 @@ fn put_array(items: &Values, range: std::ops::Range<usize>, element_oid: u32, ou
     let mut leaves = (items, range);
     while !leaves.1.is_empty() {
         extents.push(leaves.1.len() / extents.iter().product::<usize>().max(1));
-        let (Values::Array { lists, items, .. }, range) = &leaves else { break };
+        let (Values::Array { lists, items, .. }, range) = &leaves else {
+            break;
+        };
         let offsets = lists.value_offsets();
-        leaves = (items.as_ref(), offsets[range.start] as usize..offsets[range.end] as usize);
+        leaves = (
+            items.as_ref(),
+            offsets[range.start] as usize..offsets[range.end] as usize,
+        );
     }
     let (items, range) = leaves;
     out.put_i32(extents.len() as i32);
@@ -86,7 +102,12 @@ mod tests {
     #[test]
     fn counts_from_the_year_2000() {
         assert_eq!(bytes(Arc::new(Date32Array::from(vec![EPOCH_DAYS]))), [0; 4]);
-        assert_eq!(bytes(Arc::new(TimestampMicrosecondArray::from(vec![EPOCH_MICROS + 1]))), 1i64.to_be_bytes());
+        assert_eq!(
+            bytes(Arc::new(TimestampMicrosecondArray::from(vec![
+                EPOCH_MICROS + 1
+            ]))),
+            1i64.to_be_bytes()
+        );
         assert_eq!(bytes(Arc::new(Int32Array::from(vec![258]))), [0, 0, 1, 2]);
     }
 

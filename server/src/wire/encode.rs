@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, Decimal256Array, Float32Array, Float64Array,
-    Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, RecordBatch, StringArray, UInt32Array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, Decimal256Array,
+    Float32Array, Float64Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray,
+    ListArray, RecordBatch, StringArray, UInt32Array,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Date32Type, DurationNanosecondType, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
-    IntervalMonthDayNanoType, IntervalUnit, Schema, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
-    UInt32Type,
+    DataType, Date32Type, DurationNanosecondType, Float32Type, Float64Type, Int16Type, Int32Type,
+    Int64Type, IntervalMonthDayNanoType, IntervalUnit, Schema, Time64MicrosecondType, TimeUnit,
+    TimestampMicrosecondType, UInt32Type,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::{BufMut, BytesMut};
@@ -50,7 +51,11 @@ pub(crate) enum Values {
     Timestamp(Int64Array),
     Timestamptz(Int64Array),
     Interval(IntervalMonthDayNanoArray),
-    Array { lists: ListArray, items: Box<Values>, element_oid: u32 },
+    Array {
+        lists: ListArray,
+        items: Box<Values>,
+        element_oid: u32,
+    },
 }
 
 impl Values {
@@ -59,7 +64,11 @@ impl Values {
     /// # Errors
     /// If a value cannot be converted, such as a `bigint` beyond 63 bits.
     pub(crate) fn new(column: &ArrayRef) -> Result<Values> {
-        let micros = |array: &ArrayRef| array.as_primitive::<TimestampMicrosecondType>().reinterpret_cast::<Int64Type>();
+        let micros = |array: &ArrayRef| {
+            array
+                .as_primitive::<TimestampMicrosecondType>()
+                .reinterpret_cast::<Int64Type>()
+        };
         Ok(match column.data_type() {
             DataType::Boolean => Values::Bool(column.as_boolean().clone()),
             DataType::Int16 => Values::Int2(column.as_primitive::<Int16Type>().clone()),
@@ -68,16 +77,26 @@ impl Values {
             DataType::UInt32 => Values::Oid(column.as_primitive::<UInt32Type>().clone()),
             DataType::Float32 => Values::Float4(column.as_primitive::<Float32Type>().clone()),
             DataType::Float64 => Values::Float8(column.as_primitive::<Float64Type>().clone()),
-            DataType::Decimal128(_, scale) => Values::Decimal128(column.as_primitive().clone(), *scale),
-            DataType::Decimal256(_, scale) => Values::Decimal256(column.as_primitive().clone(), *scale),
+            DataType::Decimal128(_, scale) => {
+                Values::Decimal128(column.as_primitive().clone(), *scale)
+            }
+            DataType::Decimal256(_, scale) => {
+                Values::Decimal256(column.as_primitive().clone(), *scale)
+            }
             DataType::Utf8 => Values::Text(column.as_string().clone()),
             DataType::Binary => Values::Bytea(column.as_binary().clone()),
-            DataType::Date32 => Values::Date(column.as_primitive::<Date32Type>().reinterpret_cast()),
-            DataType::Time64(TimeUnit::Microsecond) => {
-                Values::Time(column.as_primitive::<Time64MicrosecondType>().reinterpret_cast())
+            DataType::Date32 => {
+                Values::Date(column.as_primitive::<Date32Type>().reinterpret_cast())
             }
+            DataType::Time64(TimeUnit::Microsecond) => Values::Time(
+                column
+                    .as_primitive::<Time64MicrosecondType>()
+                    .reinterpret_cast(),
+            ),
             DataType::Timestamp(TimeUnit::Microsecond, None) => Values::Timestamp(micros(column)),
-            DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => Values::Timestamptz(micros(column)),
+            DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
+                Values::Timestamptz(micros(column))
+            }
             DataType::Interval(IntervalUnit::MonthDayNano) => {
                 Values::Interval(column.as_primitive::<IntervalMonthDayNanoType>().clone())
             }
@@ -88,7 +107,11 @@ impl Values {
                     SqlType::Array(innermost) => innermost.oid(),
                     element => element.oid(),
                 };
-                Values::Array { lists, items: Box::new(items), element_oid }
+                Values::Array {
+                    lists,
+                    items: Box::new(items),
+                    element_oid,
+                }
             }
             other => return Self::converted(column, other),
         })
@@ -100,21 +123,34 @@ impl Values {
             DataType::UInt16 => DataType::Int32,
             DataType::UInt64 => DataType::Int64,
             DataType::Float16 => DataType::Float32,
-            DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) => DataType::Decimal128(38, *scale),
+            DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) => {
+                DataType::Decimal128(38, *scale)
+            }
             DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => DataType::Utf8,
-            DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => DataType::Binary,
+            DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+                DataType::Binary
+            }
             DataType::Date64 => DataType::Date32,
             DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
-            DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
+            DataType::Timestamp(_, zone) => {
+                DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
+            }
             DataType::Interval(_) => DataType::Interval(IntervalUnit::MonthDayNano),
             DataType::Duration(_) => return Self::of_duration(column),
-            DataType::LargeList(item) | DataType::FixedSizeList(item, _) => DataType::List(Arc::clone(item)),
+            DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+                DataType::List(Arc::clone(item))
+            }
             DataType::Dictionary(_, value) => value.as_ref().clone(),
             _ => return Ok(Values::Text(displayed(column)?)),
         };
         // Checked: a value that does not fit is an error, not NULL.
-        let options = arrow::compute::CastOptions { safe: false, ..Default::default() };
-        Self::new(&arrow::compute::cast_with_options(column, &target, &options)?)
+        let options = arrow::compute::CastOptions {
+            safe: false,
+            ..Default::default()
+        };
+        Self::new(&arrow::compute::cast_with_options(
+            column, &target, &options,
+        )?)
     }
 
     /// A difference of two timestamps is an interval of days and time, as in PostgreSQL.
@@ -124,7 +160,9 @@ impl Values {
         let intervals: IntervalMonthDayNanoArray = nanos
             .as_primitive::<DurationNanosecondType>()
             .iter()
-            .map(|value| value.map(|n| IntervalMonthDayNanoType::make_value(0, (n / day) as i32, n % day)))
+            .map(|value| {
+                value.map(|n| IntervalMonthDayNanoType::make_value(0, (n / day) as i32, n % day))
+            })
             .collect();
         Ok(Values::Interval(intervals))
     }
@@ -134,7 +172,9 @@ impl Values {
             Values::Bool(a) => a.is_null(row),
             Values::Int2(a) => a.is_null(row),
             Values::Int4(a) | Values::Date(a) => a.is_null(row),
-            Values::Int8(a) | Values::Time(a) | Values::Timestamp(a) | Values::Timestamptz(a) => a.is_null(row),
+            Values::Int8(a) | Values::Time(a) | Values::Timestamp(a) | Values::Timestamptz(a) => {
+                a.is_null(row)
+            }
             Values::Oid(a) => a.is_null(row),
             Values::Float4(a) => a.is_null(row),
             Values::Float8(a) => a.is_null(row),
@@ -151,7 +191,12 @@ impl Values {
 fn displayed(column: &ArrayRef) -> Result<StringArray> {
     let formatter = ArrayFormatter::try_new(column, &FormatOptions::default())?;
     (0..column.len())
-        .map(|row| Ok(column.is_valid(row).then(|| formatter.value(row).try_to_string()).transpose()?))
+        .map(|row| {
+            Ok(column
+                .is_valid(row)
+                .then(|| formatter.value(row).try_to_string())
+                .transpose()?)
+        })
         .collect()
 }
 
@@ -174,7 +219,11 @@ impl RowEncoder {
             .zip(formats)
             .map(|(column, format)| Ok((Values::new(column)?, *format)))
             .collect::<Result<_>>()?;
-        Ok(RowEncoder { columns, rows: batch.num_rows(), style })
+        Ok(RowEncoder {
+            columns,
+            rows: batch.num_rows(),
+            style,
+        })
     }
 
     /// Rows of the batch.
@@ -198,7 +247,9 @@ impl RowEncoder {
                         bytes.put_i32(scratch.len() as i32);
                         bytes.put_slice(scratch.as_bytes());
                     }
-                    Format::Binary => with_length(bytes, |bytes| binary::put_value(values, row, bytes)),
+                    Format::Binary => {
+                        with_length(bytes, |bytes| binary::put_value(values, row, bytes))
+                    }
                 }
             }
         });

@@ -160,7 +160,11 @@ pub struct FrameReader<R> {
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// A reader whose statements and parameters may have `statement_bytes_max` bytes a message.
     pub fn new(stream: R, statement_bytes_max: usize) -> Self {
-        FrameReader { stream, statement_bytes_max, buffer: BytesMut::with_capacity(8192) }
+        FrameReader {
+            stream,
+            statement_bytes_max,
+            buffer: BytesMut::with_capacity(8192),
+        }
     }
 
     /// Whether bytes beyond the last message were already read. After an answer to
@@ -201,14 +205,25 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             body.advance(5);
             let message = decode_message(kind, body)?;
             match (expect, &message) {
-                (Expect::Command, Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_)) => {}
+                (
+                    Expect::Command,
+                    Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_),
+                ) => {}
                 (Expect::CopyData, Message::Flush | Message::Sync) => {}
                 (Expect::Command, _)
-                | (Expect::CopyData, Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) | Message::Terminate) => {
+                | (
+                    Expect::CopyData,
+                    Message::CopyData(_)
+                    | Message::CopyDone
+                    | Message::CopyFail(_)
+                    | Message::Terminate,
+                ) => {
                     return Ok(message);
                 }
                 (Expect::CopyData, _) => {
-                    return violation(format!("unexpected message type 0x{kind:02X} during COPY from stdin"));
+                    return violation(format!(
+                        "unexpected message type 0x{kind:02X} during COPY from stdin"
+                    ));
                 }
             }
         }
@@ -228,7 +243,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     async fn fill(&mut self, length: usize) -> Result<()> {
         while self.buffer.len() < length {
             self.buffer.reserve(4096);
-            if self.stream.read_buf(&mut self.buffer).await.map_err(FrameError::Io)? == 0 {
+            if self
+                .stream
+                .read_buf(&mut self.buffer)
+                .await
+                .map_err(FrameError::Io)?
+                == 0
+            {
                 return Err(FrameError::Closed);
             }
         }
@@ -255,7 +276,10 @@ fn decode_startup(bytes: Bytes) -> Result<Startup> {
     let startup = match code {
         CODE_SSL => Startup::Ssl,
         CODE_GSS => Startup::GssEncryption,
-        CODE_CANCEL => Startup::Cancel { process_id: body.u32()?, secret: body.u32()? },
+        CODE_CANCEL => Startup::Cancel {
+            process_id: body.u32()?,
+            secret: body.u32()?,
+        },
         _ if code >> 16 == 3 => {
             let mut parameters = Vec::new();
             loop {
@@ -265,7 +289,10 @@ fn decode_startup(bytes: Bytes) -> Result<Startup> {
                 }
                 parameters.push((name, body.string()?));
             }
-            Startup::Parameters { minor: (code & 0xffff) as u16, parameters }
+            Startup::Parameters {
+                minor: (code & 0xffff) as u16,
+                parameters,
+            }
         }
         _ => {
             return violation(format!(
@@ -287,7 +314,11 @@ fn decode_message(kind: u8, bytes: Bytes) -> Result<Message> {
             let (name, sql) = (body.string()?, body.string()?);
             let count = body.count()?;
             let parameter_oids = (0..count).map(|_| body.u32()).collect::<Result<_>>()?;
-            Message::Parse { name, sql, parameter_oids }
+            Message::Parse {
+                name,
+                sql,
+                parameter_oids,
+            }
         }
         b'B' => decode_bind(&mut body)?,
         b'D' => {
@@ -321,7 +352,13 @@ fn decode_bind(body: &mut Body) -> Result<Message> {
     let count = body.count()?;
     let parameters = (0..count).map(|_| body.value()).collect::<Result<_>>()?;
     let result_formats = body.formats()?;
-    Ok(Message::Bind { portal, statement, parameter_formats, parameters, result_formats })
+    Ok(Message::Bind {
+        portal,
+        statement,
+        parameter_formats,
+        parameters,
+        result_formats,
+    })
 }
 
 /// The bytes of one message, taken from the front.
@@ -403,7 +440,11 @@ impl Body {
     }
 
     fn end(&self) -> Result<()> {
-        if self.bytes.is_empty() { Ok(()) } else { violation("invalid message format: bytes left at its end") }
+        if self.bytes.is_empty() {
+            Ok(())
+        } else {
+            violation("invalid message format: bytes left at its end")
+        }
     }
 }
 
@@ -419,29 +460,56 @@ mod tests {
     }
 
     async fn read(bytes: &[u8]) -> Result<Message> {
-        FrameReader::new(bytes, 1 << 20).message(Expect::Command).await
+        FrameReader::new(bytes, 1 << 20)
+            .message(Expect::Command)
+            .await
     }
 
     async fn is_violation(bytes: &[u8]) {
         let got = read(bytes).await;
-        assert!(matches!(got, Err(FrameError::Violation(_))), "{bytes:?}: {got:?}");
+        assert!(
+            matches!(got, Err(FrameError::Violation(_))),
+            "{bytes:?}: {got:?}"
+        );
     }
 
     #[tokio::test]
     async fn reads_queries_one_after_the_other() {
-        let bytes = [frame(b'Q', b"select 1\0"), frame(b'S', b""), frame(b'X', b"")].concat();
+        let bytes = [
+            frame(b'Q', b"select 1\0"),
+            frame(b'S', b""),
+            frame(b'X', b""),
+        ]
+        .concat();
         let mut reader = FrameReader::new(&bytes[..], 1 << 20);
-        assert_eq!(reader.message(Expect::Command).await.unwrap(), Message::Query("select 1".into()));
-        assert_eq!(reader.message(Expect::Command).await.unwrap(), Message::Sync);
-        assert_eq!(reader.message(Expect::Command).await.unwrap(), Message::Terminate);
-        assert!(matches!(reader.message(Expect::Command).await, Err(FrameError::Closed)));
+        assert_eq!(
+            reader.message(Expect::Command).await.unwrap(),
+            Message::Query("select 1".into())
+        );
+        assert_eq!(
+            reader.message(Expect::Command).await.unwrap(),
+            Message::Sync
+        );
+        assert_eq!(
+            reader.message(Expect::Command).await.unwrap(),
+            Message::Terminate
+        );
+        assert!(matches!(
+            reader.message(Expect::Command).await,
+            Err(FrameError::Closed)
+        ));
     }
 
     #[tokio::test]
     async fn reads_bind_with_null_and_formats() {
         let body = b"p\0s\0\x00\x01\x00\x01\x00\x02\x00\x00\x00\x02ab\xff\xff\xff\xff\x00\x00";
-        let Message::Bind { portal, statement, parameter_formats, parameters, result_formats } =
-            read(&frame(b'B', body)).await.unwrap()
+        let Message::Bind {
+            portal,
+            statement,
+            parameter_formats,
+            parameters,
+            result_formats,
+        } = read(&frame(b'B', body)).await.unwrap()
         else {
             panic!("not a Bind")
         };
@@ -471,33 +539,66 @@ mod tests {
     async fn every_prefix_is_just_closed() {
         let whole = frame(b'B', b"p\0s\0\x00\x00\x00\x01\x00\x00\x00\x02ab\x00\x00");
         for end in 0..whole.len() {
-            assert!(matches!(read(&whole[..end]).await, Err(FrameError::Closed)), "prefix {end}");
+            assert!(
+                matches!(read(&whole[..end]).await, Err(FrameError::Closed)),
+                "prefix {end}"
+            );
         }
         assert!(read(&whole).await.is_ok());
     }
 
     #[tokio::test]
     async fn startup_packets() {
-        let startup = |bytes: Vec<u8>| async move { FrameReader::new(&bytes[..], 1 << 20).startup().await };
-        assert_eq!(startup(vec![0, 0, 0, 8, 4, 210, 22, 47]).await.unwrap(), Startup::Ssl);
+        let startup =
+            |bytes: Vec<u8>| async move { FrameReader::new(&bytes[..], 1 << 20).startup().await };
+        assert_eq!(
+            startup(vec![0, 0, 0, 8, 4, 210, 22, 47]).await.unwrap(),
+            Startup::Ssl
+        );
         let mut bytes = vec![0, 0, 0, 20, 0, 3, 0, 0];
         bytes.extend(b"user\0root\0\0\0");
-        assert!(matches!(startup(bytes).await, Err(FrameError::Violation(_))), "a byte behind the end");
+        assert!(
+            matches!(startup(bytes).await, Err(FrameError::Violation(_))),
+            "a byte behind the end"
+        );
         let mut bytes = vec![0, 0, 0, 19, 0, 3, 0, 0];
         bytes.extend(b"user\0root\0\0");
         let got = startup(bytes).await.unwrap();
-        assert_eq!(got, Startup::Parameters { minor: 0, parameters: vec![("user".into(), "root".into())] });
-        assert!(matches!(startup(vec![0, 0, 0x4e, 0x20]).await, Err(FrameError::Violation(_))), "over 10 KB");
-        assert!(matches!(startup(vec![0, 0, 0, 8, 0, 2, 0, 0]).await, Err(FrameError::Violation(_))), "protocol 2");
+        assert_eq!(
+            got,
+            Startup::Parameters {
+                minor: 0,
+                parameters: vec![("user".into(), "root".into())]
+            }
+        );
+        assert!(
+            matches!(
+                startup(vec![0, 0, 0x4e, 0x20]).await,
+                Err(FrameError::Violation(_))
+            ),
+            "over 10 KB"
+        );
+        assert!(
+            matches!(
+                startup(vec![0, 0, 0, 8, 0, 2, 0, 0]).await,
+                Err(FrameError::Violation(_))
+            ),
+            "protocol 2"
+        );
     }
 
     #[tokio::test]
     async fn copy_messages_only_inside_a_copy() {
         let bytes = [frame(b'd', b"1\n"), frame(b'c', b""), frame(b'S', b"")].concat();
         let mut reader = FrameReader::new(&bytes[..], 1 << 20);
-        assert_eq!(reader.message(Expect::Command).await.unwrap(), Message::Sync);
+        assert_eq!(
+            reader.message(Expect::Command).await.unwrap(),
+            Message::Sync
+        );
         let bytes = frame(b'Q', b"select 1\0");
-        let got = FrameReader::new(&bytes[..], 1 << 20).message(Expect::CopyData).await;
+        let got = FrameReader::new(&bytes[..], 1 << 20)
+            .message(Expect::CopyData)
+            .await;
         assert!(matches!(got, Err(FrameError::Violation(_))));
     }
 }

@@ -12,6 +12,7 @@ pub mod binary;
 pub mod encode;
 pub mod frame;
 pub mod input;
+pub mod interval;
 pub mod numeric;
 pub mod parameter;
 pub mod temporal;

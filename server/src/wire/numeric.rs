@@ -30,8 +30,15 @@ impl Digits {
         };
         let mut digits: Vec<u8> = digits.bytes().map(|b| b - b'0').collect();
         // A negative scale counts zeros in front of the decimal point.
-        digits.extend(std::iter::repeat_n(0, usize::from(scale.min(0).unsigned_abs())));
-        Digits { negative, digits, scale: usize::try_from(scale).unwrap_or(0) }
+        digits.extend(std::iter::repeat_n(
+            0,
+            usize::from(scale.min(0).unsigned_abs()),
+        ));
+        Digits {
+            negative,
+            digits,
+            scale: usize::try_from(scale).unwrap_or(0),
+        }
     }
 }
 
@@ -53,11 +60,18 @@ fn write_digits(number: &Digits, out: &mut String) {
     if whole == 0 {
         out.push('0');
     }
-    number.digits[..whole].iter().for_each(|d| out.push(char::from(b'0' + d)));
+    number.digits[..whole]
+        .iter()
+        .for_each(|d| out.push(char::from(b'0' + d)));
     if number.scale > 0 {
         out.push('.');
-        out.extend(std::iter::repeat_n('0', number.scale - (number.digits.len() - whole)));
-        number.digits[whole..].iter().for_each(|d| out.push(char::from(b'0' + d)));
+        out.extend(std::iter::repeat_n(
+            '0',
+            number.scale - (number.digits.len() - whole),
+        ));
+        number.digits[whole..]
+            .iter()
+            .for_each(|d| out.push(char::from(b'0' + d)));
     }
 }
 
@@ -77,17 +91,34 @@ fn put_digits(number: &Digits, out: &mut BytesMut) {
     let mut padded = vec![0u8; (4 - whole % 4) % 4];
     padded.extend(&number.digits[..whole]);
     let whole_groups = padded.len() / 4;
-    padded.extend(std::iter::repeat_n(0, number.scale - (number.digits.len() - whole)));
+    padded.extend(std::iter::repeat_n(
+        0,
+        number.scale - (number.digits.len() - whole),
+    ));
     padded.extend(&number.digits[whole..]);
     padded.extend(std::iter::repeat_n(0, (4 - padded.len() % 4) % 4));
-    let groups: Vec<u16> =
-        padded.chunks(4).map(|g| g.iter().fold(0u16, |sum, &d| sum * 10 + u16::from(d))).collect();
+    let groups: Vec<u16> = padded
+        .chunks(4)
+        .map(|g| g.iter().fold(0u16, |sum, &d| sum * 10 + u16::from(d)))
+        .collect();
     let leading = groups.iter().take_while(|&&g| g == 0).count();
-    let trailing = groups[leading..].iter().rev().take_while(|&&g| g == 0).count();
+    let trailing = groups[leading..]
+        .iter()
+        .rev()
+        .take_while(|&&g| g == 0)
+        .count();
     let kept = &groups[leading..groups.len() - trailing];
     out.put_u16(kept.len() as u16);
-    out.put_i16(if kept.is_empty() { 0 } else { whole_groups as i16 - leading as i16 - 1 });
-    out.put_u16(if number.negative && !kept.is_empty() { SIGN_NEGATIVE } else { 0 });
+    out.put_i16(if kept.is_empty() {
+        0
+    } else {
+        whole_groups as i16 - leading as i16 - 1
+    });
+    out.put_u16(if number.negative && !kept.is_empty() {
+        SIGN_NEGATIVE
+    } else {
+        0
+    });
     out.put_u16(number.scale as u16);
     kept.iter().for_each(|&g| out.put_u16(g));
 }
@@ -97,7 +128,9 @@ fn put_digits(number: &Digits, out: &mut BytesMut) {
 /// # Errors
 /// [`Error::BinaryFormat`] when the bytes are not a numeric.
 pub fn decimal_text(mut bytes: &[u8]) -> Result<String> {
-    let broken = || Error::BinaryFormat { type_name: "numeric".to_owned() };
+    let broken = || Error::BinaryFormat {
+        type_name: "numeric".to_owned(),
+    };
     if bytes.len() < 8 {
         return Err(broken());
     }
@@ -116,7 +149,13 @@ pub fn decimal_text(mut bytes: &[u8]) -> Result<String> {
     if groups.iter().any(|&g| u32::from(g) >= GROUP) {
         return Err(broken());
     }
-    let group = |index: i32| usize::try_from(index).ok().and_then(|i| groups.get(i)).copied().unwrap_or(0);
+    let group = |index: i32| {
+        usize::try_from(index)
+            .ok()
+            .and_then(|i| groups.get(i))
+            .copied()
+            .unwrap_or(0)
+    };
     let mut text = String::from(if sign == SIGN_NEGATIVE { "-" } else { "" });
     for index in 0..=weight.max(0) {
         let _ = write!(text, "{:04}", group(if weight < 0 { -1 } else { index }));
@@ -139,7 +178,9 @@ pub fn decimal_text(mut bytes: &[u8]) -> Result<String> {
 /// [`Error::InvalidText`] for text that is no number; [`Error::NumericOverflow`] when it does not fit.
 pub fn parse_decimal(text: &str, precision: u8, scale: i8) -> Result<i128> {
     let digits = parse_unscaled(text, precision, scale)?;
-    digits.parse().map_err(|_| Error::NumericOverflow { precision, scale })
+    digits
+        .parse()
+        .map_err(|_| Error::NumericOverflow { precision, scale })
 }
 
 /// As [`parse_decimal`], for up to 76 digits.
@@ -153,11 +194,20 @@ pub fn parse_decimal256(text: &str, precision: u8, scale: i8) -> Result<i256> {
 
 /// The digits of the number times 10^scale, rounded, with its sign; at most `precision` digits.
 fn parse_unscaled(text: &str, precision: u8, scale: i8) -> Result<String> {
-    let invalid = || Error::InvalidText { type_name: "numeric".to_owned(), value: text.to_owned() };
+    let invalid = || Error::InvalidText {
+        type_name: "numeric".to_owned(),
+        value: text.to_owned(),
+    };
     let overflow = || Error::NumericOverflow { precision, scale };
     let trimmed = text.trim();
-    if ["nan", "infinity", "-infinity", "+infinity", "inf", "-inf"].iter().any(|n| trimmed.eq_ignore_ascii_case(n)) {
-        return Err(Error::NotStorable { type_name: "numeric".to_owned(), value: trimmed.to_owned() });
+    if ["nan", "infinity", "-infinity", "+infinity", "inf", "-inf"]
+        .iter()
+        .any(|n| trimmed.eq_ignore_ascii_case(n))
+    {
+        return Err(Error::NotStorable {
+            type_name: "numeric".to_owned(),
+            value: trimmed.to_owned(),
+        });
     }
     let (negative, unsigned) = match trimmed.as_bytes().first() {
         Some(b'-') => (true, &trimmed[1..]),
@@ -173,7 +223,11 @@ fn parse_unscaled(text: &str, precision: u8, scale: i8) -> Result<String> {
     if (whole.is_empty() && fraction.is_empty()) || !all_digits(whole) || !all_digits(fraction) {
         return Err(invalid());
     }
-    let all: Vec<u8> = whole.bytes().chain(fraction.bytes()).map(|b| b - b'0').collect();
+    let all: Vec<u8> = whole
+        .bytes()
+        .chain(fraction.bytes())
+        .map(|b| b - b'0')
+        .collect();
     let leading = all.iter().take_while(|&&d| d == 0).count();
     let digits = &all[leading..];
     if digits.is_empty() {
@@ -185,8 +239,15 @@ fn parse_unscaled(text: &str, precision: u8, scale: i8) -> Result<String> {
     if kept > i64::from(precision) {
         return Err(overflow());
     }
-    let Ok(kept) = usize::try_from(kept) else { return Ok("0".to_owned()) };
-    let mut rounded: Vec<u8> = digits.iter().copied().chain(std::iter::repeat(0)).take(kept).collect();
+    let Ok(kept) = usize::try_from(kept) else {
+        return Ok("0".to_owned());
+    };
+    let mut rounded: Vec<u8> = digits
+        .iter()
+        .copied()
+        .chain(std::iter::repeat(0))
+        .take(kept)
+        .collect();
     if digits.get(kept).is_some_and(|&d| d >= 5) {
         increment(&mut rounded);
     }
@@ -195,7 +256,11 @@ fn parse_unscaled(text: &str, precision: u8, scale: i8) -> Result<String> {
     }
     let mut out = String::from(if negative { "-" } else { "" });
     out.extend(rounded.iter().map(|d| char::from(b'0' + d)));
-    Ok(if rounded.is_empty() { "0".to_owned() } else { out })
+    Ok(if rounded.is_empty() {
+        "0".to_owned()
+    } else {
+        out
+    })
 }
 
 /// Adds one to the number with these digits.
@@ -260,7 +325,10 @@ fn write_shortest(scientific: &str, fixed_below: i32, out: &mut String) {
     let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
     if exponent < 0 {
         out.push_str("0.");
-        out.extend(std::iter::repeat_n('0', exponent.unsigned_abs() as usize - 1));
+        out.extend(std::iter::repeat_n(
+            '0',
+            exponent.unsigned_abs() as usize - 1,
+        ));
         out.push_str(&digits);
         return;
     }
@@ -339,21 +407,46 @@ mod tests {
         assert_eq!(parse_decimal("0.05", 10, 1).unwrap(), 1);
         assert_eq!(parse_decimal("-0.004", 10, 2).unwrap(), 0);
         assert_eq!(parse_decimal("99.99", 10, 1).unwrap(), 1000);
-        assert_eq!(parse_decimal256("1e50", 60, 5).unwrap().to_string(), format!("1{}", "0".repeat(55)));
-        assert!(matches!(parse_decimal("999.995", 5, 2), Err(Error::NumericOverflow { .. })));
-        assert!(matches!(parse_decimal("1e400", 38, 2), Err(Error::NumericOverflow { .. })));
+        assert_eq!(
+            parse_decimal256("1e50", 60, 5).unwrap().to_string(),
+            format!("1{}", "0".repeat(55))
+        );
+        assert!(matches!(
+            parse_decimal("999.995", 5, 2),
+            Err(Error::NumericOverflow { .. })
+        ));
+        assert!(matches!(
+            parse_decimal("1e400", 38, 2),
+            Err(Error::NumericOverflow { .. })
+        ));
         for bad in ["", ".", "1.2.3", "abc", "1e", "--1"] {
-            assert!(matches!(parse_decimal(bad, 10, 2), Err(Error::InvalidText { .. })), "{bad}");
+            assert!(
+                matches!(parse_decimal(bad, 10, 2), Err(Error::InvalidText { .. })),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn binary_goes_both_ways() {
-        for (value, scale) in [(0, 0), (0, 4), (1, 0), (-150, 2), (123_456_789, 5), (5, 10), (10_000, 0), (1, 4)] {
+        for (value, scale) in [
+            (0, 0),
+            (0, 4),
+            (1, 0),
+            (-150, 2),
+            (123_456_789, 5),
+            (5, 10),
+            (10_000, 0),
+            (1, 4),
+        ] {
             let mut bytes = BytesMut::new();
             put_decimal128(value, scale, &mut bytes);
             let text = decimal_text(&bytes).unwrap();
-            assert_eq!(parse_decimal(&text, 38, scale).unwrap(), value, "{value} scale {scale}: {text}");
+            assert_eq!(
+                parse_decimal(&text, 38, scale).unwrap(),
+                value,
+                "{value} scale {scale}: {text}"
+            );
         }
         let mut bytes = BytesMut::new();
         put_decimal128(-150, 2, &mut bytes);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
-    IntervalMonthDayNanoArray, ListArray, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray, UInt32Array,
-    new_null_array,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Float32Array, Float64Array, Int16Array,
+    Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, StringArray,
+    Time64MicrosecondArray, TimestampMicrosecondArray, UInt32Array, new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::concat;
@@ -25,8 +25,15 @@ use crate::wire::types::{SqlType, UTC};
 /// # Errors
 /// [`Error::InvalidUtf8`] for text that is none, [`Error::BinaryFormat`] for bytes that are no
 /// value of the type, and what reading text can give.
-pub fn decode(value: Option<&Bytes>, format: Format, sql_type: &SqlType, zone: Tz) -> Result<ArrayRef> {
-    let Some(bytes) = value else { return Ok(new_null_array(&sql_type.arrow(), 1)) };
+pub fn decode(
+    value: Option<&Bytes>,
+    format: Format,
+    sql_type: &SqlType,
+    zone: Tz,
+) -> Result<ArrayRef> {
+    let Some(bytes) = value else {
+        return Ok(new_null_array(&sql_type.arrow(), 1));
+    };
     match format {
         Format::Text => decode_text(utf8(bytes)?, sql_type, zone),
         Format::Binary => decode_binary(bytes, sql_type, zone),
@@ -43,10 +50,16 @@ fn decode_text(text: &str, sql_type: &SqlType, zone: Tz) -> Result<ArrayRef> {
 /// [`Error::InvalidUtf8`] with the first bad bytes.
 pub fn utf8(bytes: &[u8]) -> Result<&str> {
     let bad = |at: usize, length: usize| {
-        let shown: Vec<String> = bytes[at..bytes.len().min(at + length)].iter().map(|b| format!("0x{b:02x}")).collect();
-        Error::InvalidUtf8 { bytes: shown.join(" ") }
+        let shown: Vec<String> = bytes[at..bytes.len().min(at + length)]
+            .iter()
+            .map(|b| format!("0x{b:02x}"))
+            .collect();
+        Error::InvalidUtf8 {
+            bytes: shown.join(" "),
+        }
     };
-    let text = std::str::from_utf8(bytes).map_err(|e| bad(e.valid_up_to(), e.error_len().unwrap_or(1)))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|e| bad(e.valid_up_to(), e.error_len().unwrap_or(1)))?;
     match text.find('\0') {
         Some(at) => Err(bad(at, 1)),
         None => Ok(text),
@@ -54,8 +67,16 @@ pub fn utf8(bytes: &[u8]) -> Result<&str> {
 }
 
 fn decode_binary(mut bytes: &[u8], sql_type: &SqlType, zone: Tz) -> Result<ArrayRef> {
-    let broken = || Error::BinaryFormat { type_name: sql_type.base_name() };
-    let sized = |length: usize| if bytes.len() == length { Ok(()) } else { Err(broken()) };
+    let broken = || Error::BinaryFormat {
+        type_name: sql_type.base_name(),
+    };
+    let sized = |length: usize| {
+        if bytes.len() == length {
+            Ok(())
+        } else {
+            Err(broken())
+        }
+    };
     Ok(match sql_type {
         SqlType::Bool => {
             sized(1)?;
@@ -86,7 +107,9 @@ fn decode_binary(mut bytes: &[u8], sql_type: &SqlType, zone: Tz) -> Result<Array
             Arc::new(Float64Array::from(vec![bytes.get_f64()]))
         }
         SqlType::Numeric(_) => return decode_text(&numeric::decimal_text(bytes)?, sql_type, zone),
-        SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) => return decode_text(utf8(bytes)?, sql_type, zone),
+        SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) => {
+            return decode_text(utf8(bytes)?, sql_type, zone);
+        }
         SqlType::Bytea => Arc::new(BinaryArray::from(vec![bytes])),
         SqlType::Date => {
             sized(4)?;
@@ -103,15 +126,24 @@ fn decode_binary(mut bytes: &[u8], sql_type: &SqlType, zone: Tz) -> Result<Array
         }
         SqlType::Timestamp | SqlType::Timestamptz => {
             sized(8)?;
-            let micros = bytes.get_i64().checked_add(EPOCH_MICROS).ok_or_else(broken)?;
+            let micros = bytes
+                .get_i64()
+                .checked_add(EPOCH_MICROS)
+                .ok_or_else(broken)?;
             let array = TimestampMicrosecondArray::from(vec![micros]);
-            if *sql_type == SqlType::Timestamptz { Arc::new(array.with_timezone(UTC)) } else { Arc::new(array) }
+            if *sql_type == SqlType::Timestamptz {
+                Arc::new(array.with_timezone(UTC))
+            } else {
+                Arc::new(array)
+            }
         }
         SqlType::Interval => {
             sized(16)?;
             let (micros, days, months) = (bytes.get_i64(), bytes.get_i32(), bytes.get_i32());
             let nanos = micros.checked_mul(1000).ok_or_else(broken)?;
-            Arc::new(IntervalMonthDayNanoArray::from(vec![IntervalMonthDayNano::new(months, days, nanos)]))
+            Arc::new(IntervalMonthDayNanoArray::from(vec![
+                IntervalMonthDayNano::new(months, days, nanos),
+            ]))
         }
         SqlType::Array(element) => return decode_array(bytes, element, zone),
     })
@@ -119,7 +151,9 @@ fn decode_binary(mut bytes: &[u8], sql_type: &SqlType, zone: Tz) -> Result<Array
 
 /// An array of at most one dimension.
 fn decode_array(mut bytes: &[u8], element: &SqlType, zone: Tz) -> Result<ArrayRef> {
-    let broken = || Error::BinaryFormat { type_name: format!("{}[]", element.base_name()) };
+    let broken = || Error::BinaryFormat {
+        type_name: format!("{}[]", element.base_name()),
+    };
     if bytes.len() < 12 {
         return Err(broken());
     }
@@ -153,10 +187,18 @@ fn decode_array(mut bytes: &[u8], element: &SqlType, zone: Tz) -> Result<ArrayRe
         return Err(broken());
     }
     let parts: Vec<&dyn arrow::array::Array> = items.iter().map(AsRef::as_ref).collect();
-    let values =
-        if parts.is_empty() { arrow::array::new_empty_array(&element.arrow()) } else { concat(&parts)? };
+    let values = if parts.is_empty() {
+        arrow::array::new_empty_array(&element.arrow())
+    } else {
+        concat(&parts)?
+    };
     let field = Arc::new(Field::new("item", element.arrow(), true));
-    Ok(Arc::new(ListArray::new(field, OffsetBuffer::from_lengths([items.len()]), values, None)))
+    Ok(Arc::new(ListArray::new(
+        field,
+        OffsetBuffer::from_lengths([items.len()]),
+        values,
+        None,
+    )))
 }
 
 #[cfg(test)]
@@ -204,14 +246,37 @@ mod tests {
     #[test]
     fn wrong_bytes_are_refused() {
         let binary = |bytes: &'static [u8], sql_type: SqlType| {
-            decode(Some(&Bytes::from_static(bytes)), Format::Binary, &sql_type, zone())
+            decode(
+                Some(&Bytes::from_static(bytes)),
+                Format::Binary,
+                &sql_type,
+                zone(),
+            )
         };
-        assert!(matches!(binary(&[0, 1], SqlType::Int4), Err(Error::BinaryFormat { .. })));
-        assert!(matches!(binary(&[255], SqlType::Text), Err(Error::InvalidUtf8 { .. })));
-        assert!(matches!(binary(b"a\0b", SqlType::Text), Err(Error::InvalidUtf8 { .. })));
+        assert!(matches!(
+            binary(&[0, 1], SqlType::Int4),
+            Err(Error::BinaryFormat { .. })
+        ));
+        assert!(matches!(
+            binary(&[255], SqlType::Text),
+            Err(Error::InvalidUtf8 { .. })
+        ));
+        assert!(matches!(
+            binary(b"a\0b", SqlType::Text),
+            Err(Error::InvalidUtf8 { .. })
+        ));
         let array = SqlType::Array(Box::new(SqlType::Int4));
-        let claims_too_much = &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 23, 127, 255, 255, 255, 0, 0, 0, 1];
-        assert!(matches!(binary(claims_too_much, array), Err(Error::BinaryFormat { .. })));
-        assert!(decode(None, Format::Binary, &SqlType::Date, zone()).unwrap().is_null(0));
+        let claims_too_much = &[
+            0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 23, 127, 255, 255, 255, 0, 0, 0, 1,
+        ];
+        assert!(matches!(
+            binary(claims_too_much, array),
+            Err(Error::BinaryFormat { .. })
+        ));
+        assert!(
+            decode(None, Format::Binary, &SqlType::Date, zone())
+                .unwrap()
+                .is_null(0)
+        );
     }
 }

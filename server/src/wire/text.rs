@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
+use arrow::array::{Array, ArrayRef};
 
+use crate::error::Result;
 use crate::wire::encode::{Style, Values};
-use crate::wire::{numeric, temporal};
+use crate::wire::{interval, numeric, temporal};
 
 /// Writes a value that is not NULL.
 pub(crate) fn write_value(values: &Values, row: usize, style: Style, out: &mut String) {
@@ -31,13 +33,31 @@ pub(crate) fn write_value(values: &Values, row: usize, style: Style, out: &mut S
         Values::Timestamptz(a) => temporal::write_timestamptz(a.value(row), style.zone, out),
         Values::Interval(a) => {
             let value = a.value(row);
-            temporal::write_interval(value.months, value.days, value.nanoseconds / 1000, out);
+            interval::write_interval(value.months, value.days, value.nanoseconds / 1000, out);
         }
         Values::Array { lists, items, .. } => {
             let offsets = lists.value_offsets();
-            write_array(items, offsets[row] as usize..offsets[row + 1] as usize, style, out);
+            write_array(
+                items,
+                offsets[row] as usize..offsets[row + 1] as usize,
+                style,
+                out,
+            );
         }
     }
+}
+
+/// All values of a column.
+pub(crate) fn column_texts(column: &ArrayRef, style: Style) -> Result<Vec<Option<String>>> {
+    let values = Values::new(column)?;
+    let text = |row| {
+        let mut out = String::new();
+        write_value(&values, row, style, &mut out);
+        out
+    };
+    Ok((0..column.len())
+        .map(|row| (!values.is_null(row)).then(|| text(row)))
+        .collect())
 }
 
 fn display(value: impl std::fmt::Display, out: &mut String) {
@@ -78,7 +98,9 @@ fn write_array(items: &Values, range: std::ops::Range<usize>, style: Style, out:
 fn needs_quotes(item: &str) -> bool {
     item.is_empty()
         || item.eq_ignore_ascii_case("null")
-        || item.chars().any(|c| matches!(c, '"' | '\\' | '{' | '}' | ',') || c.is_ascii_whitespace() || c == '\x0b')
+        || item.chars().any(|c| {
+            matches!(c, '"' | '\\' | '{' | '}' | ',') || c.is_ascii_whitespace() || c == '\x0b'
+        })
 }
 
 #[cfg(test)]
@@ -86,8 +108,8 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{
-        ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Float64Array, Int32Array, IntervalMonthDayNanoArray,
-        ListArray, StringArray, TimestampNanosecondArray, UInt64Array,
+        BinaryArray, BooleanArray, Decimal128Array, Float64Array, Int32Array,
+        IntervalMonthDayNanoArray, ListArray, StringArray, TimestampNanosecondArray, UInt64Array,
     };
     use arrow::datatypes::{Int32Type, IntervalMonthDayNano};
 
@@ -95,7 +117,9 @@ mod tests {
 
     fn texts(column: ArrayRef) -> Vec<String> {
         let values = Values::new(&column).unwrap();
-        let style = Style { zone: "UTC".parse().unwrap() };
+        let style = Style {
+            zone: "UTC".parse().unwrap(),
+        };
         (0..column.len())
             .map(|row| {
                 let mut out = String::new();
@@ -111,14 +135,29 @@ mod tests {
 
     #[test]
     fn scalars() {
-        assert_eq!(texts(Arc::new(BooleanArray::from(vec![Some(true), Some(false), None]))), ["t", "f", "<null>"]);
+        assert_eq!(
+            texts(Arc::new(BooleanArray::from(vec![
+                Some(true),
+                Some(false),
+                None
+            ]))),
+            ["t", "f", "<null>"]
+        );
         assert_eq!(texts(Arc::new(Int32Array::from(vec![-1]))), ["-1"]);
         assert_eq!(texts(Arc::new(UInt64Array::from(vec![7]))), ["7"]);
         assert_eq!(texts(Arc::new(Float64Array::from(vec![1e20]))), ["1e+20"]);
-        let decimals = Decimal128Array::from(vec![150]).with_precision_and_scale(10, 2).unwrap();
+        let decimals = Decimal128Array::from(vec![150])
+            .with_precision_and_scale(10, 2)
+            .unwrap();
         assert_eq!(texts(Arc::new(decimals)), ["1.50"]);
-        assert_eq!(texts(Arc::new(BinaryArray::from(vec![&[0u8, 255][..]]))), ["\\x00ff"]);
-        assert_eq!(texts(Arc::new(TimestampNanosecondArray::from(vec![1_500]))), ["1970-01-01 00:00:00.000001"]);
+        assert_eq!(
+            texts(Arc::new(BinaryArray::from(vec![&[0u8, 255][..]]))),
+            ["\\x00ff"]
+        );
+        assert_eq!(
+            texts(Arc::new(TimestampNanosecondArray::from(vec![1_500]))),
+            ["1970-01-01 00:00:00.000001"]
+        );
         let interval = IntervalMonthDayNano::new(14, 3, 1_000_000_000);
         assert_eq!(
             texts(Arc::new(IntervalMonthDayNanoArray::from(vec![interval]))),
@@ -128,10 +167,17 @@ mod tests {
 
     #[test]
     fn arrays() {
-        let numbers = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None]), Some(vec![])]);
+        let numbers = ListArray::from_iter_primitive::<Int32Type, _, _>([
+            Some(vec![Some(1), None]),
+            Some(vec![]),
+        ]);
         assert_eq!(texts(Arc::new(numbers)), ["{1,NULL}", "{}"]);
         let strings = StringArray::from(vec!["a", "b c", "", "null", "q\"\\"]);
-        let field = Arc::new(arrow::datatypes::Field::new("item", arrow::datatypes::DataType::Utf8, true));
+        let field = Arc::new(arrow::datatypes::Field::new(
+            "item",
+            arrow::datatypes::DataType::Utf8,
+            true,
+        ));
         let offsets = arrow::buffer::OffsetBuffer::from_lengths([5]);
         let list = ListArray::new(field, offsets, Arc::new(strings), None);
         assert_eq!(texts(Arc::new(list)), [r#"{a,"b c","","null","q\"\\"}"#]);

@@ -90,9 +90,10 @@ impl SqlType {
             DataType::Timestamp(_, None) => SqlType::Timestamp,
             DataType::Timestamp(_, Some(_)) => SqlType::Timestamptz,
             DataType::Interval(_) | DataType::Duration(_) => SqlType::Interval,
-            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-                SqlType::Bytea
-            }
+            DataType::Binary
+            | DataType::LargeBinary
+            | DataType::BinaryView
+            | DataType::FixedSizeBinary(_) => SqlType::Bytea,
             DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
                 match SqlType::of(item.data_type()) {
                     // PostgreSQL's arrays of arrays have the innermost element type.
@@ -167,7 +168,9 @@ impl SqlType {
                 DataType::Decimal256(*precision, *scale)
             }
             SqlType::Numeric(Some((precision, scale))) => DataType::Decimal128(*precision, *scale),
-            SqlType::Numeric(None) => DataType::Decimal128(NUMERIC_PRECISION_MAX, NUMERIC_SCALE_DEFAULT),
+            SqlType::Numeric(None) => {
+                DataType::Decimal128(NUMERIC_PRECISION_MAX, NUMERIC_SCALE_DEFAULT)
+            }
             SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) => DataType::Utf8,
             SqlType::Date => DataType::Date32,
             SqlType::Time => DataType::Time64(TimeUnit::Microsecond),
@@ -176,7 +179,9 @@ impl SqlType {
             SqlType::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             SqlType::Bytea => DataType::Binary,
             SqlType::Oid => DataType::UInt32,
-            SqlType::Array(element) => DataType::List(Arc::new(Field::new("item", element.arrow(), true))),
+            SqlType::Array(element) => {
+                DataType::List(Arc::new(Field::new("item", element.arrow(), true)))
+            }
         }
     }
 
@@ -238,7 +243,10 @@ pub struct TypeRow {
     pub storage: &'static str,
 }
 
-#[allow(clippy::too_many_arguments, reason = "a table of constants reads best as rows")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a table of constants reads best as rows"
+)]
 const fn row(
     oid: u32,
     array_oid: u32,
@@ -249,30 +257,123 @@ const fn row(
     align: &'static str,
     storage: &'static str,
 ) -> TypeRow {
-    TypeRow { oid, array_oid, name, sql_name, value_bytes, category, align, storage }
+    TypeRow {
+        oid,
+        array_oid,
+        name,
+        sql_name,
+        value_bytes,
+        category,
+        align,
+        storage,
+    }
 }
 
 static TEXT: TypeRow = row(25, 1009, "text", "text", -1, "S", "i", "x");
 
 /// The scalar types, in the order of their oids in PostgreSQL's `pg_type.dat`.
 pub static SCALARS: [(SqlType, TypeRow); 17] = [
-    (SqlType::Bool, row(16, 1000, "bool", "boolean", 1, "B", "c", "p")),
-    (SqlType::Bytea, row(17, 1001, "bytea", "bytea", -1, "U", "i", "x")),
-    (SqlType::Int8, row(20, 1016, "int8", "bigint", 8, "N", "d", "p")),
-    (SqlType::Int2, row(21, 1005, "int2", "smallint", 2, "N", "s", "p")),
-    (SqlType::Int4, row(23, 1007, "int4", "integer", 4, "N", "i", "p")),
-    (SqlType::Text, row(25, 1009, "text", "text", -1, "S", "i", "x")),
+    (
+        SqlType::Bool,
+        row(16, 1000, "bool", "boolean", 1, "B", "c", "p"),
+    ),
+    (
+        SqlType::Bytea,
+        row(17, 1001, "bytea", "bytea", -1, "U", "i", "x"),
+    ),
+    (
+        SqlType::Int8,
+        row(20, 1016, "int8", "bigint", 8, "N", "d", "p"),
+    ),
+    (
+        SqlType::Int2,
+        row(21, 1005, "int2", "smallint", 2, "N", "s", "p"),
+    ),
+    (
+        SqlType::Int4,
+        row(23, 1007, "int4", "integer", 4, "N", "i", "p"),
+    ),
+    (
+        SqlType::Text,
+        row(25, 1009, "text", "text", -1, "S", "i", "x"),
+    ),
     (SqlType::Oid, row(26, 1028, "oid", "oid", 4, "N", "i", "p")),
-    (SqlType::Float4, row(700, 1021, "float4", "real", 4, "N", "i", "p")),
-    (SqlType::Float8, row(701, 1022, "float8", "double precision", 8, "N", "d", "p")),
-    (SqlType::Char(1), row(1042, 1014, "bpchar", "character", -1, "S", "i", "x")),
-    (SqlType::Varchar(None), row(1043, 1015, "varchar", "character varying", -1, "S", "i", "x")),
-    (SqlType::Date, row(1082, 1182, "date", "date", 4, "D", "i", "p")),
-    (SqlType::Time, row(1083, 1183, "time", "time without time zone", 8, "D", "d", "p")),
-    (SqlType::Timestamp, row(1114, 1115, "timestamp", "timestamp without time zone", 8, "D", "d", "p")),
-    (SqlType::Timestamptz, row(1184, 1185, "timestamptz", "timestamp with time zone", 8, "D", "d", "p")),
-    (SqlType::Interval, row(1186, 1187, "interval", "interval", 16, "T", "d", "p")),
-    (SqlType::Numeric(None), row(1700, 1231, "numeric", "numeric", -1, "N", "i", "m")),
+    (
+        SqlType::Float4,
+        row(700, 1021, "float4", "real", 4, "N", "i", "p"),
+    ),
+    (
+        SqlType::Float8,
+        row(701, 1022, "float8", "double precision", 8, "N", "d", "p"),
+    ),
+    (
+        SqlType::Char(1),
+        row(1042, 1014, "bpchar", "character", -1, "S", "i", "x"),
+    ),
+    (
+        SqlType::Varchar(None),
+        row(
+            1043,
+            1015,
+            "varchar",
+            "character varying",
+            -1,
+            "S",
+            "i",
+            "x",
+        ),
+    ),
+    (
+        SqlType::Date,
+        row(1082, 1182, "date", "date", 4, "D", "i", "p"),
+    ),
+    (
+        SqlType::Time,
+        row(
+            1083,
+            1183,
+            "time",
+            "time without time zone",
+            8,
+            "D",
+            "d",
+            "p",
+        ),
+    ),
+    (
+        SqlType::Timestamp,
+        row(
+            1114,
+            1115,
+            "timestamp",
+            "timestamp without time zone",
+            8,
+            "D",
+            "d",
+            "p",
+        ),
+    ),
+    (
+        SqlType::Timestamptz,
+        row(
+            1184,
+            1185,
+            "timestamptz",
+            "timestamp with time zone",
+            8,
+            "D",
+            "d",
+            "p",
+        ),
+    ),
+    (
+        SqlType::Interval,
+        row(1186, 1187, "interval", "interval", 16, "T", "d", "p"),
+    ),
+    (
+        SqlType::Numeric(None),
+        row(1700, 1231, "numeric", "numeric", -1, "N", "i", "m"),
+    ),
 ];
 
 /// The type whose `typname` or SQL name this is, without modifier.
@@ -290,7 +391,10 @@ pub fn by_name(name: &str) -> Option<SqlType> {
         "time with time zone" => return None,
         other => other,
     };
-    SCALARS.iter().find(|(_, row)| row.name == alias || row.sql_name == alias).map(|(sql_type, _)| sql_type.clone())
+    SCALARS
+        .iter()
+        .find(|(_, row)| row.name == alias || row.sql_name == alias)
+        .map(|(sql_type, _)| sql_type.clone())
 }
 
 #[cfg(test)]
@@ -304,19 +408,35 @@ mod tests {
                 assert_eq!(SqlType::from_oid(row.oid).as_ref(), Some(sql_type));
             }
             let shown = SqlType::of(&sql_type.arrow());
-            let same = shown.oid() == sql_type.oid() || (sql_type.is_text() && shown == SqlType::Text);
+            let same =
+                shown.oid() == sql_type.oid() || (sql_type.is_text() && shown == SqlType::Text);
             assert!(same, "{sql_type:?} becomes {shown:?}");
         }
-        assert_eq!(SqlType::from_oid(1231), Some(SqlType::Array(Box::new(SqlType::Numeric(None)))));
+        assert_eq!(
+            SqlType::from_oid(1231),
+            Some(SqlType::Array(Box::new(SqlType::Numeric(None))))
+        );
     }
 
     #[test]
     fn names_as_format_type_prints_them() {
         assert_eq!(SqlType::Numeric(Some((10, 2))).to_string(), "numeric(10,2)");
         assert_eq!(SqlType::Numeric(Some((10, 2))).modifier(), 655_366);
-        assert_eq!(SqlType::Varchar(Some(5)).to_string(), "character varying(5)");
-        assert_eq!(SqlType::Array(Box::new(SqlType::Int4)).to_string(), "integer[]");
-        assert_eq!(by_name("timestamp with time zone"), Some(SqlType::Timestamptz));
-        assert_eq!(by_name("int4[]"), Some(SqlType::Array(Box::new(SqlType::Int4))));
+        assert_eq!(
+            SqlType::Varchar(Some(5)).to_string(),
+            "character varying(5)"
+        );
+        assert_eq!(
+            SqlType::Array(Box::new(SqlType::Int4)).to_string(),
+            "integer[]"
+        );
+        assert_eq!(
+            by_name("timestamp with time zone"),
+            Some(SqlType::Timestamptz)
+        );
+        assert_eq!(
+            by_name("int4[]"),
+            Some(SqlType::Array(Box::new(SqlType::Int4)))
+        );
     }
 }

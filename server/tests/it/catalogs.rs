@@ -15,7 +15,8 @@ struct Asked {
 async fn psql_gets_answers() {
     let server = TestServer::start().await;
     let db = server.connect().await;
-    db.run("CREATE TABLE t (a int PRIMARY KEY, b varchar(5) NOT NULL DEFAULT 'x')").await;
+    db.run("CREATE TABLE t (a int PRIMARY KEY, b varchar(5) NOT NULL DEFAULT 'x')")
+        .await;
     db.run("CREATE VIEW v AS SELECT a FROM t; CREATE MATERIALIZED VIEW m AS SELECT b, count(*) AS n FROM t GROUP BY b").await;
     let oid = db.value("SELECT 't'::regclass::oid").await;
     let mut failed = Vec::new();
@@ -23,7 +24,11 @@ async fn psql_gets_answers() {
         let asked: Asked = serde_json::from_str(line).unwrap();
         let sql = asked.sql.replace("{oid}", &oid);
         if let Err(error) = db.client.simple_query(&sql).await {
-            failed.push(format!("{}: {}\n{sql}", asked.command, crate::harness::described(&error)));
+            failed.push(format!(
+                "{}: {}\n{sql}",
+                asked.command,
+                crate::harness::described(&error)
+            ));
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
@@ -33,8 +38,10 @@ async fn psql_gets_answers() {
 async fn relations_are_described() {
     let server = TestServer::start().await;
     let db = server.connect().await;
-    db.run("CREATE TABLE t (a int PRIMARY KEY, b varchar(5) NOT NULL DEFAULT 'x')").await;
-    db.run("CREATE VIEW v AS SELECT a FROM t; CREATE MATERIALIZED VIEW m AS SELECT b FROM t").await;
+    db.run("CREATE TABLE t (a int PRIMARY KEY, b varchar(5) NOT NULL DEFAULT 'x')")
+        .await;
+    db.run("CREATE VIEW v AS SELECT a FROM t; CREATE MATERIALIZED VIEW m AS SELECT b FROM t")
+        .await;
     assert_eq!(
         db.rows("SELECT relname, relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE nspname = 'public'").await,
         ["m|m", "t_pkey|i", "t|r", "v|v"]
@@ -48,10 +55,14 @@ async fn relations_are_described() {
         ["a|integer|t", "b|character varying(5)|t"]
     );
     assert_eq!(
-        db.rows("SELECT pg_get_indexdef(indexrelid), indisprimary FROM pg_index").await,
+        db.rows("SELECT pg_get_indexdef(indexrelid), indisprimary FROM pg_index")
+            .await,
         ["CREATE UNIQUE INDEX t_pkey ON public.t USING btree (a)|t"]
     );
-    assert_eq!(db.value("SELECT pg_get_viewdef('v'::regclass)").await, " SELECT a FROM t;");
+    assert_eq!(
+        db.value("SELECT pg_get_viewdef('v'::regclass)").await,
+        " SELECT a FROM t;"
+    );
     assert_eq!(db.rows("SELECT matviewname FROM pg_matviews").await, ["m"]);
     assert_eq!(
         db.rows("SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = 'public'").await,
@@ -61,7 +72,13 @@ async fn relations_are_described() {
         db.rows("SELECT column_name, data_type, character_maximum_length, is_nullable FROM information_schema.columns WHERE table_name = 't'").await,
         ["a|integer|NULL|NO", "b|character varying|5|NO"]
     );
-    assert_eq!(db.rows("DESCRIBE t").await, ["a|integer|not null|NULL|primary key", "b|character varying(5)|not null|'x'|NULL"]);
+    assert_eq!(
+        db.rows("DESCRIBE t").await,
+        [
+            "a|integer|not null|NULL|primary key",
+            "b|character varying(5)|not null|'x'|NULL"
+        ]
+    );
     assert_eq!(db.code("SELECT 'nothing'::regclass").await, "42P01");
 }
 
@@ -73,7 +90,10 @@ async fn session_functions() {
         ("SELECT current_database()", "dev"),
         ("SELECT current_user", "root"),
         ("SELECT current_schema()", "public"),
-        ("SELECT pg_catalog.current_setting('server_version')", "15.0"),
+        (
+            "SELECT pg_catalog.current_setting('server_version')",
+            "15.0",
+        ),
         ("SHOW server_version_num", "150000"),
         ("SELECT pg_typeof(1.5)", "numeric"),
         ("SELECT pg_size_pretty(20971520)", "20 MB"),
@@ -83,7 +103,15 @@ async fn session_functions() {
     ] {
         assert_eq!(db.value(sql).await, value, "{sql}");
     }
-    assert!(db.value("SELECT version()").await.starts_with("PostgreSQL 15.0 (Tidewater"));
-    assert_eq!(db.value("SELECT set_config('timezone', 'Asia/Tokyo', false)").await, "Asia/Tokyo");
+    assert!(
+        db.value("SELECT version()")
+            .await
+            .starts_with("PostgreSQL 15.0 (Tidewater")
+    );
+    assert_eq!(
+        db.value("SELECT set_config('timezone', 'Asia/Tokyo', false)")
+            .await,
+        "Asia/Tokyo"
+    );
     assert_eq!(db.value("SHOW timezone").await, "Asia/Tokyo");
 }

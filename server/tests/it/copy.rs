@@ -17,7 +17,10 @@ async fn copy_in(db: &Connection, sql: &str, data: &str) -> Result<u64, tokio_po
 async fn copy_out(db: &Connection, sql: &str) -> String {
     let stream = db.client.copy_out(sql).await.unwrap();
     let parts: Vec<Bytes> = stream.try_collect().await.unwrap();
-    parts.iter().map(|part| String::from_utf8(part.to_vec()).unwrap()).collect()
+    parts
+        .iter()
+        .map(|part| String::from_utf8(part.to_vec()).unwrap())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,39 +28,81 @@ async fn csv_comes_in_and_goes_out() {
     let server = TestServer::start().await;
     let db = server.connect().await;
     db.run("CREATE TABLE t (a int, b text, c timestamp)").await;
-    let data = "a,b,c\n1,\"x,\"\"y\"\"\nz\",2013-01-01 05:15:00\n2,,\n3,\"\",2013-01-01T05:15:00.5\n";
-    let count = copy_in(&db, "COPY t FROM STDIN WITH (FORMAT csv, HEADER)", data).await.unwrap();
+    let data =
+        "a,b,c\n1,\"x,\"\"y\"\"\nz\",2013-01-01 05:15:00\n2,,\n3,\"\",2013-01-01T05:15:00.5\n";
+    let count = copy_in(&db, "COPY t FROM STDIN WITH (FORMAT csv, HEADER)", data)
+        .await
+        .unwrap();
     assert_eq!(count, 3);
-    assert_eq!(db.value("SELECT count(*) FROM t WHERE b IS NULL").await, "1");
-    let out = copy_out(&db, "COPY (SELECT * FROM t ORDER BY a) TO STDOUT WITH (FORMAT csv, HEADER)").await;
-    assert_eq!(out, "a,b,c\n1,\"x,\"\"y\"\"\nz\",2013-01-01 05:15:00\n2,,\n3,\"\",2013-01-01 05:15:00.5\n");
+    assert_eq!(
+        db.value("SELECT count(*) FROM t WHERE b IS NULL").await,
+        "1"
+    );
+    let out = copy_out(
+        &db,
+        "COPY (SELECT * FROM t ORDER BY a) TO STDOUT WITH (FORMAT csv, HEADER)",
+    )
+    .await;
+    assert_eq!(
+        out,
+        "a,b,c\n1,\"x,\"\"y\"\"\nz\",2013-01-01 05:15:00\n2,,\n3,\"\",2013-01-01 05:15:00.5\n"
+    );
     let text = copy_out(&db, "COPY (SELECT * FROM t ORDER BY a) TO STDOUT").await;
-    assert_eq!(text, "1\tx,\"y\"\\nz\t2013-01-01 05:15:00\n2\t\\N\t\\N\n3\t\t2013-01-01 05:15:00.5\n");
-    copy_in(&db, "COPY t (b, a) FROM STDIN", "four\t4\n").await.unwrap();
-    assert_eq!(db.rows("SELECT * FROM t WHERE a = 4").await, ["4|four|NULL"]);
+    assert_eq!(
+        text,
+        "1\tx,\"y\"\\nz\t2013-01-01 05:15:00\n2\t\\N\t\\N\n3\t\t2013-01-01 05:15:00.5\n"
+    );
+    copy_in(&db, "COPY t (b, a) FROM STDIN", "four\t4\n")
+        .await
+        .unwrap();
+    assert_eq!(
+        db.rows("SELECT * FROM t WHERE a = 4").await,
+        ["4|four|NULL"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_row_fails_the_whole_copy_and_says_where() {
     let server = TestServer::start().await;
     let db = server.connect().await;
-    db.run("CREATE TABLE t (a int PRIMARY KEY, b int NOT NULL)").await;
+    db.run("CREATE TABLE t (a int PRIMARY KEY, b int NOT NULL)")
+        .await;
     for (data, code, context) in [
         ("1,1\n2,x\n", "22P02", "COPY t, line 2, column b: \"x\""),
         ("1,1\n2\n", "22P04", "COPY t, line 2"),
         ("1,1\n2,2,2\n", "22P04", "COPY t, line 2"),
-        ("1,1\n2,99999999999\n", "22003", "COPY t, line 2, column b: \"99999999999\""),
+        (
+            "1,1\n2,99999999999\n",
+            "22003",
+            "COPY t, line 2, column b: \"99999999999\"",
+        ),
     ] {
-        let error = copy_in(&db, "COPY t FROM STDIN CSV", data).await.unwrap_err();
+        let error = copy_in(&db, "COPY t FROM STDIN CSV", data)
+            .await
+            .unwrap_err();
         let shown = described(&error);
-        let error = error.as_db_error().unwrap_or_else(|| panic!("{data}: {shown}"));
-        assert_eq!((error.code().code(), error.where_()), (code, Some(context)), "{data}: {shown}");
+        let error = error
+            .as_db_error()
+            .unwrap_or_else(|| panic!("{data}: {shown}"));
+        assert_eq!(
+            (error.code().code(), error.where_()),
+            (code, Some(context)),
+            "{data}: {shown}"
+        );
     }
     for data in ["1,\n", "1,1\n1,2\n"] {
-        assert!(copy_in(&db, "COPY t FROM STDIN CSV", data).await.is_err(), "{data}");
+        assert!(
+            copy_in(&db, "COPY t FROM STDIN CSV", data).await.is_err(),
+            "{data}"
+        );
     }
     assert_eq!(db.value("SELECT count(*) FROM t").await, "0");
-    assert_eq!(copy_in(&db, "COPY t FROM STDIN CSV", "1,1\n2,2\n").await.unwrap(), 2);
+    assert_eq!(
+        copy_in(&db, "COPY t FROM STDIN CSV", "1,1\n2,2\n")
+            .await
+            .unwrap(),
+        2
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,7 +112,12 @@ async fn a_copy_beyond_its_limit_writes_nothing() {
     db.run("CREATE TABLE t (a int)").await;
     let data: String = (0..100_000).map(|n| format!("{n}\n")).collect();
     let error = copy_in(&db, "COPY t FROM STDIN", &data).await.unwrap_err();
-    assert_eq!(error.code().map(|code| code.code()), Some("54000"), "{}", described(&error));
+    assert_eq!(
+        error.code().map(|code| code.code()),
+        Some("54000"),
+        "{}",
+        described(&error)
+    );
     assert_eq!(db.value("SELECT count(*) FROM t").await, "0");
 }
 

@@ -9,31 +9,61 @@ use crate::harness::{TestServer, described};
 async fn parameters_have_the_types_of_their_columns() {
     let server = TestServer::start().await;
     let db = server.connect().await;
-    db.run("CREATE TABLE t (a int, b text, c bigint, d double precision, e date)").await;
-    let insert = db.client.prepare("INSERT INTO t VALUES ($1, $2, $3, $4, $5)").await.unwrap();
-    assert_eq!(insert.params(), [Type::INT4, Type::TEXT, Type::INT8, Type::FLOAT8, Type::DATE]);
+    db.run("CREATE TABLE t (a int, b text, c bigint, d double precision, e date)")
+        .await;
+    let insert = db
+        .client
+        .prepare("INSERT INTO t VALUES ($1, $2, $3, $4, $5)")
+        .await
+        .unwrap();
+    assert_eq!(
+        insert.params(),
+        [Type::INT4, Type::TEXT, Type::INT8, Type::FLOAT8, Type::DATE]
+    );
     let none: Option<String> = None;
     for a in 1..=3i32 {
         let day = chrono::NaiveDate::from_ymd_opt(2024, 1, a as u32).unwrap();
-        let count = db.client.execute(&insert, &[&a, &none, &i64::from(a * 10), &0.5f64, &day]).await.unwrap();
+        let count = db
+            .client
+            .execute(&insert, &[&a, &none, &i64::from(a * 10), &0.5f64, &day])
+            .await
+            .unwrap();
         assert_eq!(count, 1);
     }
-    let select = db.client.prepare("SELECT a, b, c, d, e FROM t WHERE a >= $1 AND c < $2 ORDER BY a").await.unwrap();
-    assert_eq!(select.columns().iter().map(|c| c.type_().clone()).collect::<Vec<_>>(), [
-        Type::INT4,
-        Type::TEXT,
-        Type::INT8,
-        Type::FLOAT8,
-        Type::DATE
-    ]);
+    let select = db
+        .client
+        .prepare("SELECT a, b, c, d, e FROM t WHERE a >= $1 AND c < $2 ORDER BY a")
+        .await
+        .unwrap();
+    assert_eq!(
+        select
+            .columns()
+            .iter()
+            .map(|c| c.type_().clone())
+            .collect::<Vec<_>>(),
+        [Type::INT4, Type::TEXT, Type::INT8, Type::FLOAT8, Type::DATE]
+    );
     let rows = db.client.query(&select, &[&2i32, &1000i64]).await.unwrap();
     assert_eq!(rows.len(), 2);
     assert_eq!(rows[0].get::<_, i32>(0), 2);
     assert_eq!(rows[0].get::<_, Option<String>>(1), None);
-    assert_eq!(rows[1].get::<_, chrono::NaiveDate>(4), chrono::NaiveDate::from_ymd_opt(2024, 1, 3).unwrap());
-    let updated = db.client.execute("UPDATE t SET b = $1 WHERE a = $2", &[&"new", &1i32]).await.unwrap();
+    assert_eq!(
+        rows[1].get::<_, chrono::NaiveDate>(4),
+        chrono::NaiveDate::from_ymd_opt(2024, 1, 3).unwrap()
+    );
+    let updated = db
+        .client
+        .execute("UPDATE t SET b = $1 WHERE a = $2", &[&"new", &1i32])
+        .await
+        .unwrap();
     assert_eq!(updated, 1);
-    assert_eq!(db.client.execute("DELETE FROM t WHERE b IS NULL", &[]).await.unwrap(), 2);
+    assert_eq!(
+        db.client
+            .execute("DELETE FROM t WHERE b IS NULL", &[])
+            .await
+            .unwrap(),
+        2
+    );
     assert_eq!(db.rows("SELECT a, b FROM t").await, ["1|new"]);
 }
 
@@ -41,11 +71,32 @@ async fn parameters_have_the_types_of_their_columns() {
 async fn errors_do_not_end_the_session() {
     let server = TestServer::start().await;
     let db = server.connect().await;
-    for (sql, code) in [("SELECT * FROM nothing", "42P01"), ("SELECT 1; SELECT 2", "42601"), ("SELEC", "42601")] {
-        let error = db.client.prepare(sql).await.err().unwrap_or_else(|| panic!("{sql}"));
-        assert_eq!(error.code().map(|c| c.code()), Some(code), "{sql}: {}", described(&error));
+    for (sql, code) in [
+        ("SELECT * FROM nothing", "42P01"),
+        ("SELECT 1; SELECT 2", "42601"),
+        ("SELEC", "42601"),
+    ] {
+        let error = db
+            .client
+            .prepare(sql)
+            .await
+            .err()
+            .unwrap_or_else(|| panic!("{sql}"));
+        assert_eq!(
+            error.code().map(|c| c.code()),
+            Some(code),
+            "{sql}: {}",
+            described(&error)
+        );
     }
-    assert_eq!(db.client.query_one("SELECT 1 + $1::int", &[&2i32]).await.unwrap().get::<_, i32>(0), 3);
+    assert_eq!(
+        db.client
+            .query_one("SELECT 1 + $1::int", &[&2i32])
+            .await
+            .unwrap()
+            .get::<_, i32>(0),
+        3
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,7 +104,13 @@ async fn portals_give_rows_in_pieces() {
     let server = TestServer::start().await;
     let mut db = server.connect().await;
     let transaction = db.client.transaction().await.unwrap();
-    let portal = transaction.bind("SELECT x FROM generate_series(1, 10) AS g(x) ORDER BY x", &[]).await.unwrap();
+    let portal = transaction
+        .bind(
+            "SELECT x FROM generate_series(1, 10) AS g(x) ORDER BY x",
+            &[],
+        )
+        .await
+        .unwrap();
     let mut seen = Vec::new();
     loop {
         let rows = transaction.query_portal(&portal, 4).await.unwrap();
@@ -71,7 +128,14 @@ async fn portals_give_rows_in_pieces() {
 async fn large_results_stream() {
     let server = TestServer::start().await;
     let db = server.connect().await;
-    let rows = db.client.query_raw("SELECT x FROM generate_series(1, 200000) AS g(x)", Vec::<i32>::new()).await.unwrap();
+    let rows = db
+        .client
+        .query_raw(
+            "SELECT x FROM generate_series(1, 200000) AS g(x)",
+            Vec::<i32>::new(),
+        )
+        .await
+        .unwrap();
     pin_mut!(rows);
     let mut count = 0i64;
     while let Some(row) = rows.try_next().await.unwrap() {
@@ -108,6 +172,11 @@ async fn a_running_statement_can_be_cancelled() {
         result = running => result.unwrap_err(),
         () = cancelled => unreachable!(),
     };
-    assert_eq!(error.code().map(|code| code.code()), Some("57014"), "{}", described(&error));
+    assert_eq!(
+        error.code().map(|code| code.code()),
+        Some("57014"),
+        "{}",
+        described(&error)
+    );
     db.run("SELECT 1").await;
 }

@@ -19,7 +19,11 @@ impl TestServer {
     }
 
     pub(crate) async fn with(change: fn(&mut Config)) -> TestServer {
-        let mut test = TestServer { server: None, directory: tempfile::tempdir().unwrap(), change };
+        let mut test = TestServer {
+            server: None,
+            directory: tempfile::tempdir().unwrap(),
+            change,
+        };
         test.open().await;
         test
     }
@@ -63,7 +67,11 @@ pub(crate) struct Connection {
 impl Connection {
     async fn open(address: SocketAddr) -> Connection {
         let mut config = tokio_postgres::Config::new();
-        config.host(address.ip().to_string()).port(address.port()).user("root").dbname("dev");
+        config
+            .host(address.ip().to_string())
+            .port(address.port())
+            .user("root")
+            .dbname("dev");
         let (client, mut connection) = config.connect(NoTls).await.unwrap();
         let notices = Arc::new(Mutex::new(Vec::new()));
         let collected = Arc::clone(&notices);
@@ -89,7 +97,9 @@ impl Connection {
         match self.client.batch_execute(sql).await {
             Ok(()) => panic!("{sql}: succeeded"),
             Err(error) => {
-                let error = error.as_db_error().unwrap_or_else(|| panic!("{sql}: {error}"));
+                let error = error
+                    .as_db_error()
+                    .unwrap_or_else(|| panic!("{sql}: {error}"));
                 (error.code().code().to_owned(), error.message().to_owned())
             }
         }
@@ -117,7 +127,9 @@ impl Connection {
             .iter()
             .filter_map(|message| match message {
                 SimpleQueryMessage::Row(row) => {
-                    let values: Vec<&str> = (0..row.len()).map(|c| row.get(c).unwrap_or("NULL")).collect();
+                    let values: Vec<&str> = (0..row.len())
+                        .map(|c| row.get(c).unwrap_or("NULL"))
+                        .collect();
                     Some(values.join("|"))
                 }
                 _ => None,
@@ -141,7 +153,12 @@ impl Connection {
 /// An error with its code and details.
 pub(crate) fn described(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
-        Some(error) => format!("{} {error} {:?} {:?}", error.code().code(), error.detail(), error.hint()),
+        Some(error) => format!(
+            "{} {error} {:?} {:?}",
+            error.code().code(),
+            error.detail(),
+            error.hint()
+        ),
         None => error.to_string(),
     }
 }

@@ -43,7 +43,9 @@ fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
 }
 
 fn has(answer: &[u8], text: &str) -> bool {
-    answer.windows(text.len()).any(|window| window == text.as_bytes())
+    answer
+        .windows(text.len())
+        .any(|window| window == text.as_bytes())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,19 +55,23 @@ async fn broken_frames_end_their_own_connection() {
     probe.run("CREATE TABLE t (a int)").await;
     let insert = b"INSERT INTO t VALUES (1)";
     let broken: Vec<Vec<u8>> = vec![
-        frame(b'Q', insert),                                   // no NUL
-        frame(b'Q', &[insert, &b"\0tail"[..]].concat()),       // a tail
-        frame(b'Q', b"INSERT INTO t VALUES (1) -- \xff\0"),    // not UTF-8
-        vec![b'Q', 0x7f, 0xff, 0xff, 0xff],                    // two gigabytes
-        vec![b'Q', 0, 0, 0, 1],                                // shorter than its length field
-        frame(b'!', b""),                                      // unknown
-        frame(b'B', b"\0\0\0\0\x7f\xff"),                      // parameters that are not there
-        frame(b'P', b"\0INSERT INTO t VALUES (1)\0\0\x09"),    // oids that are not there
-        frame(b'p', b"password\0"),                            // not asked for
+        frame(b'Q', insert),                                // no NUL
+        frame(b'Q', &[insert, &b"\0tail"[..]].concat()),    // a tail
+        frame(b'Q', b"INSERT INTO t VALUES (1) -- \xff\0"), // not UTF-8
+        vec![b'Q', 0x7f, 0xff, 0xff, 0xff],                 // two gigabytes
+        vec![b'Q', 0, 0, 0, 1],                             // shorter than its length field
+        frame(b'!', b""),                                   // unknown
+        frame(b'B', b"\0\0\0\0\x7f\xff"),                   // parameters that are not there
+        frame(b'P', b"\0INSERT INTO t VALUES (1)\0\0\x09"), // oids that are not there
+        frame(b'p', b"password\0"),                         // not asked for
     ];
     for bytes in &broken {
         let answer = send(server.address(), &[good_startup(), bytes.clone()].concat()).await;
-        assert!(has(&answer, "08P01"), "{bytes:?}: {:?}", String::from_utf8_lossy(&answer));
+        assert!(
+            has(&answer, "08P01"),
+            "{bytes:?}: {:?}",
+            String::from_utf8_lossy(&answer)
+        );
         probe.run("SELECT 1").await;
     }
     assert_eq!(probe.value("SELECT count(*) FROM t").await, "0");
@@ -88,7 +94,11 @@ async fn every_cut_of_a_conversation_is_survived() {
         send(server.address(), &whole[..end]).await;
     }
     let answer = send(server.address(), &whole).await;
-    assert!(has(&answer, "SELECT 1"), "{:?}", String::from_utf8_lossy(&answer));
+    assert!(
+        has(&answer, "SELECT 1"),
+        "{:?}",
+        String::from_utf8_lossy(&answer)
+    );
     probe.run("SELECT 1").await;
 }
 
@@ -96,21 +106,45 @@ async fn every_cut_of_a_conversation_is_survived() {
 async fn startups_that_are_refused() {
     let server = TestServer::start().await;
     for (bytes, code) in [
-        (startup(&[("user", "mallory"), ("database", "dev")]), "28000"),
+        (
+            startup(&[("user", "mallory"), ("database", "dev")]),
+            "28000",
+        ),
         (startup(&[("user", "root"), ("database", "other")]), "3D000"),
-        (startup(&[("user", "root"), ("database", "dev"), ("client_encoding", "LATIN1")]), "22023"),
-        (startup(&[("user", "root"), ("database", "dev"), ("no_such", "1")]), "42704"),
+        (
+            startup(&[
+                ("user", "root"),
+                ("database", "dev"),
+                ("client_encoding", "LATIN1"),
+            ]),
+            "22023",
+        ),
+        (
+            startup(&[("user", "root"), ("database", "dev"), ("no_such", "1")]),
+            "42704",
+        ),
         (vec![0, 0, 0, 8, 0, 2, 0, 0], "08P01"),
         (vec![0, 0, 0x4e, 0x20, 0, 3, 0, 0], "08P01"),
         (vec![0, 0, 0, 3], "08P01"),
     ] {
         let answer = send(server.address(), &bytes).await;
-        assert!(has(&answer, code), "{code}: {:?}", String::from_utf8_lossy(&answer));
+        assert!(
+            has(&answer, code),
+            "{code}: {:?}",
+            String::from_utf8_lossy(&answer)
+        );
     }
     let ssl = send(server.address(), &[0, 0, 0, 8, 4, 210, 22, 47]).await;
     assert_eq!(ssl, b"N");
-    let smuggled = send(server.address(), &[&[0, 0, 0, 8, 4, 210, 22, 47][..], &good_startup()].concat()).await;
-    assert!(!has(&smuggled, "server_version"), "bytes sent ahead of the answer are not taken");
+    let smuggled = send(
+        server.address(),
+        &[&[0, 0, 0, 8, 4, 210, 22, 47][..], &good_startup()].concat(),
+    )
+    .await;
+    assert!(
+        !has(&smuggled, "server_version"),
+        "bytes sent ahead of the answer are not taken"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +163,11 @@ async fn connections_are_limited() {
     let server = TestServer::with(|config| config.connections_max = 2).await;
     let (first, _second) = (server.connect().await, server.connect().await);
     let answer = send(server.address(), &good_startup()).await;
-    assert!(has(&answer, "53300"), "{:?}", String::from_utf8_lossy(&answer));
+    assert!(
+        has(&answer, "53300"),
+        "{:?}",
+        String::from_utf8_lossy(&answer)
+    );
     first.run("SELECT 1").await;
 }
 
@@ -142,6 +180,10 @@ async fn deep_and_long_statements_are_refused_or_run() {
     let chain = format!("SELECT 1{}", " + 1".repeat(20_000));
     assert_eq!(db.code(&chain).await, "54001");
     let list: Vec<String> = (0..5000).map(|n| n.to_string()).collect();
-    assert_eq!(db.value(&format!("SELECT 7 IN ({})", list.join(", "))).await, "t");
+    assert_eq!(
+        db.value(&format!("SELECT 7 IN ({})", list.join(", ")))
+            .await,
+        "t"
+    );
     db.run("SELECT 1").await;
 }

@@ -23,7 +23,11 @@ async fn every_type_is_stored_and_printed() {
     );
     db.run("SET timezone = 'America/New_York'").await;
     assert_eq!(db.value("SELECT m FROM t").await, "2024-02-29 05:00:00-05");
-    let row = db.client.query_one("SELECT a, b, c, d, e, f, i, o FROM t", &[]).await.unwrap();
+    let row = db
+        .client
+        .query_one("SELECT a, b, c, d, e, f, i, o FROM t", &[])
+        .await
+        .unwrap();
     assert!(row.get::<_, bool>(0));
     assert_eq!(row.get::<_, i16>(1), -1);
     assert_eq!(row.get::<_, i64>(3), 3_000_000_000);

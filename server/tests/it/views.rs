@@ -6,14 +6,21 @@ use crate::harness::TestServer;
 async fn a_view_follows_inserts_updates_and_deletes() {
     let server = TestServer::start().await;
     let db = server.connect().await;
-    db.run("CREATE TABLE t (k text, v int); INSERT INTO t VALUES ('a', 1), ('b', 2), ('a', 3)").await;
-    db.run("CREATE MATERIALIZED VIEW m AS SELECT k, count(*) AS n, sum(v) AS s FROM t GROUP BY k").await;
+    db.run("CREATE TABLE t (k text, v int); INSERT INTO t VALUES ('a', 1), ('b', 2), ('a', 3)")
+        .await;
+    db.run("CREATE MATERIALIZED VIEW m AS SELECT k, count(*) AS n, sum(v) AS s FROM t GROUP BY k")
+        .await;
     assert_eq!(db.rows("SELECT * FROM m").await, ["a|2|4", "b|1|2"]);
     db.run("INSERT INTO t VALUES ('c', 9); UPDATE t SET v = 10 WHERE v = 1; DELETE FROM t WHERE k = 'b'").await;
     assert_eq!(db.rows("SELECT * FROM m").await, ["a|2|13", "c|1|9"]);
-    db.run("CREATE MATERIALIZED VIEW over AS SELECT sum(s) AS total FROM m").await;
+    db.run("CREATE MATERIALIZED VIEW over AS SELECT sum(s) AS total FROM m")
+        .await;
     assert_eq!(db.rows("SELECT * FROM over").await, ["22"]);
-    assert_eq!(db.rows("SELECT m.k, t.v FROM m JOIN t ON m.k = t.k WHERE m.n = 1").await, ["c|9"]);
+    assert_eq!(
+        db.rows("SELECT m.k, t.v FROM m JOIN t ON m.k = t.k WHERE m.n = 1")
+            .await,
+        ["c|9"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,26 +28,46 @@ async fn parallelism_changes_while_rows_flow() {
     let server = TestServer::start().await;
     let (db, writer) = (server.connect().await, server.connect().await);
     db.run("CREATE TABLE t (k int, v int)").await;
-    db.run("CREATE MATERIALIZED VIEW m AS SELECT k, count(*) AS n, sum(v) AS s FROM t GROUP BY k").await;
-    db.run("INSERT INTO t SELECT x % 97, x FROM generate_series(1, 5000) AS g(x)").await;
+    db.run("CREATE MATERIALIZED VIEW m AS SELECT k, count(*) AS n, sum(v) AS s FROM t GROUP BY k")
+        .await;
+    db.run("INSERT INTO t SELECT x % 97, x FROM generate_series(1, 5000) AS g(x)")
+        .await;
     let writes = tokio::spawn(async move {
         for round in 0..20 {
-            writer.run(&format!("INSERT INTO t SELECT x % 97, {round} FROM generate_series(1, 500) AS g(x)")).await;
+            writer
+                .run(&format!(
+                    "INSERT INTO t SELECT x % 97, {round} FROM generate_series(1, 500) AS g(x)"
+                ))
+                .await;
         }
     });
     for parallelism in [4, 1, 3] {
-        db.run(&format!("ALTER MATERIALIZED VIEW m SET PARALLELISM = {parallelism}")).await;
+        db.run(&format!(
+            "ALTER MATERIALIZED VIEW m SET PARALLELISM = {parallelism}"
+        ))
+        .await;
         let notices = db.notices();
-        assert!(notices.last().unwrap().starts_with("scaled \"m\" from"), "{notices:?}");
+        assert!(
+            notices.last().unwrap().starts_with("scaled \"m\" from"),
+            "{notices:?}"
+        );
         let shown = db.value("SELECT count(*) FROM m").await;
         assert_eq!(shown, "97");
     }
     writes.await.unwrap();
     db.run("FLUSH").await;
     let view = db.rows("SELECT k, n, s FROM m").await;
-    assert_eq!(view, db.rows("SELECT k, count(*), sum(v) FROM t GROUP BY k").await);
+    assert_eq!(
+        view,
+        db.rows("SELECT k, count(*), sum(v) FROM t GROUP BY k")
+            .await
+    );
     let jobs = db.rows("SHOW JOBS").await;
-    assert!(jobs.iter().any(|job| job.contains("|m|materialized view|3|running")), "{jobs:?}");
+    assert!(
+        jobs.iter()
+            .any(|job| job.contains("|m|materialized view|3|running")),
+        "{jobs:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,8 +75,13 @@ async fn explain_shows_fragments() {
     let server = TestServer::start().await;
     let db = server.connect().await;
     db.run("CREATE TABLE t (k int, v int)").await;
-    let lines = db.unsorted("EXPLAIN CREATE MATERIALIZED VIEW m AS SELECT k, sum(v) FROM t GROUP BY k").await;
+    let lines = db
+        .unsorted("EXPLAIN CREATE MATERIALIZED VIEW m AS SELECT k, sum(v) FROM t GROUP BY k")
+        .await;
     assert!(!lines.is_empty());
     assert!(!db.unsorted("EXPLAIN SELECT * FROM t").await.is_empty());
-    assert_eq!(db.rows("SHOW MATERIALIZED VIEWS").await, Vec::<String>::new());
+    assert_eq!(
+        db.rows("SHOW MATERIALIZED VIEWS").await,
+        Vec::<String>::new()
+    );
 }

@@ -241,7 +241,7 @@ impl Extremes {
                 }
             }
             for owner in 0..best.len() {
-                if old.is_valid(owner) && !reread[owner] {
+                if old.is_valid(owner) {
                     keep_old(&mut best[owner], &rows, &old_rows, owner, wanted);
                 }
             }
@@ -371,36 +371,52 @@ impl EmittedRows {
 }
 
 /// Finds groups of a piece by their columns.
-struct GroupIndex {
-    /// Absent if there are no group columns: then there is one group.
-    rows: Option<(RowConverter, BTreeMap<Box<[u8]>, usize>)>,
+enum GroupIndex {
+    /// There are no group columns: there is one group.
+    One,
+    /// The groups' columns, and their order.
+    Rows {
+        converter: RowConverter,
+        rows: Rows,
+        order: Vec<usize>,
+    },
 }
 
 impl GroupIndex {
     fn new(groups: &ChangedRows, group_columns: usize) -> Result<Self> {
         if group_columns == 0 {
-            return Ok(Self { rows: None });
+            return Ok(Self::One);
         }
         let columns = &groups.columns[..group_columns];
         let converter = RowConverter::new(fields(columns))?;
         let rows = converter.convert_columns(columns)?;
-        let index = rows
-            .iter()
-            .enumerate()
-            .map(|(group, row)| (Box::from(row.as_ref()), group))
-            .collect();
-        Ok(Self {
-            rows: Some((converter, index)),
+        let mut order: Vec<usize> = (0..rows.num_rows()).collect();
+        order.sort_unstable_by(|&a, &b| rows.row(a).cmp(&rows.row(b)));
+        Ok(Self::Rows {
+            converter,
+            rows,
+            order,
         })
     }
 
     /// For each changed value the group it belongs to. A value never changes without its group.
     fn owners(&self, changed: &ChangedRows, group_columns: usize) -> Result<Vec<usize>> {
-        let Some((converter, index)) = &self.rows else {
+        let Self::Rows {
+            converter,
+            rows,
+            order,
+        } = self
+        else {
             return Ok(vec![0; changed.len()]);
         };
-        let rows = converter.convert_columns(&changed.columns[..group_columns])?;
-        Ok(rows.iter().map(|row| index[row.as_ref()]).collect())
+        let values = converter.convert_columns(&changed.columns[..group_columns])?;
+        Ok(values
+            .iter()
+            .map(|value| {
+                let place = order.binary_search_by(|&group| rows.row(group).cmp(&value));
+                order[place.expect("a value changes together with its group")]
+            })
+            .collect())
     }
 }
 

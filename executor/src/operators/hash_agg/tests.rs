@@ -154,6 +154,27 @@ fn a_negative_group_does_not_exist_yet() {
 }
 
 #[test]
+fn a_value_that_is_owed_is_no_extreme() {
+    // As while a view is backfilled: the retraction of 9 is here, 9 itself is not yet.
+    let columns = schema(&[("g", DataType::Int64), ("x", DataType::Int64)]);
+    let calls = [call(AggFunction::Max, 1, DataType::Int64)];
+    let epochs = [
+        "+1 | 1 | 5\n-1 | 1 | 9\n+1 | 1 | 7",
+        "-1 | 1 | 7\n+1 | 1 | 3",
+        "+1 | 1 | 9",
+        "+1 | 1 | 9",
+    ];
+    let (outputs, _) = emitted(&columns, &[0], &calls, &epochs);
+    let expected = [
+        "+1 | 1 | 7\n",
+        "-1 | 1 | 7\n+1 | 1 | 5\n",
+        "",
+        "-1 | 1 | 5\n+1 | 1 | 9\n",
+    ];
+    assert_eq!(outputs, expected);
+}
+
+#[test]
 fn a_sum_may_pass_its_limit_inside_an_epoch_only() {
     let columns = schema(&[("g", DataType::Int64), ("x", DataType::Int64)]);
     let calls = [call(AggFunction::Sum, 1, DataType::Int64)];
@@ -379,6 +400,28 @@ fn a_global_aggregate_equals_the_batch_engine() {
             );
         }
     });
+}
+
+#[test]
+fn more_groups_than_a_piece_holds_are_all_emitted() {
+    let columns = schema(&[("g", DataType::Int64), ("x", DataType::Int64)]);
+    let calls = [call(AggFunction::Min, 1, DataType::Int64)];
+    let rows = |weight: i64, value: usize| -> String {
+        let groups = 0..3 * GROUPS_PER_PIECE;
+        groups
+            .map(|group| format!("{weight:+} | {group} | {}\n", group + value))
+            .collect()
+    };
+    let epochs = [rows(1, 7), rows(1, 9) + &rows(-1, 7)];
+    let epochs: Vec<&str> = epochs.iter().map(String::as_str).collect();
+    let (outputs, _) = emitted(&columns, &[0], &calls, &epochs);
+    let sorted = |lines: &str| {
+        let mut lines: Vec<String> = lines.lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    assert_eq!(sorted(&outputs[0]), sorted(&rows(1, 7)));
+    assert_eq!(sorted(&outputs[1]), sorted(&(rows(-1, 7) + &rows(1, 9))));
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Session settings: `SET`, `SHOW`, `RESET`, and what ParameterStatus reports.
 //!
-//! Every known setting is one row of [`KNOWN`]; any other name is refused. Values that would
+//! Every known setting is one row of [`known`]'s table; any other name is refused. Values that would
 //! promise what we do not do (another encoding, another date style) are refused too.
+
+pub(crate) mod known;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,105 +11,10 @@ use std::time::Duration;
 use arrow::array::timezone::Tz;
 
 use crate::error::{Error, Result};
+use crate::settings::known::{KNOWN, Known, Rule};
 
 /// The version that clients shape their catalog queries by.
 pub const SERVER_VERSION: &str = "15.0";
-
-/// A value and how to check it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rule {
-    /// Cannot be changed.
-    Fixed,
-    Any,
-    Bool,
-    Integer { min: i64, max: i64 },
-    /// Whole milliseconds, or a number with unit.
-    Milliseconds,
-    OneOf(&'static [&'static str]),
-    Zone,
-    Encoding,
-    DateStyle,
-    /// 1 … key groups, or "default".
-    Parallelism,
-}
-
-#[derive(Debug)]
-struct Known {
-    /// As PostgreSQL writes it.
-    name: &'static str,
-    default: &'static str,
-    rule: Rule,
-    /// Whether changes are reported by ParameterStatus.
-    reported: bool,
-    description: &'static str,
-}
-
-const fn known(name: &'static str, default: &'static str, rule: Rule, description: &'static str) -> Known {
-    Known { name, default, rule, reported: false, description }
-}
-
-const fn reported(name: &'static str, default: &'static str, rule: Rule, description: &'static str) -> Known {
-    Known { name, default, rule, reported: true, description }
-}
-
-const ISOLATION: Rule =
-    Rule::OneOf(&["serializable", "repeatable read", "read committed", "read uncommitted"]);
-
-static KNOWN: &[Known] = &[
-    reported("application_name", "", Rule::Any, "Sets the application name to be reported in statistics."),
-    known("backslash_quote", "safe_encoding", Rule::Any, "Accepted for compatibility."),
-    known("block_size", "8192", Rule::Fixed, "Shows the size of a disk block."),
-    known("bytea_output", "hex", Rule::OneOf(&["hex"]), "Sets the output format for bytea."),
-    known("check_function_bodies", "on", Rule::Bool, "Accepted for compatibility."),
-    reported("client_encoding", "UTF8", Rule::Encoding, "Sets the client's character set encoding."),
-    known("client_min_messages", "notice",
-        Rule::OneOf(&["debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error"]),
-        "Sets the message levels that are sent to the client."),
-    known("cursor_tuple_fraction", "0.1", Rule::Any, "Accepted for compatibility."),
-    reported("DateStyle", "ISO, MDY", Rule::DateStyle, "Sets the display format for date and time values."),
-    known("default_table_access_method", "heap", Rule::Any, "Accepted for compatibility."),
-    known("default_tablespace", "", Rule::Any, "Accepted for compatibility."),
-    known("default_transaction_isolation", "read committed", ISOLATION, "Accepted for compatibility."),
-    known("default_transaction_read_only", "off", Rule::Bool, "Accepted for compatibility."),
-    known("extra_float_digits", "1", Rule::Integer { min: -15, max: 3 },
-        "Floats are always printed in their shortest precise form."),
-    known("idle_in_transaction_session_timeout", "0", Rule::Milliseconds,
-        "Accepted for compatibility."),
-    known("idle_session_timeout", "0", Rule::Milliseconds, "Accepted for compatibility."),
-    known("integer_datetimes", "on", Rule::Fixed, "Shows whether datetimes are integer based."),
-    reported("IntervalStyle", "postgres", Rule::OneOf(&["postgres"]), "Sets the display format for interval values."),
-    reported("is_superuser", "on", Rule::Fixed, "Shows whether the current user is a superuser."),
-    known("jit", "off", Rule::Bool, "Accepted for compatibility."),
-    known("lc_collate", "C", Rule::Fixed, "Shows the collation order locale."),
-    known("lc_ctype", "C", Rule::Fixed, "Shows the character classification and case conversion locale."),
-    known("lc_messages", "C", Rule::Any, "Accepted for compatibility."),
-    known("lc_monetary", "C", Rule::Any, "Accepted for compatibility."),
-    known("lc_numeric", "C", Rule::Any, "Accepted for compatibility."),
-    known("lc_time", "C", Rule::Any, "Accepted for compatibility."),
-    known("lock_timeout", "0", Rule::Milliseconds,
-        "Sets the longest wait for a table that another transaction writes."),
-    known("max_identifier_length", "63", Rule::Fixed, "Shows the maximum identifier length."),
-    known("max_index_keys", "32", Rule::Fixed, "Shows the maximum number of index keys."),
-    known("quote_all_identifiers", "off", Rule::Bool, "Accepted for compatibility."),
-    known("row_security", "on", Rule::Bool, "Accepted for compatibility."),
-    known("search_path", "\"$user\", public", Rule::Any, "Names without schema are looked for in public."),
-    reported("server_encoding", "UTF8", Rule::Fixed, "Shows the server's character set encoding."),
-    reported("server_version", SERVER_VERSION, Rule::Fixed, "Shows the version of PostgreSQL that we behave like."),
-    known("server_version_num", "150000", Rule::Fixed, "Shows the same as an integer."),
-    reported("session_authorization", "root", Rule::Fixed, "Shows the session user name."),
-    reported("standard_conforming_strings", "on", Rule::OneOf(&["on"]),
-        "Causes '...' strings to treat backslashes literally."),
-    known("statement_timeout", "0", Rule::Milliseconds, "Sets the maximum allowed duration of any statement."),
-    known("streaming_parallelism", "default", Rule::Parallelism,
-        "Sets the parallelism of tables and materialized views that are created."),
-    known("synchronize_seqscans", "on", Rule::Bool, "Accepted for compatibility."),
-    known("synchronous_commit", "on", Rule::OneOf(&["on", "local", "remote_write", "remote_apply"]),
-        "Writes are durable when they are acknowledged."),
-    reported("TimeZone", "UTC", Rule::Zone, "Sets the time zone for displaying and interpreting time stamps."),
-    known("transaction_isolation", "read committed", ISOLATION, "Accepted for compatibility."),
-    known("transaction_read_only", "off", Rule::Bool, "Accepted for compatibility."),
-    known("xmloption", "content", Rule::Any, "Accepted for compatibility."),
-];
 
 /// One setting as SHOW ALL and pg_settings show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,7 +98,11 @@ impl Settings {
     pub fn reset_all(&mut self) -> Vec<(&'static str, String)> {
         let names: Vec<&str> = std::mem::take(&mut self.changed).into_keys().collect();
         self.refresh_zone();
-        KNOWN.iter().filter(|k| names.contains(&k.name)).filter_map(|k| self.report_of(k)).collect()
+        KNOWN
+            .iter()
+            .filter(|k| names.contains(&k.name))
+            .filter_map(|k| self.report_of(k))
+            .collect()
     }
 
     /// The value of a setting.
@@ -243,7 +154,10 @@ impl Settings {
     /// Parallelism of what is created now.
     #[must_use]
     pub fn streaming_parallelism(&self) -> usize {
-        self.get("streaming_parallelism").ok().and_then(|v| v.parse().ok()).unwrap_or(self.parallelism_default)
+        self.get("streaming_parallelism")
+            .ok()
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(self.parallelism_default)
     }
 
     /// Longest duration of a statement.
@@ -260,11 +174,16 @@ impl Settings {
 
     fn timeout(&self, name: &str) -> Option<Duration> {
         let value = self.get(name).ok()?;
-        milliseconds(&value).filter(|&ms| ms > 0).map(Duration::from_millis)
+        milliseconds(&value)
+            .filter(|&ms| ms > 0)
+            .map(Duration::from_millis)
     }
 
     fn value(&self, known: &Known) -> String {
-        self.changed.get(known.name).cloned().unwrap_or_else(|| self.unset_value(known))
+        self.changed
+            .get(known.name)
+            .cloned()
+            .unwrap_or_else(|| self.unset_value(known))
     }
 
     fn unset_value(&self, known: &Known) -> String {
@@ -280,24 +199,34 @@ impl Settings {
     }
 
     fn refresh_zone(&mut self) {
-        self.zone = self.get("TimeZone").ok().and_then(|name| parse_zone(&name)).unwrap_or_else(utc);
+        self.zone = self
+            .get("TimeZone")
+            .ok()
+            .and_then(|name| parse_zone(&name))
+            .unwrap_or_else(utc);
     }
 }
 
-fn utc() -> Tz {
+/// The time zone of a session that says nothing.
+pub(crate) fn utc() -> Tz {
     #[allow(clippy::expect_used, reason = "a constant offset always parses")]
     "+00:00".parse().expect("a constant offset always parses")
 }
 
 fn parse_zone(name: &str) -> Option<Tz> {
-    if ["utc", "gmt", "z", "default", "local"].iter().any(|n| name.eq_ignore_ascii_case(n)) {
+    if ["utc", "gmt", "z", "default", "local"]
+        .iter()
+        .any(|n| name.eq_ignore_ascii_case(n))
+    {
         return Some(utc());
     }
     // A bare number counts hours east of Greenwich.
     if let Ok(hours) = name.parse::<i32>()
         && (-15..=15).contains(&hours)
     {
-        return format!("{}{:02}:00", if hours < 0 { '-' } else { '+' }, hours.abs()).parse().ok();
+        return format!("{}{:02}:00", if hours < 0 { '-' } else { '+' }, hours.abs())
+            .parse()
+            .ok();
     }
     name.parse().ok()
 }
@@ -313,17 +242,25 @@ fn find(name: &str) -> Result<&'static Known> {
     KNOWN
         .iter()
         .find(|known| known.name.eq_ignore_ascii_case(&wanted))
-        .ok_or_else(|| Error::UndefinedSetting { name: name.to_owned() })
+        .ok_or_else(|| Error::UndefinedSetting {
+            name: name.to_owned(),
+        })
 }
 
 fn cannot_change(known: &Known) -> Error {
-    Error::InvalidValue { message: format!("parameter \"{}\" cannot be changed", known.name), hint: None }
+    Error::InvalidValue {
+        message: format!("parameter \"{}\" cannot be changed", known.name),
+        hint: None,
+    }
 }
 
 /// Checks a value and brings it into the form that SHOW shows.
 fn check(known: &Known, value: &str, key_groups: u16) -> Result<String> {
     let invalid = |hint: Option<String>| Error::InvalidValue {
-        message: format!("invalid value for parameter \"{}\": \"{value}\"", known.name),
+        message: format!(
+            "invalid value for parameter \"{}\": \"{value}\"",
+            known.name
+        ),
         hint,
     };
     let lower = value.trim().to_ascii_lowercase();
@@ -338,40 +275,62 @@ fn check(known: &Known, value: &str, key_groups: u16) -> Result<String> {
         Rule::Integer { min, max } => match lower.parse::<i64>() {
             Ok(number) if (min..=max).contains(&number) => Ok(number.to_string()),
             Ok(number) => Err(Error::InvalidValue {
-                message: format!("{number} is outside the valid range for parameter \"{}\" ({min} .. {max})", known.name),
+                message: format!(
+                    "{number} is outside the valid range for parameter \"{}\" ({min} .. {max})",
+                    known.name
+                ),
                 hint: None,
             }),
             Err(_) => Err(invalid(None)),
         },
         Rule::Milliseconds => match milliseconds(&lower) {
             Some(ms) => Ok(shown_milliseconds(ms)),
-            None => Err(invalid(Some("Valid units for this parameter are \"ms\", \"s\", \"min\", and \"h\".".into()))),
+            None => Err(invalid(Some(
+                "Valid units for this parameter are \"ms\", \"s\", \"min\", and \"h\".".into(),
+            ))),
         },
         Rule::OneOf(values) => {
             let value = values.iter().find(|v| **v == lower);
-            value.map(|v| (*v).to_owned()).ok_or_else(|| invalid(Some(format!("Available values: {}.", values.join(", ")))))
+            value
+                .map(|v| (*v).to_owned())
+                .ok_or_else(|| invalid(Some(format!("Available values: {}.", values.join(", ")))))
         }
-        Rule::Zone => parse_zone(value.trim()).map(|_| value.trim().to_owned()).ok_or_else(|| invalid(None)),
+        Rule::Zone => parse_zone(value.trim())
+            .map(|_| value.trim().to_owned())
+            .ok_or_else(|| invalid(None)),
         Rule::Encoding => match lower.replace(['-', '_', '\''], "").as_str() {
             "utf8" | "unicode" => Ok("UTF8".to_owned()),
             _ => Err(invalid(Some("The only encoding is UTF8.".to_owned()))),
         },
         Rule::DateStyle => {
-            let parts: Vec<String> = lower.split(',').map(|part| part.trim().to_owned()).collect();
-            let is_iso = parts.iter().all(|part| matches!(part.as_str(), "iso" | "mdy" | "us" | "default"));
-            if is_iso { Ok("ISO, MDY".to_owned()) } else { Err(invalid(Some("The only style is ISO, MDY.".to_owned()))) }
+            let parts: Vec<String> = lower
+                .split(',')
+                .map(|part| part.trim().to_owned())
+                .collect();
+            let is_iso = parts
+                .iter()
+                .all(|part| matches!(part.as_str(), "iso" | "mdy" | "us" | "default"));
+            if is_iso {
+                Ok("ISO, MDY".to_owned())
+            } else {
+                Err(invalid(Some("The only style is ISO, MDY.".to_owned())))
+            }
         }
         Rule::Parallelism => match lower.parse::<u64>() {
             Ok(n) if (1..=u64::from(key_groups)).contains(&n) => Ok(n.to_string()),
             Err(_) if lower == "default" || lower == "adaptive" => Ok("default".to_owned()),
-            _ => Err(invalid(Some(format!("Valid values are 1 to {key_groups}, and default.")))),
+            _ => Err(invalid(Some(format!(
+                "Valid values are 1 to {key_groups}, and default."
+            )))),
         },
     }
 }
 
 fn milliseconds(text: &str) -> Option<u64> {
     let text = text.trim();
-    let at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let at = text
+        .find(|c: char| c.is_ascii_alphabetic())
+        .unwrap_or(text.len());
     let number: u64 = text[..at].trim().parse().ok()?;
     let unit = match &text[at..] {
         "" | "ms" => 1,
@@ -403,13 +362,25 @@ mod tests {
     #[test]
     fn known_settings_are_checked_and_reported() {
         let mut settings = Settings::new(4, 256);
-        assert_eq!(settings.set("timezone", "Asia/Kolkata").unwrap(), Some(("TimeZone", "Asia/Kolkata".into())));
-        assert!(matches!(settings.set("timezone", "Mars/Olympus"), Err(Error::InvalidValue { .. })));
+        assert_eq!(
+            settings.set("timezone", "Asia/Kolkata").unwrap(),
+            Some(("TimeZone", "Asia/Kolkata".into()))
+        );
+        assert!(matches!(
+            settings.set("timezone", "Mars/Olympus"),
+            Err(Error::InvalidValue { .. })
+        ));
         assert_eq!(settings.get("TIMEZONE").unwrap(), "Asia/Kolkata");
         settings.reset("timezone").unwrap();
         assert_eq!(settings.get("timezone").unwrap(), "UTC");
-        assert!(matches!(settings.set("no_such", "1"), Err(Error::UndefinedSetting { .. })));
-        assert!(matches!(settings.set("server_version", "1"), Err(Error::InvalidValue { .. })));
+        assert!(matches!(
+            settings.set("no_such", "1"),
+            Err(Error::UndefinedSetting { .. })
+        ));
+        assert!(matches!(
+            settings.set("server_version", "1"),
+            Err(Error::InvalidValue { .. })
+        ));
         settings.set("statement_timeout", "90s").unwrap();
         assert_eq!(settings.statement_timeout(), Some(Duration::from_secs(90)));
         assert_eq!(settings.get("statement_timeout").unwrap(), "90s");
@@ -422,7 +393,13 @@ mod tests {
         settings.set("streaming_parallelism", "256").unwrap();
         assert_eq!(settings.streaming_parallelism(), 256);
         for bad in ["0", "257", "-1", "x"] {
-            assert!(matches!(settings.set("streaming_parallelism", bad), Err(Error::InvalidValue { .. })), "{bad}");
+            assert!(
+                matches!(
+                    settings.set("streaming_parallelism", bad),
+                    Err(Error::InvalidValue { .. })
+                ),
+                "{bad}"
+            );
         }
         settings.set("streaming_parallelism", "default").unwrap();
         assert_eq!(settings.streaming_parallelism(), 4);
