@@ -87,7 +87,8 @@ impl<M: Queued> Lane<M> {
     }
 
     fn count(&self, queue: &VecDeque<M>) {
-        self.bytes.store(queue.iter().map(Queued::bytes).sum(), Ordering::Release);
+        self.bytes
+            .store(queue.iter().map(Queued::bytes).sum(), Ordering::Release);
         self.messages.store(queue.len() as u64, Ordering::Release);
     }
 
@@ -233,7 +234,12 @@ impl Network {
     fn data(&self, channel: ChannelId) -> Arc<Lane<Message>> {
         let mut lanes = self.lock();
         let (from, to) = (lanes.inbox(channel.from), lanes.inbox(channel.to));
-        Arc::clone(lanes.data.entry(channel).or_insert_with(|| Lane::new(from, to)))
+        Arc::clone(
+            lanes
+                .data
+                .entry(channel)
+                .or_insert_with(|| Lane::new(from, to)),
+        )
     }
 
     fn migration(&self, from: ExecutorId, to: ExecutorId) -> Arc<Lane<MigrationMessage>> {
@@ -268,7 +274,11 @@ impl Network {
     }
 
     /// The old owner's end of a migration channel.
-    pub(crate) fn migration_sender(&self, from: ExecutorId, to: ExecutorId) -> Sender<MigrationMessage> {
+    pub(crate) fn migration_sender(
+        &self,
+        from: ExecutorId,
+        to: ExecutorId,
+    ) -> Sender<MigrationMessage> {
         Sender(self.migration(from, to))
     }
 
@@ -286,8 +296,12 @@ impl Network {
         let mut lanes = self.lock();
         lanes.inboxes.remove(&executor);
         lanes.control.remove(&executor);
-        lanes.data.retain(|channel, _| channel.from != executor && channel.to != executor);
-        lanes.migration.retain(|(from, to), _| *from != executor && *to != executor);
+        lanes
+            .data
+            .retain(|channel, _| channel.from != executor && channel.to != executor);
+        lanes
+            .migration
+            .retain(|(from, to), _| *from != executor && *to != executor);
     }
 
     /// Forgets the migration channel of a pair.

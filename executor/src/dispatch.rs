@@ -38,15 +38,23 @@ impl Dispatcher {
     /// A dispatcher without edges.
     #[must_use]
     pub(crate) fn new(me: ExecutorId, network: Arc<Network>) -> Dispatcher {
-        Dispatcher { me, network, edges: BTreeMap::new() }
+        Dispatcher {
+            me,
+            network,
+            edges: BTreeMap::new(),
+        }
     }
 
     /// Opens an exchange. Its lanes exist from here on; the receivers may come later.
     pub(crate) fn open(&mut self, spec: EdgeSpec) {
-        let mut edge =
-            Edge { routing: spec.routing, owners: spec.owners, receivers: BTreeMap::new() };
+        let mut edge = Edge {
+            routing: spec.routing,
+            owners: spec.owners,
+            receivers: BTreeMap::new(),
+        };
         for receiver in spec.receivers {
-            edge.receivers.insert(receiver, self.lane(spec.key, receiver));
+            edge.receivers
+                .insert(receiver, self.lane(spec.key, receiver));
         }
         self.edges.insert(spec.key, edge);
     }
@@ -73,13 +81,19 @@ impl Dispatcher {
     }
 
     fn lane(&self, key: EdgeKey, receiver: ExecutorId) -> Sender<Message> {
-        self.network.sender(ChannelId { from: self.me, to: receiver, input: key.input })
+        self.network.sender(ChannelId {
+            from: self.me,
+            to: receiver,
+            input: key.input,
+        })
     }
 
     /// True while some receiver has no credit left: take no new input until it has.
     #[must_use]
     pub(crate) fn full(&self) -> bool {
-        self.edges.values().any(|edge| edge.receivers.values().any(Sender::full))
+        self.edges
+            .values()
+            .any(|edge| edge.receivers.values().any(Sender::full))
     }
 
     /// Sends the rows of a batch to their owners on every edge.
@@ -102,7 +116,11 @@ impl Dispatcher {
     /// `fragment`, and confirms it to the old owner. Returns how many rows were taken back.
     pub(crate) fn switch(&mut self, fragment: FragmentKey, subscale: &Subscale) -> u64 {
         let mut taken_back = 0;
-        for (_, edge) in self.edges.iter_mut().filter(|(key, _)| key.fragment == fragment) {
+        for (_, edge) in self
+            .edges
+            .iter_mut()
+            .filter(|(key, _)| key.fragment == fragment)
+        {
             for key_group in subscale.key_groups.iter() {
                 edge.owners[usize::from(key_group.0)] = subscale.new_owner;
             }
@@ -148,13 +166,16 @@ impl Edge {
         };
         if self.receivers.len() == 1 {
             let lane = self.receivers.values().next();
-            lane.expect("one receiver").push(Message::Batch(batch.clone()));
+            lane.expect("one receiver")
+                .push(Message::Batch(batch.clone()));
             return;
         }
         let receivers: Vec<_> = self.receivers.keys().copied().collect();
         let class = |key_group: scaling::KeyGroup| {
             let owner = self.owners[usize::from(key_group.0)];
-            receivers.binary_search(&owner).expect("an owner is a receiver")
+            receivers
+                .binary_search(&owner)
+                .expect("an owner is a receiver")
         };
         let parts = batch.partition(class, receivers.len());
         for (lane, part) in self.receivers.values().zip(parts) {

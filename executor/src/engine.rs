@@ -110,7 +110,11 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn writer(&self, table: u32) -> Option<TableWriter> {
-        self.writers.lock().unwrap_or_else(PoisonError::into_inner).get(&table).cloned()
+        self.writers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&table)
+            .cloned()
     }
 }
 
@@ -124,7 +128,9 @@ pub struct Engine {
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("epoch", &self.visible.borrow().epoch).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("epoch", &self.visible.borrow().epoch)
+            .finish_non_exhaustive()
     }
 }
 
@@ -149,7 +155,11 @@ impl Engine {
         let (commands, received) = mpsc::unbounded_channel();
         let (conductor, visible) = Conductor::open(Arc::clone(&shared), jobs, received).await?;
         world::spawn(conductor.run());
-        let engine = Engine { shared, commands, visible };
+        let engine = Engine {
+            shared,
+            commands,
+            visible,
+        };
         engine.flush().await?;
         Ok(engine)
     }
@@ -158,7 +168,10 @@ impl Engine {
         self.commands.send(command).map_err(|_| Error::Stopped)
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command,
+    ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         self.send(command(reply))?;
         answer.await.map_err(|_| Error::Stopped)?
@@ -170,7 +183,12 @@ impl Engine {
     /// # Errors
     /// If the job cannot be built, or fails while it reads the existing rows.
     pub async fn create_job(&self, spec: JobSpec, catalog: CatalogChange) -> Result<()> {
-        self.ask(|reply| Command::Create { spec: Box::new(spec), catalog, reply }).await
+        self.ask(|reply| Command::Create {
+            spec: Box::new(spec),
+            catalog,
+            reply,
+        })
+        .await
     }
 
     /// Ends jobs and deletes their rows; durable, with `catalog`, when it returns. Jobs that
@@ -179,7 +197,12 @@ impl Engine {
     /// # Errors
     /// If a job that stays reads one of them, or storage fails.
     pub async fn drop_jobs(&self, jobs: Vec<u32>, catalog: CatalogChange) -> Result<()> {
-        self.ask(|reply| Command::Drop { jobs, catalog, reply }).await
+        self.ask(|reply| Command::Drop {
+            jobs,
+            catalog,
+            reply,
+        })
+        .await
     }
 
     /// Changes the parallelism of a job while it runs; durable, with `catalog`, when it returns.
@@ -196,7 +219,13 @@ impl Engine {
         progress: mpsc::UnboundedSender<RescaleProgress>,
     ) -> Result<RescaleSummary> {
         self.ask(|reply| {
-            Command::Rescale(RescaleRequest { job, parallelism, catalog, progress, reply })
+            Command::Rescale(RescaleRequest {
+                job,
+                parallelism,
+                catalog,
+                progress,
+                reply,
+            })
         })
         .await
     }
@@ -207,8 +236,13 @@ impl Engine {
     /// # Errors
     /// If the job is not a running table, or the log cannot be written.
     pub async fn write(&self, table: u32, batch: RecordBatch, weights: Vec<i64>) -> Result<()> {
-        let writer = self.shared.writer(table).ok_or(Error::UnknownJob { job: table })?;
-        writer.write(ChangeBatch::unkeyed(batch, Some(weights.into()))).await
+        let writer = self
+            .shared
+            .writer(table)
+            .ok_or(Error::UnknownJob { job: table })?;
+        writer
+            .write(ChangeBatch::unkeyed(batch, Some(weights.into())))
+            .await
     }
 
     /// Ends the epoch now. Everything written before is visible when it returns.
@@ -228,13 +262,19 @@ impl Engine {
     /// All jobs, by id.
     #[must_use]
     pub fn jobs(&self) -> Vec<JobStatus> {
-        self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared
+            .jobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Expressions of views that failed on a row and became NULL there, since the start.
     #[must_use]
     pub fn row_errors(&self) -> u64 {
-        self.shared.row_errors.load(std::sync::atomic::Ordering::Relaxed)
+        self.shared
+            .row_errors
+            .load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Takes a last checkpoint and ends every executor.

@@ -21,7 +21,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use scaling::{Action, ChannelId, Epoch, Event, ExecutorId, HeadState, HoldLimit, KeyGroup, Migration, Read, Rules, Scheduler, Subscale, SubscaleId, Verdict};
+use scaling::{
+    Action, ChannelId, Epoch, Event, ExecutorId, HeadState, HoldLimit, KeyGroup, Migration, Read,
+    Rules, Scheduler, Subscale, SubscaleId, Verdict,
+};
 use storage::{PartitionSnapshot, StateDelta};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -46,7 +49,10 @@ pub(crate) enum Report {
     /// It has committed an epoch and forwarded its barrier.
     Collected(Box<Collected>),
     /// It has acted on a trigger barrier.
-    Prepared { executor: ExecutorId, subscale: SubscaleId },
+    Prepared {
+        executor: ExecutorId,
+        subscale: SubscaleId,
+    },
     /// As new owner, it has all of a subscale.
     Done { subscale: SubscaleId },
     /// It has ended, and its job with it.
@@ -183,10 +189,15 @@ impl Executor {
         let error = match outcome {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error,
-            Err(panic) => Error::Panic { message: world::panic_message(panic.as_ref()) },
+            Err(panic) => Error::Panic {
+                message: world::panic_message(panic.as_ref()),
+            },
         };
         // When the conductor is gone nobody is left to tell.
-        let _ = self.reports.send(Report::Failed { executor: self.id, error });
+        let _ = self.reports.send(Report::Failed {
+            executor: self.id,
+            error,
+        });
     }
 
     async fn drive(&mut self) -> Result<()> {
@@ -247,11 +258,29 @@ impl Executor {
 
     fn on_control(&mut self, control: Control) -> Result<()> {
         match control {
-            Control::PrepareNew(Subscale { id: subscale, old_owner, key_groups, .. }) => {
-                self.advance(Event::PrepareNew { subscale, old_owner, key_groups })?;
+            Control::PrepareNew(Subscale {
+                id: subscale,
+                old_owner,
+                key_groups,
+                ..
+            }) => {
+                self.advance(Event::PrepareNew {
+                    subscale,
+                    old_owner,
+                    key_groups,
+                })?;
             }
-            Control::PrepareOld(Subscale { id: subscale, new_owner, key_groups, .. }) => {
-                self.advance(Event::PrepareOld { subscale, new_owner, key_groups })?;
+            Control::PrepareOld(Subscale {
+                id: subscale,
+                new_owner,
+                key_groups,
+                ..
+            }) => {
+                self.advance(Event::PrepareOld {
+                    subscale,
+                    new_owner,
+                    key_groups,
+                })?;
             }
             Control::Switch { fragment, subscale } => {
                 self.moved.rows_taken_back += self.dispatcher.switch(fragment, &subscale);
@@ -277,23 +306,39 @@ impl Executor {
 
     fn on_migration(&mut self, from: ExecutorId, message: MigrationMessage) -> Result<()> {
         let event = match message {
-            MigrationMessage::State { subscale, key_group, tables } => {
+            MigrationMessage::State {
+                subscale,
+                key_group,
+                tables,
+            } => {
                 for (table, state) in self.pipeline.tables().into_iter().zip(tables) {
                     table.install(key_group, state)?;
                 }
-                Event::StateInstalled { from, subscale, key_group }
-            }
-            MigrationMessage::Rerouted { subscale, channel, batch } => {
-                for run in batch.runs().iter() {
-                    self.migration.check_rerouted(from, subscale, run.key_group)?;
+                Event::StateInstalled {
+                    from,
+                    subscale,
+                    key_group,
                 }
-                self.pipeline.on_batch(usize::from(channel.input), batch, &mut self.out)?;
+            }
+            MigrationMessage::Rerouted {
+                subscale,
+                channel,
+                batch,
+            } => {
+                for run in batch.runs().iter() {
+                    self.migration
+                        .check_rerouted(from, subscale, run.key_group)?;
+                }
+                self.pipeline
+                    .on_batch(usize::from(channel.input), batch, &mut self.out)?;
                 self.dispatch();
                 return Ok(());
             }
-            MigrationMessage::Confirm { subscale, channel } => {
-                Event::ReroutedConfirm { from, subscale, channel }
-            }
+            MigrationMessage::Confirm { subscale, channel } => Event::ReroutedConfirm {
+                from,
+                subscale,
+                channel,
+            },
             MigrationMessage::Barrier(epoch) => Event::MigrationBarrier { from, epoch },
             MigrationMessage::Closed(subscale) => Event::SubscaleClosed { from, subscale },
         };
@@ -314,7 +359,9 @@ impl Executor {
             Some(Read::RunnablePart(channel)) => (channel, Room::None),
             None => return Ok(false),
         };
-        let message = self.channels[&channel].pop().expect("a head that was seen is there");
+        let message = self.channels[&channel]
+            .pop()
+            .expect("a head that was seen is there");
         match message {
             Message::Batch(batch) => self.on_batch(channel, batch, room)?,
             Message::Write { sequence, batch } => {
@@ -326,7 +373,10 @@ impl Executor {
             }
             Message::Barrier(barrier, topology) => {
                 self.barrier.get_or_insert((barrier, topology));
-                self.advance(Event::Barrier { channel, epoch: barrier.epoch })?;
+                self.advance(Event::Barrier {
+                    channel,
+                    epoch: barrier.epoch,
+                })?;
             }
         }
         Ok(true)
@@ -338,7 +388,9 @@ impl Executor {
             Message::Batch(_) | Message::Write { .. } => HeadState::Runnable,
             Message::Barrier(..) | Message::Confirm(_) => HeadState::Control,
         };
-        self.channels[&channel].peek(state).unwrap_or(HeadState::Empty)
+        self.channels[&channel]
+            .peek(state)
+            .unwrap_or(HeadState::Empty)
     }
 
     fn batch_head(&self, channel: ChannelId, batch: &ChangeBatch) -> HeadState {
@@ -346,7 +398,12 @@ impl Executor {
         // A verdict that fails is met again, and reported, when the batch is handled.
         let held = runs
             .iter()
-            .filter(|run| matches!(self.migration.verdict(channel, run.key_group), Ok(Verdict::Hold)))
+            .filter(|run| {
+                matches!(
+                    self.migration.verdict(channel, run.key_group),
+                    Ok(Verdict::Hold)
+                )
+            })
             .count();
         match held {
             0 => HeadState::Runnable,
@@ -359,7 +416,8 @@ impl Executor {
     /// that would be held go back to the head of their channel.
     fn on_batch(&mut self, channel: ChannelId, batch: ChangeBatch, room: Room) -> Result<()> {
         if self.migration.quiet() {
-            self.pipeline.on_batch(usize::from(channel.input), batch, &mut self.out)?;
+            self.pipeline
+                .on_batch(usize::from(channel.input), batch, &mut self.out)?;
             self.dispatch();
             return Ok(());
         }
@@ -383,7 +441,8 @@ impl Executor {
             let Some(part) = part else { continue };
             match (class, room) {
                 (PROCESS, _) => {
-                    self.pipeline.on_batch(usize::from(channel.input), part, &mut self.out)?;
+                    self.pipeline
+                        .on_batch(usize::from(channel.input), part, &mut self.out)?;
                     self.dispatch();
                 }
                 (HOLD, Room::None) => self.channels[&channel].put_back(Message::Batch(part)),
@@ -413,7 +472,9 @@ impl Executor {
     ) -> Result<Vec<(ExecutorId, SubscaleId)>> {
         let mut departures = BTreeSet::new();
         for run in batch.runs().iter() {
-            if let Verdict::Reroute { to, subscale } = self.migration.verdict(channel, run.key_group)? {
+            if let Verdict::Reroute { to, subscale } =
+                self.migration.verdict(channel, run.key_group)?
+            {
                 departures.insert((to, subscale));
             }
         }
@@ -434,9 +495,16 @@ impl Executor {
     fn carry_out(&mut self, action: Action) -> Result<()> {
         match action {
             Action::Prepared { subscale } => {
-                self.report(Report::Prepared { executor: self.id, subscale });
+                self.report(Report::Prepared {
+                    executor: self.id,
+                    subscale,
+                });
             }
-            Action::SendState { to, subscale, key_group } => {
+            Action::SendState {
+                to,
+                subscale,
+                key_group,
+            } => {
                 let mut tables = Vec::new();
                 for table in self.pipeline.tables() {
                     tables.push(table.extract(key_group)?);
@@ -449,7 +517,11 @@ impl Executor {
                     tables,
                 });
             }
-            Action::SendReroutedConfirm { to, subscale, channel } => {
+            Action::SendReroutedConfirm {
+                to,
+                subscale,
+                channel,
+            } => {
                 self.migrations_to[&to].push(MigrationMessage::Confirm { subscale, channel });
             }
             Action::SendMigrationBarrier { to, epoch } => {
@@ -460,7 +532,8 @@ impl Executor {
             }
             Action::Release { key_group, channel } => {
                 for (channel, batch) in self.held.release(key_group, channel) {
-                    self.pipeline.on_batch(usize::from(channel.input), batch, &mut self.out)?;
+                    self.pipeline
+                        .on_batch(usize::from(channel.input), batch, &mut self.out)?;
                 }
                 self.dispatch();
             }
@@ -479,7 +552,10 @@ impl Executor {
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
         let (barrier, topology) = self.barrier.take().expect("a commit follows a barrier");
         assert_eq!(barrier.epoch, epoch, "barriers are committed in order");
-        assert!(self.held.is_empty(), "no row of epoch {epoch} may still wait at its barrier");
+        assert!(
+            self.held.is_empty(),
+            "no row of epoch {epoch} may still wait at its barrier"
+        );
         self.pipeline.on_barrier(&barrier, &mut self.out)?;
         self.dispatch();
         let mut collected = Collected {
@@ -498,7 +574,9 @@ impl Executor {
             collected.snapshots.extend(committed.snapshots);
             if barrier.durable {
                 for key_group in table.owned().iter() {
-                    collected.state_bytes.push((key_group, table.bytes(key_group)));
+                    collected
+                        .state_bytes
+                        .push((key_group, table.bytes(key_group)));
                 }
             }
         }
@@ -514,7 +592,8 @@ impl Executor {
     fn apply(&mut self, change: &TopologyChange) -> Result<()> {
         self.dispatcher.apply(change);
         for &channel in &change.open_channels {
-            self.channels.insert(channel, self.network.receiver(channel));
+            self.channels
+                .insert(channel, self.network.receiver(channel));
             self.advance(Event::OpenChannel { channel })?;
         }
         for channel in &change.close_channels {
@@ -522,11 +601,13 @@ impl Executor {
             self.advance(Event::CloseChannel { channel: *channel })?;
         }
         for &to in &change.open_migrations_to {
-            self.migrations_to.insert(to, self.network.migration_sender(self.id, to));
+            self.migrations_to
+                .insert(to, self.network.migration_sender(self.id, to));
             self.advance(Event::OpenMigrationTo { to })?;
         }
         for &from in &change.open_migrations_from {
-            self.migrations_from.insert(from, self.network.migration_receiver(from, self.id));
+            self.migrations_from
+                .insert(from, self.network.migration_receiver(from, self.id));
             self.advance(Event::OpenMigrationFrom { from })?;
         }
         for &to in &change.close_migrations_to {

@@ -23,7 +23,10 @@ impl HeldRows {
             let rows = batch.slice_runs(&[index]);
             self.amount.rows += rows.num_rows() as u64;
             self.amount.bytes += rows.bytes() as u64;
-            self.by_key_group.entry(run.key_group).or_default().push_back((channel, rows));
+            self.by_key_group
+                .entry(run.key_group)
+                .or_default()
+                .push_back((channel, rows));
         }
     }
 
@@ -33,9 +36,12 @@ impl HeldRows {
         key_group: KeyGroup,
         channel: Option<ChannelId>,
     ) -> Vec<(ChannelId, ChangeBatch)> {
-        let Some(held) = self.by_key_group.remove(&key_group) else { return Vec::new() };
-        let (released, kept): (VecDeque<_>, VecDeque<_>) =
-            held.into_iter().partition(|(from, _)| channel.is_none_or(|channel| channel == *from));
+        let Some(held) = self.by_key_group.remove(&key_group) else {
+            return Vec::new();
+        };
+        let (released, kept): (VecDeque<_>, VecDeque<_>) = held
+            .into_iter()
+            .partition(|(from, _)| channel.is_none_or(|channel| channel == *from));
         if !kept.is_empty() {
             self.by_key_group.insert(key_group, kept);
         }

@@ -48,7 +48,12 @@ pub(crate) struct Job {
 impl Job {
     /// Jobs whose rows this one reads.
     pub(crate) fn upstream_jobs(&self) -> BTreeSet<u32> {
-        let inputs = self.spec.dataflow.fragments.iter().flat_map(|fragment| &fragment.inputs);
+        let inputs = self
+            .spec
+            .dataflow
+            .fragments
+            .iter()
+            .flat_map(|fragment| &fragment.inputs);
         inputs
             .filter_map(|input| match input.from {
                 Upstream::Relation(relation) => Some(relation.0),
@@ -63,13 +68,28 @@ impl Job {
     }
 
     pub(crate) fn executors(&self) -> impl Iterator<Item = ExecutorId> + '_ {
-        self.placements.iter().flat_map(|placement| placement.executors.iter().copied())
+        self.placements
+            .iter()
+            .flat_map(|placement| placement.executors.iter().copied())
     }
 
     pub(crate) fn fragments(&self) -> impl Iterator<Item = (FragmentKey, &Fragment, &Placement)> {
-        let fragments = self.spec.dataflow.fragments.iter().zip(&self.placements).enumerate();
+        let fragments = self
+            .spec
+            .dataflow
+            .fragments
+            .iter()
+            .zip(&self.placements)
+            .enumerate();
         fragments.map(|(fragment, (plan, placement))| {
-            (FragmentKey { job: self.spec.id, fragment }, plan, placement)
+            (
+                FragmentKey {
+                    job: self.spec.id,
+                    fragment,
+                },
+                plan,
+                placement,
+            )
         })
     }
 }
@@ -89,7 +109,11 @@ pub(crate) struct Jobs {
 
 impl Jobs {
     pub(crate) fn new(key_groups: u16) -> Jobs {
-        Jobs { jobs: BTreeMap::new(), key_groups, next_executor: 1 }
+        Jobs {
+            jobs: BTreeMap::new(),
+            key_groups,
+            next_executor: 1,
+        }
     }
 
     pub(crate) fn get(&self, job: u32) -> Option<&Job> {
@@ -106,7 +130,11 @@ impl Jobs {
 
     /// The job of each executor.
     pub(crate) fn by_executor(&self) -> BTreeMap<ExecutorId, u32> {
-        let of_job = |job: &Job| job.executors().map(|e| (e, job.spec.id)).collect::<Vec<_>>();
+        let of_job = |job: &Job| {
+            job.executors()
+                .map(|e| (e, job.spec.id))
+                .collect::<Vec<_>>()
+        };
         self.jobs.values().flat_map(of_job).collect()
     }
 
@@ -134,12 +162,24 @@ impl Jobs {
         let outside = self.next_executor();
         let mut placements = Vec::new();
         for fragment in &spec.dataflow.fragments {
-            let count = if is_root(fragment) { 1 } else { spec.parallelism };
+            let count = if is_root(fragment) {
+                1
+            } else {
+                spec.parallelism
+            };
             let executors = self.allocate(count);
             let assignment = Assignment::even(&executors, self.key_groups);
-            placements.push(Placement { executors, assignment });
+            placements.push(Placement {
+                executors,
+                assignment,
+            });
         }
-        let job = Job { placements, outside, pinned: BTreeMap::new(), spec };
+        let job = Job {
+            placements,
+            outside,
+            pinned: BTreeMap::new(),
+            spec,
+        };
         self.jobs.insert(job.spec.id, job);
     }
 
@@ -147,10 +187,15 @@ impl Jobs {
     fn senders(&self, job: &Job, from: Upstream) -> Vec<ExecutorId> {
         match from {
             Upstream::Fragment(fragment) => job.placements[fragment].executors.clone(),
-            Upstream::Relation(relation) => self.jobs.get(&relation.0).map_or_else(
-                Vec::new,
-                |upstream| upstream.placements[upstream.last_fragment()].executors.clone(),
-            ),
+            Upstream::Relation(relation) => {
+                self.jobs
+                    .get(&relation.0)
+                    .map_or_else(Vec::new, |upstream| {
+                        upstream.placements[upstream.last_fragment()]
+                            .executors
+                            .clone()
+                    })
+            }
         }
     }
 
@@ -159,12 +204,20 @@ impl Jobs {
         let job = &self.jobs[&key.job];
         let fragment = &job.spec.dataflow.fragments[key.fragment];
         if is_root(fragment) {
-            return vec![ChannelId { from: job.outside, to: executor, input: 0 }];
+            return vec![ChannelId {
+                from: job.outside,
+                to: executor,
+                input: 0,
+            }];
         }
         let mut channels = Vec::new();
         for (input, upstream) in fragment.inputs.iter().enumerate() {
             for from in self.senders(job, upstream.from) {
-                channels.push(ChannelId { from, to: executor, input: input as u16 });
+                channels.push(ChannelId {
+                    from,
+                    to: executor,
+                    input: input as u16,
+                });
             }
         }
         channels
@@ -191,9 +244,17 @@ impl Jobs {
                     let owners = (0..self.key_groups)
                         .map(|key_group| placement.assignment.owner(KeyGroup(key_group)))
                         .collect();
-                    let key = EdgeKey { fragment: to, input: input as u16 };
+                    let key = EdgeKey {
+                        fragment: to,
+                        input: input as u16,
+                    };
                     let receivers = placement.executors.clone();
-                    edges.push(EdgeSpec { key, routing, owners, receivers });
+                    edges.push(EdgeSpec {
+                        key,
+                        routing,
+                        owners,
+                        receivers,
+                    });
                 }
             }
         }
@@ -214,8 +275,10 @@ impl Jobs {
     pub(crate) fn predecessors(&self, key: FragmentKey) -> Vec<ExecutorId> {
         let job = &self.jobs[&key.job];
         let inputs = &job.spec.dataflow.fragments[key.fragment].inputs;
-        let senders: BTreeSet<_> =
-            inputs.iter().flat_map(|input| self.senders(job, input.from)).collect();
+        let senders: BTreeSet<_> = inputs
+            .iter()
+            .flat_map(|input| self.senders(job, input.from))
+            .collect();
         senders.into_iter().collect()
     }
 
@@ -224,10 +287,16 @@ impl Jobs {
         for upstream in self.jobs[&job].upstream_jobs() {
             let upstream = &self.jobs[&upstream];
             let last = upstream.last_fragment();
-            let key = FragmentKey { job: upstream.spec.id, fragment: last };
+            let key = FragmentKey {
+                job: upstream.spec.id,
+                fragment: last,
+            };
             let edges = self.edges_from(key);
             for &sender in &upstream.placements[last].executors {
-                let to_job = edges.iter().filter(|edge| edge.key.fragment.job == job).cloned();
+                let to_job = edges
+                    .iter()
+                    .filter(|edge| edge.key.fragment.job == job)
+                    .cloned();
                 topology.of(sender).open_edges.extend(to_job);
             }
         }
@@ -242,11 +311,19 @@ impl Jobs {
             for upstream in job.upstream_jobs().difference(dropped) {
                 let upstream = &self.jobs[upstream];
                 let last = upstream.last_fragment();
-                let key = FragmentKey { job: upstream.spec.id, fragment: last };
+                let key = FragmentKey {
+                    job: upstream.spec.id,
+                    fragment: last,
+                };
                 let edges = self.edges_from(key);
                 for &sender in &upstream.placements[last].executors {
-                    let to_job = edges.iter().filter(|edge| edge.key.fragment.job == job.spec.id);
-                    topology.of(sender).close_edges.extend(to_job.map(|edge| edge.key));
+                    let to_job = edges
+                        .iter()
+                        .filter(|edge| edge.key.fragment.job == job.spec.id);
+                    topology
+                        .of(sender)
+                        .close_edges
+                        .extend(to_job.map(|edge| edge.key));
                 }
             }
         }
@@ -257,7 +334,11 @@ impl Jobs {
         let mut reached = jobs.clone();
         // Ids grow with creation, so one pass in order reaches everything.
         for job in self.jobs.values() {
-            if job.upstream_jobs().iter().any(|upstream| reached.contains(upstream)) {
+            if job
+                .upstream_jobs()
+                .iter()
+                .any(|upstream| reached.contains(upstream))
+            {
                 reached.insert(job.spec.id);
             }
         }
@@ -266,10 +347,23 @@ impl Jobs {
 
     /// Tells the executors around a fragment of receivers and senders that were added to it.
     /// The placement already holds them; `added` are not running yet.
-    pub(crate) fn announce(&self, key: FragmentKey, added: &BTreeSet<ExecutorId>, new: &BTreeSet<ExecutorId>, topology: &mut Topology) {
+    pub(crate) fn announce(
+        &self,
+        key: FragmentKey,
+        added: &BTreeSet<ExecutorId>,
+        new: &BTreeSet<ExecutorId>,
+        topology: &mut Topology,
+    ) {
         let job = &self.jobs[&key.job];
-        for (input, upstream) in job.spec.dataflow.fragments[key.fragment].inputs.iter().enumerate() {
-            let edge = EdgeKey { fragment: key, input: input as u16 };
+        for (input, upstream) in job.spec.dataflow.fragments[key.fragment]
+            .inputs
+            .iter()
+            .enumerate()
+        {
+            let edge = EdgeKey {
+                fragment: key,
+                input: input as u16,
+            };
             for sender in self.senders(job, upstream.from) {
                 if !new.contains(&sender) {
                     let receivers = added.iter().map(|&receiver| (edge, receiver));
@@ -279,17 +373,34 @@ impl Jobs {
         }
         self.for_each_receiver(key, |receiver, input| {
             if !new.contains(&receiver) {
-                let channels = added.iter().map(|&from| ChannelId { from, to: receiver, input });
+                let channels = added.iter().map(|&from| ChannelId {
+                    from,
+                    to: receiver,
+                    input,
+                });
                 topology.of(receiver).open_channels.extend(channels);
             }
         });
     }
 
     /// Tells the executors around a fragment, and those that leave it, that they leave.
-    pub(crate) fn retire(&self, key: FragmentKey, removed: &BTreeSet<ExecutorId>, gone: &BTreeSet<ExecutorId>, topology: &mut Topology) {
+    pub(crate) fn retire(
+        &self,
+        key: FragmentKey,
+        removed: &BTreeSet<ExecutorId>,
+        gone: &BTreeSet<ExecutorId>,
+        topology: &mut Topology,
+    ) {
         let job = &self.jobs[&key.job];
-        for (input, upstream) in job.spec.dataflow.fragments[key.fragment].inputs.iter().enumerate() {
-            let edge = EdgeKey { fragment: key, input: input as u16 };
+        for (input, upstream) in job.spec.dataflow.fragments[key.fragment]
+            .inputs
+            .iter()
+            .enumerate()
+        {
+            let edge = EdgeKey {
+                fragment: key,
+                input: input as u16,
+            };
             for sender in self.senders(job, upstream.from) {
                 if !gone.contains(&sender) {
                     let receivers = removed.iter().map(|&receiver| (edge, receiver));
@@ -299,7 +410,11 @@ impl Jobs {
         }
         self.for_each_receiver(key, |receiver, input| {
             if !gone.contains(&receiver) {
-                let channels = removed.iter().map(|&from| ChannelId { from, to: receiver, input });
+                let channels = removed.iter().map(|&from| ChannelId {
+                    from,
+                    to: receiver,
+                    input,
+                });
                 topology.of(receiver).close_channels.extend(channels);
             }
         });

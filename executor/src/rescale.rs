@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use scaling::{
-    Assignment, Coordinator, CoordinatorAction, Division, ExecutorId, KeyGroup, OPEN_SUBSCALES_MAX, Subscale, SubscaleId,
-    divide,
+    Assignment, Coordinator, CoordinatorAction, Division, ExecutorId, KeyGroup, OPEN_SUBSCALES_MAX,
+    Subscale, SubscaleId, divide,
 };
 use storage::CatalogChange;
 use tokio::sync::{mpsc, oneshot};
@@ -26,7 +26,10 @@ use crate::message::{FragmentKey, Topology};
 
 /// How a fragment's moves are divided. A barrier waits for what is open, so a subscale stays
 /// small: copying 4 MiB in memory takes a few milliseconds.
-const DIVISION: Division = Division { bytes_max: 4 << 20, key_groups_max: 16 };
+const DIVISION: Division = Division {
+    bytes_max: 4 << 20,
+    key_groups_max: 16,
+};
 
 /// How far a change of parallelism has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,8 +98,18 @@ impl Rescale {
         now: Instant,
         topology: &mut Topology,
     ) -> Rescale {
-        let RescaleRequest { job, parallelism, catalog, progress, reply } = request;
-        let from = jobs.get(job).expect("the conductor has checked the job").spec.parallelism;
+        let RescaleRequest {
+            job,
+            parallelism,
+            catalog,
+            progress,
+            reply,
+        } = request;
+        let from = jobs
+            .get(job)
+            .expect("the conductor has checked the job")
+            .spec
+            .parallelism;
         let mut rescale = Rescale {
             job,
             phase: Phase::Opening,
@@ -143,13 +156,14 @@ impl Rescale {
         let mut targets = Vec::new();
         for (key, mut executors) in scaled {
             let added = jobs.allocate(parallelism.saturating_sub(executors.len()));
-            self.added.extend(added.iter().map(|&executor| (key, executor)));
+            self.added
+                .extend(added.iter().map(|&executor| (key, executor)));
             executors.extend(added);
             let kept = &executors[..parallelism];
-            let placement =
-                &mut jobs.get_mut(self.job).expect("checked").placements[key.fragment];
+            let placement = &mut jobs.get_mut(self.job).expect("checked").placements[key.fragment];
             targets.push((key, placement.assignment.least_move(kept)));
-            self.removed.insert(key, executors[parallelism..].iter().copied().collect());
+            self.removed
+                .insert(key, executors[parallelism..].iter().copied().collect());
             placement.executors = executors;
         }
         targets
@@ -183,8 +197,12 @@ impl Rescale {
     fn announce(&self, jobs: &Jobs, topology: &mut Topology) {
         let new: BTreeSet<_> = self.added.iter().map(|(_, executor)| *executor).collect();
         for key in self.removed.keys() {
-            let added: BTreeSet<_> =
-                self.added.iter().filter(|(of, _)| of == key).map(|(_, e)| *e).collect();
+            let added: BTreeSet<_> = self
+                .added
+                .iter()
+                .filter(|(of, _)| of == key)
+                .map(|(_, e)| *e)
+                .collect();
             jobs.announce(*key, &added, &new, topology);
         }
         for &(from, to) in &self.migrations {
@@ -202,11 +220,14 @@ impl Rescale {
     }
 
     /// Starts moving, the opening barrier being through.
-    pub(crate) fn start(&mut self, jobs: &Jobs, actions: &mut Vec<CoordinatorAction>) -> Result<()> {
+    pub(crate) fn start(
+        &mut self,
+        jobs: &Jobs,
+        actions: &mut Vec<CoordinatorAction>,
+    ) -> Result<()> {
         self.phase = Phase::Moving;
-        let with_predecessors = |(key, subscale): &(FragmentKey, Subscale)| {
-            (subscale.clone(), jobs.predecessors(*key))
-        };
+        let with_predecessors =
+            |(key, subscale): &(FragmentKey, Subscale)| (subscale.clone(), jobs.predecessors(*key));
         let subscales = self.subscales.values().map(with_predecessors).collect();
         let coordinator = Coordinator::new(subscales, OPEN_SUBSCALES_MAX)
             .with_key_groups_held(&jobs.key_groups_held(self.job));
@@ -221,7 +242,10 @@ impl Rescale {
         event: scaling::CoordinatorEvent,
         actions: &mut Vec<CoordinatorAction>,
     ) -> Result<()> {
-        let coordinator = self.coordinator.as_mut().expect("only a started rescale is fed");
+        let coordinator = self
+            .coordinator
+            .as_mut()
+            .expect("only a started rescale is fed");
         coordinator.step(event, actions)?;
         Ok(())
     }
@@ -234,7 +258,9 @@ impl Rescale {
     /// Enters a finished subscale into the assignment and tells the user.
     pub(crate) fn subscale_done(&mut self, subscale: &Subscale, jobs: &mut Jobs) {
         let key = self.fragment(subscale.id);
-        let job = jobs.get_mut(self.job).expect("a job is not dropped while it is rescaled");
+        let job = jobs
+            .get_mut(self.job)
+            .expect("a job is not dropped while it is rescaled");
         let assignment = &mut job.placements[key.fragment].assignment;
         for key_group in subscale.key_groups.iter() {
             assignment.set_owner(key_group, subscale.new_owner);
@@ -256,9 +282,13 @@ impl Rescale {
         for (key, removed) in &self.removed {
             jobs.retire(*key, removed, &gone, topology);
         }
-        let job = jobs.get_mut(self.job).expect("a job is not dropped while it is rescaled");
+        let job = jobs
+            .get_mut(self.job)
+            .expect("a job is not dropped while it is rescaled");
         for (key, removed) in &self.removed {
-            job.placements[key.fragment].executors.retain(|executor| !removed.contains(executor));
+            job.placements[key.fragment]
+                .executors
+                .retain(|executor| !removed.contains(executor));
         }
         job.spec.parallelism = self.summary.to;
     }

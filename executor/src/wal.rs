@@ -41,8 +41,13 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<ChangeBatch> {
     let missing = || ArrowError::IpcError("a log record holds one batch".to_owned());
     let record = reader.next().ok_or_else(missing)??;
     let rows = record.num_columns().checked_sub(1).ok_or_else(missing)?;
-    let weights: Arc<[i64]> =
-        record.column(rows).as_primitive_opt::<Int64Type>().ok_or_else(missing)?.values().as_ref().into();
+    let weights: Arc<[i64]> = record
+        .column(rows)
+        .as_primitive_opt::<Int64Type>()
+        .ok_or_else(missing)?
+        .values()
+        .as_ref()
+        .into();
     let columns = record.project(&(0..rows).collect::<Vec<_>>())?;
     Ok(ChangeBatch::unkeyed(columns, Some(weights)))
 }

@@ -70,7 +70,10 @@ impl TableWriter {
     pub(crate) async fn write(&self, batch: ChangeBatch) -> Result<()> {
         let (done, outcome) = oneshot::channel();
         let request = Request { batch, done };
-        self.requests.send(request).await.map_err(|_| Error::Stopped)?;
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| Error::Stopped)?;
         outcome.await.map_err(|_| Error::Stopped)?
     }
 }

@@ -40,39 +40,23 @@ impl ServerProcess {
     #[must_use]
     pub fn start() -> Self {
         let folder = TempDir::with_prefix("tidewater-slt-").expect("a temporary folder");
-        let log = File::create(log_path(&folder)).expect("a file in our own folder");
-        let mut process = Command::new(binary())
-            .arg("serve")
-            .arg("--data-dir")
-            .arg(folder.path().join("data"))
-            .args(["--listen", "127.0.0.1:0"])
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle of the log"))
-            .stderr(log)
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {}: {error}", binary().display()));
-
-        let started = Instant::now();
-        let address = loop {
-            let log = read_log(&folder);
-            if let Some(address) = listening_address(&log) {
-                break address;
-            }
-            if let Some(status) = process.try_wait().expect("our own child") {
-                panic!("the server ended with {status} before it listened; its log:\n{log}");
-            }
-            if started.elapsed() > START_WAIT_MAX {
-                let _ = process.kill();
-                panic!("the server did not listen within {START_WAIT_MAX:?}; its log:\n{log}");
-            }
-            thread::sleep(START_POLL);
-        };
+        let (address, process) = launch(&folder);
         ServerProcess {
             address,
             process,
             folder,
         }
+    }
+
+    /// Ends the server as `kill -9` does and starts another one on the same data directory, at
+    /// another address.
+    ///
+    /// # Panics
+    /// As [`ServerProcess::start`].
+    pub fn kill_and_restart(&mut self) {
+        self.process.kill().expect("our own child");
+        self.process.wait().expect("our own child");
+        (self.address, self.process) = launch(&self.folder);
     }
 
     /// How a client reaches the server's database.
@@ -99,6 +83,37 @@ impl Drop for ServerProcess {
         // Either can only fail if the process is gone already.
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// Starts a server on the folder's data directory and waits until it listens.
+fn launch(folder: &TempDir) -> (SocketAddr, Child) {
+    let log = File::create(log_path(folder)).expect("a file in our own folder");
+    let mut process = Command::new(binary())
+        .arg("serve")
+        .arg("--data-dir")
+        .arg(folder.path().join("data"))
+        .args(["--listen", "127.0.0.1:0"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a second handle of the log"))
+        .stderr(log)
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {}: {error}", binary().display()));
+    let started = Instant::now();
+    loop {
+        let log = read_log(folder);
+        if let Some(address) = listening_address(&log) {
+            return (address, process);
+        }
+        if let Some(status) = process.try_wait().expect("our own child") {
+            panic!("the server ended with {status} before it listened; its log:\n{log}");
+        }
+        if started.elapsed() > START_WAIT_MAX {
+            let _ = process.kill();
+            panic!("the server did not listen within {START_WAIT_MAX:?}; its log:\n{log}");
+        }
+        thread::sleep(START_POLL);
     }
 }
 

@@ -49,17 +49,37 @@ const RESTART_DELAY_MAX: Duration = Duration::from_secs(5);
 
 /// What handles ask for.
 pub(crate) enum Command {
-    Create { spec: Box<JobSpec>, catalog: CatalogChange, reply: oneshot::Sender<Result<()>> },
-    Drop { jobs: Vec<u32>, catalog: CatalogChange, reply: oneshot::Sender<Result<()>> },
+    Create {
+        spec: Box<JobSpec>,
+        catalog: CatalogChange,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    Drop {
+        jobs: Vec<u32>,
+        catalog: CatalogChange,
+        reply: oneshot::Sender<Result<()>>,
+    },
     Rescale(RescaleRequest),
-    Flush { reply: oneshot::Sender<Result<Epoch>> },
-    Shutdown { reply: oneshot::Sender<Result<()>> },
+    Flush {
+        reply: oneshot::Sender<Result<Epoch>>,
+    },
+    Shutdown {
+        reply: oneshot::Sender<Result<()>>,
+    },
 }
 
 /// An operation whose barrier has been asked for or is under way.
 enum Operation {
-    Create { job: u32, catalog: CatalogChange, reply: oneshot::Sender<Result<()>> },
-    Drop { jobs: BTreeSet<u32>, catalog: CatalogChange, reply: oneshot::Sender<Result<()>> },
+    Create {
+        job: u32,
+        catalog: CatalogChange,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    Drop {
+        jobs: BTreeSet<u32>,
+        catalog: CatalogChange,
+        reply: oneshot::Sender<Result<()>>,
+    },
     Rescale(Box<Rescale>),
 }
 
@@ -149,8 +169,10 @@ impl Conductor {
     ) -> Result<Opened> {
         let (report_to, reports) = mpsc::unbounded_channel();
         let epoch = shared.storage.committed_epoch();
-        let (visible, visible_to_readers) =
-            watch::channel(Arc::new(DatabaseSnapshot { epoch, tables: BTreeMap::new() }));
+        let (visible, visible_to_readers) = watch::channel(Arc::new(DatabaseSnapshot {
+            epoch,
+            tables: BTreeMap::new(),
+        }));
         let now = world::now();
         let mut conductor = Conductor {
             clock: Arc::new(SystemClock::start()),
@@ -247,7 +269,9 @@ impl Conductor {
                 Some(Operation::Rescale(rescale)) => rescale.phase == Phase::Closing,
                 Some(Operation::Create { .. }) | None => false,
             };
-        if self.checkpoint.is_some() && (self.shutdown.is_some() || (persist && self.topology.is_some())) {
+        if self.checkpoint.is_some()
+            && (self.shutdown.is_some() || (persist && self.topology.is_some()))
+        {
             self.next_tick = now + self.shared.options.barrier_interval;
             return;
         }
@@ -257,7 +281,10 @@ impl Conductor {
 
     fn inject(&mut self, now: Instant, durable: bool) {
         self.epoch = self.epoch.next();
-        let barrier = Barrier { epoch: self.epoch, durable };
+        let barrier = Barrier {
+            epoch: self.epoch,
+            durable,
+        };
         let operation = self.topology.is_some();
         let mut topology = self.topology.take().unwrap_or_default();
         for job in std::mem::take(&mut self.backfilled) {
@@ -318,8 +345,14 @@ impl Conductor {
     }
 
     fn collect(&mut self, collected: Collected) {
-        let in_flight = self.in_flight.as_mut().expect("executors report the barrier under way");
-        assert_eq!(collected.epoch, in_flight.barrier.epoch, "one barrier is under way at a time");
+        let in_flight = self
+            .in_flight
+            .as_mut()
+            .expect("executors report the barrier under way");
+        assert_eq!(
+            collected.epoch, in_flight.barrier.epoch,
+            "one barrier is under way at a time"
+        );
         in_flight.waiting.remove(&collected.executor);
         in_flight.collected.push(collected);
     }
@@ -331,7 +364,14 @@ impl Conductor {
         };
         self.restart_delay = RESTART_DELAY;
         let duration = world::now() - in_flight.started;
-        let InFlight { barrier, operation, last, mut collected, flushes, .. } = in_flight;
+        let InFlight {
+            barrier,
+            operation,
+            last,
+            mut collected,
+            flushes,
+            ..
+        } = in_flight;
         self.publish(barrier.epoch, &mut collected);
         self.take_figures(&collected, duration);
         for flush in flushes {
@@ -340,7 +380,10 @@ impl Conductor {
         let mut persisting = Persisting::default();
         let mut checkpoint = Checkpoint {
             epoch: barrier.epoch,
-            deltas: collected.iter_mut().flat_map(|part| std::mem::take(&mut part.deltas)).collect(),
+            deltas: collected
+                .iter_mut()
+                .flat_map(|part| std::mem::take(&mut part.deltas))
+                .collect(),
             dropped: Vec::new(),
             catalog: CatalogChange::default(),
             wal_applied: BTreeMap::new(),
@@ -382,14 +425,17 @@ impl Conductor {
         let owner = self.jobs.by_executor();
         let key_groups = usize::from(self.jobs.key_groups());
         for part in collected {
-            let Some(job) = owner.get(&part.executor) else { continue };
+            let Some(job) = owner.get(&part.executor) else {
+                continue;
+            };
             if part.snapshots.is_empty() && snapshot.tables.contains_key(job) {
                 continue;
             }
-            let table = snapshot
-                .tables
-                .entry(*job)
-                .or_insert_with(|| Arc::new(TableSnapshot { partitions: vec![None; key_groups] }));
+            let table = snapshot.tables.entry(*job).or_insert_with(|| {
+                Arc::new(TableSnapshot {
+                    partitions: vec![None; key_groups],
+                })
+            });
             let table = Arc::make_mut(table);
             for (key_group, rows) in part.snapshots.drain(..) {
                 table.partitions[usize::from(key_group.0)] = Some(rows);
@@ -406,7 +452,9 @@ impl Conductor {
         let owner = self.jobs.by_executor();
         let mut remaining: BTreeMap<u32, u64> = BTreeMap::new();
         for part in collected {
-            let Some(&job) = owner.get(&part.executor) else { continue };
+            let Some(&job) = owner.get(&part.executor) else {
+                continue;
+            };
             *remaining.entry(job).or_default() += part.backfill_remaining;
             if let Some(sequence) = part.write_applied {
                 self.writes_applied.insert(job, sequence);
@@ -433,10 +481,9 @@ impl Conductor {
 
     /// Created jobs whose rows are complete become durable, and known, with this checkpoint.
     fn finish_backfills(&mut self, checkpoint: &mut Checkpoint, persisting: &mut Persisting) {
-        let (done, open): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.backfills).into_iter().partition(|backfill| {
-                backfill.is_complete() && backfill.since < checkpoint.epoch
-            });
+        let (done, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.backfills)
+            .into_iter()
+            .partition(|backfill| backfill.is_complete() && backfill.since < checkpoint.epoch);
         self.backfills = open;
         for backfill in done {
             backfill.backfilling.store(false, Ordering::Relaxed);
@@ -466,7 +513,10 @@ impl Conductor {
 
     /// Answers the statements that waited for a checkpoint.
     fn answer_checkpoint(&mut self, outcome: Result<(), Arc<Error>>) {
-        let (_, persisting) = self.checkpoint.take().expect("a checkpoint was being written");
+        let (_, persisting) = self
+            .checkpoint
+            .take()
+            .expect("a checkpoint was being written");
         let answer = || outcome.clone().map_err(|cause| Error::Write { cause });
         for reply in persisting.replies {
             let _ = reply.send(answer());
@@ -488,13 +538,18 @@ impl Conductor {
 
     fn publish_status(&self) {
         let status = |job: &Job| {
-            let backfill = self.backfills.iter().find(|backfill| backfill.job == job.spec.id);
+            let backfill = self
+                .backfills
+                .iter()
+                .find(|backfill| backfill.job == job.spec.id);
             let state = match (&self.operation, backfill) {
-                (_, Some(backfill)) => {
-                    JobState::Backfilling { rows_remaining: backfill.rows_remaining }
-                }
+                (_, Some(backfill)) => JobState::Backfilling {
+                    rows_remaining: backfill.rows_remaining,
+                },
                 (Some(Operation::Rescale(rescale)), _) if rescale.job == job.spec.id => {
-                    JobState::Rescaling { parallelism: rescale.summary.to }
+                    JobState::Rescaling {
+                        parallelism: rescale.summary.to,
+                    }
                 }
                 _ => JobState::Running,
             };
@@ -506,7 +561,11 @@ impl Conductor {
             }
         };
         let jobs = self.jobs.iter().map(status).collect();
-        *self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner) = jobs;
+        *self
+            .shared
+            .jobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = jobs;
     }
 }
 
@@ -516,7 +575,9 @@ async fn wait_for(
     match checkpoint {
         Some((write, _)) => match write.await {
             Ok(outcome) => Ok(outcome?),
-            Err(panic) => Err(Error::Panic { message: panic.to_string() }),
+            Err(panic) => Err(Error::Panic {
+                message: panic.to_string(),
+            }),
         },
         None => std::future::pending().await,
     }
@@ -532,4 +593,3 @@ fn error_chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
-

@@ -19,10 +19,20 @@ impl Conductor {
     /// Takes the next operation when none is under way.
     pub(super) fn begin_operation(&mut self) {
         while self.operation.is_none() && self.shutdown.is_none() {
-            let Some(command) = self.queue.pop_front() else { return };
+            let Some(command) = self.queue.pop_front() else {
+                return;
+            };
             let begun = match command {
-                Command::Create { spec, catalog, reply } => self.begin_create(*spec, catalog, reply),
-                Command::Drop { jobs, catalog, reply } => self.begin_drop(jobs, catalog, reply),
+                Command::Create {
+                    spec,
+                    catalog,
+                    reply,
+                } => self.begin_create(*spec, catalog, reply),
+                Command::Drop {
+                    jobs,
+                    catalog,
+                    reply,
+                } => self.begin_drop(jobs, catalog, reply),
                 Command::Rescale(request) => self.begin_rescale(request),
                 Command::Flush { .. } | Command::Shutdown { .. } => None,
             };
@@ -42,7 +52,10 @@ impl Conductor {
         let job = spec.id;
         self.jobs.place(spec);
         let missing = self.jobs.get(job).and_then(|placed| {
-            placed.upstream_jobs().into_iter().find(|upstream| self.jobs.get(*upstream).is_none())
+            placed
+                .upstream_jobs()
+                .into_iter()
+                .find(|upstream| self.jobs.get(*upstream).is_none())
         });
         if let Some(missing) = missing {
             self.jobs.remove(job);
@@ -51,7 +64,14 @@ impl Conductor {
         }
         let mut topology = Topology::default();
         self.jobs.connect(job, &mut topology);
-        Some((Operation::Create { job, catalog, reply }, topology))
+        Some((
+            Operation::Create {
+                job,
+                catalog,
+                reply,
+            },
+            topology,
+        ))
     }
 
     fn begin_drop(
@@ -67,17 +87,29 @@ impl Conductor {
         }
         let mut topology = Topology::default();
         self.jobs.disconnect(&jobs, &mut topology);
-        Some((Operation::Drop { jobs, catalog, reply }, topology))
+        Some((
+            Operation::Drop {
+                jobs,
+                catalog,
+                reply,
+            },
+            topology,
+        ))
     }
 
     fn begin_rescale(&mut self, request: RescaleRequest) -> Option<(Operation, Topology)> {
         let Some(job) = self.jobs.get(request.job) else {
-            let _ = request.reply.send(Err(Error::UnknownJob { job: request.job }));
+            let _ = request
+                .reply
+                .send(Err(Error::UnknownJob { job: request.job }));
             return None;
         };
         let max = usize::from(self.jobs.key_groups());
         if request.parallelism == 0 || request.parallelism > max {
-            let error = Error::Parallelism { asked: request.parallelism, max };
+            let error = Error::Parallelism {
+                asked: request.parallelism,
+                max,
+            };
             let _ = request.reply.send(Err(error));
             return None;
         }
@@ -98,10 +130,16 @@ impl Conductor {
     pub(super) async fn continue_operation(&mut self, persisting: &mut Persisting) -> Result<()> {
         match self.operation.take() {
             None => Ok(()),
-            Some(Operation::Create { job, catalog, reply }) => {
-                self.start_created(job, catalog, reply).await
-            }
-            Some(Operation::Drop { jobs, catalog: _, reply }) => {
+            Some(Operation::Create {
+                job,
+                catalog,
+                reply,
+            }) => self.start_created(job, catalog, reply).await,
+            Some(Operation::Drop {
+                jobs,
+                catalog: _,
+                reply,
+            }) => {
                 for job in jobs {
                     self.forget(job);
                 }
@@ -174,13 +212,19 @@ impl Conductor {
     pub(super) fn executors_of(&self, job: u32) -> Vec<(FragmentKey, ExecutorId)> {
         let job = self.jobs.get(job).expect("placed");
         let of_fragment = |(key, _, placement): (FragmentKey, _, &Placement)| {
-            placement.executors.iter().map(move |&executor| (key, executor)).collect::<Vec<_>>()
+            placement
+                .executors
+                .iter()
+                .map(move |&executor| (key, executor))
+                .collect::<Vec<_>>()
         };
         job.fragments().flat_map(of_fragment).collect()
     }
 
     pub(super) fn forget(&mut self, job: u32) {
-        let Some(job) = self.jobs.remove(job) else { return };
+        let Some(job) = self.jobs.remove(job) else {
+            return;
+        };
         for executor in job.executors().chain([job.outside]) {
             self.tasks.remove(&executor);
             self.network.remove(executor);
@@ -201,12 +245,19 @@ impl Conductor {
         for action in actions {
             match action {
                 CoordinatorAction::PrepareNew { to, subscale } => {
-                    self.network.control_sender(to).push(Control::PrepareNew(subscale));
+                    self.network
+                        .control_sender(to)
+                        .push(Control::PrepareNew(subscale));
                 }
                 CoordinatorAction::PrepareOld { to, subscale } => {
-                    self.network.control_sender(to).push(Control::PrepareOld(subscale));
+                    self.network
+                        .control_sender(to)
+                        .push(Control::PrepareOld(subscale));
                 }
-                CoordinatorAction::Switch { predecessor, subscale } => {
+                CoordinatorAction::Switch {
+                    predecessor,
+                    subscale,
+                } => {
                     let fragment = rescale.fragment(subscale.id);
                     let lane = self.network.control_sender(predecessor);
                     lane.push(Control::Switch { fragment, subscale });
@@ -225,7 +276,9 @@ impl Conductor {
 
     pub(super) fn on_coordinator_event(&mut self, event: CoordinatorEvent) -> Result<()> {
         let Some(Operation::Rescale(mut rescale)) = self.operation.take() else {
-            return Err(Error::Plan { reason: "a subscale without a rescale".to_owned() });
+            return Err(Error::Plan {
+                reason: "a subscale without a rescale".to_owned(),
+            });
         };
         let mut actions = Vec::new();
         rescale.step(event, &mut actions)?;

@@ -36,8 +36,12 @@ impl Conductor {
         for edge in self.jobs.edges_from(key) {
             dispatcher.open(edge);
         }
-        let mut migration =
-            Migration::new(executor, self.epoch, self.shared.options.release, Rules::default());
+        let mut migration = Migration::new(
+            executor,
+            self.epoch,
+            self.shared.options.release,
+            Rules::default(),
+        );
         migration.own(&owned);
         Ok(ExecutorParts {
             id: executor,
@@ -58,7 +62,10 @@ impl Conductor {
             Upstream::Fragment(_) => None,
         };
         // A job is not complete before the jobs it reads are.
-        let incomplete = self.backfills.iter().find(|backfill| backfill.job == job.spec.id);
+        let incomplete = self
+            .backfills
+            .iter()
+            .find(|backfill| backfill.job == job.spec.id);
         Context {
             key_groups: self.jobs.key_groups(),
             errors: Arc::clone(&self.shared.row_errors),
@@ -97,17 +104,14 @@ impl Conductor {
             self.spawn(parts)?;
         }
         for &job in &ids {
-            self.replay(job, applied.get(&job).copied().unwrap_or(0)).await?;
+            self.replay(job, applied.get(&job).copied().unwrap_or(0))
+                .await?;
         }
         Ok(())
     }
 
     /// The executors of a job with the state that storage has for them.
-    fn load(
-        &self,
-        job: u32,
-        applied: &mut BTreeMap<u32, u64>,
-    ) -> Result<Vec<ExecutorParts>> {
+    fn load(&self, job: u32, applied: &mut BTreeMap<u32, u64>) -> Result<Vec<ExecutorParts>> {
         let mut ready: BTreeMap<ExecutorId, ExecutorParts> = BTreeMap::new();
         for (key, executor) in self.executors_of(job) {
             ready.insert(executor, self.parts(key, executor, Vec::new())?);
@@ -136,8 +140,9 @@ impl Conductor {
     pub(super) async fn replay(&mut self, job: u32, applied: u64) -> Result<()> {
         let running = self.shared.writer(job);
         let Some(root) = self.jobs.get(job).and_then(|placed| {
-            let (key, _, placement) =
-                placed.fragments().find(|(_, fragment, _)| is_table(fragment))?;
+            let (key, _, placement) = placed
+                .fragments()
+                .find(|(_, fragment, _)| is_table(fragment))?;
             Some(self.jobs.channels_into(key, placement.executors[0])[0])
         }) else {
             return Ok(());
@@ -151,7 +156,10 @@ impl Conductor {
         let lane = self.network.sender(root);
         let mut last = applied;
         for (sequence, record) in self.shared.storage.wal_read(job, applied)? {
-            lane.push(Message::Write { sequence, batch: wal::decode(&record)? });
+            lane.push(Message::Write {
+                sequence,
+                batch: wal::decode(&record)?,
+            });
             last = sequence;
         }
         let next = Root {
@@ -163,7 +171,11 @@ impl Conductor {
             **guard = next;
         } else {
             let writer = TableWriter::start(job, Arc::clone(&self.shared.storage), next);
-            self.shared.writers.lock().unwrap_or_else(PoisonError::into_inner).insert(job, writer);
+            self.shared
+                .writers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(job, writer);
         }
         self.writes_applied.insert(job, applied);
         Ok(())
@@ -182,7 +194,10 @@ impl Conductor {
             world::sleep(self.restart_delay).await;
             self.restart_delay = (self.restart_delay * 2).min(RESTART_DELAY_MAX);
             let specs: Vec<JobSpec> = self.jobs.iter().map(|job| job.spec.clone()).collect();
-            tracing::warn!(jobs = specs.len(), "starting again from the last checkpoint");
+            tracing::warn!(
+                jobs = specs.len(),
+                "starting again from the last checkpoint"
+            );
             self.jobs = Jobs::new(self.shared.options.key_groups);
             match self.start(specs.clone()).await {
                 Ok(()) => return,
@@ -202,16 +217,26 @@ impl Conductor {
     /// Ends executors, answers the statements under way, and drops what is not durable.
     fn fail_operations(&mut self, cause: &Arc<Error>) {
         self.end_all();
-        let failed = || Error::JobFailed { cause: Arc::clone(cause) };
+        let failed = || Error::JobFailed {
+            cause: Arc::clone(cause),
+        };
         match self.operation.take() {
             Some(Operation::Create { job, reply, .. }) => {
                 self.forget(job);
                 let _ = reply.send(Err(failed()));
             }
-            Some(Operation::Drop { jobs, catalog, reply }) => {
+            Some(Operation::Drop {
+                jobs,
+                catalog,
+                reply,
+            }) => {
                 // Nothing of it has happened; it is tried again.
                 let jobs = jobs.into_iter().collect();
-                self.queue.push_front(Command::Drop { jobs, catalog, reply });
+                self.queue.push_front(Command::Drop {
+                    jobs,
+                    catalog,
+                    reply,
+                });
             }
             Some(Operation::Rescale(rescale)) => {
                 if let Some(job) = self.jobs.get_mut(rescale.job) {

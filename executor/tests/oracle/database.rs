@@ -37,10 +37,15 @@ impl Catalog for Names {
 
     fn rows(&self, relation: &Relation) -> planner::Result<Arc<dyn TableProvider>> {
         let snapshot = self.rows.as_ref().expect("only planning goes without rows");
-        let batches = snapshot.tables.get(&relation.id.0).map_or_else(Vec::new, |table| {
-            table.batches(None).expect("rows in memory can be read")
-        });
-        let schema = batches.first().map_or_else(|| relation.schema.clone(), |b| b.schema());
+        let batches = snapshot
+            .tables
+            .get(&relation.id.0)
+            .map_or_else(Vec::new, |table| {
+                table.batches(None).expect("rows in memory can be read")
+            });
+        let schema = batches
+            .first()
+            .map_or_else(|| relation.schema.clone(), |b| b.schema());
         Ok(Arc::new(MemTable::try_new(schema, vec![batches])?))
     }
 }
@@ -87,7 +92,9 @@ impl Database {
         let kv = Arc::new(MemoryKv::new());
         let epochs = Arc::default();
         let storage = Arc::new(Storage::open(kv.clone()).unwrap());
-        let engine = Engine::open(storage, Vec::new(), options(&epochs)).await.unwrap();
+        let engine = Engine::open(storage, Vec::new(), options(&epochs))
+            .await
+            .unwrap();
         Database {
             engine,
             names: Names::default(),
@@ -106,7 +113,9 @@ impl Database {
         self.epochs = Arc::default();
         let storage = Arc::new(Storage::open(self.kv.clone()).unwrap());
         let specs = self.jobs.values().map(|job| job.spec.clone()).collect();
-        self.engine = Engine::open(storage, specs, options(&self.epochs)).await.unwrap();
+        self.engine = Engine::open(storage, specs, options(&self.epochs))
+            .await
+            .unwrap();
         for job in self.jobs.values_mut() {
             job.complete = Epoch(0);
         }
@@ -129,7 +138,12 @@ impl Database {
                 let session = self.session(None);
                 let plan = plan_view(&session, &create.query, &[]).await.unwrap();
                 let kind = RelationKind::MaterializedView;
-                (create.name.to_string(), kind, plan.dataflow, Some(create.query))
+                (
+                    create.name.to_string(),
+                    kind,
+                    plan.dataflow,
+                    Some(create.query),
+                )
             }
             other => panic!("{other}"),
         };
@@ -142,18 +156,36 @@ impl Database {
             primary_key: dataflow.stream_key.clone(),
             append_only: dataflow.append_only,
         };
-        let spec = JobSpec { id, name: name.clone(), dataflow, parallelism };
-        self.engine.create_job(spec.clone(), CatalogChange::default()).await?;
+        let spec = JobSpec {
+            id,
+            name: name.clone(),
+            dataflow,
+            parallelism,
+        };
+        self.engine
+            .create_job(spec.clone(), CatalogChange::default())
+            .await?;
         self.names.relations.insert(name, Arc::new(relation));
         let complete = self.engine.snapshot().epoch;
-        self.jobs.insert(id, Job { spec, query, complete });
+        self.jobs.insert(
+            id,
+            Job {
+                spec,
+                query,
+                complete,
+            },
+        );
         Ok(id)
     }
 
     /// `DROP` of one view or table that nothing reads.
     pub(crate) async fn drop(&mut self, id: u32) -> Result<(), Error> {
-        self.engine.drop_jobs(vec![id], CatalogChange::default()).await?;
-        self.names.relations.retain(|_, relation| relation.id.0 != id);
+        self.engine
+            .drop_jobs(vec![id], CatalogChange::default())
+            .await?;
+        self.names
+            .relations
+            .retain(|_, relation| relation.id.0 != id);
         self.jobs.remove(&id);
         Ok(())
     }
@@ -173,8 +205,17 @@ impl Database {
     }
 
     fn session(&self, rows: Option<Arc<DatabaseSnapshot>>) -> Session {
-        let names = Names { rows, relations: self.names.relations.clone() };
-        session(Arc::new(names), &Settings { target_partitions: 1, ..Settings::default() })
+        let names = Names {
+            rows,
+            relations: self.names.relations.clone(),
+        };
+        session(
+            Arc::new(names),
+            &Settings {
+                target_partitions: 1,
+                ..Settings::default()
+            },
+        )
     }
 
     /// Compares every view with its query at each epoch since the last call.
@@ -194,7 +235,12 @@ impl Database {
                 if snapshot.epoch < job.complete {
                     continue;
                 }
-                let batch = session.plan(query).unwrap().collect(&session).await.unwrap();
+                let batch = session
+                    .plan(query)
+                    .unwrap()
+                    .collect(&session)
+                    .await
+                    .unwrap();
                 let expected = rows(&batch);
                 let found = rows(&view.batches(None).unwrap());
                 assert_eq!(
@@ -230,6 +276,9 @@ fn rows(batches: &[RecordBatch]) -> Vec<String> {
 fn same_rows(left: &DatabaseSnapshot, right: &DatabaseSnapshot) -> bool {
     left.tables.len() == right.tables.len()
         && left.tables.iter().all(|(id, table)| {
-            right.tables.get(id).is_some_and(|other| Arc::ptr_eq(table, other))
+            right
+                .tables
+                .get(id)
+                .is_some_and(|other| Arc::ptr_eq(table, other))
         })
 }

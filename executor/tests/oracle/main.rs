@@ -97,9 +97,15 @@ impl Table {
         let columns = self.schema.fields().iter().enumerate().map(|(at, field)| {
             let values = rows.iter().map(|row| row[at]);
             let column: ArrayRef = match field.data_type() {
-                DataType::Int32 => Arc::new(values.map(|v| v.map(|v| v as i32)).collect::<Int32Array>()),
+                DataType::Int32 => {
+                    Arc::new(values.map(|v| v.map(|v| v as i32)).collect::<Int32Array>())
+                }
                 DataType::Int64 => Arc::new(values.collect::<Int64Array>()),
-                _ => Arc::new(values.map(|v| v.map(|v| format!("w{v}"))).collect::<StringArray>()),
+                _ => Arc::new(
+                    values
+                        .map(|v| v.map(|v| format!("w{v}")))
+                        .collect::<StringArray>(),
+                ),
             };
             column
         });
@@ -130,7 +136,12 @@ async fn tables(database: &mut Database, rng: &mut StdRng) -> Vec<Table> {
     ] {
         let id = database.create(sql, rng.random_range(1..4)).await.unwrap();
         let primary_key = sql.contains("primary key");
-        made.push(Table { id, schema: Arc::new(Schema::new(fields)), rows: Vec::new(), primary_key });
+        made.push(Table {
+            id,
+            schema: Arc::new(Schema::new(fields)),
+            rows: Vec::new(),
+            primary_key,
+        });
     }
     made
 }
@@ -151,7 +162,11 @@ async fn run(seed: u64) -> usize {
             0..60 => {
                 let at = rng.random_range(0..tables.len());
                 let (batch, weights) = tables[at].change(&mut rng);
-                database.engine.write(tables[at].id, batch, weights).await.unwrap();
+                database
+                    .engine
+                    .write(tables[at].id, batch, weights)
+                    .await
+                    .unwrap();
             }
             60..75 => {
                 database.engine.flush().await.unwrap();
@@ -164,7 +179,9 @@ async fn run(seed: u64) -> usize {
                 database.set_parallelism(job, parallelism);
                 rescales.push(tokio::spawn(async move {
                     let (progress, _seen) = mpsc::unbounded_channel();
-                    engine.rescale(job, parallelism, CatalogChange::default(), progress).await
+                    engine
+                        .rescale(job, parallelism, CatalogChange::default(), progress)
+                        .await
                 }));
             }
             95..97 => {

@@ -35,10 +35,10 @@ pub(crate) struct Known {
 }
 
 const fn known(
-    pub(crate) name: &'static str,
-    pub(crate) default: &'static str,
-    pub(crate) rule: Rule,
-    pub(crate) description: &'static str,
+    name: &'static str,
+    default: &'static str,
+    rule: Rule,
+    description: &'static str,
 ) -> Known {
     Known {
         name,
@@ -50,10 +50,10 @@ const fn known(
 }
 
 const fn reported(
-    pub(crate) name: &'static str,
-    pub(crate) default: &'static str,
-    pub(crate) rule: Rule,
-    pub(crate) description: &'static str,
+    name: &'static str,
+    default: &'static str,
+    rule: Rule,
+    description: &'static str,
 ) -> Known {
     Known {
         name,

@@ -82,7 +82,14 @@ impl Session {
         let interrupt = self.interrupt.clone();
         let client = &mut self.client;
         let waited = interrupt.guard(async {
+            let mut told = 0;
             while let Some(report) = reports.recv().await {
+                // Every quarter of the way; a subscale alone may take less than a millisecond.
+                let quarters = 4 * report.key_groups_done / report.key_groups.max(1);
+                if quarters <= told {
+                    continue;
+                }
+                told = quarters;
                 client.notice(&Notice::Progress(format!(
                     "scaling \"{name}\": {} of {} key groups moved, {} of {} subscales done",
                     report.key_groups_done,

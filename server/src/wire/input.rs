@@ -15,8 +15,8 @@ use arrow::datatypes::{DataType, Field, IntervalMonthDayNano};
 
 use crate::error::{Error, Result};
 use crate::wire::numeric::{parse_decimal, parse_decimal256};
-use crate::wire::{interval, temporal};
 use crate::wire::types::{SqlType, UTC};
+use crate::wire::{interval, temporal};
 
 /// A text that is no value of its column's type.
 #[derive(Debug)]

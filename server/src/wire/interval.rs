@@ -69,7 +69,10 @@ struct Span {
 /// # Errors
 /// [`Error::InvalidDatetime`] or [`Error::DatetimeOverflow`].
 pub fn parse_interval(text: &str) -> Result<(i32, i32, i64)> {
-    let invalid = || Error::InvalidDatetime { type_name: "interval".to_owned(), value: text.to_owned() };
+    let invalid = || Error::InvalidDatetime {
+        type_name: "interval".to_owned(),
+        value: text.to_owned(),
+    };
     let trimmed = text.trim();
     let span = match trimmed.strip_prefix(['P', 'p']) {
         Some(iso) => iso_interval(iso).ok_or_else(|| invalid())?,
@@ -222,11 +225,7 @@ mod tests {
             ("2 weeks", "14 days"),
         ] {
             let (months, days, micros) = parse_interval(text).unwrap();
-            assert_eq!(
-                written(months, days, micros),
-                printed,
-                "{text}"
-            );
+            assert_eq!(written(months, days, micros), printed, "{text}");
         }
         for bad in ["", "x", "1 fortnight", "P", "1:99"] {
             assert!(parse_interval(bad).is_err(), "{bad}");

@@ -1,0 +1,157 @@
+//! `kill -9` of the real server at random moments, while rows are written and views are scaled.
+//!
+//! A model outside the server knows which rows were acknowledged. After each restart every
+//! acknowledged row is there once, no row is there that was not sent, and each view equals its
+//! query. `SEED=n` repeats a run's statements and how many rows it writes before each
+//! kill; what the server is doing then is chance.
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tidewater_sqllogictest::ServerProcess;
+use tokio::sync::watch;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+const KILLS: usize = 6;
+
+const VIEWS: [(&str, &str); 3] = [
+    (
+        "per_group",
+        "select g, count(*) as n, sum(id) as s, max(id) as hi from t group by g",
+    ),
+    (
+        "named",
+        "select t.id, names.name from t join names on t.g = names.g",
+    ),
+    (
+        "counted",
+        "select name, count(*) as n from named group by name",
+    ),
+];
+
+async fn connect(server: &ServerProcess) -> Client {
+    let (client, connection) = server
+        .config()
+        .connect(NoTls)
+        .await
+        .expect("a listening server");
+    // Ends with the server, which is killed.
+    tokio::spawn(connection);
+    client
+}
+
+async fn rows(client: &Client, sql: &str) -> Vec<String> {
+    let messages = client
+        .simple_query(sql)
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    let mut rows: Vec<String> = messages
+        .iter()
+        .filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => {
+                let cells: Vec<&str> = (0..row.len())
+                    .map(|at| row.get(at).unwrap_or("NULL"))
+                    .collect();
+                Some(cells.join("|"))
+            }
+            _ => None,
+        })
+        .collect();
+    rows.sort();
+    rows
+}
+
+/// Inserts rows of rising ids until the server is gone; the first id that was not acknowledged.
+async fn write(client: Client, mut id: u64, progress: watch::Sender<u64>) -> u64 {
+    loop {
+        progress.send_replace(id);
+        let sql = format!("insert into t values ({id}, {})", id % 7);
+        if client.batch_execute(&sql).await.is_err() {
+            return id;
+        }
+        id += 1;
+    }
+}
+
+/// Alters views until the server is gone.
+async fn alter(client: Client, mut rng: StdRng) {
+    loop {
+        let (view, _) = VIEWS[rng.random_range(0..VIEWS.len())];
+        let parallelism = rng.random_range(1..6);
+        let sql = format!("alter materialized view {view} set parallelism = {parallelism}");
+        if client.batch_execute(&sql).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn check(client: &Client, acknowledged: u64) {
+    let ids = rows(client, "select id from t").await;
+    let mut ids: Vec<u64> = ids.iter().map(|id| id.parse().expect("an id")).collect();
+    ids.sort_unstable();
+    // The write under way when the server was killed may have been made durable, or not.
+    let whole: Vec<u64> = (0..ids.len() as u64).collect();
+    assert_eq!(ids, whole, "rows are lost or doubled");
+    let found = ids.len() as u64;
+    assert!(
+        found == acknowledged || found == acknowledged + 1,
+        "{found} rows are there, {acknowledged} were acknowledged"
+    );
+    for (view, query) in VIEWS {
+        let expected = rows(client, query).await;
+        assert_eq!(
+            rows(client, &format!("select * from {view}")).await,
+            expected,
+            "view {view}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_and_nothing_is_doubled() {
+    let seed = std::env::var("SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(1);
+    println!("SEED={seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut server = ServerProcess::start();
+    let client = connect(&server).await;
+    client
+        .batch_execute("create table t (id bigint primary key, g int)")
+        .await
+        .expect("created");
+    client
+        .batch_execute("create table names (g int, name varchar)")
+        .await
+        .expect("created");
+    client
+        .batch_execute(
+            "insert into names values (0, 'a'), (1, 'b'), (2, 'c'), (3, 'a'), (4, 'b'), (4, 'd')",
+        )
+        .await
+        .expect("inserted");
+    for (view, query) in VIEWS {
+        let sql = format!("create materialized view {view} as {query}");
+        client.batch_execute(&sql).await.expect("created");
+    }
+    let mut next = 0;
+    for _ in 0..KILLS {
+        let (progress, mut written) = watch::channel(next);
+        let writer = tokio::spawn(write(connect(&server).await, next, progress));
+        let alterer = tokio::spawn(alter(
+            connect(&server).await,
+            StdRng::seed_from_u64(rng.random()),
+        ));
+        let enough = next + rng.random_range(1..400);
+        written
+            .wait_for(|id| *id >= enough)
+            .await
+            .expect("the writer writes until the kill");
+        server.kill_and_restart();
+        let acknowledged = writer.await.expect("the writer ends with the server");
+        alterer.await.expect("the alterer ends with the server");
+        let client = connect(&server).await;
+        check(&client, acknowledged).await;
+        next = rows(&client, "select id from t").await.len() as u64;
+    }
+}
