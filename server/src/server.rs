@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use executor::{Engine, EngineOptions, JobSpec};
 use planner::{Settings as PlanSettings, TableDefinition};
-use storage::Storage;
+use storage::{CatalogChange, Storage};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
@@ -109,6 +109,25 @@ impl Shared {
     }
 }
 
+/// Where the number of key groups of a data directory is kept.
+const KEY_GROUPS_KEY: &[u8] = b"key_groups";
+
+/// Stored rows are found by their key group, so another number of them would lose all state.
+fn pin_key_groups(storage: &Storage, rows: &[(Vec<u8>, Vec<u8>)], key_groups: u16) -> Result<()> {
+    let wanted = key_groups.to_be_bytes();
+    match rows.iter().find(|(key, _)| key == KEY_GROUPS_KEY) {
+        Some((_, stored)) if *stored == wanted => Ok(()),
+        Some((_, stored)) => Err(Error::Configuration(format!(
+            "the data directory has {} key groups, not {key_groups}: their number is fixed when it is created",
+            u16::from_be_bytes(stored.as_slice().try_into().unwrap_or_default()),
+        ))),
+        None => Ok(storage.write_catalog(CatalogChange {
+            puts: vec![(KEY_GROUPS_KEY.to_vec(), wanted.to_vec())],
+            deletes: Vec::new(),
+        })?),
+    }
+}
+
 /// A server that accepts clients until it is shut down.
 #[derive(Debug)]
 pub struct Server {
@@ -131,7 +150,9 @@ impl Server {
             .await
             .map_err(|e| Error::Internal(e.to_string()))??;
         let storage = Arc::new(storage);
-        let catalog = Catalog::from_rows(&storage.catalog_rows()?)?;
+        let rows = storage.catalog_rows()?;
+        pin_key_groups(&storage, &rows, config.key_groups)?;
+        let catalog = Catalog::from_rows(&rows)?;
         let (catalog, jobs) = plan_jobs(catalog).await?;
         let options = EngineOptions {
             barrier_interval: config.barrier_interval,

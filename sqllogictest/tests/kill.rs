@@ -5,6 +5,8 @@
 //! query. `SEED=n` repeats a run's statements and how many rows it writes before each
 //! kill; what the server is doing then is chance.
 
+#![allow(clippy::print_stdout, reason = "the seed of the run")]
+
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tidewater_sqllogictest::ServerProcess;

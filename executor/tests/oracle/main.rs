@@ -4,6 +4,8 @@
 //! `SEEDS=n` chooses how many seeds run (default 12), `SEED=0x…` replays one. Inputs, operations
 //! and crash damage come from the seed; how tasks interleave is the machine's.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests may")]
+
 mod database;
 
 use std::sync::Arc;
