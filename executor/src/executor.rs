@@ -25,7 +25,7 @@ use scaling::{
     Action, ChannelId, Epoch, Event, ExecutorId, HeadState, HoldLimit, KeyGroup, Migration, Read,
     Rules, Scheduler, Subscale, SubscaleId, Verdict,
 };
-use storage::{PartitionSnapshot, StateDelta};
+use storage::{PartitionSnapshot, StateDelta, crash_point};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::change::ChangeBatch;
@@ -314,6 +314,7 @@ impl Executor {
                 for (table, state) in self.pipeline.tables().into_iter().zip(tables) {
                     table.install(key_group, state)?;
                 }
+                crash_point!("new_owner.state_installed");
                 Event::StateInstalled {
                     from,
                     subscale,
@@ -509,6 +510,7 @@ impl Executor {
                 for table in self.pipeline.tables() {
                     tables.push(table.extract(key_group)?);
                 }
+                crash_point!("old_owner.state_sent");
                 self.moved.key_groups += 1;
                 self.moved.state_bytes += tables.iter().map(|t| t.bytes() as u64).sum::<u64>();
                 self.migrations_to[&to].push(MigrationMessage::State {
@@ -580,6 +582,7 @@ impl Executor {
                 }
             }
         }
+        crash_point!("epoch.committed");
         self.dispatcher.broadcast(barrier, &topology);
         self.report(Report::Collected(Box::new(collected)));
         self.advance(Event::Committed { epoch })?;

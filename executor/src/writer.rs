@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use storage::Storage;
+use storage::{Storage, crash_point};
 use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot};
 
 use crate::change::ChangeBatch;
@@ -126,6 +126,7 @@ async fn write_group(
     world::spawn_blocking(move || log.wal_append(job, sequence, &record))
         .await
         .map_err(|_| Error::Stopped)??;
+    crash_point!("write.logged");
     root.next_sequence += 1;
     root.lane.push(Message::Write { sequence, batch });
     Ok(())

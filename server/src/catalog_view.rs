@@ -72,7 +72,7 @@ impl planner::Catalog for CatalogView {
                 self.snapshot.as_deref(),
                 &self.system,
             )
-            .map_err(|error| in_planning(error));
+            .map_err(in_planning);
         }
         debug_assert!(matches!(
             relation.kind,

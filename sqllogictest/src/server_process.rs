@@ -23,7 +23,8 @@ const BUILD: &str = "cargo build --workspace --bin tidewater (make does it by it
 
 /// A running server. Dropping it kills the process and removes its data.
 pub struct ServerProcess {
-    address: SocketAddr,
+    /// Absent if it ended before it listened.
+    address: Option<SocketAddr>,
     process: Child,
     // Holds the data directory and the log; removed after the process has ended.
     folder: TempDir,
@@ -40,7 +41,8 @@ impl ServerProcess {
     #[must_use]
     pub fn start() -> Self {
         let folder = TempDir::with_prefix("tidewater-slt-").expect("a temporary folder");
-        let (address, process) = launch(&folder);
+        let (address, process) = launch(&folder, None);
+        let address = Some(listening(address, &folder));
         ServerProcess {
             address,
             process,
@@ -56,16 +58,56 @@ impl ServerProcess {
     pub fn kill_and_restart(&mut self) {
         self.process.kill().expect("our own child");
         self.process.wait().expect("our own child");
-        (self.address, self.process) = launch(&self.folder);
+        let (address, process) = launch(&self.folder, None);
+        self.process = process;
+        self.address = Some(listening(address, &self.folder));
+    }
+
+    /// As [`ServerProcess::start`], but the server ends itself when it reaches a crash point:
+    /// `name` for the first time, `name:n` for the n-th (see `storage::crash`).
+    ///
+    /// # Panics
+    /// As [`ServerProcess::start`].
+    #[must_use]
+    pub fn start_to_crash(point: &str) -> Self {
+        let folder = TempDir::with_prefix("tidewater-slt-").expect("a temporary folder");
+        let (address, process) = launch(&folder, Some(point));
+        ServerProcess {
+            address,
+            process,
+            folder,
+        }
+    }
+
+    /// Whether it ever listened; one that was to crash may not have.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        self.address.is_some()
+    }
+
+    /// Waits until the process has ended by itself.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn wait_for_end(&mut self) {
+        let started = Instant::now();
+        while self.process.try_wait().expect("our own child").is_none() {
+            assert!(
+                started.elapsed() < START_WAIT_MAX,
+                "the server has not reached the crash point"
+            );
+            thread::sleep(START_POLL);
+        }
     }
 
     /// How a client reaches the server's database.
     #[must_use]
     pub fn config(&self) -> Config {
+        let address = self.address.expect("the server listens");
         let mut config = Config::new();
         config
-            .host(self.address.ip().to_string())
-            .port(self.address.port())
+            .host(address.ip().to_string())
+            .port(address.port())
             .user("root")
             .dbname("dev");
         config
@@ -86,8 +128,19 @@ impl Drop for ServerProcess {
     }
 }
 
-/// Starts a server on the folder's data directory and waits until it listens.
-fn launch(folder: &TempDir) -> (SocketAddr, Child) {
+/// The address of a server that was not to end.
+fn listening(address: Option<SocketAddr>, folder: &TempDir) -> SocketAddr {
+    let ended = || {
+        panic!(
+            "the server ended before it listened; its log:\n{}",
+            read_log(folder)
+        )
+    };
+    address.unwrap_or_else(ended)
+}
+
+/// Starts a server on the folder's data directory and waits until it listens, or ends.
+fn launch(folder: &TempDir, crash_at: Option<&str>) -> (Option<SocketAddr>, Child) {
     let log = File::create(log_path(folder)).expect("a file in our own folder");
     let mut process = Command::new(binary())
         .arg("serve")
@@ -95,6 +148,7 @@ fn launch(folder: &TempDir) -> (SocketAddr, Child) {
         .arg(folder.path().join("data"))
         .args(["--listen", "127.0.0.1:0"])
         .current_dir(folder.path())
+        .envs(crash_at.map(|point| (storage::crash::VARIABLE, point)))
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a second handle of the log"))
         .stderr(log)
@@ -104,10 +158,10 @@ fn launch(folder: &TempDir) -> (SocketAddr, Child) {
     loop {
         let log = read_log(folder);
         if let Some(address) = listening_address(&log) {
-            return (address, process);
+            return (Some(address), process);
         }
-        if let Some(status) = process.try_wait().expect("our own child") {
-            panic!("the server ended with {status} before it listened; its log:\n{log}");
+        if process.try_wait().expect("our own child").is_some() {
+            return (None, process);
         }
         if started.elapsed() > START_WAIT_MAX {
             let _ = process.kill();

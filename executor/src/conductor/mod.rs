@@ -26,7 +26,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use scaling::{CoordinatorEvent, Epoch, ExecutorId, KeyGroup};
-use storage::{CatalogChange, Checkpoint, DatabaseSnapshot, TableSnapshot};
+use storage::{CatalogChange, Checkpoint, DatabaseSnapshot, TableSnapshot, crash_point};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -307,6 +307,7 @@ impl Conductor {
         if durable {
             self.next_checkpoint = now + self.shared.options.checkpoint_interval;
         }
+        crash_point!("epoch.injected");
         self.in_flight = Some(InFlight {
             barrier,
             operation,
@@ -373,6 +374,7 @@ impl Conductor {
             ..
         } = in_flight;
         self.publish(barrier.epoch, &mut collected);
+        crash_point!("epoch.published");
         self.take_figures(&collected, duration);
         for flush in flushes {
             let _ = flush.send(Ok(barrier.epoch));
@@ -486,6 +488,7 @@ impl Conductor {
             .partition(|backfill| backfill.is_complete() && backfill.since < checkpoint.epoch);
         self.backfills = open;
         for backfill in done {
+            crash_point!("create.backfilled");
             backfill.backfilling.store(false, Ordering::Relaxed);
             if let Some(job) = self.jobs.get_mut(backfill.job) {
                 job.pinned.clear();

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 
 use scaling::{CoordinatorAction, CoordinatorEvent, ExecutorId};
-use storage::{CatalogChange, DatabaseSnapshot};
+use storage::{CatalogChange, DatabaseSnapshot, crash_point};
 use tokio::sync::oneshot;
 
 use super::{Backfill, Command, Conductor, Operation, Persisting};
@@ -140,6 +140,7 @@ impl Conductor {
                 catalog: _,
                 reply,
             }) => {
+                crash_point!("drop.stopped");
                 for job in jobs {
                     self.forget(job);
                 }
@@ -152,6 +153,7 @@ impl Conductor {
                         let parts = self.parts(key, executor, rescale.migrations_to(executor))?;
                         self.spawn(parts)?;
                     }
+                    crash_point!("rescale.opened");
                     let mut actions = Vec::new();
                     rescale.start(&self.jobs, &mut actions)?;
                     self.carry_out(&mut rescale, actions);
@@ -170,6 +172,7 @@ impl Conductor {
                     for (from, to) in rescale.migrations() {
                         self.network.remove_migration(from, to);
                     }
+                    crash_point!("rescale.closed");
                     persisting.rescale = Some(rescale);
                     Ok(())
                 }
@@ -184,6 +187,7 @@ impl Conductor {
         catalog: CatalogChange,
         reply: oneshot::Sender<Result<()>>,
     ) -> Result<()> {
+        crash_point!("create.opened");
         let snapshot = Arc::clone(&self.visible.borrow());
         let placed = self.jobs.get(job).expect("a job being created is placed");
         let upstream = placed.upstream_jobs();
@@ -258,15 +262,18 @@ impl Conductor {
                     predecessor,
                     subscale,
                 } => {
+                    crash_point!("rescale.switching");
                     let fragment = rescale.fragment(subscale.id);
                     let lane = self.network.control_sender(predecessor);
                     lane.push(Control::Switch { fragment, subscale });
                 }
                 CoordinatorAction::SubscaleDone { subscale } => {
                     rescale.subscale_done(&subscale, &mut self.jobs);
+                    crash_point!("rescale.subscale_done");
                 }
                 CoordinatorAction::Finished => {
                     let mut topology = Topology::default();
+                    crash_point!("rescale.moved");
                     rescale.close(&mut self.jobs, &mut topology);
                     self.topology = Some(topology);
                 }

@@ -209,7 +209,6 @@ impl Settings {
 
 /// The time zone of a session that says nothing.
 pub(crate) fn utc() -> Tz {
-    #[allow(clippy::expect_used, reason = "a constant offset always parses")]
     "+00:00".parse().expect("a constant offset always parses")
 }
 

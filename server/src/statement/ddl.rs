@@ -590,7 +590,7 @@ fn dependents_error(catalog: &Catalog, ids: &BTreeSet<u32>, dependents: &[Arc<En
         let on = on.map_or_else(String::new, |e| described(e));
         lines.push(format!("{} depends on {on}", described(dependent)));
     }
-    let first = ids.iter().filter_map(|id| catalog.by_id(*id)).next();
+    let first = ids.iter().find_map(|id| catalog.by_id(*id));
     Error::Dependents {
         kind: first.map_or("relation", |e| e.kind.name()),
         name: first.map_or_else(String::new, |e| e.name.clone()),

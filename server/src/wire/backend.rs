@@ -1,22 +1,9 @@
 //! Encodes the server's messages into one buffer that the session sends when it is full or due.
 //!
-//! Layouts are pgwire's, all but those of rows, which are written value by value without a message
-//! in between. Every message is written whole before the buffer is handed out, so a client never
-//! sees half of one.
+//! Layouts: PostgreSQL manual, "Message Formats". Every message is written whole before the
+//! buffer is handed out, so a client never sees half of one.
 
 use bytes::{Buf, BufMut, BytesMut};
-use pgwire::messages::PgWireBackendMessage;
-use pgwire::messages::copy::{CopyDone, CopyInResponse, CopyOutResponse};
-use pgwire::messages::data::{FieldDescription, NoData, ParameterDescription, RowDescription};
-use pgwire::messages::extendedquery::{
-    BindComplete, CloseComplete, ParseComplete, PortalSuspended,
-};
-use pgwire::messages::response::{
-    self, CommandComplete, EmptyQueryResponse, ErrorResponse, NoticeResponse, ReadyForQuery,
-};
-use pgwire::messages::startup::{
-    Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey,
-};
 
 use crate::sqlstate::Report;
 use crate::wire::frame::Format;
@@ -101,13 +88,6 @@ impl Outbox {
         self.bytes.advance(count);
     }
 
-    fn send(&mut self, message: &PgWireBackendMessage) {
-        message
-            .encode(&mut self.bytes)
-            .expect("encoding into memory has nothing to fail on");
-    }
-
-    /// A message whose body is written in place.
     fn message(&mut self, kind: u8, body: impl FnOnce(&mut BytesMut)) {
         self.bytes.put_u8(kind);
         let at = self.bytes.len();
@@ -119,56 +99,59 @@ impl Outbox {
 
     /// AuthenticationOk.
     pub fn authentication_ok(&mut self) {
-        self.send(&PgWireBackendMessage::Authentication(Authentication::Ok));
+        self.message(b'R', |b| b.put_i32(0));
     }
 
     /// The newest minor protocol version we speak, and the options we do not know.
     pub fn negotiate_protocol(&mut self, unknown: &[&str]) {
-        let unknown = unknown.iter().map(|name| text(name)).collect();
-        let message = NegotiateProtocolVersion::new(0, unknown);
-        self.send(&PgWireBackendMessage::NegotiateProtocolVersion(message));
+        self.message(b'v', |b| {
+            b.put_i32(0);
+            b.put_i32(unknown.len() as i32);
+            unknown.iter().for_each(|name| put_string(b, name));
+        });
     }
 
     /// ParameterStatus.
     pub fn parameter_status(&mut self, name: &str, value: &str) {
-        let message = ParameterStatus::new(text(name), text(value));
-        self.send(&PgWireBackendMessage::ParameterStatus(message));
+        self.message(b'S', |b| {
+            put_string(b, name);
+            put_string(b, value);
+        });
     }
 
     /// BackendKeyData.
     pub fn key_data(&mut self, process_id: u32, secret: u32) {
-        let secret = SecretKey::I32(secret.cast_signed());
-        let message = BackendKeyData::new(process_id.cast_signed(), secret);
-        self.send(&PgWireBackendMessage::BackendKeyData(message));
+        self.message(b'K', |b| {
+            b.put_u32(process_id);
+            b.put_u32(secret);
+        });
     }
 
     /// ReadyForQuery.
     pub fn ready(&mut self, status: TransactionStatus) {
-        let status = match status {
-            TransactionStatus::Idle => response::TransactionStatus::Idle,
-            TransactionStatus::InBlock => response::TransactionStatus::Transaction,
-            TransactionStatus::Failed => response::TransactionStatus::Error,
-        };
-        self.send(&PgWireBackendMessage::ReadyForQuery(ReadyForQuery::new(
-            status,
-        )));
+        self.message(b'Z', |b| {
+            b.put_u8(match status {
+                TransactionStatus::Idle => b'I',
+                TransactionStatus::InBlock => b'T',
+                TransactionStatus::Failed => b'E',
+            });
+        });
     }
 
     /// RowDescription.
     pub fn row_description(&mut self, columns: &[ColumnDescription]) {
-        let fields = columns.iter().map(|column| {
-            FieldDescription::new(
-                text(&column.name),
-                0,
-                0,
-                column.type_oid,
-                column.type_bytes,
-                column.type_modifier,
-                format_code(column.format),
-            )
+        self.message(b'T', |b| {
+            b.put_i16(columns.len() as i16);
+            for column in columns {
+                put_string(b, &column.name);
+                b.put_i32(0);
+                b.put_i16(0);
+                b.put_u32(column.type_oid);
+                b.put_i16(column.type_bytes);
+                b.put_i32(column.type_modifier);
+                b.put_i16(format_code(column.format));
+            }
         });
-        let message = RowDescription::new(fields.collect());
-        self.send(&PgWireBackendMessage::RowDescription(message));
     }
 
     /// DataRow with `columns` values that `body` writes, each with its length in front.
@@ -181,88 +164,90 @@ impl Outbox {
 
     /// CommandComplete.
     pub fn complete(&mut self, tag: &str) {
-        let message = CommandComplete::new(text(tag));
-        self.send(&PgWireBackendMessage::CommandComplete(message));
+        self.message(b'C', |b| put_string(b, tag));
     }
 
     /// EmptyQueryResponse.
     pub fn empty_query(&mut self) {
-        self.send(&PgWireBackendMessage::EmptyQueryResponse(
-            EmptyQueryResponse::new(),
-        ));
+        self.message(b'I', |_| {});
     }
 
     /// ErrorResponse or NoticeResponse.
     pub fn report(&mut self, severity: Severity, report: &Report) {
-        let mut fields = vec![
-            (b'S', severity.as_str().to_owned()),
-            (b'V', severity.as_str().to_owned()),
-            (b'C', report.code.to_owned()),
-            (b'M', text(&report.message)),
-        ];
-        let optional = [
-            (b'D', &report.detail),
-            (b'H', &report.hint),
-            (b'W', &report.context),
-        ];
-        let given = optional
-            .into_iter()
-            .filter_map(|(code, field)| Some((code, text(field.as_ref()?))));
-        fields.extend(given);
-        fields.extend(report.position.map(|position| (b'P', position.to_string())));
-        self.send(&match severity {
-            Severity::Error | Severity::Fatal => {
-                PgWireBackendMessage::ErrorResponse(ErrorResponse::new(fields))
+        let kind = match severity {
+            Severity::Error | Severity::Fatal => b'E',
+            Severity::Warning | Severity::Notice => b'N',
+        };
+        self.message(kind, |b| {
+            let mut field = |code: u8, text: &str| {
+                b.put_u8(code);
+                put_string(b, text);
+            };
+            field(b'S', severity.as_str());
+            field(b'V', severity.as_str());
+            field(b'C', report.code);
+            field(b'M', &report.message);
+            for (code, text) in [(b'D', &report.detail), (b'H', &report.hint), (b'W', &report.context)] {
+                if let Some(text) = text {
+                    field(code, text);
+                }
             }
-            Severity::Warning | Severity::Notice => {
-                PgWireBackendMessage::NoticeResponse(NoticeResponse::new(fields))
+            if let Some(position) = report.position {
+                field(b'P', &position.to_string());
             }
+            b.put_u8(0);
         });
     }
 
     /// ParseComplete.
     pub fn parse_complete(&mut self) {
-        self.send(&PgWireBackendMessage::ParseComplete(ParseComplete::new()));
+        self.message(b'1', |_| {});
     }
 
     /// BindComplete.
     pub fn bind_complete(&mut self) {
-        self.send(&PgWireBackendMessage::BindComplete(BindComplete::new()));
+        self.message(b'2', |_| {});
     }
 
     /// CloseComplete.
     pub fn close_complete(&mut self) {
-        self.send(&PgWireBackendMessage::CloseComplete(CloseComplete::new()));
+        self.message(b'3', |_| {});
     }
 
     /// NoData: the statement returns no rows.
     pub fn no_data(&mut self) {
-        self.send(&PgWireBackendMessage::NoData(NoData::new()));
+        self.message(b'n', |_| {});
     }
 
     /// PortalSuspended: the row limit was reached.
     pub fn portal_suspended(&mut self) {
-        self.send(&PgWireBackendMessage::PortalSuspended(
-            PortalSuspended::new(),
-        ));
+        self.message(b's', |_| {});
     }
 
     /// ParameterDescription.
     pub fn parameter_description(&mut self, oids: &[u32]) {
-        let message = ParameterDescription::new(oids.to_vec());
-        self.send(&PgWireBackendMessage::ParameterDescription(message));
+        self.message(b't', |b| {
+            b.put_u16(oids.len() as u16);
+            oids.iter().for_each(|&oid| b.put_u32(oid));
+        });
     }
 
     /// CopyInResponse for text rows of `columns` columns.
     pub fn copy_in(&mut self, columns: usize) {
-        let message = CopyInResponse::new(0, columns as i16, vec![0; columns]);
-        self.send(&PgWireBackendMessage::CopyInResponse(message));
+        self.copy_response(b'G', columns);
     }
 
     /// CopyOutResponse for text rows of `columns` columns.
     pub fn copy_out(&mut self, columns: usize) {
-        let message = CopyOutResponse::new(0, columns as i16, vec![0; columns]);
-        self.send(&PgWireBackendMessage::CopyOutResponse(message));
+        self.copy_response(b'H', columns);
+    }
+
+    fn copy_response(&mut self, kind: u8, columns: usize) {
+        self.message(kind, |b| {
+            b.put_u8(0);
+            b.put_i16(columns as i16);
+            (0..columns).for_each(|_| b.put_i16(0));
+        });
     }
 
     /// CopyData with what `body` writes.
@@ -272,7 +257,7 @@ impl Outbox {
 
     /// CopyDone.
     pub fn copy_done(&mut self) {
-        self.send(&PgWireBackendMessage::CopyDone(CopyDone::new()));
+        self.message(b'c', |_| {});
     }
 }
 
@@ -284,8 +269,9 @@ fn format_code(format: Format) -> i16 {
 }
 
 /// A NUL inside the text would end it early for the client, so it is left out.
-fn text(text: &str) -> String {
-    text.replace('\0', "")
+fn put_string(bytes: &mut BytesMut, text: &str) {
+    text.split('\0').for_each(|part| bytes.put_slice(part.as_bytes()));
+    bytes.put_u8(0);
 }
 
 #[cfg(test)]

@@ -75,8 +75,8 @@ pub fn parse_interval(text: &str) -> Result<(i32, i32, i64)> {
     };
     let trimmed = text.trim();
     let span = match trimmed.strip_prefix(['P', 'p']) {
-        Some(iso) => iso_interval(iso).ok_or_else(|| invalid())?,
-        None => verbose_interval(trimmed).ok_or_else(|| invalid())?,
+        Some(iso) => iso_interval(iso).ok_or_else(invalid)?,
+        None => verbose_interval(trimmed).ok_or_else(invalid)?,
     };
     // Fractions of a month become days, fractions of a day become time.
     let months = span.months.trunc();
