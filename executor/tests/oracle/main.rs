@@ -4,7 +4,12 @@
 //! `SEEDS=n` chooses how many seeds run (default 12), `SEED=0x…` replays one. Inputs, operations
 //! and crash damage come from the seed; how tasks interleave is the machine's.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests may")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests may"
+)]
 
 mod database;
 

@@ -70,7 +70,7 @@ impl VisitorMut for Rewriter {
             op: BinaryOperator::StringConcat,
             right,
         } = expr
-            && array_query(right).is_some_and(|query| reads_a_function(query))
+            && array_query(right).is_some_and(reads_a_function)
         {
             *expr = std::mem::replace(left, Expr::value(Value::Null));
         }

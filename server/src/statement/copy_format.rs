@@ -495,7 +495,7 @@ mod tests {
             write_line(&options, &row, &mut out);
             assert_eq!(
                 fields(&options, std::str::from_utf8(&out).unwrap()),
-                [row.clone()]
+                std::slice::from_ref(&row)
             );
         }
     }

@@ -618,7 +618,6 @@ pub fn wrong_kind(entry: &Entry, expected: ObjectKind, verb: &str) -> Error {
 }
 
 /// The dataflow of a materialized view, for EXPLAIN.
-#[must_use]
 pub fn relation_names(catalog: &Catalog) -> impl Fn(planner::RelationId) -> Option<String> + '_ {
     |id| catalog.by_id(id.0).map(|entry| entry.name.clone())
 }

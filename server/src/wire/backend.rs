@@ -187,7 +187,11 @@ impl Outbox {
             field(b'V', severity.as_str());
             field(b'C', report.code);
             field(b'M', &report.message);
-            for (code, text) in [(b'D', &report.detail), (b'H', &report.hint), (b'W', &report.context)] {
+            for (code, text) in [
+                (b'D', &report.detail),
+                (b'H', &report.hint),
+                (b'W', &report.context),
+            ] {
                 if let Some(text) = text {
                     field(code, text);
                 }
@@ -270,7 +274,8 @@ fn format_code(format: Format) -> i16 {
 
 /// A NUL inside the text would end it early for the client, so it is left out.
 fn put_string(bytes: &mut BytesMut, text: &str) {
-    text.split('\0').for_each(|part| bytes.put_slice(part.as_bytes()));
+    text.split('\0')
+        .for_each(|part| bytes.put_slice(part.as_bytes()));
     bytes.put_u8(0);
 }
 

@@ -196,7 +196,7 @@ fn parse_bytea(text: &str) -> Result<Vec<u8>> {
     let bad = || invalid("bytea", text);
     if let Some(hex) = text.strip_prefix("\\x") {
         let digits: Vec<u8> = hex.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-        if digits.len() % 2 != 0 {
+        if !digits.len().is_multiple_of(2) {
             return Err(bad());
         }
         let nibble = |d: u8| char::from(d).to_digit(16).ok_or_else(bad);

@@ -1,5 +1,7 @@
 //! The server as its clients see it: started in this process, spoken to over sockets.
 
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
 mod catalogs;
 mod copy;
 mod data_changes;

@@ -240,9 +240,9 @@ impl Extremes {
                     reread[owner] = true;
                 }
             }
-            for owner in 0..best.len() {
+            for (owner, best) in best.iter_mut().enumerate() {
                 if old.is_valid(owner) {
-                    keep_old(&mut best[owner], &rows, &old_rows, owner, wanted);
+                    keep_old(best, &rows, &old_rows, owner, wanted);
                 }
             }
         } else {
