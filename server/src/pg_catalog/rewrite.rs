@@ -95,6 +95,14 @@ fn rewritten(expr: Expr) -> Expr {
             Expr::BinaryOp { left, op, right }
         }
         Expr::Collate { expr, .. } => *expr,
+        Expr::BinaryOp {
+            left,
+            op: op @ (BinaryOperator::Eq | BinaryOperator::NotEq),
+            right,
+        } => {
+            let right = oid_array(&right).map_or(right, Box::new);
+            Expr::BinaryOp { left, op, right }
+        }
         Expr::Cast {
             kind,
             expr,
@@ -266,6 +274,28 @@ fn array_value(expr: Expr) -> Expr {
         }
         None => expr,
     }
+}
+
+/// `'{0}'`, compared with a column of oids: an array of whole numbers.
+fn oid_array(expr: &Expr) -> Option<Expr> {
+    let Expr::Value(value) = expr else {
+        return None;
+    };
+    let Value::SingleQuotedString(text) = &value.value else {
+        return None;
+    };
+    let items = text.strip_prefix('{')?.strip_suffix('}')?.split(',');
+    let number = |item: &str| {
+        let digits = item.parse::<u32>().ok()?.to_string();
+        // Oids are of this type in the catalogs, and lists are not converted to one another.
+        let oid = Value::SingleQuotedString("UInt32".to_owned());
+        let arguments = vec![Expr::value(Value::Number(digits, false)), Expr::value(oid)];
+        Some(call_with("arrow_cast", arguments))
+    };
+    Some(call_with(
+        "make_array",
+        items.map(number).collect::<Option<Vec<_>>>()?,
+    ))
 }
 
 /// The query of `ARRAY(SELECT …)`.
