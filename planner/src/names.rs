@@ -2,7 +2,7 @@
 //!
 //! DataFusion names an output after its expression (`count(*)`, `t.a + Int64(1)`) and refuses two
 //! outputs of one name. PostgreSQL calls them `count` and `?column?`, and a query may have as many
-//! of one name as it likes. So a query is planned with [`alias_outputs`] applied to its syntax
+//! of one name as it likes. So a query is planned with `alias_outputs` applied to its syntax
 //! tree, which makes PostgreSQL's names known to outer queries, and the result's schema gets its
 //! names from [`output_names`].
 
@@ -237,7 +237,7 @@ pub(crate) fn alias_outputs(query: &mut Query) {
     });
 }
 
-/// As [`alias_outputs`], and makes columns written beside a `*` distinct from those of the star.
+/// As `alias_outputs`, and makes columns written beside a `*` distinct from those of the star.
 /// For queries that DataFusion refuses otherwise.
 pub(crate) fn alias_beside_stars(query: &mut Query) {
     let _ = query.visit(&mut Aliases { beside_stars: true });

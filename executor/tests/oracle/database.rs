@@ -60,7 +60,8 @@ struct Job {
 
 /// A running engine with what has been created in it.
 pub(crate) struct Database {
-    pub(crate) engine: Engine,
+    /// Absent only while it is started again.
+    engine: Option<Engine>,
     names: Names,
     jobs: BTreeMap<u32, Job>,
     kv: Arc<MemoryKv>,
@@ -96,7 +97,7 @@ impl Database {
             .await
             .unwrap();
         Database {
-            engine,
+            engine: Some(engine),
             names: Names::default(),
             jobs: BTreeMap::new(),
             kv,
@@ -106,16 +107,24 @@ impl Database {
         }
     }
 
+    pub(crate) fn engine(&self) -> &Engine {
+        self.engine.as_ref().expect("started")
+    }
+
     /// Loses what is not durable, as a crash of the machine does, and starts again.
     pub(crate) async fn crash(&mut self, seed: u64) {
         self.check().await;
+        self.engine = None;
+        // The process that crashes does nothing after it: wait until the old engine is gone.
+        while Arc::strong_count(&self.kv) > 1 {
+            tokio::task::yield_now().await;
+        }
         self.kv.crash(seed);
         self.epochs = Arc::default();
         let storage = Arc::new(Storage::open(self.kv.clone()).unwrap());
         let specs = self.jobs.values().map(|job| job.spec.clone()).collect();
-        self.engine = Engine::open(storage, specs, options(&self.epochs))
-            .await
-            .unwrap();
+        let engine = Engine::open(storage, specs, options(&self.epochs)).await;
+        self.engine = Some(engine.unwrap());
         for job in self.jobs.values_mut() {
             job.complete = Epoch(0);
         }
@@ -162,11 +171,11 @@ impl Database {
             dataflow,
             parallelism,
         };
-        self.engine
+        self.engine()
             .create_job(spec.clone(), CatalogChange::default())
             .await?;
         self.names.relations.insert(name, Arc::new(relation));
-        let complete = self.engine.snapshot().epoch;
+        let complete = self.engine().snapshot().epoch;
         self.jobs.insert(
             id,
             Job {
@@ -180,7 +189,7 @@ impl Database {
 
     /// `DROP` of one view or table that nothing reads.
     pub(crate) async fn drop(&mut self, id: u32) -> Result<(), Error> {
-        self.engine
+        self.engine()
             .drop_jobs(vec![id], CatalogChange::default())
             .await?;
         self.names

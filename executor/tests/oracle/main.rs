@@ -170,19 +170,19 @@ async fn run(seed: u64) -> usize {
                 let at = rng.random_range(0..tables.len());
                 let (batch, weights) = tables[at].change(&mut rng);
                 database
-                    .engine
+                    .engine()
                     .write(tables[at].id, batch, weights)
                     .await
                     .unwrap();
             }
             60..75 => {
-                database.engine.flush().await.unwrap();
+                database.engine().flush().await.unwrap();
             }
             75..95 => {
                 let jobs = database.jobs();
                 let job = jobs[rng.random_range(0..jobs.len())];
                 let parallelism = rng.random_range(1..6);
-                let engine = database.engine.clone();
+                let engine = database.engine().clone();
                 database.set_parallelism(job, parallelism);
                 rescales.push(tokio::spawn(async move {
                     let (progress, _seen) = mpsc::unbounded_channel();
@@ -195,6 +195,7 @@ async fn run(seed: u64) -> usize {
                 // Half-done rescales are part of the damage.
                 for rescale in rescales.drain(..) {
                     rescale.abort();
+                    let _ = rescale.await;
                 }
                 database.crash(rng.random()).await;
             }
@@ -214,13 +215,13 @@ async fn run(seed: u64) -> usize {
     for rescale in rescales {
         rescale.await.unwrap().unwrap();
     }
-    database.engine.flush().await.unwrap();
+    database.engine().flush().await.unwrap();
     database.check().await;
     for table in &tables {
-        let rows = database.engine.snapshot().tables[&table.id].rows();
+        let rows = database.engine().snapshot().tables[&table.id].rows();
         assert_eq!(rows, table.rows.len() as u64, "rows of table {}", table.id);
     }
-    database.engine.shutdown().await.unwrap();
+    database.engine().shutdown().await.unwrap();
     database.checked
 }
 

@@ -1,8 +1,5 @@
 //! Tables about objects that we do not have. They exist, with their columns, so that clients that
 //! ask for such objects learn that there are none.
-//!
-//! `polroles` is an array in PostgreSQL. Here it is text, because psql compares it with `'{0}'`, and
-//! DataFusion reads no text as an array.
 
 use crate::pg_catalog::table::{SystemTable, Type as T, no_rows};
 
@@ -23,7 +20,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
     empty(2396, "pg_shdescription", &[("objoid", T::Oid), ("classoid", T::Oid), ("description", T::Text)]),
     empty(3256, "pg_policy", &[
         ("oid", T::Oid), ("polname", T::Text), ("polrelid", T::Oid), ("polcmd", T::Text), ("polpermissive", T::Bool),
-        ("polroles", T::Text), ("polqual", T::Text), ("polwithcheck", T::Text),
+        ("polroles", T::Oids), ("polqual", T::Text), ("polwithcheck", T::Text),
     ]),
     empty(3381, "pg_statistic_ext", &[
         ("oid", T::Oid), ("stxrelid", T::Oid), ("stxname", T::Text), ("stxnamespace", T::Oid), ("stxowner", T::Oid),

@@ -12,6 +12,7 @@
 //! | `ARRAY(SELECT x … ORDER BY 1)` | `(SELECT array_agg(x ORDER BY x) …)` |
 //! | a scalar sub-select over system tables | the same with `max(…)`: it has one row at most |
 //! | the same over pg_collation | NULL: no column has a collation of its own |
+//! | `polroles = '{0}'` | `polroles IS NULL`: there are no policies |
 //! | a sub-select in the select list over a table that is always empty | NULL |
 //! | `x \|\| ARRAY(SELECT … FROM unnest(y))`, as psql asks for TOAST options | `x` |
 
@@ -97,12 +98,9 @@ fn rewritten(expr: Expr) -> Expr {
         Expr::Collate { expr, .. } => *expr,
         Expr::BinaryOp {
             left,
-            op: op @ (BinaryOperator::Eq | BinaryOperator::NotEq),
-            right,
-        } => {
-            let right = oid_array(&right).map_or(right, Box::new);
-            Expr::BinaryOp { left, op, right }
-        }
+            op: BinaryOperator::Eq | BinaryOperator::NotEq,
+            ..
+        } if is_policy_roles(&left) => Expr::IsNull(left),
         Expr::Cast {
             kind,
             expr,
@@ -276,26 +274,16 @@ fn array_value(expr: Expr) -> Expr {
     }
 }
 
-/// `'{0}'`, compared with a column of oids: an array of whole numbers.
-fn oid_array(expr: &Expr) -> Option<Expr> {
-    let Expr::Value(value) = expr else {
-        return None;
-    };
-    let Value::SingleQuotedString(text) = &value.value else {
-        return None;
-    };
-    let items = text.strip_prefix('{')?.strip_suffix('}')?.split(',');
-    let number = |item: &str| {
-        let digits = item.parse::<u32>().ok()?.to_string();
-        // Oids are of this type in the catalogs, and lists are not converted to one another.
-        let oid = Value::SingleQuotedString("UInt32".to_owned());
-        let arguments = vec![Expr::value(Value::Number(digits, false)), Expr::value(oid)];
-        Some(call_with("arrow_cast", arguments))
-    };
-    Some(call_with(
-        "make_array",
-        items.map(number).collect::<Option<Vec<_>>>()?,
-    ))
+/// Whether this is the column `pg_policy.polroles`, which psql compares with `'{0}'`. No text is
+/// read as an array here, and there are no policies: any condition on it will do.
+fn is_policy_roles(expr: &Expr) -> bool {
+    match expr {
+        Expr::Identifier(name) => name.value == "polroles",
+        Expr::CompoundIdentifier(names) => {
+            names.last().is_some_and(|name| name.value == "polroles")
+        }
+        _ => false,
+    }
 }
 
 /// The query of `ARRAY(SELECT …)`.
@@ -670,6 +658,7 @@ mod tests {
         for sql in [
             "SELECT (SELECT a FROM t WHERE t.b = u.b) FROM u",
             "SELECT a || b FROM t WHERE a IN (SELECT 1)",
+            "SELECT a FROM t WHERE a = '{0}' AND b <> '{1,2}'",
         ] {
             assert_eq!(rewritten_text(sql), sql);
         }

@@ -1,6 +1,6 @@
 //! Session settings: `SET`, `SHOW`, `RESET`, and what ParameterStatus reports.
 //!
-//! Every known setting is one row of [`known`]'s table; any other name is refused. Values that would
+//! Every known setting is one row of the table of `known`; any other name is refused. Values that would
 //! promise what we do not do (another encoding, another date style) are refused too.
 
 pub(crate) mod known;

@@ -1,6 +1,6 @@
 //! Rows of Arrow batches as DataRow messages, or as lines of COPY output.
 //!
-//! Each column is looked at once per batch ([`Values`]); per value there is one `match`.
+//! Each column is looked at once per batch (`Values`); per value there is one `match`.
 
 use std::sync::Arc;
 
