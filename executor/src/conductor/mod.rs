@@ -110,6 +110,8 @@ struct InFlight {
     last: bool,
     started: Instant,
     waiting: BTreeSet<ExecutorId>,
+    /// The job of each executor when it began; a rescale may retire some before it ends.
+    owner: BTreeMap<ExecutorId, u32>,
     collected: Vec<Collected>,
     flushes: Vec<oneshot::Sender<Result<Epoch>>>,
 }
@@ -314,6 +316,7 @@ impl Conductor {
             last: self.shutdown.is_some(),
             started: now,
             waiting,
+            owner: self.jobs.by_executor(),
             collected: Vec::new(),
             flushes: std::mem::take(&mut self.flushes),
         });
@@ -369,13 +372,14 @@ impl Conductor {
             barrier,
             operation,
             last,
+            owner,
             mut collected,
             flushes,
             ..
         } = in_flight;
-        self.publish(barrier.epoch, &mut collected);
+        self.publish(barrier.epoch, &owner, &mut collected);
         crash_point!("epoch.published");
-        self.take_figures(&collected, duration);
+        self.take_figures(&owner, &collected, duration);
         for flush in flushes {
             let _ = flush.send(Ok(barrier.epoch));
         }
@@ -418,13 +422,17 @@ impl Conductor {
     }
 
     /// Makes the rows of an epoch visible, all at once.
-    fn publish(&mut self, epoch: Epoch, collected: &mut [Collected]) {
+    fn publish(
+        &mut self,
+        epoch: Epoch,
+        owner: &BTreeMap<ExecutorId, u32>,
+        collected: &mut [Collected],
+    ) {
         let mut snapshot = DatabaseSnapshot::clone(&self.visible.borrow());
         snapshot.epoch = epoch;
         if std::mem::take(&mut self.republish) {
             snapshot.tables.clear();
         }
-        let owner = self.jobs.by_executor();
         let key_groups = usize::from(self.jobs.key_groups());
         for part in collected {
             let Some(job) = owner.get(&part.executor) else {
@@ -450,8 +458,12 @@ impl Conductor {
         }
     }
 
-    fn take_figures(&mut self, collected: &[Collected], duration: Duration) {
-        let owner = self.jobs.by_executor();
+    fn take_figures(
+        &mut self,
+        owner: &BTreeMap<ExecutorId, u32>,
+        collected: &[Collected],
+        duration: Duration,
+    ) {
         let mut remaining: BTreeMap<u32, u64> = BTreeMap::new();
         for part in collected {
             let Some(&job) = owner.get(&part.executor) else {
