@@ -9,15 +9,6 @@ SHELL := bash
 CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidewater/target
 export CARGO_TARGET_DIR
 
-# Where gcc picks the linker, it finds mold under the name `ld` here. Rust flags would do the same,
-# but they are part of cargo's fingerprints: whoever lacks them would compile every crate again.
-# gcc reads this variable itself, cargo does not know it. (On x86-64 Linux rustc asks for the LLD
-# that it ships, and the variable has no effect.)
-MOLD_DIR := $(firstword $(wildcard /usr/libexec/mold /usr/local/libexec/mold))
-ifneq ($(MOLD_DIR),)
-export COMPILER_PATH := $(MOLD_DIR)$(if $(COMPILER_PATH),:$(COMPILER_PATH))
-endif
-
 # Commands name the whole workspace, not single crates: cargo chooses the features of shared
 # dependencies by what is named, and another set compiles DataFusion and RocksDB once more.
 # (`sim` may name its crate: nothing below `scaling` is large.)
