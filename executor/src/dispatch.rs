@@ -113,6 +113,15 @@ impl Dispatcher {
     }
 
     /// Routes a subscale's key groups to their new owner from here on, on every edge into
+    /// `fragment`; a barrier in front tells everybody.
+    pub(crate) fn route(&mut self, fragment: FragmentKey, subscale: &Subscale) {
+        let into = |key: &EdgeKey| key.fragment == fragment;
+        for (_, edge) in self.edges.iter_mut().filter(|(key, _)| into(key)) {
+            edge.set_owner(subscale);
+        }
+    }
+
+    /// Routes a subscale's key groups to their new owner from here on, on every edge into
     /// `fragment`, and confirms it to the old owner. Returns how many rows were taken back.
     pub(crate) fn switch(&mut self, fragment: FragmentKey, subscale: &Subscale) -> u64 {
         let mut taken_back = 0;
@@ -121,9 +130,7 @@ impl Dispatcher {
             .iter_mut()
             .filter(|(key, _)| key.fragment == fragment)
         {
-            for key_group in subscale.key_groups.iter() {
-                edge.owners[usize::from(key_group.0)] = subscale.new_owner;
-            }
+            edge.set_owner(subscale);
             let moved = edge.receivers[&subscale.old_owner]
                 .rewrite_unsent(|unsent| take_back(unsent, subscale));
             for batch in moved {
@@ -155,6 +162,12 @@ fn take_back(unsent: &mut VecDeque<Message>, subscale: &Subscale) -> Vec<ChangeB
 }
 
 impl Edge {
+    fn set_owner(&mut self, subscale: &Subscale) {
+        for key_group in &subscale.key_groups {
+            self.owners[usize::from(key_group.0)] = subscale.new_owner;
+        }
+    }
+
     fn dispatch(&self, batch: &ChangeBatch) {
         let keyed;
         let batch = match &self.routing {

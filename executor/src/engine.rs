@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use scaling::{Epoch, Release};
+use scaling::{Epoch, ExecutorId, KeyGroup, Release};
 use storage::{CatalogChange, DatabaseSnapshot, Storage};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -23,7 +23,10 @@ use crate::change::ChangeBatch;
 use crate::conductor::{Command, Conductor};
 use crate::error::{Error, Result};
 use crate::job::JobSpec;
-use crate::rescale::{RescaleProgress, RescaleRequest, RescaleSummary};
+use crate::rescale::{
+    CatalogOfParallelism, RescaleOptions, RescalePlan, RescaleProgress, RescaleRequest,
+    RescaleSummary, SubscaleStatus,
+};
 use crate::world;
 use crate::writer::TableWriter;
 
@@ -96,6 +99,63 @@ pub enum JobState {
         /// The target.
         parallelism: usize,
     },
+}
+
+/// An executor, as users see it. Shares of time are averages of some seconds, from 0 to 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExecutorStatus {
+    /// Its job.
+    pub job: u32,
+    /// Its fragment of the job.
+    pub fragment: usize,
+    /// Whether the fragment starts a stream, and cannot be scaled.
+    pub is_root: bool,
+    /// Its id.
+    pub executor: ExecutorId,
+    /// Key groups it owns.
+    pub key_groups: usize,
+    /// Share of the time it handled messages.
+    pub busy: f64,
+    /// Share of the time it waited for room in an output.
+    pub backpressured: f64,
+    /// Share of the time it had input and could take none because of a move.
+    pub suspended: f64,
+    /// Rows handled a second.
+    pub row_rate: f64,
+}
+
+/// A key group of a fragment, as users see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyGroupStatus {
+    /// The job.
+    pub job: u32,
+    /// The fragment of the job.
+    pub fragment: usize,
+    /// The key group.
+    pub key_group: KeyGroup,
+    /// The executor that owns it.
+    pub owner: ExecutorId,
+    /// Rows of state, as of the last checkpoint.
+    pub rows: u64,
+    /// Bytes of state, as of the last checkpoint.
+    pub bytes: u64,
+    /// Share of its owner's time that its rows take.
+    pub busy: f64,
+    /// Rows a second.
+    pub row_rate: f64,
+}
+
+/// What is known of executors, key groups and rescales at a moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation {
+    /// All executors.
+    pub executors: Vec<ExecutorStatus>,
+    /// All key groups of all fragments.
+    pub key_groups: Vec<KeyGroupStatus>,
+    /// Rescales since the start, the last thousand, in the order they were asked for.
+    pub rescales: Vec<RescaleSummary>,
+    /// Their parts.
+    pub subscales: Vec<SubscaleStatus>,
 }
 
 /// State shared by the conductor and the handles.
@@ -205,29 +265,60 @@ impl Engine {
         .await
     }
 
-    /// Changes the parallelism of a job while it runs; durable, with `catalog`, when it returns.
-    /// It goes on if the caller stops waiting. A second one waits for its turn.
+    /// Moves key groups of a job while it runs; durable, with `catalog` of the parallelism then
+    /// reached, when it returns. It goes on if the caller stops waiting. A later one about the same
+    /// job ends it early, as [`Engine::cancel_rescale`] does; [`RescaleSummary::state`] says so.
     ///
     /// # Errors
-    /// [`Error::UnknownJob`], [`Error::Parallelism`] if it is not within 1 and the number of
-    /// key groups; the job's error if it fails meanwhile.
+    /// [`Error::UnknownJob`], [`Error::UnknownExecutor`], [`Error::UnknownKeyGroup`];
+    /// [`Error::Parallelism`] if it is not within 1 and the number of key groups; the job's error
+    /// if it fails meanwhile.
     pub async fn rescale(
         &self,
         job: u32,
-        parallelism: usize,
-        catalog: CatalogChange,
+        options: RescaleOptions,
+        catalog: CatalogOfParallelism,
         progress: mpsc::UnboundedSender<RescaleProgress>,
     ) -> Result<RescaleSummary> {
         self.ask(|reply| {
             Command::Rescale(RescaleRequest {
                 job,
-                parallelism,
+                options,
                 catalog,
                 progress,
                 reply,
             })
         })
         .await
+    }
+
+    /// Ends a rescale early: what has moved has moved.
+    ///
+    /// # Errors
+    /// [`Error::UnknownRescale`] if it is over, or closing.
+    pub async fn cancel_rescale(&self, id: u64) -> Result<()> {
+        self.ask(|reply| Command::CancelRescale { id, reply }).await
+    }
+
+    /// What a rescale would do, estimated from measured state and speeds.
+    ///
+    /// # Errors
+    /// As [`Engine::rescale`].
+    pub async fn explain_rescale(&self, job: u32, options: RescaleOptions) -> Result<RescalePlan> {
+        self.ask(|reply| Command::ExplainRescale {
+            job,
+            options,
+            reply,
+        })
+        .await
+    }
+
+    /// Executors, key groups and rescales.
+    ///
+    /// # Errors
+    /// If the engine has stopped.
+    pub async fn observe(&self) -> Result<Observation> {
+        self.ask(|reply| Command::Observe { reply }).await
     }
 
     /// Writes changes to a table: rows of the table's columns, with a weight each. Durable, and

@@ -73,6 +73,24 @@ pub enum Error {
         /// The number of key groups.
         max: usize,
     },
+    /// No executor of the job that could own a key group has this id.
+    #[error("executor {executor} does not own key groups of this job")]
+    UnknownExecutor {
+        /// The id asked for.
+        executor: scaling::ExecutorId,
+    },
+    /// There are fewer key groups.
+    #[error("there is no key group {key_group}")]
+    UnknownKeyGroup {
+        /// The number asked for.
+        key_group: scaling::KeyGroup,
+    },
+    /// No such rescale can be ended.
+    #[error("there is no rescale {id} to end")]
+    UnknownRescale {
+        /// The number asked for.
+        id: u64,
+    },
     /// A job failed while a statement waited for it; it runs again from the last checkpoint.
     #[error("the job failed and was started again from the last checkpoint")]
     JobFailed {

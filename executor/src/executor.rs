@@ -22,17 +22,19 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use scaling::{
-    Action, ChannelId, Epoch, Event, ExecutorId, HeadState, HoldLimit, KeyGroup, Migration, Read,
-    Rules, Scheduler, Subscale, SubscaleId, Verdict,
+    Action, ChannelId, Early, Epoch, Event, ExecutorId, HeadState, HoldLimit, KeyGroup,
+    KeyGroupSet, Mechanism, Migration, Read, Rules, Scheduler, Subscale, SubscaleId, Verdict,
 };
 use storage::{PartitionSnapshot, StateDelta, crash_point};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
 
 use crate::change::ChangeBatch;
 use crate::channel::{Inbox, Network, Receiver, Sender};
 use crate::dispatch::Dispatcher;
 use crate::error::{Error, Result};
 use crate::held::HeldRows;
+use crate::load::{Load, Meter, Wait};
 use crate::message::{Control, Message, MigrationMessage, Topology, TopologyChange};
 use crate::operator::{Barrier, Output};
 use crate::pipeline::Pipeline;
@@ -54,7 +56,10 @@ pub(crate) enum Report {
         subscale: SubscaleId,
     },
     /// As new owner, it has all of a subscale.
-    Done { subscale: SubscaleId },
+    Done {
+        subscale: SubscaleId,
+        hand_overs: Vec<HandOver>,
+    },
     /// It has ended, and its job with it.
     Failed { executor: ExecutorId, error: Error },
 }
@@ -72,10 +77,22 @@ pub(crate) struct Collected {
     pub(crate) backfill_remaining: u64,
     /// The last write of the table that the epoch holds, at a table's root.
     pub(crate) write_applied: Option<u64>,
-    /// Bytes of state by key group; only at a durable barrier.
-    pub(crate) state_bytes: Vec<(KeyGroup, u64)>,
+    /// Rows and bytes of state by key group, over all tables; only at a durable barrier.
+    pub(crate) state_sizes: Vec<(KeyGroup, u64, u64)>,
     /// What moving cost since the last report.
     pub(crate) moved: MoveFigures,
+    /// Where the time went since the last report.
+    pub(crate) load: Load,
+}
+
+/// The way of one key group to its new owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HandOver {
+    pub(crate) bytes: u64,
+    /// When it left the old owner; its rows wait from here on.
+    pub(crate) sent: Instant,
+    /// When they went on.
+    pub(crate) installed: Instant,
 }
 
 /// What moving key groups cost.
@@ -91,6 +108,10 @@ pub struct MoveFigures {
     pub rows_held: u64,
     /// Rows taken back from the lanes of old owners.
     pub rows_taken_back: u64,
+    /// Time executors had input and could take none of it, summed over executors.
+    pub suspended: Duration,
+    /// The longest time a barrier waited at one executor for state under way to it.
+    pub barrier_wait_max: Duration,
 }
 
 impl MoveFigures {
@@ -101,6 +122,8 @@ impl MoveFigures {
         self.rows_rerouted += other.rows_rerouted;
         self.rows_held += other.rows_held;
         self.rows_taken_back += other.rows_taken_back;
+        self.suspended += other.suspended;
+        self.barrier_wait_max = self.barrier_wait_max.max(other.barrier_wait_max);
     }
 }
 
@@ -127,8 +150,19 @@ enum Room {
 
 enum Step {
     Worked,
-    Idle,
+    Waits(Wait),
     Stopped,
+}
+
+/// What reading the regular channels came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// A message was handled.
+    Handled,
+    /// There is input, and a move keeps this executor from taking any of it.
+    Suspended,
+    /// There is nothing that may be read now.
+    Nothing,
 }
 
 /// A fragment's parallel task.
@@ -144,12 +178,19 @@ pub(crate) struct Executor {
     migrations_to: BTreeMap<ExecutorId, Sender<MigrationMessage>>,
     migration: Migration,
     held: HeldRows,
+    /// When each key group on its way here left, by subscale.
+    hand_overs: BTreeMap<SubscaleId, Vec<HandOver>>,
+    /// Key groups that rows run in without their state.
+    unbound: KeyGroupSet,
     barrier: Option<(Barrier, Arc<Topology>)>,
+    /// Since when the barrier waits for migration channels alone.
+    fenced: Option<Instant>,
     pipeline: Pipeline,
     paced: bool,
     dispatcher: Dispatcher,
     out: Output,
     moved: MoveFigures,
+    meter: Meter,
     stopped: bool,
 }
 
@@ -167,12 +208,16 @@ impl Executor {
             migrations_to: BTreeMap::new(),
             migration: parts.migration,
             held: HeldRows::default(),
+            hand_overs: BTreeMap::new(),
+            unbound: KeyGroupSet::new(),
             barrier: None,
+            fenced: None,
             pipeline: parts.pipeline,
             paced: parts.paced,
             dispatcher: parts.dispatcher,
             out: Output::new(),
             moved: MoveFigures::default(),
+            meter: Meter::new(),
             stopped: false,
         };
         executor.apply(&TopologyChange {
@@ -209,15 +254,21 @@ impl Executor {
             match self.step()? {
                 Step::Stopped => return Ok(()),
                 Step::Worked => {
+                    self.meter.worked();
                     steps += 1;
                     if steps % STEPS_PER_TURN == 0 {
                         tokio::task::yield_now().await;
+                        self.meter.yielded();
                     }
                 }
-                Step::Idle if self.paced => {
-                    self.inbox.wait_at_most(SOURCE_PERIOD).await;
+                Step::Waits(why) => {
+                    if self.paced {
+                        self.inbox.wait_at_most(SOURCE_PERIOD).await;
+                    } else {
+                        self.inbox.wait().await;
+                    }
+                    self.meter.waited(why);
                 }
-                Step::Idle => self.inbox.wait().await,
             }
         }
     }
@@ -225,13 +276,20 @@ impl Executor {
     /// Handles at most one message of each kind.
     fn step(&mut self) -> Result<Step> {
         if self.dispatcher.full() {
-            return Ok(Step::Idle);
+            return Ok(Step::Waits(Wait::Backpressured));
         }
         // Migration channels are read even when our own are full: reading them sends nothing
         // on a migration channel, so a ring of moves cannot wait for itself.
         let mut worked = self.read_migration()?;
-        if !self.migrations_to.values().any(Sender::full) {
-            worked |= self.read_channel()?;
+        let mut wait = Wait::Idle;
+        if self.migrations_to.values().any(Sender::full) {
+            wait = Wait::Backpressured;
+        } else {
+            match self.read_channel()? {
+                Reading::Handled => worked = true,
+                Reading::Suspended => wait = Wait::Suspended,
+                Reading::Nothing => {}
+            }
             if self.stopped {
                 return Ok(Step::Stopped);
             }
@@ -246,7 +304,7 @@ impl Executor {
         } else if worked {
             Step::Worked
         } else {
-            Step::Idle
+            Step::Waits(wait)
         })
     }
 
@@ -258,34 +316,49 @@ impl Executor {
 
     fn on_control(&mut self, control: Control) -> Result<()> {
         match control {
-            Control::PrepareNew(Subscale {
-                id: subscale,
-                old_owner,
-                key_groups,
-                ..
-            }) => {
-                self.advance(Event::PrepareNew {
+            Control::PrepareNew(subscale, mechanism) => self.prepare_new(subscale, mechanism)?,
+            Control::PrepareOld(subscale, mechanism) => self.prepare_old(subscale, mechanism)?,
+            Control::Wanted {
+                subscale,
+                key_group,
+            } => {
+                self.advance(Event::Wanted {
                     subscale,
-                    old_owner,
-                    key_groups,
-                })?;
-            }
-            Control::PrepareOld(Subscale {
-                id: subscale,
-                new_owner,
-                key_groups,
-                ..
-            }) => {
-                self.advance(Event::PrepareOld {
-                    subscale,
-                    new_owner,
-                    key_groups,
+                    key_group,
                 })?;
             }
             Control::Switch { fragment, subscale } => {
                 self.moved.rows_taken_back += self.dispatcher.switch(fragment, &subscale);
             }
         }
+        Ok(())
+    }
+
+    fn prepare_new(&mut self, subscale: Subscale, mechanism: Mechanism) -> Result<()> {
+        if mechanism.early == Early::Run {
+            for key_group in &subscale.key_groups {
+                self.unbound.insert(key_group);
+                for table in self.pipeline.tables() {
+                    table.open(key_group);
+                }
+            }
+        }
+        self.advance(Event::PrepareNew {
+            subscale: subscale.id,
+            old_owner: subscale.old_owner,
+            key_groups: subscale.key_groups,
+            mechanism,
+        })?;
+        Ok(())
+    }
+
+    fn prepare_old(&mut self, subscale: Subscale, mechanism: Mechanism) -> Result<()> {
+        self.advance(Event::PrepareOld {
+            subscale: subscale.id,
+            new_owner: subscale.new_owner,
+            key_groups: subscale.key_groups,
+            mechanism,
+        })?;
         Ok(())
     }
 
@@ -310,11 +383,24 @@ impl Executor {
                 subscale,
                 key_group,
                 tables,
+                sent,
             } => {
+                let bytes = tables.iter().map(|table| table.bytes() as u64).sum();
+                let unbound = self.unbound.remove(key_group);
                 for (table, state) in self.pipeline.tables().into_iter().zip(tables) {
+                    if unbound {
+                        // What ran without the state is overwritten by it.
+                        table.extract(key_group)?;
+                    }
                     table.install(key_group, state)?;
                 }
                 crash_point!("new_owner.state_installed");
+                let installed = world::now();
+                self.hand_overs.entry(subscale).or_default().push(HandOver {
+                    bytes,
+                    sent,
+                    installed,
+                });
                 Event::StateInstalled {
                     from,
                     subscale,
@@ -330,9 +416,7 @@ impl Executor {
                     self.migration
                         .check_rerouted(from, subscale, run.key_group)?;
                 }
-                self.pipeline
-                    .on_batch(usize::from(channel.input), batch, &mut self.out)?;
-                self.dispatch();
+                self.process(channel, batch)?;
                 return Ok(());
             }
             MigrationMessage::Confirm { subscale, channel } => Event::ReroutedConfirm {
@@ -348,17 +432,18 @@ impl Executor {
     }
 
     /// Reads the channel that record scheduling chooses, if any may be read.
-    fn read_channel(&mut self) -> Result<bool> {
+    fn read_channel(&mut self) -> Result<Reading> {
         let heads: Vec<_> = self
             .channels
             .keys()
             .filter(|&&channel| self.migration.may_read(channel))
             .map(|&channel| (channel, self.head(channel)))
             .collect();
-        let (channel, room) = match self.scheduler.next(&heads, self.held.amount()) {
+        let early = self.migration.on_early();
+        let (channel, room) = match self.scheduler.next(&heads, self.held.amount(), early) {
             Some(Read::Head(channel)) => (channel, Room::Left),
             Some(Read::RunnablePart(channel)) => (channel, Room::None),
-            None => return Ok(false),
+            None => return self.nothing_read(&heads),
         };
         let message = self.channels[&channel]
             .pop()
@@ -378,9 +463,37 @@ impl Executor {
                     channel,
                     epoch: barrier.epoch,
                 })?;
+                if self.barrier.is_some() && self.migration.is_fenced() {
+                    self.fenced = Some(world::now());
+                }
             }
         }
-        Ok(true)
+        Ok(Reading::Handled)
+    }
+
+    /// No channel is to be read now. If a row that is too early is why, its old owner is told.
+    fn nothing_read(&mut self, heads: &[(ChannelId, HeadState)]) -> Result<Reading> {
+        let blocked = heads.iter().find(|(_, head)| *head == HeadState::Blocked);
+        let Some((channel, _)) = blocked else {
+            return Ok(Reading::Nothing);
+        };
+        let waiting = self.channels[channel].peek(|message| match message {
+            Message::Batch(batch) => batch.runs().iter().map(|run| run.key_group).collect(),
+            _ => Vec::new(),
+        });
+        for key_group in waiting.unwrap_or_default() {
+            self.advance(Event::Early { key_group })?;
+        }
+        Ok(Reading::Suspended)
+    }
+
+    /// Processes rows whose state is here.
+    fn process(&mut self, channel: ChannelId, batch: ChangeBatch) -> Result<()> {
+        self.meter.handles(&batch);
+        self.pipeline
+            .on_batch(usize::from(channel.input), batch, &mut self.out)?;
+        self.dispatch();
+        Ok(())
     }
 
     fn head(&self, channel: ChannelId) -> HeadState {
@@ -417,10 +530,7 @@ impl Executor {
     /// that would be held go back to the head of their channel.
     fn on_batch(&mut self, channel: ChannelId, batch: ChangeBatch, room: Room) -> Result<()> {
         if self.migration.quiet() {
-            self.pipeline
-                .on_batch(usize::from(channel.input), batch, &mut self.out)?;
-            self.dispatch();
-            return Ok(());
+            return self.process(channel, batch);
         }
         const PROCESS: usize = 0;
         const HOLD: usize = 1;
@@ -441,15 +551,19 @@ impl Executor {
         for (class, part) in parts.into_iter().enumerate() {
             let Some(part) = part else { continue };
             match (class, room) {
-                (PROCESS, _) => {
-                    self.pipeline
-                        .on_batch(usize::from(channel.input), part, &mut self.out)?;
-                    self.dispatch();
-                }
-                (HOLD, Room::None) => self.channels[&channel].put_back(Message::Batch(part)),
-                (HOLD, Room::Left) => {
-                    self.moved.rows_held += part.num_rows() as u64;
-                    self.held.hold(channel, &part);
+                (PROCESS, _) => self.process(channel, part)?,
+                (HOLD, room) => {
+                    for run in part.runs().iter() {
+                        let key_group = run.key_group;
+                        self.advance(Event::Early { key_group })?;
+                    }
+                    match room {
+                        Room::None => self.channels[&channel].put_back(Message::Batch(part)),
+                        Room::Left => {
+                            self.moved.rows_held += part.num_rows() as u64;
+                            self.held.hold(channel, &part);
+                        }
+                    }
                 }
                 (departure, _) => {
                     self.moved.rows_rerouted += part.num_rows() as u64;
@@ -517,6 +631,18 @@ impl Executor {
                     subscale,
                     key_group,
                     tables,
+                    sent: world::now(),
+                });
+            }
+            Action::SendWanted {
+                to,
+                subscale,
+                key_group,
+            } => {
+                let lane = self.network.control_sender(to);
+                lane.push(Control::Wanted {
+                    subscale,
+                    key_group,
                 });
             }
             Action::SendReroutedConfirm {
@@ -534,13 +660,17 @@ impl Executor {
             }
             Action::Release { key_group, channel } => {
                 for (channel, batch) in self.held.release(key_group, channel) {
-                    self.pipeline
-                        .on_batch(usize::from(channel.input), batch, &mut self.out)?;
+                    self.process(channel, batch)?;
                 }
-                self.dispatch();
             }
             Action::Commit { epoch } => self.commit(epoch)?,
-            Action::Done { subscale } => self.report(Report::Done { subscale }),
+            Action::Done { subscale } => {
+                let hand_overs = self.hand_overs.remove(&subscale).unwrap_or_default();
+                self.report(Report::Done {
+                    subscale,
+                    hand_overs,
+                });
+            }
         }
         Ok(())
     }
@@ -558,8 +688,14 @@ impl Executor {
             self.held.is_empty(),
             "no row of epoch {epoch} may still wait at its barrier"
         );
+        if let Some(since) = self.fenced.take() {
+            let waited = world::now() - since;
+            self.moved.barrier_wait_max = self.moved.barrier_wait_max.max(waited);
+        }
         self.pipeline.on_barrier(&barrier, &mut self.out)?;
         self.dispatch();
+        let load = self.meter.take();
+        self.moved.suspended += load.times.suspended;
         let mut collected = Collected {
             executor: self.id,
             epoch,
@@ -567,20 +703,17 @@ impl Executor {
             snapshots: Vec::new(),
             backfill_remaining: self.pipeline.backfill_remaining(),
             write_applied: self.pipeline.last_write()?,
-            state_bytes: Vec::new(),
+            state_sizes: Vec::new(),
             moved: std::mem::take(&mut self.moved),
+            load,
         };
         for table in self.pipeline.tables() {
             let committed = table.commit(barrier.durable)?;
             collected.deltas.extend(committed.deltas);
             collected.snapshots.extend(committed.snapshots);
-            if barrier.durable {
-                for key_group in table.owned().iter() {
-                    collected
-                        .state_bytes
-                        .push((key_group, table.bytes(key_group)));
-                }
-            }
+        }
+        if barrier.durable {
+            collected.state_sizes = self.state_sizes();
         }
         crash_point!("epoch.committed");
         self.dispatcher.broadcast(barrier, &topology);
@@ -590,6 +723,19 @@ impl Executor {
             self.apply(change)?;
         }
         Ok(())
+    }
+
+    fn state_sizes(&mut self) -> Vec<(KeyGroup, u64, u64)> {
+        let mut sizes: BTreeMap<KeyGroup, (u64, u64)> = BTreeMap::new();
+        for table in self.pipeline.tables() {
+            for key_group in table.owned().iter() {
+                let (rows, bytes) = sizes.entry(key_group).or_default();
+                *rows += table.rows(key_group);
+                *bytes += table.bytes(key_group);
+            }
+        }
+        let flat = |(key_group, (rows, bytes))| (key_group, rows, bytes);
+        sizes.into_iter().map(flat).collect()
     }
 
     fn apply(&mut self, change: &TopologyChange) -> Result<()> {
@@ -620,6 +766,15 @@ impl Executor {
         for &from in &change.close_migrations_from {
             self.migrations_from.remove(&from);
             self.advance(Event::CloseMigrationFrom { from })?;
+        }
+        for (fragment, subscale) in &change.switch {
+            self.dispatcher.route(*fragment, subscale);
+        }
+        for (subscale, mechanism) in &change.prepare_new {
+            self.prepare_new(subscale.clone(), *mechanism)?;
+        }
+        for (subscale, mechanism) in &change.prepare_old {
+            self.prepare_old(subscale.clone(), *mechanism)?;
         }
         if change.end_backfill {
             self.pipeline.end_backfill();

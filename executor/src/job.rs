@@ -35,7 +35,7 @@ pub(crate) struct Placement {
 }
 
 /// A job with its placement.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Job {
     pub(crate) spec: JobSpec,
     pub(crate) placements: Vec<Placement>,
@@ -100,7 +100,7 @@ pub(crate) fn is_root(fragment: &Fragment) -> bool {
 }
 
 /// All jobs, and the next free executor id.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Jobs {
     jobs: BTreeMap<u32, Job>,
     key_groups: u16,
@@ -269,6 +269,16 @@ impl Jobs {
             placement.executors.iter().map(owned).collect::<Vec<_>>()
         };
         placements.flat_map(held).collect()
+    }
+
+    /// Whether one of the jobs is the other, or reads it.
+    pub(crate) fn are_connected(&self, a: u32, b: u32) -> bool {
+        let reads = |a: u32, b: u32| {
+            self.jobs
+                .get(&a)
+                .is_some_and(|job| job.upstream_jobs().contains(&b))
+        };
+        a == b || reads(a, b) || reads(b, a)
     }
 
     /// The executors that send into a fragment.

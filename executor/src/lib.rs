@@ -29,6 +29,7 @@ mod dispatch;
 mod executor;
 mod held;
 mod job;
+mod load;
 mod message;
 mod rescale;
 mod wal;
@@ -54,10 +55,17 @@ pub const CRASH_POINTS: &[&str] = &[
 ];
 
 pub use change::ChangeBatch;
-pub use engine::{Engine, EngineOptions, EpochObserver, JobState, JobStatus};
+pub use engine::{
+    Engine, EngineOptions, EpochObserver, ExecutorStatus, JobState, JobStatus, KeyGroupStatus,
+    Observation,
+};
 pub use error::{Error, Result};
 pub use executor::MoveFigures;
 pub use job::JobSpec;
+pub use load::{KeyGroupLoad, Times};
 pub use operator::{Barrier, Operator, Output};
 pub use pipeline::Pipeline;
-pub use rescale::{RescaleProgress, RescaleSummary};
+pub use rescale::{
+    CatalogOfParallelism, RescaleOptions, RescalePlan, RescaleProgress, RescaleState,
+    RescaleSummary, RescaleTarget, SubscaleState, SubscaleStatus,
+};

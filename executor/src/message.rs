@@ -11,8 +11,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use scaling::{ChannelId, Epoch, ExecutorId, KeyGroup, Subscale, SubscaleId};
+use scaling::{ChannelId, Epoch, ExecutorId, KeyGroup, Mechanism, Subscale, SubscaleId};
 use storage::PartitionState;
+use tokio::time::Instant;
 
 use crate::change::ChangeBatch;
 use crate::channel::Queued;
@@ -64,6 +65,8 @@ pub(crate) enum MigrationMessage {
         key_group: KeyGroup,
         /// One partition a state table.
         tables: Vec<PartitionState>,
+        /// When it left.
+        sent: Instant,
     },
     /// Rows that reached the old owner after the key group had left.
     Rerouted {
@@ -105,9 +108,16 @@ impl Queued for MigrationMessage {
 #[derive(Debug, Clone)]
 pub(crate) enum Control {
     /// The trigger barrier for the new owner.
-    PrepareNew(Subscale),
+    PrepareNew(Subscale, Mechanism),
     /// The trigger barrier for the old owner.
-    PrepareOld(Subscale),
+    PrepareOld(Subscale, Mechanism),
+    /// To the old owner: rows wait for this key group.
+    Wanted {
+        /// The subscale that moves it.
+        subscale: SubscaleId,
+        /// What they wait for.
+        key_group: KeyGroup,
+    },
     /// To a predecessor: route the subscale's key groups to the new owner from here on.
     Switch {
         /// The fragment whose executors are owners.
@@ -186,6 +196,12 @@ pub(crate) struct TopologyChange {
     pub(crate) close_migrations_to: Vec<ExecutorId>,
     /// Migration channels that are done with, as new owner.
     pub(crate) close_migrations_from: Vec<ExecutorId>,
+    /// Subscales to route to their new owners, this barrier being their signal.
+    pub(crate) switch: Vec<(FragmentKey, Subscale)>,
+    /// Subscales that come here, this barrier being their signal.
+    pub(crate) prepare_new: Vec<(Subscale, Mechanism)>,
+    /// Subscales that leave, this barrier being their signal.
+    pub(crate) prepare_old: Vec<(Subscale, Mechanism)>,
     /// The job's backfill is complete; what it read from is not needed any more.
     pub(crate) end_backfill: bool,
     /// This executor ends here.

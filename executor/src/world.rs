@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -14,6 +14,12 @@ use tokio::time::Instant;
 #[expect(clippy::disallowed_methods, reason = "the seam")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// The time of day, for people.
+#[expect(clippy::disallowed_methods, reason = "the seam")]
+pub(crate) fn wall_clock() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Starts a task.

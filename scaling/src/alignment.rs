@@ -213,7 +213,7 @@ impl Alignment {
         Ok(())
     }
 
-    fn between_epochs(&self) -> Result<(), ProtocolError> {
+    pub(crate) fn between_epochs(&self) -> Result<(), ProtocolError> {
         let taken = self
             .channels
             .values()

@@ -126,6 +126,48 @@ impl Assignment {
         target
     }
 
+    /// An assignment over the same `executors` in which none carries much more than the others,
+    /// `weights` being what each key group weighs, with few moves from this one.
+    ///
+    /// Greedy: as long as it helps by more than 2 % of the mean, one key group goes from the
+    /// executor that carries most to the one that carries least, the one that evens these two out
+    /// best. A key group heavier than their difference stays: moving it would move the problem.
+    ///
+    /// # Panics
+    /// If `executors` is empty or `weights` are fewer than the key groups.
+    #[must_use]
+    pub fn rebalance(&self, executors: &[ExecutorId], weights: &[f64]) -> Assignment {
+        let mut target = self.clone();
+        let mut carried: BTreeMap<ExecutorId, f64> = executors.iter().map(|e| (*e, 0.0)).collect();
+        for (key_group, owner) in self.iter() {
+            *carried.entry(owner).or_default() += weights[key_group.index()];
+        }
+        let worthwhile = 0.02 * carried.values().sum::<f64>() / carried.len() as f64;
+        for _ in 0..self.owners.len() {
+            let by_weight = |a: &(&ExecutorId, &f64), b: &(&ExecutorId, &f64)| a.1.total_cmp(b.1);
+            let most = carried.iter().max_by(by_weight).map(|(e, w)| (*e, *w));
+            let least = carried.iter().min_by(by_weight).map(|(e, w)| (*e, *w));
+            let (Some((most, high)), Some((least, low))) = (most, least) else {
+                break;
+            };
+            let difference = high - low;
+            let unevenness = |weight: f64| (difference - 2.0 * weight).abs();
+            let candidates = target.iter().filter(|(_, owner)| *owner == most);
+            let best = candidates
+                .map(|(key_group, _)| (key_group, weights[key_group.index()]))
+                .min_by(|a, b| unevenness(a.1).total_cmp(&unevenness(b.1)));
+            match best {
+                Some((key_group, weight)) if difference - unevenness(weight) > worthwhile => {
+                    target.set_owner(key_group, least);
+                    *carried.entry(most).or_default() -= weight;
+                    *carried.entry(least).or_default() += weight;
+                }
+                _ => break,
+            }
+        }
+        target
+    }
+
     /// What must move to get from this assignment to `target`, by old and new owner.
     ///
     /// # Panics
@@ -150,7 +192,8 @@ impl Assignment {
         moves
     }
 
-    fn iter(&self) -> impl Iterator<Item = (KeyGroup, ExecutorId)> + '_ {
+    /// Every key group with its owner, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (KeyGroup, ExecutorId)> + '_ {
         (0..self.key_groups())
             .map(KeyGroup)
             .zip(self.owners.iter().copied())
@@ -263,6 +306,35 @@ mod tests {
             forward.executors(),
             vec![ExecutorId(1), ExecutorId(7), ExecutorId(9)]
         );
+    }
+
+    #[test]
+    fn rebalance_moves_few_key_groups_from_the_busiest_executor() {
+        let old = Assignment::even(&executors(2), 8);
+        let even = [1.0; 8];
+        assert_eq!(old.rebalance(&executors(2), &even), old);
+        let hot = [9.0, 1.0, 3.0, 1.0, 3.0, 1.0, 3.0, 1.0];
+        let new = old.rebalance(&executors(2), &hot);
+        let load = |a: &Assignment, e: u32| -> f64 {
+            let owned = a.owned_by(ExecutorId(e));
+            owned.iter().map(|key_group| hot[key_group.index()]).sum()
+        };
+        assert_eq!((load(&old, 0), load(&old, 1)), (18.0, 4.0));
+        assert!((load(&new, 0) - load(&new, 1)).abs() <= 3.0);
+        assert!(moved(&old, &new) <= 3);
+    }
+
+    #[test]
+    fn one_hot_key_group_is_not_sent_around() {
+        let old = Assignment::even(&executors(3), 3);
+        assert_eq!(old.rebalance(&executors(3), &[9.0, 0.1, 0.1]), old);
+    }
+
+    #[test]
+    fn rebalance_uses_an_executor_that_owns_nothing() {
+        let old = Assignment::even(&executors(1), 4);
+        let new = old.rebalance(&executors(2), &[1.0; 4]);
+        assert_eq!(sizes(&new, &executors(2)), [2, 2]);
     }
 
     #[test]

@@ -15,6 +15,8 @@
 //! * *Min-hold* order (drrs.md 4.3): serve the executor that holds the fewest key groups first, so
 //!   that new executors take load early; among the pairs it can open now, the one with most
 //!   subscales left; ties by id. Event-driven: the next is opened the moment one is done.
+//! * Signalled by a barrier ([`crate::Signal::Barrier`]), a subscale needs no preparing: all that
+//!   may be opened now goes out with the next barrier, and is then moving.
 //! * Cancel drops what is still waiting; what is open runs to its end, which is cheaper than
 //!   undoing it. The next plan starts from the owners as they then are.
 //!
@@ -24,7 +26,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{ExecutorId, ProtocolError, Rules, Subscale, SubscaleId};
+use crate::{ExecutorId, Mechanism, ProtocolError, Rules, Signal, Subscale, SubscaleId};
 
 /// Open subscales an executor takes part in at a time, unless configured otherwise.
 pub const OPEN_SUBSCALES_MAX: usize = 2;
@@ -75,6 +77,12 @@ pub enum CoordinatorAction {
         /// What moves.
         subscale: Subscale,
     },
+    /// Let the next barrier carry it: each predecessor routes these subscales to their new owners
+    /// right behind the barrier, and their owners are prepared right after committing it.
+    SwitchAtBarrier {
+        /// What moves, each with the predecessors of its fragment.
+        subscales: Vec<(Subscale, Vec<ExecutorId>)>,
+    },
     /// The key groups have arrived for good; the owner map may record it.
     SubscaleDone {
         /// What has moved.
@@ -111,7 +119,9 @@ enum Progress {
 /// Drives the subscales of one scaling. See the header.
 #[derive(Debug)]
 pub struct Coordinator {
-    limit: usize,
+    signal: Signal,
+    // Open subscales, per executor and in all.
+    open_max: (usize, usize),
     rules: Rules,
     progress: Progress,
     pending: BTreeMap<SubscaleId, Pending>,
@@ -120,19 +130,14 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// A coordinator of these subscales, each with the predecessors of its fragment, that opens at
-    /// most `limit` at a time per executor ([`OPEN_SUBSCALES_MAX`]). An executor is taken to hold
-    /// just the key groups that are to leave it, until [`Coordinator::with_key_groups_held`] says
-    /// more.
+    /// A coordinator of these subscales, each with the predecessors of its fragment, that opens
+    /// them as DRRS does. An executor is taken to hold just the key groups that are to leave it,
+    /// until [`Coordinator::with_key_groups_held`] says more.
     ///
     /// # Panics
-    /// If `limit` is 0 or two subscales have one id: the plan is ours.
+    /// If two subscales have one id: the plan is ours.
     #[must_use]
-    pub fn new(subscales: Vec<(Subscale, Vec<ExecutorId>)>, limit: usize) -> Coordinator {
-        assert!(
-            limit > 0,
-            "with a limit of 0 no subscale could ever be opened"
-        );
+    pub fn new(subscales: Vec<(Subscale, Vec<ExecutorId>)>) -> Coordinator {
         let (mut pending, mut held) = (BTreeMap::new(), BTreeMap::new());
         for (subscale, predecessors) in subscales {
             *held.entry(subscale.old_owner).or_default() += key_groups(&subscale);
@@ -148,7 +153,8 @@ impl Coordinator {
             assert!(doubled.is_none(), "subscale {id} is in the plan twice");
         }
         Coordinator {
-            limit,
+            signal: Signal::Priority,
+            open_max: Mechanism::default().open_max(),
             rules: Rules::default(),
             progress: Progress::Created,
             pending,
@@ -165,6 +171,29 @@ impl Coordinator {
             .map(|(executor, count)| (*executor, i64::try_from(*count).unwrap_or(i64::MAX)))
             .collect();
         Coordinator { held, ..self }
+    }
+
+    /// The same coordinator, opening subscales as another mechanism does.
+    #[must_use]
+    pub fn with_mechanism(self, mechanism: Mechanism) -> Coordinator {
+        Coordinator {
+            signal: mechanism.signal,
+            open_max: mechanism.open_max(),
+            ..self
+        }
+    }
+
+    /// The same coordinator with at most so many subscales open at an executor.
+    ///
+    /// # Panics
+    /// If `limit` is 0: no subscale could ever be opened.
+    #[must_use]
+    pub fn with_open_max(self, limit: usize) -> Coordinator {
+        assert!(limit > 0, "with a limit of 0 no subscale can be opened");
+        Coordinator {
+            open_max: (limit, self.open_max.1),
+            ..self
+        }
     }
 
     /// The same coordinator under other rules.
@@ -281,8 +310,17 @@ impl Coordinator {
         if self.progress != Progress::Running {
             return;
         }
+        let mut at_barrier = Vec::new();
         while let Some(id) = self.next_to_open() {
-            self.open(id, actions);
+            match self.signal {
+                Signal::Priority => self.prepare(id, actions),
+                Signal::Barrier => at_barrier.extend(self.open_at_barrier(id)),
+            }
+        }
+        if !at_barrier.is_empty() {
+            actions.push(CoordinatorAction::SwitchAtBarrier {
+                subscales: at_barrier,
+            });
         }
         if self.pending.is_empty() {
             self.progress = Progress::Finished;
@@ -292,6 +330,10 @@ impl Coordinator {
 
     /// The waiting subscale that min-hold order opens next, if the limit lets any be opened.
     fn next_to_open(&self) -> Option<SubscaleId> {
+        let (per_executor, in_all) = self.open_max;
+        if self.open().count() >= in_all {
+            return None;
+        }
         let mut waiting: BTreeMap<(ExecutorId, ExecutorId), (usize, SubscaleId)> = BTreeMap::new();
         for Pending { subscale, .. } in self
             .pending
@@ -299,7 +341,7 @@ impl Coordinator {
             .filter(|p| matches!(p.phase, Phase::Waiting))
         {
             let pair = (subscale.old_owner, subscale.new_owner);
-            if self.open_at(pair.0) < self.limit && self.open_at(pair.1) < self.limit {
+            if self.open_at(pair.0) < per_executor && self.open_at(pair.1) < per_executor {
                 waiting.entry(pair).or_insert((0, subscale.id)).0 += 1;
             }
         }
@@ -316,16 +358,32 @@ impl Coordinator {
             .map(|(_, (_, first))| *first)
     }
 
-    fn open_at(&self, executor: ExecutorId) -> usize {
-        let open = self
-            .pending
+    fn open(&self) -> impl Iterator<Item = &Pending> {
+        self.pending
             .values()
-            .filter(|p| !matches!(p.phase, Phase::Waiting));
-        open.filter(|p| p.subscale.old_owner == executor || p.subscale.new_owner == executor)
+            .filter(|p| !matches!(p.phase, Phase::Waiting))
+    }
+
+    fn open_at(&self, executor: ExecutorId) -> usize {
+        self.open()
+            .filter(|p| p.subscale.old_owner == executor || p.subscale.new_owner == executor)
             .count()
     }
 
-    fn open(&mut self, id: SubscaleId, actions: &mut Vec<CoordinatorAction>) {
+    fn open_at_barrier(&mut self, id: SubscaleId) -> Option<(Subscale, Vec<ExecutorId>)> {
+        let pending = self.pending.get_mut(&id)?;
+        pending.phase = Phase::Moving;
+        let (subscale, predecessors) = (pending.subscale.clone(), pending.predecessors.clone());
+        self.count_as_moved(&subscale);
+        Some((subscale, predecessors))
+    }
+
+    fn count_as_moved(&mut self, subscale: &Subscale) {
+        *self.held.entry(subscale.old_owner).or_default() -= key_groups(subscale);
+        *self.held.entry(subscale.new_owner).or_default() += key_groups(subscale);
+    }
+
+    fn prepare(&mut self, id: SubscaleId, actions: &mut Vec<CoordinatorAction>) {
         let Some(Pending {
             subscale,
             predecessors,
@@ -338,8 +396,7 @@ impl Coordinator {
             new_prepared: false,
             old_prepared: false,
         };
-        *self.held.entry(subscale.old_owner).or_default() -= key_groups(subscale);
-        *self.held.entry(subscale.new_owner).or_default() += key_groups(subscale);
+        let subscale = subscale.clone();
         actions.push(CoordinatorAction::PrepareNew {
             to: subscale.new_owner,
             subscale: subscale.clone(),
@@ -351,8 +408,9 @@ impl Coordinator {
             });
         }
         if !self.rules.prepare_before_switch {
-            switch(subscale, predecessors, actions);
+            switch(&subscale, predecessors, actions);
         }
+        self.count_as_moved(&subscale);
     }
 }
 
@@ -390,8 +448,8 @@ mod tests {
                 .iter()
                 .map(|s| (s.clone(), predecessors.clone()))
                 .collect(),
-            limit,
         )
+        .with_open_max(limit)
     }
 
     fn step(coordinator: &mut Coordinator, event: CoordinatorEvent) -> Vec<String> {
@@ -412,6 +470,10 @@ mod tests {
                     predecessor,
                     subscale,
                 } => format!("switch {} at {predecessor}", subscale.id),
+                CoordinatorAction::SwitchAtBarrier { subscales } => {
+                    let ids: Vec<_> = subscales.iter().map(|(s, _)| s.id.to_string()).collect();
+                    format!("barrier {}", ids.join(" "))
+                }
                 CoordinatorAction::SubscaleDone { subscale } => format!("{} done", subscale.id),
                 CoordinatorAction::Finished => "finished".to_owned(),
             })
@@ -477,6 +539,20 @@ mod tests {
     }
 
     #[test]
+    fn a_barrier_carries_all_that_may_be_opened() {
+        let all = [subscale(1, 0, 2, &[0]), subscale(2, 1, 2, &[1])];
+        let mechanism = |strategy: crate::Strategy| strategy.mechanism().unwrap();
+        let mut c = coordinator(&all, 2).with_mechanism(mechanism(crate::Strategy::Otfs));
+        assert_eq!(step(&mut c, CoordinatorEvent::Start), ["barrier s1 s2"]);
+        assert_eq!(step(&mut c, done(2)), ["s2 done"]);
+        assert_eq!(step(&mut c, done(1)), ["s1 done", "finished"]);
+        let mut c = coordinator(&all, 2).with_mechanism(mechanism(crate::Strategy::Megaphone));
+        assert_eq!(step(&mut c, CoordinatorEvent::Start), ["barrier s1"]);
+        assert_eq!(step(&mut c, done(1)), ["s1 done", "barrier s2"]);
+        assert_eq!(step(&mut c, done(2)), ["s2 done", "finished"]);
+    }
+
+    #[test]
     fn nothing_to_do_is_finished_at_once() {
         assert_eq!(
             step(&mut coordinator(&[], 2), CoordinatorEvent::Start),
@@ -536,7 +612,7 @@ mod tests {
                 subscale.new_owner.0,
                 subscale.key_groups.len()
             ));
-            c.open(id, &mut Vec::new());
+            c.prepare(id, &mut Vec::new());
             open.push_back(id);
             if open.len() == 3 {
                 c.pending.remove(&open.pop_front().unwrap());

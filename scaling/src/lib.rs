@@ -17,6 +17,7 @@
 //!
 //! Start reading at [`migration`]: its header has the rules and why they hold.
 
+pub mod adaptive;
 pub mod assignment;
 pub mod coordinator;
 pub mod error;
@@ -27,10 +28,12 @@ pub mod message;
 pub mod migration;
 pub mod rules;
 pub mod schedule;
+pub mod strategy;
 pub mod subscale;
 
 mod alignment;
 
+pub use adaptive::{AdaptiveBounds, AdaptivePolicy, Decision, FragmentDemand};
 pub use assignment::Assignment;
 pub use coordinator::{Coordinator, CoordinatorAction, CoordinatorEvent, OPEN_SUBSCALES_MAX};
 pub use error::ProtocolError;
@@ -41,4 +44,5 @@ pub use message::{Action, Event, Release, Verdict};
 pub use migration::Migration;
 pub use rules::Rules;
 pub use schedule::{HeadState, Held, HoldLimit, Read, Scheduler};
+pub use strategy::{Early, Mechanism, Order, Signal, Steps, Strategy, UnknownStrategy};
 pub use subscale::{Division, Subscale, divide};

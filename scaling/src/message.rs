@@ -2,7 +2,7 @@
 //!
 //! The rules that lead from one to the other are in [`crate::migration`].
 
-use crate::{ChannelId, Epoch, ExecutorId, KeyGroup, KeyGroupSet, SubscaleId};
+use crate::{ChannelId, Epoch, ExecutorId, KeyGroup, KeyGroupSet, Mechanism, SubscaleId};
 
 /// When a row that came straight to the new owner may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,7 +47,8 @@ pub enum Event {
         /// The old owner.
         from: ExecutorId,
     },
-    /// From the coordinator: key groups will come here.
+    /// From the coordinator: key groups will come here. If the signal is a barrier: right after its
+    /// commit.
     PrepareNew {
         /// The subscale.
         subscale: SubscaleId,
@@ -55,8 +56,11 @@ pub enum Event {
         old_owner: ExecutorId,
         /// What will come.
         key_groups: KeyGroupSet,
+        /// How.
+        mechanism: Mechanism,
     },
-    /// From the coordinator: key groups shall leave.
+    /// From the coordinator: key groups shall leave. If the signal is a barrier: right after its
+    /// commit.
     PrepareOld {
         /// The subscale.
         subscale: SubscaleId,
@@ -64,6 +68,8 @@ pub enum Event {
         new_owner: ExecutorId,
         /// What leaves.
         key_groups: KeyGroupSet,
+        /// How.
+        mechanism: Mechanism,
     },
     /// A confirm barrier on a regular channel: later rows of the subscale go to the new owner.
     Confirm {
@@ -111,6 +117,18 @@ pub enum Event {
         from: ExecutorId,
         /// The subscale.
         subscale: SubscaleId,
+    },
+    /// From the new owner: rows wait for this key group. May come late, when it has left already.
+    Wanted {
+        /// The subscale.
+        subscale: SubscaleId,
+        /// What they wait for.
+        key_group: KeyGroup,
+    },
+    /// A row of the key group is too early here: it was held, or stops the channel it heads.
+    Early {
+        /// Its key group.
+        key_group: KeyGroup,
     },
     /// Between two messages: a key group may be handed over now.
     Poll,
@@ -161,6 +179,15 @@ pub enum Action {
         to: ExecutorId,
         /// The subscale.
         subscale: SubscaleId,
+    },
+    /// Tell the old owner, ahead of all rows, that rows wait for a key group.
+    SendWanted {
+        /// The old owner.
+        to: ExecutorId,
+        /// The subscale.
+        subscale: SubscaleId,
+        /// What they wait for.
+        key_group: KeyGroup,
     },
     /// Run the held rows of a key group, all of them, in the order they were held.
     Release {

@@ -26,7 +26,7 @@
 //! ([`crate::Migration::may_read`]; a channel that may not be read is not offered). Migration
 //! channels are not scheduled: they are always read first.
 
-use crate::{ChannelId, Rules};
+use crate::{ChannelId, Early, Rules};
 
 /// What stands at the head of a readable channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,6 +87,8 @@ pub struct Scheduler {
     limit: HoldLimit,
     rules: Rules,
     last: Option<ChannelId>,
+    /// The channel whose head stops the executor, where record scheduling is off.
+    stopped_by: Option<ChannelId>,
 }
 
 impl Scheduler {
@@ -97,12 +99,52 @@ impl Scheduler {
             limit,
             rules,
             last: None,
+            stopped_by: None,
         }
     }
 
     /// Which of the channels that may be read is next; `None` if all are empty or paused. More can
     /// only be read after a message arrived or a release made room.
-    pub fn next(&mut self, heads: &[(ChannelId, HeadState)], held: Held) -> Option<Read> {
+    ///
+    /// With [`Early::Stop`] there is no scheduling: channels are read in turn whatever their heads
+    /// are, and the first row that must wait stops everything behind it and beside it.
+    pub fn next(
+        &mut self,
+        heads: &[(ChannelId, HeadState)],
+        held: Held,
+        early: Early,
+    ) -> Option<Read> {
+        match early {
+            Early::Hold | Early::Run => self.next_scheduled(heads, held),
+            Early::Stop => self.next_in_turn(heads),
+        }
+    }
+
+    fn next_in_turn(&mut self, heads: &[(ChannelId, HeadState)]) -> Option<Read> {
+        let stopping = heads
+            .iter()
+            .find(|(channel, head)| Some(*channel) == self.stopped_by && *head != HeadState::Empty);
+        let in_turn = heads
+            .iter()
+            .filter(|(_, head)| *head != HeadState::Empty)
+            .min_by_key(|(channel, _)| {
+                let again = self.last.is_some_and(|last| *channel <= last);
+                (again, *channel)
+            });
+        let (channel, head) = stopping.or(in_turn).copied()?;
+        let waits = matches!(head, HeadState::Blocked | HeadState::Mixed);
+        self.stopped_by = waits.then_some(channel);
+        match head {
+            HeadState::Blocked => None,
+            HeadState::Mixed => Some(Read::RunnablePart(channel)),
+            HeadState::Runnable | HeadState::Control | HeadState::Empty => {
+                self.last = Some(channel);
+                Some(Read::Head(channel))
+            }
+        }
+    }
+
+    fn next_scheduled(&mut self, heads: &[(ChannelId, HeadState)], held: Held) -> Option<Read> {
         let full = held.rows >= self.limit.rows || held.bytes >= self.limit.bytes;
         if full && !self.rules.pause_channel_only {
             return None;
@@ -146,7 +188,7 @@ mod tests {
             .enumerate()
             .map(|(i, h)| (channel(i as u32), *h))
             .collect();
-        match scheduler.next(&heads, Held { rows, bytes: 0 }) {
+        match scheduler.next(&heads, Held { rows, bytes: 0 }, Early::Hold) {
             Some(Read::Head(channel)) => format!("head {}", channel.from.0),
             Some(Read::RunnablePart(channel)) => format!("part {}", channel.from.0),
             None => "-".into(),
@@ -186,9 +228,34 @@ mod tests {
                 Held {
                     rows: 0,
                     bytes: 100
-                }
+                },
+                Early::Hold
             ),
             None
+        );
+    }
+
+    #[test]
+    fn without_scheduling_the_first_early_row_stops_all_channels() {
+        use HeadState::*;
+        let mut s = Scheduler::new(HoldLimit::default(), Rules::default());
+        let mut next = |heads: &[HeadState]| {
+            let heads: Vec<_> = (0..).map(channel).zip(heads.iter().copied()).collect();
+            s.next(&heads, Held::default(), Early::Stop)
+        };
+        assert_eq!(
+            next(&[Runnable, Mixed, Runnable]),
+            Some(Read::Head(channel(0)))
+        );
+        let part = Some(Read::RunnablePart(channel(1)));
+        assert_eq!(next(&[Runnable, Mixed, Runnable]), part);
+        assert_eq!(next(&[Runnable, Blocked, Runnable]), None);
+        assert_eq!(next(&[Runnable, Blocked, Control]), None);
+        let freed = Some(Read::Head(channel(1)));
+        assert_eq!(next(&[Runnable, Runnable, Runnable]), freed);
+        assert_eq!(
+            next(&[Runnable, Empty, Runnable]),
+            Some(Read::Head(channel(2)))
         );
     }
 

@@ -409,6 +409,12 @@ impl StateTable {
         Ok(())
     }
 
+    /// Makes the table own a key group that it does not have, without rows.
+    pub fn open(&mut self, key_group: KeyGroup) {
+        let empty = Partition::new(&self.shape);
+        self.entry(key_group).get_or_insert(Box::new(empty));
+    }
+
     fn partition(&self, key_group: KeyGroup) -> Option<&Partition> {
         self.partitions.get(usize::from(key_group.0))?.as_deref()
     }

@@ -7,7 +7,7 @@
 //!
 //!   operations, one at a time:  create   barrier opens channels ─► start ─► backfill ─► checkpoint
 //!                               drop     barrier stops executors ─► checkpoint without their state
-//!                               rescale  see `rescale`
+//!   rescales, side by side:     see `rescale` and `rescales`
 //! ```
 //!
 //! One barrier is under way at a time; under a backlog epochs become longer, not more. A
@@ -18,6 +18,7 @@
 //! (`executor`), the moves of a rescale (`rescale`).
 
 mod operations;
+mod rescales;
 mod start;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -32,13 +33,17 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::channel::Network;
-use crate::engine::{JobState, JobStatus, Shared};
+use crate::engine::{JobState, JobStatus, Observation, Shared};
 use crate::error::{Error, Result};
 use crate::executor::{Collected, Report};
 use crate::job::{Job, JobSpec, Jobs, is_root};
+use crate::load::LoadAverage;
 use crate::message::{Message, Topology};
 use crate::operator::Barrier;
-use crate::rescale::{Phase, Rescale, RescaleRequest};
+use crate::rescale::{
+    HandOverSpeed, Phase, Rescale, RescaleOptions, RescalePlan, RescaleRequest, RescaleState,
+    RescaleSummary,
+};
 use crate::sources::{Clock, SystemClock};
 use crate::world;
 
@@ -60,12 +65,46 @@ pub(crate) enum Command {
         reply: oneshot::Sender<Result<()>>,
     },
     Rescale(RescaleRequest),
+    CancelRescale {
+        id: u64,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    ExplainRescale {
+        job: u32,
+        options: RescaleOptions,
+        reply: oneshot::Sender<Result<RescalePlan>>,
+    },
+    Observe {
+        reply: oneshot::Sender<Result<Observation>>,
+    },
     Flush {
         reply: oneshot::Sender<Result<Epoch>>,
     },
     Shutdown {
         reply: oneshot::Sender<Result<()>>,
     },
+}
+
+/// What waits until it can begin.
+enum Queued {
+    Create {
+        spec: Box<JobSpec>,
+        catalog: CatalogChange,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    Drop {
+        jobs: Vec<u32>,
+        catalog: CatalogChange,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    Rescale(Box<AskedRescale>),
+}
+
+/// A rescale that has its number and has not begun.
+struct AskedRescale {
+    request: RescaleRequest,
+    summary: RescaleSummary,
+    since: Instant,
 }
 
 /// An operation whose barrier has been asked for or is under way.
@@ -80,7 +119,14 @@ enum Operation {
         catalog: CatalogChange,
         reply: oneshot::Sender<Result<()>>,
     },
-    Rescale(Box<Rescale>),
+}
+
+/// What a barrier's change of topology is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Carried {
+    Operation,
+    /// With its phase when it asked for the barrier.
+    Rescale(u64, Phase),
 }
 
 /// A created job that still reads the rows that existed.
@@ -104,8 +150,8 @@ impl Backfill {
 /// The barrier under way.
 struct InFlight {
     barrier: Barrier,
-    /// Whether it carries the operation's change of topology.
-    operation: bool,
+    /// Whose changes of topology it carries.
+    carried: Vec<Carried>,
     /// Whether it is the last one.
     last: bool,
     started: Instant,
@@ -120,7 +166,7 @@ struct InFlight {
 #[derive(Default)]
 struct Persisting {
     replies: Vec<oneshot::Sender<Result<()>>>,
-    rescale: Option<Box<Rescale>>,
+    rescales: Vec<Rescale>,
     shutdown: Option<oneshot::Sender<Result<()>>>,
 }
 
@@ -145,14 +191,25 @@ pub(crate) struct Conductor {
     flushes: Vec<oneshot::Sender<Result<Epoch>>>,
     shutdown: Option<oneshot::Sender<Result<()>>>,
 
-    queue: VecDeque<Command>,
+    queue: VecDeque<Queued>,
     operation: Option<Operation>,
-    /// What the next barrier carries for the operation.
-    topology: Option<Topology>,
+    rescales: BTreeMap<u64, Rescale>,
+    history: VecDeque<rescales::PastRescale>,
+    next_rescale: u64,
+    /// A `stop_restart` waits for its checkpoint: no barrier until everything runs again.
+    stopping: bool,
+    /// What the next barrier carries, and for whom.
+    topology: Topology,
+    carried: Vec<Carried>,
     backfills: Vec<Backfill>,
     /// Jobs whose executors can let go of the rows they were backfilled from.
     backfilled: Vec<u32>,
     state_bytes: BTreeMap<(ExecutorId, KeyGroup), u64>,
+    state_rows: BTreeMap<(ExecutorId, KeyGroup), u64>,
+    loads: BTreeMap<ExecutorId, LoadAverage>,
+    speed: HandOverSpeed,
+    /// How long barriers take, an average.
+    barrier_mean: Duration,
     writes_applied: BTreeMap<u32, u64>,
     next_subscale: u64,
     restart_delay: Duration,
@@ -189,10 +246,19 @@ impl Conductor {
             shutdown: None,
             queue: VecDeque::new(),
             operation: None,
-            topology: None,
+            rescales: BTreeMap::new(),
+            history: VecDeque::new(),
+            next_rescale: 1,
+            stopping: false,
+            topology: Topology::default(),
+            carried: Vec::new(),
             backfills: Vec::new(),
             backfilled: Vec::new(),
             state_bytes: BTreeMap::new(),
+            state_rows: BTreeMap::new(),
+            loads: BTreeMap::new(),
+            speed: HandOverSpeed::default(),
+            barrier_mean: Duration::ZERO,
             writes_applied: BTreeMap::new(),
             next_subscale: 1,
             restart_delay: RESTART_DELAY,
@@ -241,22 +307,55 @@ impl Conductor {
         match command {
             Command::Flush { reply } => self.flushes.push(reply),
             Command::Shutdown { reply } => self.shutdown = Some(reply),
-            Command::Create { .. } | Command::Drop { .. } | Command::Rescale(_) => {
-                self.queue.push_back(command);
+            Command::Create {
+                spec,
+                catalog,
+                reply,
+            } => self.queue.push_back(Queued::Create {
+                spec,
+                catalog,
+                reply,
+            }),
+            Command::Drop {
+                jobs,
+                catalog,
+                reply,
+            } => {
+                // A dropped job is not worth moving.
+                for &job in &jobs {
+                    self.end_rescales_of(job, &RescaleState::Cancelled);
+                }
+                self.queue.push_back(Queued::Drop {
+                    jobs,
+                    catalog,
+                    reply,
+                });
+            }
+            Command::Rescale(request) => self.on_rescale(request),
+            Command::CancelRescale { id, reply } => self.on_cancel(id, reply),
+            Command::ExplainRescale {
+                job,
+                options,
+                reply,
+            } => {
+                let _ = reply.send(self.explain(job, &options));
+            }
+            Command::Observe { reply } => {
+                let _ = reply.send(Ok(self.observe()));
             }
         }
     }
 
     /// Starts the next epoch's end if it is time for it, or somebody waits for it.
     fn maybe_inject(&mut self) {
-        if self.in_flight.is_some() {
+        if self.in_flight.is_some() || self.stopping {
             return;
         }
         let now = world::now();
         let complete = self.backfills.iter().any(Backfill::is_complete);
         let wanted = now >= self.next_tick
             || !self.flushes.is_empty()
-            || self.topology.is_some()
+            || !self.carried.is_empty()
             || self.shutdown.is_some()
             || complete;
         if !wanted {
@@ -264,19 +363,16 @@ impl Conductor {
         }
         // A drop, a finished backfill and a finished rescale answer at a checkpoint. One that
         // is being written has to end first.
-        let persist = complete
-            || self.shutdown.is_some()
-            || match &self.operation {
-                Some(Operation::Drop { .. }) => true,
-                Some(Operation::Rescale(rescale)) => rescale.phase == Phase::Closing,
-                Some(Operation::Create { .. }) | None => false,
-            };
-        if self.checkpoint.is_some()
-            && (self.shutdown.is_some() || (persist && self.topology.is_some()))
-        {
+        let persists = |carried: &Carried| match carried {
+            Carried::Operation => self.is_drop(),
+            Carried::Rescale(_, phase) => matches!(phase, Phase::Closing | Phase::Stopping),
+        };
+        let persist = self.carried.iter().any(persists);
+        if self.checkpoint.is_some() && (self.shutdown.is_some() || persist) {
             self.next_tick = now + self.shared.options.barrier_interval;
             return;
         }
+        let persist = persist || complete || self.shutdown.is_some();
         let durable = self.checkpoint.is_none() && (persist || now >= self.next_checkpoint);
         self.inject(now, durable);
     }
@@ -287,8 +383,7 @@ impl Conductor {
             epoch: self.epoch,
             durable,
         };
-        let operation = self.topology.is_some();
-        let mut topology = self.topology.take().unwrap_or_default();
+        let mut topology = std::mem::take(&mut self.topology);
         for job in std::mem::take(&mut self.backfilled) {
             for executor in self.jobs.get(job).into_iter().flat_map(Job::executors) {
                 topology.of(executor).end_backfill = true;
@@ -312,7 +407,7 @@ impl Conductor {
         crash_point!("epoch.injected");
         self.in_flight = Some(InFlight {
             barrier,
-            operation,
+            carried: std::mem::take(&mut self.carried),
             last: self.shutdown.is_some(),
             started: now,
             waiting,
@@ -329,10 +424,14 @@ impl Conductor {
                 Ok(())
             }
             Report::Prepared { executor, subscale } => {
-                self.on_coordinator_event(CoordinatorEvent::Prepared { subscale, executor })
+                self.on_subscale(subscale, CoordinatorEvent::Prepared { subscale, executor })
             }
-            Report::Done { subscale } => {
-                self.on_coordinator_event(CoordinatorEvent::Done { subscale })
+            Report::Done {
+                subscale,
+                hand_overs,
+            } => {
+                self.on_hand_overs(subscale, &hand_overs);
+                self.on_subscale(subscale, CoordinatorEvent::Done { subscale })
             }
             Report::Failed { executor, error } => {
                 tracing::error!(%executor, error = %error_chain(&error), "an executor failed");
@@ -370,7 +469,7 @@ impl Conductor {
         let duration = world::now() - in_flight.started;
         let InFlight {
             barrier,
-            operation,
+            carried,
             last,
             owner,
             mut collected,
@@ -394,9 +493,14 @@ impl Conductor {
             catalog: CatalogChange::default(),
             wal_applied: BTreeMap::new(),
         };
-        if operation {
-            self.add_to_checkpoint(&mut checkpoint);
-            self.continue_operation(&mut persisting).await?;
+        for carried in carried {
+            self.add_to_checkpoint(carried, &mut checkpoint);
+            match carried {
+                Carried::Operation => self.continue_operation(&mut persisting).await?,
+                Carried::Rescale(id, phase) => {
+                    self.continue_rescale(id, phase, &mut persisting)?;
+                }
+            }
         }
         if barrier.durable {
             self.finish_backfills(&mut checkpoint, &mut persisting);
@@ -407,18 +511,24 @@ impl Conductor {
         Ok(())
     }
 
-    /// What the operation that ends with this epoch stores with it.
-    fn add_to_checkpoint(&self, checkpoint: &mut Checkpoint) {
-        match &self.operation {
-            Some(Operation::Drop { jobs, catalog, .. }) => {
-                checkpoint.dropped = jobs.iter().copied().collect();
-                checkpoint.catalog = catalog.clone();
+    /// What ends with this epoch stores with it.
+    fn add_to_checkpoint(&self, carried: Carried, checkpoint: &mut Checkpoint) {
+        let changed = match (carried, &self.operation) {
+            (Carried::Operation, Some(Operation::Drop { jobs, catalog, .. })) => {
+                checkpoint.dropped.extend(jobs.iter().copied());
+                catalog.clone()
             }
-            Some(Operation::Rescale(rescale)) if rescale.phase == Phase::Closing => {
-                checkpoint.catalog = rescale.catalog.clone();
+            (Carried::Operation, _) => return,
+            (Carried::Rescale(id, Phase::Closing | Phase::Stopping), _) => {
+                match self.rescales.get(&id) {
+                    Some(rescale) => (rescale.catalog)(rescale.summary.to),
+                    None => return,
+                }
             }
-            Some(Operation::Rescale(_) | Operation::Create { .. }) | None => {}
-        }
+            (Carried::Rescale(..), _) => return,
+        };
+        checkpoint.catalog.puts.extend(changed.puts);
+        checkpoint.catalog.deletes.extend(changed.deletes);
     }
 
     /// Makes the rows of an epoch visible, all at once.
@@ -475,21 +585,25 @@ impl Conductor {
             }
         }
         for part in collected {
-            for &(key_group, bytes) in &part.state_bytes {
+            self.loads.entry(part.executor).or_default().add(&part.load);
+            for &(key_group, rows, bytes) in &part.state_sizes {
+                self.state_rows.insert((part.executor, key_group), rows);
                 self.state_bytes.insert((part.executor, key_group), bytes);
             }
         }
+        self.barrier_mean = (self.barrier_mean * 9 + duration) / 10;
         for backfill in &mut self.backfills {
             // A job whose executors have not reported yet has everything to do.
             if let Some(&rows) = remaining.get(&backfill.job) {
                 backfill.rows_remaining = rows;
             }
         }
-        if let Some(Operation::Rescale(rescale)) = &mut self.operation {
-            rescale.summary.barrier_max = rescale.summary.barrier_max.max(duration);
-            for part in collected {
-                rescale.summary.moved.add(&part.moved);
-            }
+        for rescale in self.rescales.values_mut() {
+            let job = rescale.job;
+            let of_job = collected
+                .iter()
+                .filter(|part| owner.get(&part.executor) == Some(&job));
+            rescale.take_figures(duration, of_job);
         }
     }
 
@@ -520,15 +634,21 @@ impl Conductor {
 
     async fn on_checkpoint(&mut self, outcome: Result<()>) {
         let outcome = outcome.map_err(Arc::new);
-        self.answer_checkpoint(outcome.clone());
+        let restarted = self.answer_checkpoint(outcome.clone()).await;
+        // What waited for this one to be written.
+        if !self.carried.is_empty() {
+            self.next_tick = world::now();
+        }
         if let Err(cause) = outcome {
             self.restart(Error::Write { cause }).await;
+        } else if let Err(error) = restarted {
+            self.restart(error).await;
         }
     }
 
     /// Answers the statements that waited for a checkpoint.
-    fn answer_checkpoint(&mut self, outcome: Result<(), Arc<Error>>) {
-        let (_, persisting) = self
+    async fn answer_checkpoint(&mut self, outcome: Result<(), Arc<Error>>) -> Result<()> {
+        let (_, mut persisting) = self
             .checkpoint
             .take()
             .expect("a checkpoint was being written");
@@ -536,15 +656,18 @@ impl Conductor {
         for reply in persisting.replies {
             let _ = reply.send(answer());
         }
-        if let Some(mut rescale) = persisting.rescale {
-            rescale.summary.duration = world::now() - rescale.started;
-            let Rescale { reply, summary, .. } = *rescale;
-            let _ = reply.send(answer().map(|()| summary));
+        let mut restarted = Ok(());
+        if outcome.is_ok() {
+            restarted = self.restart_rescaled(&mut persisting.rescales).await;
+        }
+        for rescale in persisting.rescales {
+            self.finish_rescale(rescale, answer());
         }
         if let Some(reply) = persisting.shutdown {
             let _ = reply.send(answer());
             self.commands.close();
         }
+        restarted
     }
 
     fn is_shut_down(&self) -> bool {
@@ -557,16 +680,14 @@ impl Conductor {
                 .backfills
                 .iter()
                 .find(|backfill| backfill.job == job.spec.id);
-            let state = match (&self.operation, backfill) {
+            let state = match (self.rescale_of(job.spec.id), backfill) {
                 (_, Some(backfill)) => JobState::Backfilling {
                     rows_remaining: backfill.rows_remaining,
                 },
-                (Some(Operation::Rescale(rescale)), _) if rescale.job == job.spec.id => {
-                    JobState::Rescaling {
-                        parallelism: rescale.summary.to,
-                    }
-                }
-                _ => JobState::Running,
+                (Some(rescale), _) => JobState::Rescaling {
+                    parallelism: rescale.summary.to,
+                },
+                (None, None) => JobState::Running,
             };
             JobStatus {
                 id: job.spec.id,

@@ -1,44 +1,41 @@
-//! Operations: create, drop and rescale, one at a time, each with its barrier.
+//! Creating and dropping jobs, one at a time, each with its barrier.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 
-use scaling::{CoordinatorAction, CoordinatorEvent, ExecutorId};
+use scaling::ExecutorId;
 use storage::{CatalogChange, DatabaseSnapshot, crash_point};
 use tokio::sync::oneshot;
 
-use super::{Backfill, Command, Conductor, Operation, Persisting};
+use super::{Backfill, Carried, Conductor, Operation, Persisting, Queued};
 use crate::error::{Error, Result};
 use crate::job::{JobSpec, Placement};
-use crate::message::{Control, FragmentKey, Topology};
-use crate::rescale::{Phase, Rescale, RescaleRequest};
-use crate::world;
+use crate::message::FragmentKey;
 
 impl Conductor {
-    /// Takes the next operation when none is under way.
+    /// Takes what can begin now.
     pub(super) fn begin_operation(&mut self) {
-        while self.operation.is_none() && self.shutdown.is_none() {
-            let Some(command) = self.queue.pop_front() else {
-                return;
-            };
+        while let Some(command) = self.next_to_begin() {
             let begun = match command {
-                Command::Create {
+                Queued::Create {
                     spec,
                     catalog,
                     reply,
                 } => self.begin_create(*spec, catalog, reply),
-                Command::Drop {
+                Queued::Drop {
                     jobs,
                     catalog,
                     reply,
                 } => self.begin_drop(jobs, catalog, reply),
-                Command::Rescale(request) => self.begin_rescale(request),
-                Command::Flush { .. } | Command::Shutdown { .. } => None,
+                Queued::Rescale(asked) => {
+                    self.begin_rescale(*asked);
+                    None
+                }
             };
-            if let Some((operation, topology)) = begun {
+            if let Some(operation) = begun {
                 self.operation = Some(operation);
-                self.topology = Some(topology);
+                self.carried.push(Carried::Operation);
             }
         }
     }
@@ -48,7 +45,7 @@ impl Conductor {
         spec: JobSpec,
         catalog: CatalogChange,
         reply: oneshot::Sender<Result<()>>,
-    ) -> Option<(Operation, Topology)> {
+    ) -> Option<Operation> {
         let job = spec.id;
         self.jobs.place(spec);
         let missing = self.jobs.get(job).and_then(|placed| {
@@ -62,16 +59,12 @@ impl Conductor {
             let _ = reply.send(Err(Error::UnknownJob { job: missing }));
             return None;
         }
-        let mut topology = Topology::default();
-        self.jobs.connect(job, &mut topology);
-        Some((
-            Operation::Create {
-                job,
-                catalog,
-                reply,
-            },
-            topology,
-        ))
+        self.jobs.connect(job, &mut self.topology);
+        Some(Operation::Create {
+            job,
+            catalog,
+            reply,
+        })
     }
 
     fn begin_drop(
@@ -79,51 +72,18 @@ impl Conductor {
         jobs: Vec<u32>,
         catalog: CatalogChange,
         reply: oneshot::Sender<Result<()>>,
-    ) -> Option<(Operation, Topology)> {
+    ) -> Option<Operation> {
         let jobs: BTreeSet<u32> = jobs.into_iter().collect();
         if let Some(&dependent) = self.jobs.dependents(&jobs).first() {
             let _ = reply.send(Err(Error::JobInUse { by: dependent }));
             return None;
         }
-        let mut topology = Topology::default();
-        self.jobs.disconnect(&jobs, &mut topology);
-        Some((
-            Operation::Drop {
-                jobs,
-                catalog,
-                reply,
-            },
-            topology,
-        ))
-    }
-
-    fn begin_rescale(&mut self, request: RescaleRequest) -> Option<(Operation, Topology)> {
-        let Some(job) = self.jobs.get(request.job) else {
-            let _ = request
-                .reply
-                .send(Err(Error::UnknownJob { job: request.job }));
-            return None;
-        };
-        let max = usize::from(self.jobs.key_groups());
-        if request.parallelism == 0 || request.parallelism > max {
-            let error = Error::Parallelism {
-                asked: request.parallelism,
-                max,
-            };
-            let _ = request.reply.send(Err(error));
-            return None;
-        }
-        debug_assert!(!job.placements.is_empty(), "a job has fragments");
-        let mut topology = Topology::default();
-        let rescale = Rescale::plan(
-            request,
-            &mut self.jobs,
-            &self.state_bytes,
-            &mut self.next_subscale,
-            world::now(),
-            &mut topology,
-        );
-        Some((Operation::Rescale(Box::new(rescale)), topology))
+        self.jobs.disconnect(&jobs, &mut self.topology);
+        Some(Operation::Drop {
+            jobs,
+            catalog,
+            reply,
+        })
     }
 
     /// Carries on with the operation whose barrier has just ended.
@@ -147,36 +107,6 @@ impl Conductor {
                 persisting.replies.push(reply);
                 Ok(())
             }
-            Some(Operation::Rescale(mut rescale)) => match rescale.phase {
-                Phase::Opening => {
-                    for (key, executor) in rescale.added.clone() {
-                        let parts = self.parts(key, executor, rescale.migrations_to(executor))?;
-                        self.spawn(parts)?;
-                    }
-                    crash_point!("rescale.opened");
-                    let mut actions = Vec::new();
-                    rescale.start(&self.jobs, &mut actions)?;
-                    self.carry_out(&mut rescale, actions);
-                    self.operation = Some(Operation::Rescale(rescale));
-                    Ok(())
-                }
-                Phase::Moving => {
-                    self.operation = Some(Operation::Rescale(rescale));
-                    Ok(())
-                }
-                Phase::Closing => {
-                    for executor in rescale.retired() {
-                        self.tasks.remove(&executor);
-                        self.network.remove(executor);
-                    }
-                    for (from, to) in rescale.migrations() {
-                        self.network.remove_migration(from, to);
-                    }
-                    crash_point!("rescale.closed");
-                    persisting.rescale = Some(rescale);
-                    Ok(())
-                }
-            },
         }
     }
 
@@ -233,6 +163,8 @@ impl Conductor {
             self.tasks.remove(&executor);
             self.network.remove(executor);
             self.state_bytes.retain(|(of, _), _| *of != executor);
+            self.state_rows.retain(|(of, _), _| *of != executor);
+            self.loads.remove(&executor);
         }
         self.writes_applied.remove(&job.spec.id);
         self.shared
@@ -243,54 +175,5 @@ impl Conductor {
         let mut snapshot = DatabaseSnapshot::clone(&self.visible.borrow());
         snapshot.tables.remove(&job.spec.id);
         self.visible.send_replace(Arc::new(snapshot));
-    }
-
-    fn carry_out(&mut self, rescale: &mut Rescale, actions: Vec<CoordinatorAction>) {
-        for action in actions {
-            match action {
-                CoordinatorAction::PrepareNew { to, subscale } => {
-                    self.network
-                        .control_sender(to)
-                        .push(Control::PrepareNew(subscale));
-                }
-                CoordinatorAction::PrepareOld { to, subscale } => {
-                    self.network
-                        .control_sender(to)
-                        .push(Control::PrepareOld(subscale));
-                }
-                CoordinatorAction::Switch {
-                    predecessor,
-                    subscale,
-                } => {
-                    crash_point!("rescale.switching");
-                    let fragment = rescale.fragment(subscale.id);
-                    let lane = self.network.control_sender(predecessor);
-                    lane.push(Control::Switch { fragment, subscale });
-                }
-                CoordinatorAction::SubscaleDone { subscale } => {
-                    rescale.subscale_done(&subscale, &mut self.jobs);
-                    crash_point!("rescale.subscale_done");
-                }
-                CoordinatorAction::Finished => {
-                    let mut topology = Topology::default();
-                    crash_point!("rescale.moved");
-                    rescale.close(&mut self.jobs, &mut topology);
-                    self.topology = Some(topology);
-                }
-            }
-        }
-    }
-
-    pub(super) fn on_coordinator_event(&mut self, event: CoordinatorEvent) -> Result<()> {
-        let Some(Operation::Rescale(mut rescale)) = self.operation.take() else {
-            return Err(Error::Plan {
-                reason: "a subscale without a rescale".to_owned(),
-            });
-        };
-        let mut actions = Vec::new();
-        rescale.step(event, &mut actions)?;
-        self.carry_out(&mut rescale, actions);
-        self.operation = Some(Operation::Rescale(rescale));
-        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use planner::dataflow::{Fragment, Input, Node, Upstream};
 use scaling::{ExecutorId, Migration, Rules};
 use tokio::sync::mpsc;
 
-use super::{Command, Conductor, Operation, RESTART_DELAY_MAX, error_chain, wait_for};
+use super::{Conductor, Operation, Queued, RESTART_DELAY_MAX, error_chain, wait_for};
 use crate::channel::Network;
 use crate::dispatch::Dispatcher;
 use crate::error::{Error, Result};
@@ -187,7 +187,8 @@ impl Conductor {
         // What it writes is whole; the restart must not read storage while it does.
         if self.checkpoint.is_some() {
             let outcome = wait_for(&mut self.checkpoint).await;
-            self.answer_checkpoint(outcome.map_err(Arc::new));
+            // The jobs start again in any case.
+            let _ = Box::pin(self.answer_checkpoint(outcome.map_err(Arc::new))).await;
         }
         loop {
             self.fail_operations(&cause);
@@ -232,25 +233,21 @@ impl Conductor {
             }) => {
                 // Nothing of it has happened; it is tried again.
                 let jobs = jobs.into_iter().collect();
-                self.queue.push_front(Command::Drop {
+                self.queue.push_front(Queued::Drop {
                     jobs,
                     catalog,
                     reply,
                 });
             }
-            Some(Operation::Rescale(rescale)) => {
-                if let Some(job) = self.jobs.get_mut(rescale.job) {
-                    job.spec.parallelism = rescale.summary.from;
-                }
-                let _ = rescale.reply.send(Err(failed()));
-            }
             None => {}
         }
+        self.fail_rescales(failed);
         for backfill in std::mem::take(&mut self.backfills) {
             self.forget(backfill.job);
             let _ = backfill.reply.send(Err(failed()));
         }
-        self.topology = None;
+        (self.topology, self.carried) = Default::default();
+        self.stopping = false;
         if let Some(in_flight) = self.in_flight.take() {
             self.flushes.extend(in_flight.flushes);
         }
@@ -262,6 +259,8 @@ impl Conductor {
         }
         self.network = Arc::new(Network::default());
         self.state_bytes.clear();
+        self.state_rows.clear();
+        self.loads.clear();
         (self.report_to, self.reports) = mpsc::unbounded_channel();
     }
 }

@@ -20,6 +20,9 @@ use sqlparser::ast;
 use storage::memory_kv::MemoryKv;
 use storage::{CatalogChange, DatabaseSnapshot, Storage};
 
+/// Key groups of every fragment.
+pub(crate) const KEY_GROUPS: u16 = 32;
+
 /// Tables and views by name, over the rows of one epoch.
 #[derive(Clone, Debug, Default)]
 struct Names {
@@ -76,7 +79,7 @@ fn options(epochs: &Arc<Mutex<Vec<Arc<DatabaseSnapshot>>>>) -> EngineOptions {
     EngineOptions {
         barrier_interval: Duration::from_millis(2),
         checkpoint_interval: Duration::from_millis(10),
-        key_groups: 32,
+        key_groups: KEY_GROUPS,
         observer: Some(Arc::new(move |snapshot| {
             let mut epochs = epochs.lock().unwrap();
             // An epoch without changes says nothing that the one before did not.

@@ -14,6 +14,7 @@
 mod database;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -22,6 +23,8 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::mpsc;
 
 use database::Database;
+use executor::{Engine, RescaleOptions, RescaleTarget};
+use scaling::{KeyGroup, Strategy};
 use storage::CatalogChange;
 
 /// What is created in every run, in this order.
@@ -181,15 +184,25 @@ async fn run(seed: u64) -> usize {
             75..95 => {
                 let jobs = database.jobs();
                 let job = jobs[rng.random_range(0..jobs.len())];
-                let parallelism = rng.random_range(1..6);
                 let engine = database.engine().clone();
-                database.set_parallelism(job, parallelism);
+                let options = options(&engine, job, &mut rng).await;
+                if let RescaleTarget::Parallelism(parallelism) = options.target {
+                    database.set_parallelism(job, parallelism);
+                }
+                let strategy = options.strategy;
                 rescales.push(tokio::spawn(async move {
                     let (progress, _seen) = mpsc::unbounded_channel();
-                    engine
-                        .rescale(job, parallelism, CatalogChange::default(), progress)
-                        .await
+                    let catalog = Box::new(|_| CatalogChange::default());
+                    let outcome = engine.rescale(job, options, catalog, progress).await;
+                    outcome.map_err(|error| format!("{strategy}: {error:?}"))
                 }));
+                if rng.random_range(0..6) == 0 {
+                    let known = database.engine().observe().await.unwrap().rescales;
+                    if let Some(last) = known.last() {
+                        // It may be over by now.
+                        let _ = database.engine().cancel_rescale(last.id).await;
+                    }
+                }
             }
             95..97 => {
                 // Half-done rescales are part of the damage.
@@ -223,6 +236,39 @@ async fn run(seed: u64) -> usize {
     }
     database.engine().shutdown().await.unwrap();
     database.checked
+}
+
+/// A rescale of any kind that views must stay correct under.
+async fn options(engine: &Engine, job: u32, rng: &mut StdRng) -> RescaleOptions {
+    let mut options = RescaleOptions::to_parallelism(rng.random_range(1..6));
+    let known = engine.observe().await.unwrap().executors;
+    let owners: Vec<_> = known
+        .iter()
+        .filter(|e| e.job == job && !e.is_root)
+        .collect();
+    match rng.random_range(0..10) {
+        0 => options.target = RescaleTarget::Rebalance,
+        1 if !owners.is_empty() => {
+            let executor = owners[rng.random_range(0..owners.len())].executor;
+            let key_group = KeyGroup(rng.random_range(0..database::KEY_GROUPS));
+            options.target = RescaleTarget::MoveKeyGroup {
+                key_group,
+                executor,
+            };
+        }
+        _ => {}
+    }
+    if rng.random_bool(0.4) {
+        let correct: Vec<_> = Strategy::ALL
+            .into_iter()
+            .filter(|s| s.is_correct())
+            .collect();
+        options.strategy = correct[rng.random_range(0..correct.len())];
+    }
+    if rng.random_bool(0.3) {
+        options.max_pause = Some(Duration::from_micros(rng.random_range(1..5000)));
+    }
+    options
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -31,6 +31,10 @@
 //!   come back only in a later subscale, which is after this executor forgot that it left: Done
 //!   needs SubscaleClosed.
 //!
+//! * A subscale can be signalled by a barrier instead ([`Signal::Barrier`]): predecessors switch
+//!   right behind it, owners are prepared right after committing it. It is then born confirmed on
+//!   every channel; nothing is re-routed. All other rules are the same.
+//!
 //! # Why a checkpoint in the middle is whole
 //!
 //! Both ends open a migration channel right after committing the same epoch `T`, and it carries
@@ -90,14 +94,14 @@
 mod new_owner;
 mod old_owner;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::alignment::Alignment;
 use crate::migration::new_owner::Arrival;
 use crate::migration::old_owner::Departure;
 use crate::{
-    Action, ChannelId, Epoch, Event, ExecutorId, KeyGroup, KeyGroupSet, ProtocolError, Release,
-    Rules, SubscaleId, Verdict,
+    Action, ChannelId, Early, Epoch, Event, ExecutorId, KeyGroup, KeyGroupSet, Mechanism,
+    ProtocolError, Release, Rules, Signal, SubscaleId, Verdict,
 };
 
 /// Where a key group is, seen from this executor.
@@ -179,6 +183,13 @@ impl Migration {
         self.departures.is_empty() && self.arrivals.is_empty()
     }
 
+    /// Whether a barrier has come on every regular channel and is not committed yet: it waits for
+    /// migration channels, or for the edge.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        !self.alignment.reading()
+    }
+
     /// The last epoch this executor committed.
     #[must_use]
     pub fn last_epoch(&self) -> Epoch {
@@ -229,7 +240,12 @@ impl Migration {
                 subscale,
                 installed,
             } => {
-                let has_state = installed || !self.rules.row_waits_for_state;
+                let has_state = installed
+                    || !self.rules.row_waits_for_state
+                    || self
+                        .arrivals
+                        .get(&subscale)
+                        .is_some_and(|a| a.mechanism.early == Early::Run);
                 let runs =
                     has_state && !(self.waits_for_confirm() && self.unconfirmed(subscale, channel));
                 Ok(if runs {
@@ -284,12 +300,14 @@ impl Migration {
                 subscale,
                 old_owner,
                 key_groups,
-            } => self.prepare_new(subscale, old_owner, key_groups, actions),
+                mechanism,
+            } => self.prepare_new(subscale, old_owner, key_groups, mechanism, actions),
             Event::PrepareOld {
                 subscale,
                 new_owner,
                 key_groups,
-            } => self.prepare_old(subscale, new_owner, key_groups, actions),
+                mechanism,
+            } => self.prepare_old(subscale, new_owner, key_groups, mechanism, actions),
             Event::Confirm { channel, subscale } => self.confirm(channel, subscale, actions),
             Event::Barrier { channel, epoch } => self.barrier(channel, epoch, actions),
             Event::StateInstalled {
@@ -305,6 +323,17 @@ impl Migration {
             Event::MigrationBarrier { from, epoch } => self.migration_barrier(from, epoch, actions),
             Event::SubscaleClosed { from, subscale } => {
                 self.subscale_closed(from, subscale, actions)
+            }
+            Event::Wanted {
+                subscale,
+                key_group,
+            } => {
+                self.wanted(subscale, key_group);
+                Ok(())
+            }
+            Event::Early { key_group } => {
+                self.early(key_group, actions);
+                Ok(())
             }
             Event::Poll => self.poll(actions),
             Event::Committed { epoch } => self.alignment.commit(epoch),
@@ -357,9 +386,10 @@ impl Migration {
         subscale: SubscaleId,
         from: ExecutorId,
         key_groups: KeyGroupSet,
+        mechanism: Mechanism,
         actions: &mut Vec<Action>,
     ) -> Result<(), ProtocolError> {
-        self.check_prepare(subscale, &key_groups, Place::Elsewhere)?;
+        self.check_prepare(subscale, &key_groups, Place::Elsewhere, mechanism)?;
         if !self.alignment.has_incoming(from) {
             return Err(ProtocolError::MigrationChannel {
                 me: self.me,
@@ -377,7 +407,7 @@ impl Migration {
             );
         }
         let awaited = key_groups.clone();
-        let unconfirmed = self.alignment.channels().collect();
+        let unconfirmed = self.to_confirm(mechanism);
         self.arrivals.insert(
             subscale,
             Arrival {
@@ -386,9 +416,11 @@ impl Migration {
                 awaited,
                 unconfirmed,
                 closed: false,
+                mechanism,
+                asked_for: KeyGroupSet::default(),
             },
         );
-        actions.push(Action::Prepared { subscale });
+        prepared(subscale, mechanism, actions);
         Ok(())
     }
 
@@ -397,9 +429,10 @@ impl Migration {
         subscale: SubscaleId,
         to: ExecutorId,
         key_groups: KeyGroupSet,
+        mechanism: Mechanism,
         actions: &mut Vec<Action>,
     ) -> Result<(), ProtocolError> {
-        self.check_prepare(subscale, &key_groups, Place::Local)?;
+        self.check_prepare(subscale, &key_groups, Place::Local, mechanism)?;
         if !self.alignment.has_outgoing(to) {
             return Err(ProtocolError::MigrationChannel {
                 me: self.me,
@@ -411,7 +444,7 @@ impl Migration {
             self.set_place(key_group, Place::Leaving(subscale));
         }
         let unsent = key_groups.clone();
-        let unconfirmed = self.alignment.channels().collect();
+        let unconfirmed = self.to_confirm(mechanism);
         self.departures.insert(
             subscale,
             Departure {
@@ -419,11 +452,22 @@ impl Migration {
                 key_groups,
                 unsent,
                 unconfirmed,
-                any_confirmed: false,
+                any_confirmed: mechanism.signal == Signal::Barrier,
+                order: mechanism.order,
+                wanted: VecDeque::new(),
             },
         );
-        actions.push(Action::Prepared { subscale });
+        prepared(subscale, mechanism, actions);
         Ok(())
+    }
+
+    /// The channels that still carry rows by the old assignment. Behind the barrier that signals a
+    /// subscale there are none.
+    fn to_confirm(&self, mechanism: Mechanism) -> BTreeSet<ChannelId> {
+        match mechanism.signal {
+            Signal::Priority => self.alignment.channels().collect(),
+            Signal::Barrier => BTreeSet::new(),
+        }
     }
 
     fn check_prepare(
@@ -431,7 +475,11 @@ impl Migration {
         subscale: SubscaleId,
         key_groups: &KeyGroupSet,
         needed: Place,
+        mechanism: Mechanism,
     ) -> Result<(), ProtocolError> {
+        if mechanism.signal == Signal::Barrier {
+            self.alignment.between_epochs()?;
+        }
         if key_groups.is_empty() {
             return Err(ProtocolError::Empty { subscale });
         }
@@ -490,6 +538,17 @@ impl Migration {
 
     // Look-ups.
 
+    /// What this executor does with rows that are too early, at present.
+    #[must_use]
+    pub fn on_early(&self) -> Early {
+        let stops = |arrival: &Arrival| arrival.mechanism.early == Early::Stop;
+        if self.arrivals.values().any(stops) {
+            Early::Stop
+        } else {
+            Early::Hold
+        }
+    }
+
     fn waits_for_confirm(&self) -> bool {
         self.release == Release::Ordered && self.rules.row_waits_for_confirm
     }
@@ -514,6 +573,13 @@ impl Migration {
             self.places.resize(key_group.index() + 1, Place::Elsewhere);
         }
         self.places[key_group.index()] = place;
+    }
+}
+
+/// A barrier that signals a subscale has prepared every executor that commits it: nobody asks.
+fn prepared(subscale: SubscaleId, mechanism: Mechanism, actions: &mut Vec<Action>) {
+    if mechanism.signal == Signal::Priority {
+        actions.push(Action::Prepared { subscale });
     }
 }
 

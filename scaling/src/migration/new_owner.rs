@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::migration::{Migration, Place};
-use crate::{Action, ChannelId, ExecutorId, KeyGroup, KeyGroupSet, ProtocolError, SubscaleId};
+use crate::{
+    Action, ChannelId, ExecutorId, KeyGroup, KeyGroupSet, Mechanism, Order, ProtocolError,
+    SubscaleId,
+};
 
 /// A subscale this executor is new owner of.
 #[derive(Debug)]
@@ -13,6 +16,9 @@ pub(super) struct Arrival {
     pub(super) awaited: KeyGroupSet,
     pub(super) unconfirmed: BTreeSet<ChannelId>,
     pub(super) closed: bool,
+    pub(super) mechanism: Mechanism,
+    /// Key groups whose first early row has been told to the old owner.
+    pub(super) asked_for: KeyGroupSet,
 }
 
 impl Migration {
@@ -105,6 +111,27 @@ impl Migration {
         arrival.closed = true;
         self.finish_if_complete(subscale, actions);
         Ok(())
+    }
+
+    /// Asks the old owner, once, for a key group that rows wait for, if state goes in that order.
+    pub(super) fn early(&mut self, key_group: KeyGroup, actions: &mut Vec<Action>) {
+        let Place::Arriving {
+            subscale,
+            installed: false,
+        } = self.place(key_group)
+        else {
+            return;
+        };
+        if let Some(arrival) = self.arrivals.get_mut(&subscale)
+            && arrival.mechanism.order == Order::Wanted
+            && arrival.asked_for.insert(key_group)
+        {
+            actions.push(Action::SendWanted {
+                to: arrival.from,
+                subscale,
+                key_group,
+            });
+        }
     }
 
     fn finish_if_complete(&mut self, subscale: SubscaleId, actions: &mut Vec<Action>) {

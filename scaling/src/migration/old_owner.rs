@@ -1,10 +1,12 @@
 //! The old owner's side of a subscale: key groups leave, rows and confirm barriers that still come
 //! are re-routed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::migration::{Migration, Place};
-use crate::{Action, ChannelId, ExecutorId, KeyGroup, KeyGroupSet, ProtocolError, SubscaleId};
+use crate::{
+    Action, ChannelId, ExecutorId, KeyGroup, KeyGroupSet, Order, ProtocolError, SubscaleId,
+};
 
 /// A subscale this executor is old owner of.
 #[derive(Debug)]
@@ -14,6 +16,19 @@ pub(super) struct Departure {
     pub(super) unsent: KeyGroupSet,
     pub(super) unconfirmed: BTreeSet<ChannelId>,
     pub(super) any_confirmed: bool,
+    pub(super) order: Order,
+    /// Key groups the new owner has rows for, oldest wish first.
+    pub(super) wanted: VecDeque<KeyGroup>,
+}
+
+impl Departure {
+    /// The key group to go next, and whether rows are known to wait for it.
+    fn next(&self) -> Option<(bool, KeyGroup)> {
+        match self.wanted.front() {
+            Some(key_group) => Some((true, *key_group)),
+            None => self.unsent.first().map(|first| (false, first)),
+        }
+    }
 }
 
 impl Migration {
@@ -44,27 +59,49 @@ impl Migration {
     }
 
     pub(super) fn poll(&mut self, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
-        if let Some((subscale, key_group)) = self.next_to_hand_over() {
+        let Some((subscale, key_group)) = self.next_to_hand_over() else {
+            return Ok(());
+        };
+        let whole = self
+            .departures
+            .get(&subscale)
+            .filter(|departure| departure.order == Order::Whole);
+        let key_groups: Vec<_> = match whole {
+            Some(departure) => departure.unsent.iter().collect(),
+            None => vec![key_group],
+        };
+        for key_group in key_groups {
             self.hand_over(subscale, key_group, actions);
         }
         Ok(())
+    }
+
+    /// Notes that rows wait for a key group. One that has left is on its way already.
+    pub(super) fn wanted(&mut self, subscale: SubscaleId, key_group: KeyGroup) {
+        if let Some(departure) = self.departures.get_mut(&subscale) {
+            let known = departure.wanted.contains(&key_group);
+            if departure.unsent.contains(key_group) && !known {
+                departure.wanted.push_back(key_group);
+            }
+        }
     }
 
     pub(super) fn next_to_hand_over(&self) -> Option<(SubscaleId, KeyGroup)> {
         if !self.alignment.reading() && self.rules.no_hand_over_before_commit {
             return None;
         }
-        let open = self
-            .departures
-            .iter()
-            .filter_map(|(id, d)| d.unsent.first().map(|first| (!d.any_confirmed, *id, first)));
+        let open = self.departures.iter().filter_map(|(id, departure)| {
+            let (wanted, key_group) = departure.next()?;
+            Some((!wanted, !departure.any_confirmed, *id, key_group))
+        });
         open.min()
-            .map(|(_, subscale, key_group)| (subscale, key_group))
+            .map(|(_, _, subscale, key_group)| (subscale, key_group))
     }
 
     fn hand_over(&mut self, subscale: SubscaleId, key_group: KeyGroup, actions: &mut Vec<Action>) {
         if let Some(departure) = self.departures.get_mut(&subscale) {
             departure.unsent.remove(key_group);
+            departure.wanted.retain(|wanted| *wanted != key_group);
             actions.push(Action::SendState {
                 to: departure.to,
                 subscale,

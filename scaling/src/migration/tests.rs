@@ -37,6 +37,11 @@ fn text(action: &Action) -> String {
         } => format!("confirm {channel} of {subscale} to {to}"),
         Action::SendMigrationBarrier { to, epoch } => format!("barrier {epoch} to {to}"),
         Action::SendSubscaleClosed { to, subscale } => format!("close {subscale} to {to}"),
+        Action::SendWanted {
+            to,
+            subscale,
+            key_group,
+        } => format!("want {key_group} of {subscale} from {to}"),
         Action::Release {
             key_group,
             channel: Some(channel),
@@ -100,6 +105,7 @@ fn prepare_old(subscale: u64, key_groups: &[u16]) -> Event {
         subscale: SubscaleId(subscale),
         new_owner: PEER,
         key_groups: set(key_groups),
+        mechanism: Mechanism::default(),
     }
 }
 
@@ -108,6 +114,7 @@ fn prepare_new(subscale: u64, key_groups: &[u16]) -> Event {
         subscale: SubscaleId(subscale),
         old_owner: PEER,
         key_groups: set(key_groups),
+        mechanism: Mechanism::default(),
     }
 }
 
@@ -197,6 +204,112 @@ fn an_old_owner_hands_over_piece_by_piece_and_reroutes() {
     assert!(s.machine.quiet());
     assert!(s.machine.verdict(channel(8), KeyGroup(1)).is_err());
     assert_eq!(s.verdict(8, 3), Verdict::Process);
+}
+
+fn wanted(subscale: u64, key_group: u16) -> Event {
+    Event::Wanted {
+        subscale: SubscaleId(subscale),
+        key_group: KeyGroup(key_group),
+    }
+}
+
+fn early(key_group: u16) -> Event {
+    Event::Early {
+        key_group: KeyGroup(key_group),
+    }
+}
+
+/// `event`, which prepares an owner, with another strategy.
+fn by(strategy: Strategy, mut event: Event) -> Event {
+    if let Event::PrepareOld { mechanism, .. } | Event::PrepareNew { mechanism, .. } = &mut event {
+        *mechanism = strategy.mechanism().expect("the strategy is a protocol");
+    }
+    event
+}
+
+#[test]
+fn what_rows_wait_for_leaves_first() {
+    let mut s = Script::new(Release::Ordered, &[1, 2, 3, 4]);
+    s.step(prepare_old(7, &[1, 2]));
+    s.step(prepare_old(8, &[3, 4]));
+    s.step(confirm(8, 7));
+    for event in [wanted(8, 4), wanted(8, 4), wanted(7, 2), wanted(9, 1)] {
+        assert_eq!(s.step(event), "");
+    }
+    assert_eq!(s.step(Event::Poll), "state 2 of s7 to e1");
+    assert_eq!(s.step(wanted(7, 2)), "");
+    assert_eq!(s.step(Event::Poll), "state 4 of s8 to e1");
+    assert_eq!(s.step(Event::Poll), "state 1 of s7 to e1");
+    assert_eq!(s.step(Event::Poll), "state 3 of s8 to e1");
+    assert!(!s.machine.may_hand_over());
+}
+
+#[test]
+fn a_new_owner_asks_once_for_what_rows_wait_for() {
+    let mut s = Script::new(Release::Ordered, &[3]);
+    s.step(prepare_new(7, &[1, 2]));
+    assert_eq!(s.step(early(2)), "want 2 of s7 from e1");
+    assert_eq!(s.step(early(2)), "");
+    assert_eq!(s.step(early(3)), "");
+    assert_eq!(s.step(early(1)), "want 1 of s7 from e1");
+    let mut fixed = Script::new(Release::Ordered, &[]);
+    fixed.step(by(Strategy::DrrsRerouting, prepare_new(7, &[1])));
+    assert_eq!(fixed.step(early(1)), "");
+}
+
+#[test]
+fn a_barrier_that_signals_has_confirmed_every_channel() {
+    let mut old = Script::new(Release::Ordered, &[1, 2, 3]);
+    assert_eq!(
+        old.step(by(Strategy::OtfsFluid, prepare_old(7, &[1, 2]))),
+        ""
+    );
+    assert!(old.machine.verdict(channel(8), KeyGroup(1)).is_err());
+    assert_eq!(old.step(Event::Poll), "state 1 of s7 to e1");
+    old.step(barrier(8, 5));
+    assert_eq!(
+        old.step(barrier(9, 5)),
+        "state 2 of s7 to e1, close s7 to e1, barrier 5 to e1"
+    );
+    let mut new = Script::new(Release::Ordered, &[]);
+    assert_eq!(
+        new.step(by(Strategy::OtfsFluid, prepare_new(7, &[1, 2]))),
+        ""
+    );
+    assert_eq!(new.machine.on_early(), Early::Stop);
+    assert_eq!(new.verdict(8, 1), Verdict::Hold);
+    assert_eq!(
+        new.step(installed(7, 1)),
+        "release 1 of e8>e0.0, release 1 of e9>e0.0"
+    );
+    assert_eq!(new.verdict(8, 1), Verdict::Process);
+    new.step(installed(7, 2));
+    assert_eq!(new.step(closed(7)), "done s7");
+    assert_eq!(new.machine.on_early(), Early::Hold);
+}
+
+#[test]
+fn a_barrier_signals_only_between_epochs() {
+    let mut s = Script::new(Release::Ordered, &[1]);
+    s.step(barrier(8, 5));
+    let event = by(Strategy::Otfs, prepare_old(7, &[1]));
+    assert!(s.try_step(event).is_err());
+    assert_eq!(s.step(prepare_old(7, &[1])), "prepared s7");
+}
+
+#[test]
+fn all_at_once_leaves_in_one_step() {
+    let mut s = Script::new(Release::Commutative, &[1, 2]);
+    s.step(by(Strategy::Otfs, prepare_old(7, &[1, 2])));
+    let all = "state 1 of s7 to e1, state 2 of s7 to e1, close s7 to e1";
+    assert_eq!(s.step(Event::Poll), all);
+}
+
+#[test]
+fn unbound_runs_rows_without_their_state() {
+    let mut s = Script::new(Release::Commutative, &[]);
+    s.step(by(Strategy::Unbound, prepare_new(7, &[1])));
+    assert_eq!(s.verdict(8, 1), Verdict::Process);
 }
 
 #[test]
@@ -470,11 +583,13 @@ fn messages_that_do_not_fit_are_errors() {
             subscale: SubscaleId(9),
             new_owner: stranger,
             key_groups: set(&[2]),
+            mechanism: Mechanism::default(),
         },
         Event::PrepareNew {
             subscale: SubscaleId(9),
             old_owner: stranger,
             key_groups: set(&[9]),
+            mechanism: Mechanism::default(),
         },
         barrier(8, 4),
         barrier(8, 6),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use scaling::{Epoch, ExecutorId, KeyGroup, KeyGroupSet};
+use scaling::{Epoch, ExecutorId, KeyGroup, KeyGroupSet, Subscale};
 
 use crate::check::{Checked, ensure};
 use crate::message::State;
@@ -18,6 +18,8 @@ pub(crate) enum Topology {
         added: Vec<ExecutorId>,
         pairs: BTreeSet<(ExecutorId, ExecutorId)>,
     },
+    /// Subscales are signalled by it.
+    Switch(Vec<Subscale>),
     /// Executors retire, migration channels close.
     Close {
         retired: BTreeSet<ExecutorId>,

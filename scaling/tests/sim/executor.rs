@@ -94,7 +94,11 @@ impl Executor {
             && self
                 .scheduler
                 .clone()
-                .next(&self.heads(net, &|_| true), self.held())
+                .next(
+                    &self.heads(net, &|_| true),
+                    self.held(),
+                    self.migration.on_early(),
+                )
                 .is_some()
     }
 
@@ -155,6 +159,18 @@ impl Executor {
             Action::SendSubscaleClosed { to, subscale } => {
                 self.outbox.push_back((to, Transfer::Closed(subscale)))
             }
+            Action::SendWanted {
+                to,
+                subscale,
+                key_group,
+            } => {
+                outside.coverage.saw("key group wanted");
+                let event = Event::Wanted {
+                    subscale,
+                    key_group,
+                };
+                outside.net.control.push(Control::ToExecutor(to, event));
+            }
             Action::Release { key_group, channel } => self.release(key_group, channel)?,
             Action::Commit { epoch } => {
                 ensure!(
@@ -197,7 +213,7 @@ impl Executor {
     ) -> Checked {
         let heads = self.heads(outside.net, visible);
         let held = self.held();
-        match self.scheduler.next(&heads, held) {
+        match self.scheduler.next(&heads, held, self.migration.on_early()) {
             Some(Read::Head(channel)) => {
                 let message = outside
                     .net
@@ -221,6 +237,10 @@ impl Executor {
                 };
                 let waits = |row: &Row| self.verdict(channel, row) == Some(Verdict::Hold);
                 let (waiting, runnable): (Vec<_>, Vec<_>) = rows.into_iter().partition(waits);
+                for row in &waiting {
+                    let key_group = row.key_group;
+                    self.step(Event::Early { key_group }, outside)?;
+                }
                 outside
                     .net
                     .regular
@@ -260,6 +280,8 @@ impl Executor {
                 Verdict::Hold => {
                     outside.coverage.saw("row held");
                     self.held_rows += 1;
+                    let key_group = row.key_group;
+                    self.step(Event::Early { key_group }, outside)?;
                     self.held
                         .entry((row.key_group, channel))
                         .or_default()

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use scaling::{
     Assignment, Coordinator, CoordinatorAction, CoordinatorEvent, Division, Event, ExecutorId,
-    Subscale, SubscaleId, divide,
+    Steps, Subscale, SubscaleId, divide,
 };
 
 use crate::check::{Checked, ensure};
@@ -93,10 +93,11 @@ impl World {
         let target = self.plan.targets.pop_front().unwrap();
         let (wanted, assignment) = self.resolve(target);
         let moves = self.owners.moves(&assignment);
-        let division = Division {
+        let mechanism = self.scenario.mechanism;
+        let division = mechanism.division(Division {
             bytes_max: u64::MAX,
             key_groups_max: self.scenario.subscale_key_groups_max,
-        };
+        });
         let subscales = divide(&moves, &|_| 1, &division, SubscaleId(self.plan.subscales));
         self.plan.subscales += subscales.len() as u64;
         let predecessors: Vec<_> = self.predecessors.keys().copied().collect();
@@ -104,8 +105,12 @@ impl World {
             .into_iter()
             .map(|s| (s, predecessors.clone()))
             .collect();
-        let coordinator = Coordinator::new(with_predecessors, self.scenario.open_subscales_max)
+        let mut coordinator = Coordinator::new(with_predecessors)
+            .with_mechanism(mechanism)
             .with_rules(self.rules);
+        if mechanism.steps == Steps::Subscales {
+            coordinator = coordinator.with_open_max(self.scenario.open_subscales_max);
+        }
 
         self.plan.pairs = moves.into_keys().collect();
         if self
@@ -181,6 +186,7 @@ impl World {
                         subscale,
                         old_owner,
                         key_groups,
+                        mechanism: self.scenario.mechanism,
                     };
                     self.net.control.push(Control::ToExecutor(to, event));
                 }
@@ -198,6 +204,7 @@ impl World {
                         subscale,
                         new_owner,
                         key_groups,
+                        mechanism: self.scenario.mechanism,
                     };
                     self.net.control.push(Control::ToExecutor(to, event));
                 }
@@ -208,6 +215,11 @@ impl World {
                     self.net
                         .control
                         .push(Control::Switch(predecessor, subscale));
+                }
+                CoordinatorAction::SwitchAtBarrier { subscales } => {
+                    self.coverage.saw("switch at a barrier");
+                    let subscales = subscales.into_iter().map(|(s, _)| s).collect();
+                    self.issue(Topology::Switch(subscales));
                 }
                 CoordinatorAction::SubscaleDone { subscale } => self.subscale_done(&subscale)?,
                 CoordinatorAction::Finished => self.finish_moves()?,

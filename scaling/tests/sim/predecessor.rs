@@ -126,13 +126,18 @@ impl Predecessor {
         message
     }
 
+    /// Routes a subscale to its new owner from here on.
+    pub(crate) fn route(&mut self, subscale: &Subscale) {
+        for key_group in &subscale.key_groups {
+            self.routing.set_owner(key_group, subscale.new_owner);
+        }
+    }
+
     /// Routes a subscale to its new owner, takes unsent rows back; true if it split a queue behind
     /// a barrier.
     pub(crate) fn switch(&mut self, subscale: &Subscale, rules: Rules) -> bool {
         let mut fenced = false;
-        for key_group in &subscale.key_groups {
-            self.routing.set_owner(key_group, subscale.new_owner);
-        }
+        self.route(subscale);
         for channel in self.channels_to(subscale.old_owner) {
             let queue = self.queue(channel);
             let is_barrier = |m: &Data| matches!(m, Data::Barrier(_));

@@ -1,7 +1,7 @@
 //! The checker bites: with one rule switched off, some seed fails, and in the way the rule is there
 //! to prevent.
 
-use scaling::{Release, Rules};
+use scaling::{Mechanism, Release, Rules};
 
 use crate::runs::seed;
 use crate::scenario::{Scenario, Target};
@@ -34,6 +34,7 @@ fn ordered_ring(scenario: &mut Scenario) {
     scenario.key_groups = 12;
     scenario.hold_limit_rows = 1;
     scenario.release = Release::Ordered;
+    scenario.mechanism = Mechanism::default();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use scaling::{Release, Rules};
+use scaling::{Mechanism, Release, Rules, Strategy};
 
 use crate::check::Coverage;
 use crate::random::Random;
@@ -87,6 +87,8 @@ fn every_seed_holds() {
         "ring of moves",
         "executor retired",
         "cancel",
+        "switch at a barrier",
+        "key group wanted",
         "crash",
         "crash during a scaling",
         "subscale done",
@@ -150,10 +152,25 @@ fn rings_with_a_hold_limit_of_one_row() {
         s.hold_limit_rows = 1;
         s.migration_messages_max = 1;
         s.release = Release::Ordered;
+        s.mechanism = Mechanism::default();
     });
     if let Some(coverage) = coverage {
         assert!(coverage.count("ring of moves") > 100);
         assert!(coverage.count("runnable part of a head at the hold limit") > 20);
+    }
+}
+
+#[test]
+fn every_correct_strategy_holds() {
+    for mechanism in Strategy::ALL
+        .into_iter()
+        .filter(|strategy| strategy.is_correct())
+        .filter_map(Strategy::mechanism)
+    {
+        all_pass(100, |s| {
+            s.mechanism = mechanism;
+            s.release = Release::Commutative;
+        });
     }
 }
 

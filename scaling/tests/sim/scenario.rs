@@ -1,6 +1,6 @@
 //! What a run is about: sizes, limits, scalings and faults, all drawn from the seed.
 
-use scaling::{ExecutorId, Release};
+use scaling::{Early, ExecutorId, Mechanism, Release, Signal, Strategy};
 
 use crate::random::Random;
 
@@ -28,6 +28,7 @@ pub(crate) struct Scenario {
     pub(crate) batch_rows_max: usize,
     pub(crate) executors: usize,
     pub(crate) targets: Vec<Target>,
+    pub(crate) mechanism: Mechanism,
     pub(crate) release: Release,
     pub(crate) hold_limit_rows: u64,
     pub(crate) channel_messages_max: usize,
@@ -48,6 +49,16 @@ impl Scenario {
             .map(|_| target(r))
             .collect();
         let crashes = r.pick(&[0, 0, 0, 1, 1, 2]);
+        let mechanism = mechanism(r);
+        // Stopping whole executors for a confirm barrier deadlocks in rings ([`scaling::schedule`]):
+        // who stops needs the state alone.
+        let stops_for_confirm =
+            mechanism.early == Early::Stop && mechanism.signal == Signal::Priority;
+        let releases: &[_] = if stops_for_confirm {
+            &[Release::Commutative]
+        } else {
+            &[Release::Ordered, Release::Commutative]
+        };
         Scenario {
             seed,
             predecessors: r.between(1, 3),
@@ -58,7 +69,8 @@ impl Scenario {
             batch_rows_max: r.between(1, 5),
             executors: r.between(1, 4),
             targets,
-            release: r.pick(&[Release::Ordered, Release::Commutative]),
+            mechanism,
+            release: r.pick(releases),
             hold_limit_rows: r.pick(&[1, 1, 3, 1000]),
             channel_messages_max: r.between(1, 4),
             migration_messages_max: r.between(1, 4),
@@ -71,6 +83,16 @@ impl Scenario {
             crashes_at: (0..crashes).map(|_| r.between(10, 3000) as u64).collect(),
         }
     }
+}
+
+/// DRRS in every other run, else one of the correct strategies.
+fn mechanism(r: &mut Random) -> Mechanism {
+    if r.chance(50) {
+        return Mechanism::default();
+    }
+    let correct = Strategy::ALL.into_iter().filter(|s| s.is_correct());
+    let mechanisms: Vec<_> = correct.filter_map(Strategy::mechanism).collect();
+    r.pick(&mechanisms)
 }
 
 fn target(r: &mut Random) -> Target {

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use scaling::{Assignment, CoordinatorEvent, Epoch, Event, ExecutorId, KeyGroup, Rules};
+use scaling::{Assignment, CoordinatorEvent, Epoch, Event, ExecutorId, KeyGroup, Rules, Subscale};
 
 use crate::check::{Checked, Coverage, Monitor, Violation, ensure};
 use crate::choice::{Choice, Weights};
@@ -404,6 +404,12 @@ impl World {
         self.epochs.cut_at(epoch, id, predecessor.cut.clone());
         match self.epochs.topology(epoch) {
             Topology::Same => {}
+            Topology::Switch(subscales) => {
+                for subscale in subscales {
+                    predecessor.route(subscale);
+                    self.monitor.switched(id, subscale);
+                }
+            }
             Topology::Open { added, .. } => added.iter().for_each(|to| predecessor.open(*to)),
             Topology::Close { retired, .. } => retired.iter().for_each(|to| predecessor.close(*to)),
         }
@@ -445,10 +451,39 @@ impl World {
     fn change_topology(&mut self, id: ExecutorId, epoch: Epoch) -> Checked {
         match self.epochs.topology(epoch).clone() {
             Topology::Same => Ok(()),
+            Topology::Switch(subscales) => self.prepare_owner(id, subscales),
             Topology::Open { pairs, .. } => self.open_migration_channels(id, &pairs),
             Topology::Close { retired, .. } if retired.contains(&id) => self.retire(id),
             Topology::Close { pairs, .. } => self.close_migration_channels(id, &pairs),
         }
+    }
+
+    /// Tells an executor that has committed the barrier of these subscales what it gives and gets.
+    fn prepare_owner(&mut self, id: ExecutorId, subscales: Vec<Subscale>) -> Checked {
+        let mechanism = self.scenario.mechanism;
+        for subscale in subscales {
+            let (old_owner, new_owner) = (subscale.old_owner, subscale.new_owner);
+            let (key_groups, subscale) = (subscale.key_groups, subscale.id);
+            let event = if id == new_owner {
+                Event::PrepareNew {
+                    subscale,
+                    old_owner,
+                    key_groups,
+                    mechanism,
+                }
+            } else if id == old_owner {
+                Event::PrepareOld {
+                    subscale,
+                    new_owner,
+                    key_groups,
+                    mechanism,
+                }
+            } else {
+                continue;
+            };
+            self.at(id, |executor, outside| executor.step(event, outside))?;
+        }
+        Ok(())
     }
 
     pub(crate) fn open_migration_channels(

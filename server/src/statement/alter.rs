@@ -1,7 +1,9 @@
 //! `ALTER … SET PARALLELISM`: checked here, done by the engine while rows flow.
 
+use executor::RescaleOptions;
 use planner::parse::{ObjectKind, Parallelism};
 use sqlparser::ast::ObjectName;
+use storage::CatalogChange;
 use tokio::sync::mpsc;
 
 use crate::catalog::{Entry, Kind, update_change};
@@ -66,17 +68,28 @@ impl Session {
     /// client stops waiting or is lost.
     async fn rescale(&mut self, entry: &Entry, parallelism: usize) -> Result<()> {
         let (id, name) = (entry.id, entry.name.clone());
-        let mut changed = entry.clone();
-        changed.parallelism = parallelism;
-        let change = update_change(&changed)?;
+        let known = entry.clone();
+        let catalog = Box::new(move |parallelism| {
+            let mut changed = known.clone();
+            changed.parallelism = parallelism;
+            update_change(&changed).unwrap_or_else(|error| {
+                tracing::error!(%error, "a parallelism could not be stored");
+                CatalogChange::default()
+            })
+        });
         let (progress, mut reports) = mpsc::unbounded_channel();
         let shared = std::sync::Arc::clone(&self.shared);
         let mut done = tokio::spawn(async move {
             let summary = shared
                 .engine
-                .rescale(id, parallelism, change, progress)
+                .rescale(
+                    id,
+                    RescaleOptions::to_parallelism(parallelism),
+                    catalog,
+                    progress,
+                )
                 .await?;
-            shared.catalog.set_parallelism(id, parallelism);
+            shared.catalog.set_parallelism(id, summary.to);
             Ok::<_, Error>(summary)
         });
         let interrupt = self.interrupt.clone();
@@ -132,7 +145,7 @@ fn summarized(name: &str, summary: &executor::RescaleSummary) -> String {
          {} rows re-routed, {} rows held, longest barrier {:.0?}",
         summary.from,
         summary.to,
-        summary.duration,
+        summary.duration.unwrap_or_default(),
         moved.key_groups,
         moved.state_bytes,
         summary.subscales,

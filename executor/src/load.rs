@@ -1,0 +1,261 @@
+//! What executors measure of themselves: where their time goes, and which key groups take it.
+//!
+//! ```text
+//!   busy           a message was handled
+//!   backpressured  an output had no room
+//!   suspended      input was there and none of it could be taken, because of a move
+//!   idle           nothing to do
+//! ```
+//!
+//! The meter reads the clock once a message, not once a row. An executor's sums go to the
+//! conductor with each barrier, which keeps [`Decayed`] averages of them: the true rate of DS2
+//! (Kalavri et al., OSDI 2018) is rows by *busy* second, so it is known although an executor
+//! waits most of the time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use scaling::KeyGroup;
+use tokio::time::Instant;
+
+use crate::change::ChangeBatch;
+use crate::world;
+
+/// Time constant of the averages.
+const WINDOW: Duration = Duration::from_secs(5);
+
+/// Why an executor waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    Backpressured,
+    Suspended,
+    Idle,
+}
+
+/// Where an executor's time went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Times {
+    /// Handling messages.
+    pub busy: Duration,
+    /// Waiting for room in an output.
+    pub backpressured: Duration,
+    /// Waiting with input that could not be taken because of a move.
+    pub suspended: Duration,
+    /// Waiting for input.
+    pub idle: Duration,
+}
+
+/// What one key group cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct KeyGroupLoad {
+    /// Rows handled.
+    pub rows: f64,
+    /// Seconds of the executor: a message's time is shared out by rows.
+    pub busy: f64,
+}
+
+/// An executor's measures since its last report.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Load {
+    pub(crate) times: Times,
+    pub(crate) rows: u64,
+    pub(crate) key_groups: BTreeMap<KeyGroup, KeyGroupLoad>,
+}
+
+/// Measures one executor.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    mark: Instant,
+    load: Load,
+    /// Rows handled since the mark.
+    handled: Vec<(KeyGroup, u32)>,
+}
+
+impl Meter {
+    pub(crate) fn new() -> Meter {
+        Meter {
+            mark: world::now(),
+            load: Load::default(),
+            handled: Vec::new(),
+        }
+    }
+
+    /// Notes rows that are being handled.
+    pub(crate) fn handles(&mut self, batch: &ChangeBatch) {
+        self.load.rows += batch.num_rows() as u64;
+        let runs = batch.runs().iter();
+        self.handled
+            .extend(runs.map(|run| (run.key_group, run.rows.len() as u32)));
+    }
+
+    /// The time since the mark was work.
+    pub(crate) fn worked(&mut self) {
+        let spent = self.lap();
+        self.load.times.busy += spent;
+        let rows: u64 = self.handled.iter().map(|(_, rows)| u64::from(*rows)).sum();
+        let per_row = spent.as_secs_f64() / rows.max(1) as f64;
+        for (key_group, rows) in self.handled.drain(..) {
+            let load = self.load.key_groups.entry(key_group).or_default();
+            load.rows += f64::from(rows);
+            load.busy += per_row * f64::from(rows);
+        }
+    }
+
+    /// The time since the mark was waiting.
+    pub(crate) fn waited(&mut self, why: Wait) {
+        let spent = self.lap();
+        let times = &mut self.load.times;
+        match why {
+            Wait::Backpressured => times.backpressured += spent,
+            Wait::Suspended => times.suspended += spent,
+            Wait::Idle => times.idle += spent,
+        }
+    }
+
+    /// The time since the mark was other tasks'.
+    pub(crate) fn yielded(&mut self) {
+        self.lap();
+    }
+
+    fn lap(&mut self) -> Duration {
+        let now = world::now();
+        let spent = now - self.mark;
+        self.mark = now;
+        spent
+    }
+
+    /// The measures since the last call.
+    pub(crate) fn take(&mut self) -> Load {
+        std::mem::take(&mut self.load)
+    }
+}
+
+/// A sum over time in which what is long ago counts less.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Decayed {
+    sum: f64,
+    seconds: f64,
+}
+
+impl Decayed {
+    /// Adds what came in the last `seconds`.
+    pub(crate) fn add(&mut self, amount: f64, seconds: f64) {
+        let kept = (-seconds / WINDOW.as_secs_f64()).exp();
+        self.sum = self.sum * kept + amount;
+        self.seconds = self.seconds * kept + seconds;
+    }
+
+    /// The amount a second.
+    pub(crate) fn rate(&self) -> f64 {
+        if self.seconds > 0.0 {
+            self.sum / self.seconds
+        } else {
+            0.0
+        }
+    }
+}
+
+/// The averages of one executor.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LoadAverage {
+    busy: Decayed,
+    backpressured: Decayed,
+    suspended: Decayed,
+    rows: Decayed,
+    key_groups: BTreeMap<KeyGroup, (Decayed, Decayed)>,
+}
+
+impl LoadAverage {
+    pub(crate) fn add(&mut self, load: &Load) {
+        let Times {
+            busy,
+            backpressured,
+            suspended,
+            idle,
+        } = load.times;
+        let seconds = (busy + backpressured + suspended + idle).as_secs_f64();
+        if seconds <= 0.0 {
+            return;
+        }
+        self.busy.add(busy.as_secs_f64(), seconds);
+        self.backpressured.add(backpressured.as_secs_f64(), seconds);
+        self.suspended.add(suspended.as_secs_f64(), seconds);
+        self.rows.add(load.rows as f64, seconds);
+        for key_group in load.key_groups.keys() {
+            self.key_groups.entry(*key_group).or_default();
+        }
+        for (key_group, (rows, busy)) in &mut self.key_groups {
+            let load = load.key_groups.get(key_group).copied().unwrap_or_default();
+            rows.add(load.rows, seconds);
+            busy.add(load.busy, seconds);
+        }
+    }
+
+    /// Shares of the time, from 0 to 1: busy, backpressured, suspended.
+    pub(crate) fn shares(&self) -> (f64, f64, f64) {
+        (
+            self.busy.rate(),
+            self.backpressured.rate(),
+            self.suspended.rate(),
+        )
+    }
+
+    /// Rows handled a second.
+    pub(crate) fn row_rate(&self) -> f64 {
+        self.rows.rate()
+    }
+
+    /// Rows and busy seconds of a key group, a second.
+    pub(crate) fn key_group(&self, key_group: KeyGroup) -> KeyGroupLoad {
+        self.key_groups
+            .get(&key_group)
+            .map_or_else(KeyGroupLoad::default, |(rows, busy)| KeyGroupLoad {
+                rows: rows.rate(),
+                busy: busy.rate(),
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_average_forgets() {
+        let mut average = Decayed::default();
+        assert_eq!(average.rate(), 0.0);
+        for _ in 0..100 {
+            average.add(10.0, 0.1);
+        }
+        assert!((average.rate() - 100.0).abs() < 1e-6);
+        for _ in 0..500 {
+            average.add(0.0, 0.1);
+        }
+        assert!(average.rate() < 1.0);
+    }
+
+    #[test]
+    fn a_key_group_that_gets_no_more_rows_cools_down() {
+        let second = |rows: f64| {
+            let mut load = Load {
+                rows: rows as u64,
+                ..Load::default()
+            };
+            load.times.busy = Duration::from_millis(500);
+            load.times.idle = Duration::from_millis(500);
+            if rows > 0.0 {
+                let busy = 0.5;
+                load.key_groups
+                    .insert(KeyGroup(3), KeyGroupLoad { rows, busy });
+            }
+            load
+        };
+        let mut average = LoadAverage::default();
+        average.add(&second(100.0));
+        assert_eq!(average.shares().0, 0.5);
+        assert_eq!(average.key_group(KeyGroup(3)).rows, 100.0);
+        average.add(&second(0.0));
+        assert!(average.key_group(KeyGroup(3)).rows < 60.0);
+        assert_eq!(average.key_group(KeyGroup(4)).rows, 0.0);
+    }
+}

@@ -1,0 +1,430 @@
+//! A change of who owns a job's key groups, as the conductor sees it.
+//!
+//! ```text
+//!   Opening ─ barrier adds executors and channels ─► Moving ─ all subscales done ─► Closing ─► end
+//!              (nobody waits)                         (barriers keep flowing)     barrier removes
+//!
+//!   stop_restart:  Stopping ─ a durable barrier ─► everything starts again with the new parallelism
+//! ```
+//!
+//! All fragments of the job that have inputs move side by side. Who may move when is decided by
+//! [`scaling::Coordinator`], what goes where by `plan`; this file keeps the books. A rescale can be
+//! ended early at any time: what is not open is dropped, what is open runs to its end, and the last
+//! barrier ends the executors that then own nothing.
+
+mod plan;
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use scaling::{
+    Coordinator, CoordinatorAction, CoordinatorEvent, ExecutorId, Mechanism, Subscale, SubscaleId,
+};
+use storage::CatalogChange;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::error::Result;
+use crate::executor::{Collected, HandOver, MoveFigures};
+use crate::job::Jobs;
+use crate::message::{FragmentKey, Topology};
+use crate::world;
+
+pub(crate) use plan::{HandOverSpeed, Measured, plan};
+pub use report::{
+    RescaleOptions, RescalePlan, RescaleProgress, RescaleState, RescaleSummary, RescaleTarget,
+    SubscaleState, SubscaleStatus,
+};
+
+/// What the catalog says of the job once it has so many executors.
+pub type CatalogOfParallelism = Box<dyn Fn(usize) -> CatalogChange + Send>;
+
+/// What a statement asks for.
+pub(crate) struct RescaleRequest {
+    pub(crate) job: u32,
+    pub(crate) options: RescaleOptions,
+    pub(crate) catalog: CatalogOfParallelism,
+    pub(crate) progress: mpsc::UnboundedSender<RescaleProgress>,
+    pub(crate) reply: oneshot::Sender<Result<RescaleSummary>>,
+}
+
+/// Where a running rescale stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Opening,
+    Moving,
+    Closing,
+    /// Of `stop_restart`: the barrier is issued after which nothing runs.
+    Stopping,
+}
+
+/// A running rescale.
+pub(crate) struct Rescale {
+    pub(crate) job: u32,
+    pub(crate) phase: Phase,
+    pub(crate) catalog: CatalogOfParallelism,
+    pub(crate) reply: oneshot::Sender<Result<RescaleSummary>>,
+    pub(crate) summary: RescaleSummary,
+    pub(crate) statuses: BTreeMap<SubscaleId, SubscaleStatus>,
+    /// Executors to start once the opening barrier is through.
+    pub(crate) added: Vec<(FragmentKey, ExecutorId)>,
+    mechanism: Mechanism,
+    started: Instant,
+    removed: BTreeMap<FragmentKey, BTreeSet<ExecutorId>>,
+    subscales: BTreeMap<SubscaleId, (FragmentKey, Subscale)>,
+    opened: BTreeMap<SubscaleId, Instant>,
+    migrations: BTreeSet<(ExecutorId, ExecutorId)>,
+    coordinator: Option<Coordinator>,
+    progress: mpsc::UnboundedSender<RescaleProgress>,
+    done: RescaleProgress,
+    /// How it ends if it is ended early.
+    ends_early: Option<RescaleState>,
+    dependency_sum: Duration,
+    hand_overs: u32,
+}
+
+/// A summary before anything has happened.
+pub(crate) fn asked(
+    id: u64,
+    job: u32,
+    options: &RescaleOptions,
+    parallelism: usize,
+) -> RescaleSummary {
+    RescaleSummary {
+        id,
+        job,
+        by: options.by.clone(),
+        strategy: options.strategy,
+        asked: world::wall_clock(),
+        state: RescaleState::Queued,
+        from: parallelism,
+        to: match options.target {
+            RescaleTarget::Parallelism(parallelism) => parallelism,
+            RescaleTarget::MoveKeyGroup { .. } | RescaleTarget::Rebalance => parallelism,
+        },
+        subscales: 0,
+        key_groups: 0,
+        moved_after: None,
+        duration: None,
+        moved: MoveFigures::default(),
+        barrier_max: Duration::ZERO,
+        pause_max: Duration::ZERO,
+        propagation: Duration::ZERO,
+        dependency: Duration::ZERO,
+    }
+}
+
+impl Rescale {
+    /// Plans the change: new executors are placed, without key groups, and the moves divided.
+    /// `topology` is what the opening barrier carries.
+    ///
+    /// # Errors
+    /// With the reply's end, if the target does not exist.
+    pub(crate) fn open(
+        request: RescaleRequest,
+        summary: RescaleSummary,
+        asked: Instant,
+        jobs: &mut Jobs,
+        measured: &Measured<'_>,
+        next_subscale: &mut u64,
+        topology: &mut Topology,
+    ) -> Result<Rescale, (crate::Error, oneshot::Sender<Result<RescaleSummary>>)> {
+        let RescaleRequest {
+            job,
+            options,
+            catalog,
+            progress,
+            reply,
+        } = request;
+        let mechanism = options.strategy.mechanism();
+        let mut rescale = Rescale {
+            job,
+            phase: Phase::Stopping,
+            catalog,
+            reply,
+            done: RescaleProgress {
+                id: summary.id,
+                ..RescaleProgress::default()
+            },
+            summary,
+            statuses: BTreeMap::new(),
+            added: Vec::new(),
+            mechanism: mechanism.unwrap_or_default(),
+            started: asked,
+            removed: BTreeMap::new(),
+            subscales: BTreeMap::new(),
+            opened: BTreeMap::new(),
+            migrations: BTreeSet::new(),
+            coordinator: None,
+            progress,
+            ends_early: None,
+            dependency_sum: Duration::ZERO,
+            hand_overs: 0,
+        };
+        rescale.summary.state = RescaleState::Opening;
+        let Some(mechanism) = mechanism else {
+            return Ok(rescale);
+        };
+        rescale.phase = Phase::Opening;
+        let plans = match plan(job, &options, mechanism, jobs, measured, next_subscale) {
+            Ok(plans) => plans,
+            Err(error) => return Err((error, rescale.reply)),
+        };
+        for fragment in plans {
+            let added = fragment
+                .added
+                .iter()
+                .map(|&executor| (fragment.key, executor));
+            rescale.added.extend(added);
+            rescale.removed.insert(fragment.key, fragment.removed);
+            for (subscale, bytes) in fragment.subscales {
+                rescale.expect(fragment.key, subscale, bytes);
+            }
+        }
+        rescale.summary.subscales = rescale.done.subscales;
+        rescale.summary.key_groups = rescale.done.key_groups;
+        rescale.announce(jobs, topology);
+        Ok(rescale)
+    }
+
+    fn expect(&mut self, key: FragmentKey, subscale: Subscale, bytes: u64) {
+        self.migrations
+            .insert((subscale.old_owner, subscale.new_owner));
+        self.done.subscales += 1;
+        self.done.key_groups += subscale.key_groups.len();
+        let status = SubscaleStatus {
+            rescale: self.summary.id,
+            id: subscale.id,
+            fragment: key.fragment,
+            old_owner: subscale.old_owner,
+            new_owner: subscale.new_owner,
+            key_groups: subscale.key_groups.clone(),
+            bytes,
+            state: SubscaleState::Waiting,
+            opened_after: None,
+            took: None,
+            pause_max: Duration::ZERO,
+        };
+        self.statuses.insert(subscale.id, status);
+        self.subscales.insert(subscale.id, (key, subscale));
+    }
+
+    fn announce(&self, jobs: &Jobs, topology: &mut Topology) {
+        let new: BTreeSet<_> = self.added.iter().map(|(_, executor)| *executor).collect();
+        for key in self.removed.keys() {
+            let added: BTreeSet<_> = self
+                .added
+                .iter()
+                .filter(|(of, _)| of == key)
+                .map(|(_, e)| *e)
+                .collect();
+            jobs.announce(*key, &added, &new, topology);
+        }
+        for &(from, to) in &self.migrations {
+            topology.of(from).open_migrations_to.push(to);
+            if !new.contains(&to) {
+                topology.of(to).open_migrations_from.push(from);
+            }
+        }
+    }
+
+    /// Old owners that will send state to a new executor.
+    pub(crate) fn migrations_to(&self, executor: ExecutorId) -> Vec<ExecutorId> {
+        let pairs = self.migrations.iter().filter(|(_, to)| *to == executor);
+        pairs.map(|(from, _)| *from).collect()
+    }
+
+    /// Starts moving, the opening barrier being through.
+    pub(crate) fn start(&mut self, jobs: &Jobs) -> Result<Vec<CoordinatorAction>> {
+        self.phase = Phase::Moving;
+        self.summary.state = RescaleState::Moving;
+        let with_predecessors =
+            |(key, subscale): &(FragmentKey, Subscale)| (subscale.clone(), jobs.predecessors(*key));
+        let subscales = self.subscales.values().map(with_predecessors).collect();
+        let coordinator = Coordinator::new(subscales)
+            .with_mechanism(self.mechanism)
+            .with_key_groups_held(&jobs.key_groups_held(self.job));
+        let coordinator = self.coordinator.insert(coordinator);
+        let mut actions = Vec::new();
+        if self.ends_early.is_some() {
+            coordinator.step(CoordinatorEvent::Cancel, &mut actions)?;
+        }
+        coordinator.step(CoordinatorEvent::Start, &mut actions)?;
+        Ok(actions)
+    }
+
+    /// Ends it early. Whether it was not too late for that.
+    pub(crate) fn end_early(
+        &mut self,
+        state: RescaleState,
+    ) -> Result<Option<Vec<CoordinatorAction>>> {
+        if self.ends_early.is_some() || !matches!(self.phase, Phase::Opening | Phase::Moving) {
+            return Ok(None);
+        }
+        self.ends_early = Some(state);
+        let mut actions = Vec::new();
+        if let Some(coordinator) = &mut self.coordinator {
+            coordinator.step(CoordinatorEvent::Cancel, &mut actions)?;
+        }
+        Ok(Some(actions))
+    }
+
+    /// Feeds the coordinator.
+    pub(crate) fn step(&mut self, event: CoordinatorEvent) -> Result<Vec<CoordinatorAction>> {
+        let coordinator = self
+            .coordinator
+            .as_mut()
+            .expect("only a started rescale is fed");
+        let mut actions = Vec::new();
+        coordinator.step(event, &mut actions)?;
+        Ok(actions)
+    }
+
+    /// Whether a subscale is part of it.
+    pub(crate) fn has(&self, subscale: SubscaleId) -> bool {
+        self.subscales.contains_key(&subscale)
+    }
+
+    /// How subscales are opened and what happens to rows meanwhile.
+    pub(crate) fn mechanism(&self) -> Mechanism {
+        self.mechanism
+    }
+
+    /// The fragment whose key groups a subscale moves.
+    pub(crate) fn fragment(&self, subscale: SubscaleId) -> FragmentKey {
+        self.subscales[&subscale].0
+    }
+
+    /// Notes that a subscale is being opened.
+    pub(crate) fn subscale_opened(&mut self, subscale: SubscaleId) {
+        let now = world::now();
+        self.opened.insert(subscale, now);
+        let started = self.started;
+        if let Some(status) = self.statuses.get_mut(&subscale) {
+            status.state = SubscaleState::Moving;
+            status.opened_after = Some(now - started);
+        }
+    }
+
+    /// Notes how the key groups of a subscale came over.
+    pub(crate) fn hand_overs(&mut self, subscale: SubscaleId, seen: &[HandOver]) {
+        let Some(&opened) = self.opened.get(&subscale) else {
+            return;
+        };
+        if let Some(first) = seen.iter().map(|hand_over| hand_over.sent).min() {
+            self.summary.propagation += first - opened;
+        }
+        let pauses = seen.iter().map(|seen| seen.installed - seen.sent);
+        let pause_max = pauses.max().unwrap_or_default();
+        self.summary.pause_max = self.summary.pause_max.max(pause_max);
+        for hand_over in seen {
+            self.dependency_sum += hand_over.installed - opened;
+            self.hand_overs += 1;
+        }
+        self.summary.dependency = self.dependency_sum / self.hand_overs.max(1);
+        if let Some(status) = self.statuses.get_mut(&subscale) {
+            status.bytes = seen.iter().map(|hand_over| hand_over.bytes).sum();
+            status.pause_max = pause_max;
+        }
+    }
+
+    /// Enters a finished subscale into the assignment and tells the user.
+    pub(crate) fn subscale_done(&mut self, subscale: &Subscale, jobs: &mut Jobs) {
+        let key = self.fragment(subscale.id);
+        let job = jobs
+            .get_mut(self.job)
+            .expect("a job is not dropped while it is rescaled");
+        let assignment = &mut job.placements[key.fragment].assignment;
+        for key_group in subscale.key_groups.iter() {
+            assignment.set_owner(key_group, subscale.new_owner);
+        }
+        let now = world::now();
+        if let (Some(status), Some(opened)) = (
+            self.statuses.get_mut(&subscale.id),
+            self.opened.get(&subscale.id),
+        ) {
+            status.state = SubscaleState::Done;
+            status.took = Some(now - *opened);
+        }
+        self.done.subscales_done += 1;
+        self.done.key_groups_done += subscale.key_groups.len();
+        // The statement's client may have gone; the rescale goes on.
+        let _ = self.progress.send(self.done);
+    }
+
+    /// Adds what an executor or a barrier reported.
+    pub(crate) fn take_figures<'a>(
+        &mut self,
+        barrier: Duration,
+        collected: impl Iterator<Item = &'a Collected>,
+    ) {
+        self.summary.barrier_max = self.summary.barrier_max.max(barrier);
+        for part in collected {
+            self.summary.moved.add(&part.moved);
+        }
+        let waited = self.summary.moved.barrier_wait_max;
+        self.summary.pause_max = self.summary.pause_max.max(waited);
+    }
+
+    /// Ends the move: `topology` is what the closing barrier carries. Executors without key groups
+    /// end with it, unless the target has them.
+    pub(crate) fn close(&mut self, jobs: &mut Jobs, topology: &mut Topology) {
+        self.phase = Phase::Closing;
+        self.summary.state = RescaleState::Closing;
+        self.summary.moved_after = Some(world::now() - self.started);
+        for &(from, to) in &self.migrations {
+            topology.of(from).close_migrations_to.push(to);
+            topology.of(to).close_migrations_from.push(from);
+        }
+        if self.ends_early.is_some() {
+            self.keep_owners(jobs);
+        }
+        let gone: BTreeSet<_> = self.removed.values().flatten().copied().collect();
+        for (key, removed) in &self.removed {
+            jobs.retire(*key, removed, &gone, topology);
+        }
+        let job = jobs
+            .get_mut(self.job)
+            .expect("a job is not dropped while it is rescaled");
+        let mut parallelism = 1;
+        for (key, removed) in &self.removed {
+            let executors = &mut job.placements[key.fragment].executors;
+            executors.retain(|executor| !removed.contains(executor));
+            parallelism = parallelism.max(executors.len());
+        }
+        if self.ends_early.is_some() {
+            self.summary.to = parallelism;
+        }
+        job.spec.parallelism = self.summary.to;
+    }
+
+    /// Of a rescale that ends early, those executors go that own nothing.
+    fn keep_owners(&mut self, jobs: &Jobs) {
+        let job = jobs
+            .get(self.job)
+            .expect("a job is not dropped while it is rescaled");
+        for (key, removed) in &mut self.removed {
+            let placement = &job.placements[key.fragment];
+            let owning: BTreeSet<_> = placement.assignment.executors().into_iter().collect();
+            let executors = placement.executors.iter().copied();
+            *removed = executors.filter(|e| !owning.contains(e)).collect();
+        }
+    }
+
+    /// Executors that end with the closing barrier.
+    pub(crate) fn retired(&self) -> impl Iterator<Item = ExecutorId> + '_ {
+        self.removed.values().flatten().copied()
+    }
+
+    /// Migration channels of this rescale.
+    pub(crate) fn migrations(&self) -> impl Iterator<Item = (ExecutorId, ExecutorId)> + '_ {
+        self.migrations.iter().copied()
+    }
+
+    /// It is over, and durable.
+    pub(crate) fn finish(&mut self) {
+        self.summary.duration = Some(world::now() - self.started);
+        self.summary.state = self.ends_early.clone().unwrap_or(RescaleState::Completed);
+    }
+}
