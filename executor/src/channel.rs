@@ -13,9 +13,9 @@
 //!
 //! [`Network`] hands out the two ends by id. Within one process a lane passes Arrow buffers
 //! without a copy; nothing above this file holds on to more than ids and messages, so that a
-//! lane may as well cross a socket (rows and state are encodable with Arrow IPC).
+//! lane may as well cross a socket (`wire`): what it carries then has not arrived when it is sent.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,6 +24,7 @@ use scaling::{ChannelId, ExecutorId};
 use tokio::sync::Notify;
 
 use crate::message::{Control, Message, MigrationMessage};
+use crate::wire::{self, Framed, Links};
 
 /// Credit of a data lane, in bytes of queued rows. One default batch of 1,024 narrow rows is
 /// well below it; a lane with a backlog holds a few tens of batches.
@@ -61,35 +62,107 @@ impl Inbox {
     }
 }
 
+/// Where the messages of a lane are.
 #[derive(Debug)]
-struct Lane<M> {
-    queue: Mutex<VecDeque<M>>,
+struct Queues<M> {
+    /// Not sent yet; within one process, all of them.
+    unsent: VecDeque<M>,
+    /// Come out of the socket.
+    arrived: VecDeque<M>,
+}
+
+/// An ordered, bounded way from one executor to another.
+#[derive(Debug)]
+pub(crate) struct Lane<M> {
+    queues: Mutex<Queues<M>>,
+    // Everything in the lane, what is in a socket included.
     bytes: AtomicU64,
     messages: AtomicU64,
+    readable: AtomicU64,
     sender: Arc<Inbox>,
     receiver: Arc<Inbox>,
+    /// Told of unsent messages, if the lane crosses a socket.
+    wire: Option<Arc<Notify>>,
+}
+
+impl<M> Drop for Lane<M> {
+    fn drop(&mut self) {
+        if let Some(wire) = &self.wire {
+            wire.notify_one();
+        }
+    }
 }
 
 impl<M: Queued> Lane<M> {
-    fn new(sender: Arc<Inbox>, receiver: Arc<Inbox>) -> Arc<Lane<M>> {
+    fn new(sender: Arc<Inbox>, receiver: Arc<Inbox>, wire: Option<Arc<Notify>>) -> Arc<Lane<M>> {
         Arc::new(Lane {
-            queue: Mutex::new(VecDeque::new()),
+            queues: Mutex::new(Queues {
+                unsent: VecDeque::new(),
+                arrived: VecDeque::new(),
+            }),
             bytes: AtomicU64::new(0),
             messages: AtomicU64::new(0),
+            readable: AtomicU64::new(0),
             sender,
             receiver,
+            wire,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<M>> {
-        // A panic while the lock is held leaves a queue of whole messages.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queues<M>> {
+        // A panic while the lock is held leaves queues of whole messages.
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn count(&self, queue: &VecDeque<M>) {
-        self.bytes
-            .store(queue.iter().map(Queued::bytes).sum(), Ordering::Release);
-        self.messages.store(queue.len() as u64, Ordering::Release);
+    fn count_in(&self, message: &M) {
+        self.bytes.fetch_add(message.bytes(), Ordering::AcqRel);
+        self.messages.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn count_out(&self, message: &M) {
+        self.bytes.fetch_sub(message.bytes(), Ordering::AcqRel);
+        self.messages.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// The queue that the receiver reads.
+    fn readable<'a>(&self, queues: &'a mut Queues<M>) -> &'a mut VecDeque<M> {
+        if self.wire.is_some() {
+            &mut queues.arrived
+        } else {
+            &mut queues.unsent
+        }
+    }
+
+    fn sent(&self) {
+        match &self.wire {
+            Some(wire) => wire.notify_one(),
+            None => self.receiver.wake(),
+        }
+    }
+
+    /// What is told of unsent messages.
+    pub(crate) fn wire_ready(&self) -> Arc<Notify> {
+        Arc::clone(self.wire.as_ref().expect("the lane crosses a socket"))
+    }
+
+    /// Bytes of the next unsent message.
+    pub(crate) fn next_bytes(&self) -> Option<u64> {
+        self.lock().unsent.front().map(Queued::bytes)
+    }
+
+    /// Takes the next unsent message to the socket.
+    pub(crate) fn take_unsent(&self) -> Option<M> {
+        self.lock().unsent.pop_front()
+    }
+
+    /// Hands a message from the socket to the receiver.
+    pub(crate) fn arrive(&self, message: M) {
+        {
+            let mut queues = self.lock();
+            self.readable.fetch_add(1, Ordering::AcqRel);
+            queues.arrived.push_back(message);
+        }
+        self.receiver.wake();
     }
 
     fn full(&self) -> bool {
@@ -112,12 +185,14 @@ impl<M: Queued> Sender<M> {
     /// Appends a message; never blocks and never fails.
     pub(crate) fn push(&self, message: M) {
         {
-            let mut queue = self.0.lock();
-            self.0.bytes.fetch_add(message.bytes(), Ordering::AcqRel);
-            self.0.messages.fetch_add(1, Ordering::AcqRel);
-            queue.push_back(message);
+            let mut queues = self.0.lock();
+            self.0.count_in(&message);
+            if self.0.wire.is_none() {
+                self.0.readable.fetch_add(1, Ordering::AcqRel);
+            }
+            queues.unsent.push_back(message);
         }
-        self.0.receiver.wake();
+        self.0.sent();
     }
 
     /// True while the lane's credit is used up.
@@ -130,12 +205,17 @@ impl<M: Queued> Sender<M> {
     /// This is the take-back of the confirm barrier (Qing & Zheng, section 3.1; `drrs.md` 8.3).
     pub(crate) fn rewrite_unsent<R>(&self, rewrite: impl FnOnce(&mut VecDeque<M>) -> R) -> R {
         let result = {
-            let mut queue = self.0.lock();
-            let result = rewrite(&mut queue);
-            self.0.count(&queue);
+            let mut queues = self.0.lock();
+            queues.unsent.iter().for_each(|m| self.0.count_out(m));
+            let result = rewrite(&mut queues.unsent);
+            queues.unsent.iter().for_each(|m| self.0.count_in(m));
+            if self.0.wire.is_none() {
+                let readable = queues.unsent.len() as u64;
+                self.0.readable.store(readable, Ordering::Release);
+            }
             result
         };
-        self.0.receiver.wake();
+        self.0.sent();
         result
     }
 }
@@ -152,10 +232,10 @@ impl<M: Queued> Receiver<M> {
         }
         let was_full = self.0.full();
         let message = {
-            let mut queue = self.0.lock();
-            let message = queue.pop_front()?;
-            self.0.bytes.fetch_sub(message.bytes(), Ordering::AcqRel);
-            self.0.messages.fetch_sub(1, Ordering::AcqRel);
+            let mut queues = self.0.lock();
+            let message = self.0.readable(&mut queues).pop_front()?;
+            self.0.readable.fetch_sub(1, Ordering::AcqRel);
+            self.0.count_out(&message);
             message
         };
         if was_full && !self.0.full() {
@@ -166,10 +246,10 @@ impl<M: Queued> Receiver<M> {
 
     /// Puts what is left of the message just taken back to the head.
     pub(crate) fn put_back(&self, message: M) {
-        let mut queue = self.0.lock();
-        self.0.bytes.fetch_add(message.bytes(), Ordering::AcqRel);
-        self.0.messages.fetch_add(1, Ordering::AcqRel);
-        queue.push_front(message);
+        let mut queues = self.0.lock();
+        self.0.count_in(&message);
+        self.0.readable.fetch_add(1, Ordering::AcqRel);
+        self.0.readable(&mut queues).push_front(message);
     }
 
     /// Looks at the oldest message without taking it.
@@ -177,13 +257,14 @@ impl<M: Queued> Receiver<M> {
         if self.is_empty() {
             return None;
         }
-        self.0.lock().front().map(look)
+        let mut queues = self.0.lock();
+        self.0.readable(&mut queues).front().map(look)
     }
 
     /// True when nothing is queued.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.messages.load(Ordering::Acquire) == 0
+        self.0.readable.load(Ordering::Acquire) == 0
     }
 }
 
@@ -194,10 +275,14 @@ impl<M: Queued> Receiver<M> {
 #[derive(Debug, Default)]
 pub(crate) struct Network {
     lanes: Mutex<Lanes>,
+    /// The links between executors, if they are to have any.
+    links: Option<Arc<Links>>,
 }
 
 #[derive(Debug, Default)]
 struct Lanes {
+    /// Who is no executor: its lanes cross no socket.
+    outside: BTreeSet<ExecutorId>,
     inboxes: BTreeMap<ExecutorId, Arc<Inbox>>,
     control: BTreeMap<ExecutorId, Arc<Lane<Control>>>,
     data: BTreeMap<ChannelId, Arc<Lane<Message>>>,
@@ -211,6 +296,34 @@ impl Lanes {
 }
 
 impl Network {
+    /// Lanes within the process, or over sockets whose senders are limited to so many bytes a
+    /// second.
+    pub(crate) fn new(link_bytes_per_second: Option<u64>) -> Network {
+        Network {
+            lanes: Mutex::default(),
+            links: link_bytes_per_second.map(|rate| Arc::new(Links::new(rate))),
+        }
+    }
+
+    /// Lanes from here cross no socket.
+    pub(crate) fn is_outside(&self, outside: ExecutorId) {
+        self.lock().outside.insert(outside);
+    }
+
+    fn open<M: Framed>(
+        &self,
+        from: ExecutorId,
+        inboxes: (Arc<Inbox>, Arc<Inbox>),
+        outside: bool,
+    ) -> Arc<Lane<M>> {
+        let links = self.links.as_ref().filter(|_| !outside);
+        let lane = Lane::new(inboxes.0, inboxes.1, links.map(|_| Arc::default()));
+        if let Some(links) = links {
+            wire::connect(&lane, from, Arc::clone(links));
+        }
+        lane
+    }
+
     fn lock(&self) -> MutexGuard<'_, Lanes> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -227,30 +340,23 @@ impl Network {
             lanes
                 .control
                 .entry(executor)
-                .or_insert_with(|| Lane::new(Arc::new(Inbox::default()), inbox)),
+                .or_insert_with(|| Lane::new(Arc::new(Inbox::default()), inbox, None)),
         )
     }
 
     fn data(&self, channel: ChannelId) -> Arc<Lane<Message>> {
         let mut lanes = self.lock();
-        let (from, to) = (lanes.inbox(channel.from), lanes.inbox(channel.to));
-        Arc::clone(
-            lanes
-                .data
-                .entry(channel)
-                .or_insert_with(|| Lane::new(from, to)),
-        )
+        let inboxes = (lanes.inbox(channel.from), lanes.inbox(channel.to));
+        let outside = lanes.outside.contains(&channel.from);
+        let open = || self.open(channel.from, inboxes, outside);
+        Arc::clone(lanes.data.entry(channel).or_insert_with(open))
     }
 
     fn migration(&self, from: ExecutorId, to: ExecutorId) -> Arc<Lane<MigrationMessage>> {
         let mut lanes = self.lock();
         let inboxes = (lanes.inbox(from), lanes.inbox(to));
-        Arc::clone(
-            lanes
-                .migration
-                .entry((from, to))
-                .or_insert_with(|| Lane::new(inboxes.0, inboxes.1)),
-        )
+        let open = || self.open(from, inboxes, false);
+        Arc::clone(lanes.migration.entry((from, to)).or_insert_with(open))
     }
 
     /// The priority lane to `executor`: overtakes all rows.

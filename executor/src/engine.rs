@@ -33,6 +33,23 @@ use crate::writer::TableWriter;
 /// Told of every epoch when it becomes visible, in order. Test harnesses check views there.
 pub type EpochObserver = Arc<dyn Fn(&Arc<DatabaseSnapshot>) + Send + Sync>;
 
+/// A batch that an executor has handled.
+#[derive(Debug, Clone, Copy)]
+pub struct HandledBatch<'a> {
+    /// The job.
+    pub job: u32,
+    /// The fragment of the job.
+    pub fragment: usize,
+    /// The epoch it belongs to.
+    pub epoch: Epoch,
+    /// Its rows, those of a key group side by side.
+    pub batch: &'a ChangeBatch,
+}
+
+/// Told of every batch that an executor has handled, on the executor's thread. Benchmarks measure
+/// there.
+pub type BatchObserver = Arc<dyn Fn(HandledBatch<'_>) + Send + Sync>;
+
 /// How an engine runs.
 #[derive(Clone)]
 pub struct EngineOptions {
@@ -46,6 +63,12 @@ pub struct EngineOptions {
     pub release: Release,
     /// Sees every visible epoch.
     pub observer: Option<EpochObserver>,
+    /// Sees every batch that an executor has handled.
+    pub batch_observer: Option<BatchObserver>,
+    /// If set, every row and state between executors is Arrow-IPC encoded and crosses a loopback
+    /// socket, and an executor sends at most so many bytes a second: for measuring what moving
+    /// costs between machines. Default: pointers, within the process.
+    pub link_bytes_per_second: Option<u64>,
 }
 
 impl Default for EngineOptions {
@@ -56,6 +79,8 @@ impl Default for EngineOptions {
             key_groups: scaling::KEY_GROUPS_DEFAULT,
             release: Release::Commutative,
             observer: None,
+            batch_observer: None,
+            link_bytes_per_second: None,
         }
     }
 }
@@ -67,6 +92,7 @@ impl fmt::Debug for EngineOptions {
             .field("checkpoint_interval", &self.checkpoint_interval)
             .field("key_groups", &self.key_groups)
             .field("release", &self.release)
+            .field("link_bytes_per_second", &self.link_bytes_per_second)
             .finish_non_exhaustive()
     }
 }

@@ -21,6 +21,9 @@ pub enum Error {
     /// State could not be read, changed or kept.
     #[error("state failed")]
     Storage(#[from] storage::Error),
+    /// A socket between executors failed.
+    #[error("a socket between executors failed")]
+    Socket(#[from] std::io::Error),
     /// The plan asks for something no operator does: planner and executor disagree.
     #[error("plan cannot be executed: {reason}")]
     Plan {

@@ -32,10 +32,11 @@ use tokio::time::Instant;
 use crate::change::ChangeBatch;
 use crate::channel::{Inbox, Network, Receiver, Sender};
 use crate::dispatch::Dispatcher;
+use crate::engine::{BatchObserver, HandledBatch};
 use crate::error::{Error, Result};
 use crate::held::HeldRows;
 use crate::load::{Load, Meter, Wait};
-use crate::message::{Control, Message, MigrationMessage, Topology, TopologyChange};
+use crate::message::{Control, FragmentKey, Message, MigrationMessage, Topology, TopologyChange};
 use crate::operator::{Barrier, Output};
 use crate::pipeline::Pipeline;
 use crate::world;
@@ -139,6 +140,8 @@ pub(crate) struct ExecutorParts {
     pub(crate) paced: bool,
     pub(crate) migration: Migration,
     pub(crate) reports: UnboundedSender<Report>,
+    pub(crate) fragment: FragmentKey,
+    pub(crate) observer: Option<BatchObserver>,
 }
 
 /// Whether rows may be held.
@@ -191,6 +194,8 @@ pub(crate) struct Executor {
     out: Output,
     moved: MoveFigures,
     meter: Meter,
+    fragment: FragmentKey,
+    observer: Option<BatchObserver>,
     stopped: bool,
 }
 
@@ -218,6 +223,8 @@ impl Executor {
             out: Output::new(),
             moved: MoveFigures::default(),
             meter: Meter::new(),
+            fragment: parts.fragment,
+            observer: parts.observer,
             stopped: false,
         };
         executor.apply(&TopologyChange {
@@ -490,9 +497,18 @@ impl Executor {
     /// Processes rows whose state is here.
     fn process(&mut self, channel: ChannelId, batch: ChangeBatch) -> Result<()> {
         self.meter.handles(&batch);
+        let observed = self.observer.is_some().then(|| batch.clone());
         self.pipeline
             .on_batch(usize::from(channel.input), batch, &mut self.out)?;
         self.dispatch();
+        if let (Some(observe), Some(batch)) = (&self.observer, &observed) {
+            observe(HandledBatch {
+                job: self.fragment.job,
+                fragment: self.fragment.fragment,
+                epoch: self.migration.last_epoch().next(),
+                batch,
+            });
+        }
         Ok(())
     }
 

@@ -33,6 +33,7 @@ mod load;
 mod message;
 mod rescale;
 mod wal;
+mod wire;
 mod world;
 mod writer;
 
@@ -56,8 +57,8 @@ pub const CRASH_POINTS: &[&str] = &[
 
 pub use change::ChangeBatch;
 pub use engine::{
-    Engine, EngineOptions, EpochObserver, ExecutorStatus, JobState, JobStatus, KeyGroupStatus,
-    Observation,
+    BatchObserver, Engine, EngineOptions, EpochObserver, ExecutorStatus, HandledBatch, JobState,
+    JobStatus, KeyGroupStatus, Observation,
 };
 pub use error::{Error, Result};
 pub use executor::MoveFigures;

@@ -235,7 +235,7 @@ impl Conductor {
         let now = world::now();
         let mut conductor = Conductor {
             clock: Arc::new(SystemClock::start()),
-            network: Arc::new(Network::default()),
+            network: Arc::new(Network::new(shared.options.link_bytes_per_second)),
             tasks: BTreeMap::new(),
             jobs: Jobs::new(shared.options.key_groups),
             in_flight: None,

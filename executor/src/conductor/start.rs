@@ -29,6 +29,7 @@ impl Conductor {
     ) -> Result<ExecutorParts> {
         let job = self.jobs.get(key.job).expect("placed");
         let fragment = &job.spec.dataflow.fragments[key.fragment];
+        self.network.is_outside(job.outside);
         let owned = job.placements[key.fragment].assignment.owned_by(executor);
         let context = self.context(job, fragment);
         let pipeline = Pipeline::build(fragment, key.job, key.fragment, owned.iter(), &context)?;
@@ -53,6 +54,8 @@ impl Conductor {
             paced: has_source(fragment),
             migration,
             reports: self.report_to.clone(),
+            fragment: key,
+            observer: self.shared.options.batch_observer.clone(),
         })
     }
 
@@ -257,7 +260,7 @@ impl Conductor {
         for task in std::mem::take(&mut self.tasks).into_values() {
             task.abort();
         }
-        self.network = Arc::new(Network::default());
+        self.network = Arc::new(Network::new(self.shared.options.link_bytes_per_second));
         self.state_bytes.clear();
         self.state_rows.clear();
         self.loads.clear();
