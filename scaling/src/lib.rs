@@ -28,6 +28,7 @@ pub mod message;
 pub mod migration;
 pub mod rules;
 pub mod schedule;
+pub mod simulator;
 pub mod strategy;
 pub mod subscale;
 
