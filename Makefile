@@ -11,7 +11,7 @@ export CARGO_TARGET_DIR
 
 # Commands name the whole workspace, not single crates: cargo chooses the features of shared
 # dependencies by what is named, and another set compiles DataFusion and RocksDB once more.
-# (`sim` may name its crate: nothing below `scaling` is large.)
+# (`sim` may name its crate, and be optimised: nothing below `scaling` is large.)
 # For the same reason demo, run and test share the dev profile: one build for all three.
 BUILD_SERVER := cargo build --workspace --bin tidewater
 SERVER := $(CARGO_TARGET_DIR)/debug/tidewater
@@ -66,7 +66,7 @@ bench: prerequisites ## the benchmarks of each crate that has any
 	fi
 
 sim: prerequisites ## simulation of the scaling protocol (SEED, SEEDS)
-	@cargo test --package scaling --test sim -- --nocapture
+	@cargo test --release --package scaling --test sim -- --nocapture
 
 oracle: prerequisites ## the whole engine against the batch engine, at every epoch (SEED, SEEDS)
 	@cargo test --workspace --test oracle -- --nocapture

@@ -12,8 +12,8 @@
 //!
 //! Nothing here does I/O, reads a clock, rolls dice, waits, locks or logs; maps are ordered. A
 //! machine takes an event and appends the actions its *edge* must carry out, in that order. The
-//! engine's edge is the executor crate, the other one is the seeded simulation in `tests/sim`,
-//! which drives these same machines.
+//! engine's edge is the executor crate. Two others drive these same machines: [`simulator`] in
+//! virtual time, and the random steps of `tests/sim`.
 //!
 //! Start reading at [`migration`]: its header has the rules and why they hold.
 

@@ -401,7 +401,7 @@ impl Executor {
     /// Reads one message of the regular channels; false if it may read none, which it notes down.
     fn read(&mut self, outside: &mut Outside<'_>) -> Checked<bool> {
         let now = outside.agenda.now();
-        if self.outgoing_rows >= outside.settings.setup.channel_rows_max {
+        if self.outgoing_rows >= outside.settings.setup.rerouted_rows_max {
             self.paused = Some((now, Pause::Scaling));
             return Ok(false);
         }

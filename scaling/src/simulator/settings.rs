@@ -126,7 +126,7 @@ impl Settings {
 
     /// Rows of a predecessor that exist with a portion.
     pub(super) fn rows_with(&self, portion: u64) -> u64 {
-        let time = u128::from((portion * self.portion).min(self.input_ends));
+        let time = u128::from(portion.min(self.last_portion()) * self.portion);
         let made = time * u128::from(self.setup.rows_per_second)
             / (u128::from(SECOND) * self.setup.predecessors as u128);
         self.backlog_rows + u64::try_from(made).expect("rows that can be counted")

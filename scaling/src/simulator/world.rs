@@ -108,8 +108,7 @@ impl World {
     }
 
     fn finished(&self) -> bool {
-        self.epochs.under_way() == 0
-            && self.next_owners.is_none()
+        self.next_owners.is_none()
             && self.scalings.over()
             && self.predecessors.iter().enumerate().all(|(index, p)| {
                 p.exhausted(&self.settings)
@@ -434,10 +433,10 @@ impl World {
 
     // Epochs.
 
+    /// It is time for a barrier. Where there is no room for one the next is due an interval after
+    /// this one has been issued.
     fn barrier_due(&mut self) -> Checked {
         self.barrier_due = true;
-        let interval = nanos(self.settings.setup.barrier_interval);
-        self.agenda.put(self.agenda.now() + interval, Due::Barrier);
         self.issue_what_is_due()
     }
 
@@ -452,6 +451,8 @@ impl World {
             if let Some(topology) = self.changes.pop_front() {
                 self.issue(topology)?;
             } else if std::mem::take(&mut self.barrier_due) {
+                let interval = nanos(self.settings.setup.barrier_interval);
+                self.agenda.put(self.agenda.now() + interval, Due::Barrier);
                 self.issue(Topology::Same)?;
             } else {
                 break;

@@ -16,7 +16,13 @@ pub(crate) fn seed(index: u64) -> u64 {
     Random::new(index).next()
 }
 
-fn number(name: &str) -> Option<u64> {
+/// How many seeds to try.
+pub(crate) fn seeds() -> u64 {
+    number("SEEDS").unwrap_or(SEEDS_DEFAULT)
+}
+
+/// A number in the environment.
+pub(crate) fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     let parsed = match text.strip_prefix("0x") {
         Some(hex) => u64::from_str_radix(hex, 16),
@@ -47,7 +53,7 @@ fn check(scenario: &Scenario, words: bool, coverage: &mut Coverage) -> Result<()
     clippy::print_stdout,
     reason = "the counts are what the command is run for"
 )]
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     println!("{line}");
 }
 
@@ -69,7 +75,7 @@ fn all_pass(count: u64, adjust: impl Fn(&mut Scenario)) -> Option<Coverage> {
 
 #[test]
 fn every_seed_holds() {
-    let seeds = number("SEEDS").unwrap_or(SEEDS_DEFAULT);
+    let seeds = seeds();
     let Some(coverage) = all_pass(seeds, |_| {}) else {
         return;
     };
