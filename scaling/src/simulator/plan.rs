@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   Idle ─ request ─► Opening ─ barrier complete ─► Moving ─ Finished ─► Closing ─ complete ─► Idle
-//!     └──── request, stop_restart ─► Stopping ─ complete, written ─► Down ─ read ─► Idle
+//!     └── request, stop_restart ─► Stopping ─ complete ─► Restarting ─ written and read ─► Idle
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,7 +19,7 @@ use crate::simulator::setup::{Plan, Scaling, Setup};
 use crate::simulator::world::World;
 use crate::{
     Assignment, Coordinator, CoordinatorAction, CoordinatorEvent, Division, Event, ExecutorId,
-    KeyGroupSet, Mechanism, Steps, Strategy, Subscale, SubscaleId, divide,
+    KeyGroupSet, Mechanism, Steps, Subscale, SubscaleId, divide,
 };
 
 #[derive(Debug)]
@@ -29,6 +29,9 @@ enum Stage {
     Moving(Coordinator),
     Closing,
     Stopping(Assignment),
+    /// Nothing runs, on purpose.
+    Restarting,
+    /// Nothing runs, because everything failed or has not begun.
     Down,
 }
 
@@ -305,7 +308,7 @@ impl World {
                 self.begin_scaling()
             }
             (Stage::Stopping(assignment), Topology::Stop) => {
-                self.scalings.stage = Stage::Down;
+                self.scalings.stage = Stage::Restarting;
                 self.start_anew(assignment);
                 Ok(())
             }
@@ -319,12 +322,13 @@ impl World {
     /// Everything runs again.
     pub(super) fn is_up(&mut self) -> Checked {
         let stage = std::mem::replace(&mut self.scalings.stage, Stage::Idle);
-        ensure!(matches!(stage, Stage::Down), "started while {stage:?}");
+        if let Stage::Restarting = stage {
+            self.measures.all_moved(self.agenda.now());
+            self.measures.closed(self.agenda.now());
+        } else {
+            ensure!(matches!(stage, Stage::Down), "started while {stage:?}");
+        }
         self.begin_scaling()
-    }
-
-    pub(super) fn by_restart(&self) -> bool {
-        self.settings.setup.strategy == Strategy::StopRestart
     }
 }
 

@@ -147,10 +147,6 @@ impl World {
         }
         self.owners = owners;
         self.put_dates();
-        if self.by_restart() && last > Epoch(0) {
-            self.measures.all_moved(self.agenda.now());
-            self.measures.closed(self.agenda.now());
-        }
         self.is_up()
     }
 
