@@ -401,6 +401,7 @@ impl Executor {
     /// Reads one message of the regular channels; false if it may read none, which it notes down.
     fn read(&mut self, outside: &mut Outside<'_>) -> Checked<bool> {
         let now = outside.agenda.now();
+        self.expect_transfers(outside);
         if self.outgoing_rows >= outside.settings.setup.rerouted_rows_max {
             self.paused = Some((now, Pause::Scaling));
             return Ok(false);
@@ -442,6 +443,19 @@ impl Executor {
         }
     }
 
+    /// Sees to being woken by what has not arrived yet on a migration channel.
+    fn expect_transfers(&self, outside: &mut Outside<'_>) {
+        let now = outside.agenda.now();
+        for from in &self.incoming {
+            let incoming = outside.net.migration.get(&(self.id, *from));
+            if let Some((arrival, _)) = incoming.and_then(VecDeque::front)
+                && *arrival > now
+            {
+                outside.agenda.wake(self.id.0, *arrival);
+            }
+        }
+    }
+
     /// Collects the heads of channels that may be read; returns whether there is input at all, and
     /// sees to being woken by what has not arrived yet.
     fn look_at_heads(&mut self, outside: &mut Outside<'_>) -> bool {
@@ -474,14 +488,6 @@ impl Executor {
         }
         if next < Nanos::MAX {
             outside.agenda.wake(self.id.0, next);
-        }
-        for from in &self.incoming {
-            let incoming = outside.net.migration.get(&(self.id, *from));
-            if let Some((arrival, _)) = incoming.and_then(VecDeque::front)
-                && *arrival > now
-            {
-                outside.agenda.wake(self.id.0, *arrival);
-            }
         }
         input
     }
