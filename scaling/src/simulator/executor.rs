@@ -20,7 +20,7 @@ use crate::simulator::net::{Link, Net};
 use crate::simulator::settings::{SIGNAL_BYTES, Settings, index_of};
 use crate::{
     Action, ChannelId, CoordinatorEvent, Epoch, Event, ExecutorId, HeadState, Held, KeyGroup,
-    Migration, Read, Release, Rules, Scheduler, Verdict,
+    Migration, Read, Release, Scheduler, Verdict,
 };
 
 /// What an executor reaches outside of itself.
@@ -86,8 +86,8 @@ impl Executor {
         Executor {
             index: index_of(id),
             id,
-            migration: Migration::new(id, last_epoch, setup.release, Rules::default()),
-            scheduler: Scheduler::new(setup.hold_limit, Rules::default()),
+            migration: Migration::new(id, last_epoch, setup.release, setup.rules),
+            scheduler: Scheduler::new(setup.hold_limit, setup.rules),
             states: vec![None; usize::from(setup.key_groups)],
             held: BTreeMap::new(),
             held_rows: 0,

@@ -175,6 +175,7 @@ impl World {
             .map(|id| (id, self.owners.owned_by(id).len()));
         let mut coordinator = Coordinator::new(subscales.into_iter().map(of_all).collect())
             .with_mechanism(mechanism)
+            .with_rules(self.settings.setup.rules)
             .with_key_groups_held(&held.collect());
         if mechanism.steps == Steps::Subscales {
             coordinator = coordinator.with_open_max(self.settings.setup.open_subscales_max);

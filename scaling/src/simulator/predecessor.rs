@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use crate::simulator::message::{Data, Rows, count};
 use crate::simulator::net::Link;
 use crate::simulator::settings::{Settings, index_of, predecessor_id};
-use crate::{Assignment, ChannelId, Epoch, ExecutorId, Subscale, confirm_position};
+use crate::{Assignment, ChannelId, Epoch, ExecutorId, Rules, Subscale, confirm_position};
 
 /// Where a predecessor was at a barrier.
 #[derive(Clone, Debug)]
@@ -227,11 +227,13 @@ impl Predecessor {
     }
 
     /// Routes a subscale to its new owner and takes unsent rows back; returns how many.
-    pub(super) fn switch(&mut self, subscale: &Subscale) -> u64 {
+    pub(super) fn switch(&mut self, subscale: &Subscale, rules: Rules) -> u64 {
         self.route(subscale);
         let (old, new) = (index_of(subscale.old_owner), index_of(subscale.new_owner));
         let queue = &mut open(&mut self.channels, old).unsent;
-        let position = confirm_position(queue.iter(), |m| matches!(m, Data::Barrier(_)));
+        let position = confirm_position(queue.iter(), |m| {
+            matches!(m, Data::Barrier(_)) && rules.confirm_behind_barriers
+        });
         let behind = queue.split_off(position);
         queue.push_back(Data::Confirm(subscale.id));
         let mut moved = Vec::new();

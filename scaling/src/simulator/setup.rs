@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::{Early, HoldLimit, Release, Signal, Strategy};
+use crate::{Early, HoldLimit, Release, Rules, Signal, Strategy};
 
 /// Where a scaling goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +126,9 @@ pub struct Setup {
     pub stable_for: Duration,
     /// Whether the invariants of drrs.md 8.8 are checked all along.
     pub checks: bool,
+    /// The rules of the protocol: all of them, but to show that the checks notice one that is
+    /// missing.
+    pub rules: Rules,
 }
 
 const GIB: u64 = 1 << 30;
@@ -185,6 +188,7 @@ impl Setup {
             warm_up: Duration::from_millis(200),
             stable_for: Duration::from_millis(500),
             checks: true,
+            rules: Rules::default(),
         }
     }
 

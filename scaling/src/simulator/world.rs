@@ -422,7 +422,7 @@ impl World {
         if let Some(monitor) = &mut self.monitor {
             monitor.switched(predecessor.id, subscale);
         }
-        let taken_back = predecessor.switch(subscale);
+        let taken_back = predecessor.switch(subscale, self.settings.setup.rules);
         self.measures.taken_back(taken_back);
         self.send_rows(index);
     }

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use scaling::simulator::{Plan, Report, Scaling, Setup, run};
-use scaling::{HoldLimit, Release, Strategy};
+use scaling::{HoldLimit, Release, Rules, Strategy};
 
 use crate::random::Random;
 use crate::runs::{number, say, seed, seeds};
@@ -166,4 +166,25 @@ fn random_set_ups_come_through_what_is_hard() {
     }
     let counts = [rerouted, held, taken_back, lost, suspended];
     assert!(counts.iter().all(|count| *count > 10), "{counts:?}");
+}
+
+/// With one rule switched off some seed breaks the invariant it is there for.
+#[test]
+fn missing_rules_are_noticed_in_virtual_time() {
+    let caught = |switch_off: fn(&mut Rules), invariant: &str| {
+        let noticed = (0..3000).any(|index| {
+            let mut setup = setup(seed(index));
+            switch_off(&mut setup.rules);
+            run(&setup).is_err_and(|violation| violation.what.contains(invariant))
+        });
+        assert!(noticed, "no seed noticed a breach of {invariant}");
+    };
+    caught(|r| r.confirm_behind_barriers = false, "I9");
+    caught(|r| r.regular_channels_align = false, "I9");
+    caught(|r| r.migration_channels_align = false, "I8");
+    caught(|r| r.hand_over_before_barrier = false, "I9");
+    caught(|r| r.no_hand_over_before_commit = false, "I7");
+    caught(|r| r.row_waits_for_state = false, "I2");
+    caught(|r| r.row_waits_for_confirm = false, "I3");
+    caught(|r| r.done_after_confirms = false, "I12");
 }
