@@ -56,6 +56,8 @@ pub(crate) enum Report {
         executor: ExecutorId,
         subscale: SubscaleId,
     },
+    /// As new owner, it has all state of a subscale.
+    Installed { subscale: SubscaleId },
     /// As new owner, it has all of a subscale.
     Done {
         subscale: SubscaleId,
@@ -680,6 +682,7 @@ impl Executor {
                 }
             }
             Action::Commit { epoch } => self.commit(epoch)?,
+            Action::Installed { subscale } => self.report(Report::Installed { subscale }),
             Action::Done { subscale } => {
                 let hand_overs = self.hand_overs.remove(&subscale).unwrap_or_default();
                 self.report(Report::Done {

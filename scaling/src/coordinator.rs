@@ -11,7 +11,8 @@
 //!   that does not know of the subscale. This is what the paper's trigger barrier does by racing
 //!   ahead of the rows, without the race (drrs.md 8.1).
 //! * At most `limit` subscales are open at an executor, counting both roles: what is open is what a
-//!   barrier may wait for.
+//!   barrier may wait for. One whose state is installed is not counted: it waits for nothing but
+//!   confirm barriers, which may be behind a backlog and hold nothing up.
 //! * *Min-hold* order (drrs.md 4.3): serve the executor that holds the fewest key groups first, so
 //!   that new executors take load early; among the pairs it can open now, the one with most
 //!   subscales left; ties by id. Event-driven: the next is opened the moment one is done.
@@ -42,6 +43,11 @@ pub enum CoordinatorEvent {
         subscale: SubscaleId,
         /// The owner that says so.
         executor: ExecutorId,
+    },
+    /// The new owner has all the state ([`crate::Action::Installed`]).
+    Installed {
+        /// The subscale.
+        subscale: SubscaleId,
     },
     /// The new owner has all there is to have ([`crate::Action::Done`]).
     Done {
@@ -107,6 +113,20 @@ struct Pending {
     subscale: Subscale,
     predecessors: Vec<ExecutorId>,
     phase: Phase,
+    /// All state is at the new owner. An old owner need not wait for the predecessors to send it,
+    /// so this may be known before its Prepared is.
+    installed: bool,
+}
+
+impl Pending {
+    /// Whether a barrier may have to wait for it.
+    fn is_open(&self) -> bool {
+        match self.phase {
+            Phase::Waiting => false,
+            Phase::Preparing { .. } => true,
+            Phase::Moving => !self.installed,
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -148,6 +168,7 @@ impl Coordinator {
                     subscale,
                     predecessors,
                     phase: Phase::Waiting,
+                    installed: false,
                 },
             );
             assert!(doubled.is_none(), "subscale {id} is in the plan twice");
@@ -225,6 +246,7 @@ impl Coordinator {
             (CoordinatorEvent::Prepared { subscale, executor }, _) => {
                 self.prepared(subscale, executor, actions)?
             }
+            (CoordinatorEvent::Installed { subscale }, _) => self.installed(subscale)?,
             (CoordinatorEvent::Done { subscale }, _) => self.done(subscale, actions)?,
             // Harmless at any time, after the end too: the user cannot know that it has come.
             (CoordinatorEvent::Cancel, _) => self
@@ -249,6 +271,7 @@ impl Coordinator {
             subscale,
             predecessors,
             phase,
+            ..
         }) = self.pending.get_mut(&id)
         else {
             return Err(error);
@@ -281,6 +304,24 @@ impl Coordinator {
             }
         }
         Ok(())
+    }
+
+    fn installed(&mut self, id: SubscaleId) -> Result<(), ProtocolError> {
+        match self.pending.get_mut(&id) {
+            Some(Pending {
+                phase: Phase::Waiting,
+                ..
+            }) => Err(ProtocolError::Subscale {
+                subscale: id,
+                what: "its state",
+            }),
+            Some(pending) => {
+                pending.installed = true;
+                Ok(())
+            }
+            // It may come behind Done.
+            None => Ok(()),
+        }
     }
 
     fn done(
@@ -359,9 +400,7 @@ impl Coordinator {
     }
 
     fn open(&self) -> impl Iterator<Item = &Pending> {
-        self.pending
-            .values()
-            .filter(|p| !matches!(p.phase, Phase::Waiting))
+        self.pending.values().filter(|pending| pending.is_open())
     }
 
     fn open_at(&self, executor: ExecutorId) -> usize {
@@ -388,6 +427,7 @@ impl Coordinator {
             subscale,
             predecessors,
             phase,
+            ..
         }) = self.pending.get_mut(&id)
         else {
             return;
@@ -536,6 +576,26 @@ mod tests {
         step(&mut c, prepared(1, 0));
         assert_eq!(step(&mut c, done(1)), ["s1 done", "finished"]);
         assert_eq!(step(&mut c, CoordinatorEvent::Cancel), [""; 0]);
+    }
+
+    #[test]
+    fn installed_state_makes_room_before_confirm_barriers_come() {
+        let all = [subscale(1, 0, 2, &[0]), subscale(2, 0, 2, &[1])];
+        let mut c = coordinator(&all, 1);
+        assert_eq!(step(&mut c, CoordinatorEvent::Start), ["new s1 at e2"]);
+        let installed = |id| CoordinatorEvent::Installed {
+            subscale: SubscaleId(id),
+        };
+        step(&mut c, prepared(1, 2));
+        assert_eq!(step(&mut c, installed(1)), [""; 0]);
+        let opened = step(&mut c, prepared(1, 0));
+        assert_eq!(
+            opened,
+            ["switch s1 at e8", "switch s1 at e9", "new s2 at e2"]
+        );
+        assert_eq!(step(&mut c, done(1)), ["s1 done"]);
+        assert_eq!(step(&mut c, installed(1)), [""; 0]);
+        assert_eq!(c.remaining(), 1);
     }
 
     #[test]

@@ -202,6 +202,11 @@ pub enum Action {
         /// The epoch.
         epoch: Epoch,
     },
+    /// Tell the coordinator that this executor, the new owner, has all state of the subscale.
+    Installed {
+        /// The subscale.
+        subscale: SubscaleId,
+    },
     /// Tell the coordinator that this executor, the new owner, has everything of the subscale.
     Done {
         /// The subscale.

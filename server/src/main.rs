@@ -5,10 +5,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use server::bench::{RescaleBench, bench_rescale};
 use server::config::Flags;
 use server::{Config, Error, Result, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+
+/// Allocates in arenas per thread, and gives memory back.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Stack of the threads that run sessions and executors; what recurses deeper runs elsewhere.
 const WORKER_STACK_BYTES: usize = 8 << 20;
@@ -33,6 +38,15 @@ enum Command {
         #[arg(long, value_name = "ADDR")]
         listen: Option<String>,
     },
+    /// Measure this machine and this build
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Change the parallelism of a view under load, by every strategy
+    Rescale(RescaleBench),
 }
 
 #[derive(Args, Default)]
@@ -86,6 +100,7 @@ async fn run(cli: Cli) -> Result<()> {
             },
             serve.config,
         ),
+        Command::Bench(Bench::Rescale(bench)) => return bench_rescale(&bench).await,
         Command::Playground { listen } => {
             let directory = tempfile::tempdir().map_err(|source| Error::Io {
                 what: "cannot make a temporary directory".to_owned(),

@@ -426,6 +426,9 @@ impl Conductor {
             Report::Prepared { executor, subscale } => {
                 self.on_subscale(subscale, CoordinatorEvent::Prepared { subscale, executor })
             }
+            Report::Installed { subscale } => {
+                self.on_subscale(subscale, CoordinatorEvent::Installed { subscale })
+            }
             Report::Done {
                 subscale,
                 hand_overs,

@@ -94,7 +94,7 @@
 mod new_owner;
 mod old_owner;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::alignment::Alignment;
 use crate::migration::new_owner::Arrival;
@@ -128,6 +128,8 @@ pub struct Migration {
     places: Vec<Place>,
     departures: BTreeMap<SubscaleId, Departure>,
     arrivals: BTreeMap<SubscaleId, Arrival>,
+    /// Key groups that are wanted of subscales not open here.
+    wanted_ahead: BTreeSet<(SubscaleId, KeyGroup)>,
 }
 
 impl Migration {
@@ -143,6 +145,7 @@ impl Migration {
             places: Vec::new(),
             departures: BTreeMap::new(),
             arrivals: BTreeMap::new(),
+            wanted_ahead: BTreeSet::new(),
         }
     }
 
@@ -445,6 +448,7 @@ impl Migration {
         }
         let unsent = key_groups.clone();
         let unconfirmed = self.to_confirm(mechanism);
+        let wanted = self.take_wanted_ahead(subscale);
         self.departures.insert(
             subscale,
             Departure {
@@ -454,7 +458,7 @@ impl Migration {
                 unconfirmed,
                 any_confirmed: mechanism.signal == Signal::Barrier,
                 order: mechanism.order,
-                wanted: VecDeque::new(),
+                wanted,
             },
         );
         prepared(subscale, mechanism, actions);

@@ -61,6 +61,10 @@ impl Migration {
                 channel: None,
             });
         }
+        let complete = |arrival: &Arrival| arrival.awaited.is_empty();
+        if self.arrivals.get(&subscale).is_some_and(complete) {
+            actions.push(Action::Installed { subscale });
+        }
         self.finish_if_complete(subscale, actions);
         Ok(())
     }

@@ -76,14 +76,26 @@ impl Migration {
         Ok(())
     }
 
-    /// Notes that rows wait for a key group. One that has left is on its way already.
+    /// Notes that rows wait for a key group. One that has left is on its way already. Of a subscale
+    /// that a barrier signals, the new owner may know earlier.
     pub(super) fn wanted(&mut self, subscale: SubscaleId, key_group: KeyGroup) {
-        if let Some(departure) = self.departures.get_mut(&subscale) {
-            let known = departure.wanted.contains(&key_group);
-            if departure.unsent.contains(key_group) && !known {
-                departure.wanted.push_back(key_group);
-            }
+        let Some(departure) = self.departures.get_mut(&subscale) else {
+            self.wanted_ahead.insert((subscale, key_group));
+            return;
+        };
+        let known = departure.wanted.contains(&key_group);
+        if departure.unsent.contains(key_group) && !known {
+            departure.wanted.push_back(key_group);
         }
+    }
+
+    /// What was wanted of a subscale before it was opened here.
+    pub(super) fn take_wanted_ahead(&mut self, of: SubscaleId) -> VecDeque<KeyGroup> {
+        let (wanted, others) = std::mem::take(&mut self.wanted_ahead)
+            .into_iter()
+            .partition::<BTreeSet<_>, _>(|(subscale, _)| *subscale == of);
+        self.wanted_ahead = others;
+        wanted.into_iter().map(|(_, key_group)| key_group).collect()
     }
 
     pub(super) fn next_to_hand_over(&self) -> Option<(SubscaleId, KeyGroup)> {
@@ -130,6 +142,10 @@ impl Migration {
                 to: departure.to,
                 subscale,
             });
+        }
+        if self.departures.is_empty() {
+            // Wishes that crossed the state they ask for.
+            self.wanted_ahead.clear();
         }
     }
 

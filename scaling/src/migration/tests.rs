@@ -51,6 +51,7 @@ fn text(action: &Action) -> String {
             channel: None,
         } => format!("release {key_group}"),
         Action::Commit { epoch } => format!("commit {epoch}"),
+        Action::Installed { subscale } => format!("installed {subscale}"),
         Action::Done { subscale } => format!("done {subscale}"),
     }
 }
@@ -334,7 +335,10 @@ fn an_ordered_new_owner_waits_for_state_and_confirm() {
         (s.verdict(8, 1), s.verdict(9, 1), s.verdict(8, 2)),
         (Verdict::Process, Verdict::Hold, Verdict::Hold)
     );
-    assert_eq!(s.step(installed(7, 2)), "release 2 of e8>e0.0");
+    assert_eq!(
+        s.step(installed(7, 2)),
+        "release 2 of e8>e0.0, installed s7"
+    );
     assert_eq!(
         s.step(rerouted_confirm(9, 7)),
         "release 1 of e9>e0.0, release 2 of e9>e0.0"
@@ -353,7 +357,7 @@ fn confirms_may_all_come_before_the_state() {
     assert_eq!(s.verdict(8, 1), Verdict::Hold);
     assert_eq!(
         s.step(installed(7, 1)),
-        "release 1 of e8>e0.0, release 1 of e9>e0.0"
+        "release 1 of e8>e0.0, release 1 of e9>e0.0, installed s7"
     );
     assert_eq!(s.step(closed(7)), "done s7");
 }
@@ -369,7 +373,7 @@ fn a_commutative_new_owner_waits_for_state_only() {
         (Verdict::Process, Verdict::Process, Verdict::Hold)
     );
     assert_eq!(s.step(rerouted_confirm(8, 7)), "");
-    assert_eq!(s.step(installed(7, 2)), "release 2");
+    assert_eq!(s.step(installed(7, 2)), "release 2, installed s7");
     assert_eq!(s.step(rerouted_confirm(9, 7)), "");
     assert_eq!(s.step(closed(7)), "done s7");
 }
@@ -421,7 +425,7 @@ fn in_a_ring_the_barrier_goes_on_before_the_other_one_comes() {
         s.step(barrier(9, 5)),
         "state 1 of s7 to e1, barrier 5 to e1"
     );
-    assert_eq!(s.step(installed(8, 2)), "");
+    assert_eq!(s.step(installed(8, 2)), "installed s8");
     assert_eq!(s.step(rerouted_confirm(8, 8)), "release 2 of e8>e0.0");
     assert_eq!(s.step(migration_barrier(5)), "commit 5");
     assert!(!s.machine.may_read_migration(PEER));
@@ -451,7 +455,7 @@ fn a_new_owner_prepared_behind_the_barrier_of_the_old_one_reads_the_state_after_
     assert_eq!(s.step(barrier(8, 5)), "barrier 5 to e1, commit 5");
     assert_eq!(s.step(committed(5)), "");
     assert!(s.machine.may_read_migration(PEER));
-    assert_eq!(s.step(installed(7, 1)), "");
+    assert_eq!(s.step(installed(7, 1)), "installed s7");
 }
 
 #[test]
@@ -460,7 +464,7 @@ fn a_new_owner_past_its_barrier_installs_state_of_the_epoch_under_way() {
     s.step(barrier(8, 5));
     assert_eq!(s.step(barrier(9, 5)), "barrier 5 to e1");
     assert_eq!(s.step(prepare_new(7, &[1])), "prepared s7");
-    assert_eq!(s.step(installed(7, 1)), "release 1");
+    assert_eq!(s.step(installed(7, 1)), "release 1, installed s7");
     assert!(
         s.machine
             .check_rerouted(PEER, SubscaleId(7), KeyGroup(1))
@@ -510,7 +514,7 @@ fn a_key_group_goes_and_comes_back() {
     assert!(s.try_step(prepare_new(8, &[1])).is_err());
     s.step(confirm(9, 7));
     assert_eq!(s.step(prepare_new(8, &[1])), "prepared s8");
-    assert_eq!(s.step(installed(8, 1)), "release 1");
+    assert_eq!(s.step(installed(8, 1)), "release 1, installed s8");
     assert!(
         s.try_step(prepare_old(9, &[1])).is_err(),
         "it is still arriving"

@@ -218,6 +218,10 @@ impl Executor {
                 );
                 self.committing = Some(epoch);
             }
+            Action::Installed { subscale } => {
+                let event = CoordinatorEvent::Installed { subscale };
+                self.tell(Node::Conductor, Control::Coordinator(event), outside);
+            }
             Action::Done { subscale } => {
                 let event = CoordinatorEvent::Done { subscale };
                 self.tell(Node::Conductor, Control::Coordinator(event), outside);

@@ -181,6 +181,10 @@ impl Executor {
                 );
                 self.committing = Some(epoch);
             }
+            Action::Installed { subscale } => {
+                let event = CoordinatorEvent::Installed { subscale };
+                outside.net.control.push(Control::ToCoordinator(event));
+            }
             Action::Done { subscale } => {
                 let event = CoordinatorEvent::Done { subscale };
                 outside.net.control.push(Control::ToCoordinator(event));

@@ -161,10 +161,11 @@ impl World {
     /// Tells the coordinator something and carries out what follows.
     pub(crate) fn coordinate(&mut self, event: CoordinatorEvent) -> Checked {
         let Stage::Moving(coordinator) = &mut self.plan.stage else {
-            ensure!(
-                event == CoordinatorEvent::Cancel,
-                "{event:?} without a scaling"
+            let may_be_late = matches!(
+                event,
+                CoordinatorEvent::Cancel | CoordinatorEvent::Installed { .. }
             );
+            ensure!(may_be_late, "{event:?} without a scaling");
             return Ok(());
         };
         let mut actions = Vec::new();

@@ -1,0 +1,20 @@
+//! `tidewater bench`: the real engine, measured in its own process.
+//!
+//! ```text
+//!   workload ─ rows on schedule ─► engine (checkpoints on) ─► view
+//!                                    │ every batch handled, every epoch published
+//!                                    ▼
+//!                                 recorder ─► JSON, Markdown, SVG
+//! ```
+//!
+//! Every strategy does the same work in one run, so that ratios mean something on a noisy machine.
+
+mod database;
+mod plot;
+mod recorder;
+mod report;
+pub mod rescale;
+mod run;
+mod workload;
+
+pub use rescale::{RescaleBench, bench_rescale};
