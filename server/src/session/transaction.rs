@@ -9,12 +9,12 @@
 use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
+use pgwire::messages::response::TransactionStatus;
 
 use crate::error::{Error, Result};
 use crate::key_set::{KeyChange, KeySets};
 use crate::settings::Settings;
 use crate::table_locks::Guard;
-use crate::wire::backend::TransactionStatus;
 
 /// Rows of one table with their weights.
 #[derive(Debug)]
@@ -59,8 +59,8 @@ impl Transaction {
     pub fn status(&self) -> TransactionStatus {
         match &self.block {
             None => TransactionStatus::Idle,
-            Some(block) if block.failed => TransactionStatus::Failed,
-            Some(_) => TransactionStatus::InBlock,
+            Some(block) if block.failed => TransactionStatus::Error,
+            Some(_) => TransactionStatus::Transaction,
         }
     }
 
