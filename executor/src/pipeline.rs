@@ -33,6 +33,9 @@ use crate::operators::{
 };
 use crate::sources::{Clock, Nexmark};
 
+/// Rows of a write that operators are given at once. A write may have any number of rows.
+const WRITE_ROWS_MAX: usize = 16 << 10;
+
 /// Numbers of state tables a fragment has to itself.
 pub const TABLES_PER_FRAGMENT: u16 = 64;
 
@@ -194,7 +197,8 @@ impl Pipeline {
         Ok(any)
     }
 
-    /// Passes on the changes of a table's write and remembers its number in the write-ahead log.
+    /// Passes on the changes of a table's write, in bounded pieces, and remembers its number in the
+    /// write-ahead log. The whole write belongs to one epoch.
     ///
     /// # Errors
     /// If an operator fails, or the fragment has no `Dml`.
@@ -204,7 +208,10 @@ impl Pipeline {
                 continue;
             };
             dml.apply(sequence)?;
-            return self.deliver(Port::Stage { index, input: 0 }, batch, out);
+            for piece in batch.pieces(WRITE_ROWS_MAX) {
+                self.deliver(Port::Stage { index, input: 0 }, piece, out)?;
+            }
+            return Ok(());
         }
         Err(Error::Plan {
             reason: "a write to a fragment that takes none".into(),
