@@ -135,18 +135,6 @@ impl Pipeline {
             .collect())
     }
 
-    /// Puts the state in place that a fresh job starts with. Not for a recovered job, nor for an
-    /// executor that a scaling adds.
-    ///
-    /// # Errors
-    /// If state cannot be changed.
-    pub fn seed(&mut self) -> Result<()> {
-        for stage in &mut self.stages {
-            stage.operator.seed()?;
-        }
-        Ok(())
-    }
-
     /// Takes changes of one input of the fragment; what leaves the fragment is pushed to `out`.
     ///
     /// # Errors

@@ -124,9 +124,7 @@ impl Twins {
         let instances = [0, 1].map(|instance| {
             let owned = (0..KEY_GROUPS).map(KeyGroup);
             let owned = owned.filter(|group| owners[usize::from(group.0)] == instance);
-            let mut pipeline = Pipeline::build(fragment, 1, 0, owned, context).unwrap();
-            pipeline.seed().unwrap();
-            pipeline
+            Pipeline::build(fragment, 1, 0, owned, context).unwrap()
         });
         Self {
             instances,
