@@ -224,6 +224,29 @@ impl ChangeBatch {
         Self::new(columns, weights, runs.into())
     }
 
+    /// The rows in batches of at most `rows_max`, in their order. Columns are not copied.
+    ///
+    /// # Panics
+    /// If `rows_max` is 0.
+    pub fn pieces(&self, rows_max: usize) -> impl Iterator<Item = Self> + '_ {
+        (0..self.num_rows()).step_by(rows_max).map(move |start| {
+            let end = self.num_rows().min(start + rows_max);
+            let weights = self.weights.as_ref();
+            let runs = self.runs.iter().filter_map(|run| {
+                let rows = run.rows.start.max(start)..run.rows.end.min(end);
+                (!rows.is_empty()).then(|| Run {
+                    key_group: run.key_group,
+                    rows: rows.start - start..rows.end - start,
+                })
+            });
+            Self::new(
+                self.columns.slice(start, end - start),
+                weights.map(|weights| weights[start..end].into()),
+                runs.collect(),
+            )
+        })
+    }
+
     /// Splits the rows by a class of their key group, keeping their order; `None` where a class has
     /// no rows.
     ///
@@ -502,6 +525,17 @@ mod tests {
     fn text_round_trips() {
         let text = "+1 | 1 | a\n-1 | 2 | NULL\n+12 | NULL | \n";
         assert_eq!(rows(text).to_text(), text);
+    }
+
+    #[test]
+    fn pieces_cut_runs_and_keep_every_row() {
+        let batch = in_groups(&[3, 7]);
+        let pieces: Vec<ChangeBatch> = batch.pieces(4).collect();
+        let runs: Vec<String> = pieces.iter().map(|p| runs_to_text(p.runs())).collect();
+        assert_eq!(runs, ["3: 0..3, 7: 3..4", "7: 0..2"]);
+        let text: String = pieces.iter().map(ChangeBatch::to_text).collect();
+        assert_eq!(text, batch.to_text());
+        assert_eq!(rows("").pieces(4).count(), 0);
     }
 
     #[test]

@@ -348,7 +348,8 @@ impl Engine {
     }
 
     /// Writes changes to a table: rows of the table's columns, with a weight each. Durable, and
-    /// on its way to the views, when it returns; a [`flush`](Engine::flush) makes it visible.
+    /// on its way to the views, when it returns; a [`flush`](Engine::flush) makes it visible. However
+    /// many rows they are, a crash leaves all of them or none, and they belong to one epoch.
     ///
     /// # Errors
     /// If the job is not a running table, or the log cannot be written.

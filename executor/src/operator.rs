@@ -64,15 +64,6 @@ pub trait Operator: Send {
         Ok(false)
     }
 
-    /// Puts the state in place that a fresh job starts with. Called once, on every executor of the
-    /// job, before anything else, and never after a recovery.
-    ///
-    /// # Errors
-    /// As for [`on_batch`](Self::on_batch).
-    fn seed(&mut self) -> Result<()> {
-        Ok(())
-    }
-
     /// Rows of a pinned snapshot that [`poll`](Self::poll) has yet to push.
     fn backfill_remaining(&self) -> u64 {
         0

@@ -33,6 +33,9 @@ use crate::operators::{
 };
 use crate::sources::{Clock, Nexmark};
 
+/// Rows of a write that operators are given at once. A write may have any number of rows.
+const WRITE_ROWS_MAX: usize = 16 << 10;
+
 /// Numbers of state tables a fragment has to itself.
 pub const TABLES_PER_FRAGMENT: u16 = 64;
 
@@ -132,18 +135,6 @@ impl Pipeline {
             .collect())
     }
 
-    /// Puts the state in place that a fresh job starts with. Not for a recovered job, nor for an
-    /// executor that a scaling adds.
-    ///
-    /// # Errors
-    /// If state cannot be changed.
-    pub fn seed(&mut self) -> Result<()> {
-        for stage in &mut self.stages {
-            stage.operator.seed()?;
-        }
-        Ok(())
-    }
-
     /// Takes changes of one input of the fragment; what leaves the fragment is pushed to `out`.
     ///
     /// # Errors
@@ -194,7 +185,8 @@ impl Pipeline {
         Ok(any)
     }
 
-    /// Passes on the changes of a table's write and remembers its number in the write-ahead log.
+    /// Passes on the changes of a table's write, in bounded pieces, and remembers its number in the
+    /// write-ahead log. The whole write belongs to one epoch.
     ///
     /// # Errors
     /// If an operator fails, or the fragment has no `Dml`.
@@ -204,7 +196,10 @@ impl Pipeline {
                 continue;
             };
             dml.apply(sequence)?;
-            return self.deliver(Port::Stage { index, input: 0 }, batch, out);
+            for piece in batch.pieces(WRITE_ROWS_MAX) {
+                self.deliver(Port::Stage { index, input: 0 }, piece, out)?;
+            }
+            return Ok(());
         }
         Err(Error::Plan {
             reason: "a write to a fragment that takes none".into(),
@@ -524,12 +519,8 @@ mod tests {
 
     use super::*;
     use crate::operators::testing::{
-        context, expression, fragment, input_node, output_to_text, schema,
+        context, expression, fragment, input_node, output_to_text, schema, two_columns,
     };
-
-    fn columns() -> SchemaRef {
-        schema(&[("a", DataType::Int64), ("b", DataType::Int64)])
-    }
 
     fn least_b() -> AggCall {
         AggCall {
@@ -543,14 +534,14 @@ mod tests {
     fn table_numbers_follow_from_the_plan() {
         let input = Input {
             from: Upstream::Relation(RelationId(3)),
-            schema: columns(),
+            schema: two_columns(),
             distribution: Distribution::Forward,
         };
         let aggregation = Node::HashAgg {
-            input: Box::new(input_node(&[0], &columns())),
+            input: Box::new(input_node(&[0], &two_columns())),
             group_by: vec![0],
             calls: vec![least_b()],
-            schema: columns(),
+            schema: two_columns(),
         };
         let root = Node::Materialize {
             input: Box::new(aggregation),
@@ -587,13 +578,13 @@ mod tests {
     #[test]
     fn a_union_merges_its_inputs_and_may_read_one_twice() {
         let root = Node::Filter {
-            input: Box::new(input_node(&[0, 1, 1], &columns())),
-            predicate: expression(&columns(), "a > 0"),
+            input: Box::new(input_node(&[0, 1, 1], &two_columns())),
+            predicate: expression(&two_columns(), "a > 0"),
         };
         let inputs = [
-            (columns(), vec![0]),
-            (columns(), vec![0]),
-            (columns(), vec![0]),
+            (two_columns(), vec![0]),
+            (two_columns(), vec![0]),
+            (two_columns(), vec![0]),
         ];
         let mut pipeline = Pipeline::build(&fragment(root, &inputs), 1, 0, [], &context()).unwrap();
         let mut out = Output::new();
@@ -601,7 +592,7 @@ mod tests {
             .iter()
             .enumerate()
         {
-            let batch = ChangeBatch::from_text(&columns(), text);
+            let batch = ChangeBatch::from_text(&two_columns(), text);
             pipeline.on_batch(input, batch, &mut out).unwrap();
         }
         assert_eq!(
@@ -613,10 +604,10 @@ mod tests {
     #[test]
     fn a_schema_the_plan_does_not_promise_is_found_in_debug_builds() {
         let root = Node::Filter {
-            input: Box::new(input_node(&[0], &columns())),
-            predicate: expression(&columns(), "a > 0"),
+            input: Box::new(input_node(&[0], &two_columns())),
+            predicate: expression(&two_columns(), "a > 0"),
         };
-        let inputs = [(columns(), vec![0])];
+        let inputs = [(two_columns(), vec![0])];
         let mut pipeline = Pipeline::build(&fragment(root, &inputs), 1, 0, [], &context()).unwrap();
         let other = schema(&[("a", DataType::Int64)]);
         let batch = ChangeBatch::from_text(&other, "+1 | 1");
@@ -627,30 +618,30 @@ mod tests {
     #[test]
     fn plans_that_cannot_be_executed_are_refused() {
         let too_wide = Node::HashAgg {
-            input: Box::new(input_node(&[0], &columns())),
+            input: Box::new(input_node(&[0], &two_columns())),
             group_by: vec![0],
             calls: vec![least_b(); 63],
-            schema: columns(),
+            schema: two_columns(),
         };
-        let inputs = [(columns(), vec![0])];
+        let inputs = [(two_columns(), vec![0])];
         let refused = Pipeline::table_schemas(&fragment(too_wide, &inputs), 1, 0);
         assert!(matches!(refused, Err(Error::Plan { .. })));
-        let missing = fragment(input_node(&[1], &columns()), &inputs);
+        let missing = fragment(input_node(&[1], &two_columns()), &inputs);
         assert!(matches!(
             Pipeline::table_schemas(&missing, 1, 0),
             Err(Error::Plan { .. })
         ));
-        let late = fragment(input_node(&[0], &columns()), &inputs);
+        let late = fragment(input_node(&[0], &two_columns()), &inputs);
         assert!(Pipeline::table_schemas(&late, 1, 1022).is_ok());
         assert!(Pipeline::table_schemas(&late, 1, 1024).is_err());
     }
 
     #[test]
     fn writes_need_a_table() {
-        let inputs = [(columns(), vec![0])];
-        let view = fragment(input_node(&[0], &columns()), &inputs);
+        let inputs = [(two_columns(), vec![0])];
+        let view = fragment(input_node(&[0], &two_columns()), &inputs);
         let mut pipeline = Pipeline::build(&view, 1, 0, [], &context()).unwrap();
-        let batch = ChangeBatch::from_text(&columns(), "+1 | 1 | 1");
+        let batch = ChangeBatch::from_text(&two_columns(), "+1 | 1 | 1");
         assert!(pipeline.write(1, batch, &mut Output::new()).is_err());
         assert_eq!(pipeline.last_write().unwrap(), None);
     }

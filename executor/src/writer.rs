@@ -5,7 +5,8 @@
 //!                └──────────────── acknowledged ◄──────────────────────────┘
 //! ```
 //!
-//! Writes that arrive while a sync runs form the next group, so many sessions share one sync.
+//! Writes that arrive while a sync runs form the next group, so many sessions share one sync. A
+//! group is one record of the log, and no write is in two of them: it is durable whole or not at all.
 //! A write is acknowledged once it is durable and in the lane: a barrier asked for afterwards
 //! goes behind it. The log is cut by the checkpoint that holds the writes.
 
@@ -26,6 +27,8 @@ use crate::world;
 const QUEUE_MAX: usize = 256;
 /// Writes of one group.
 const GROUP_MAX: usize = 256;
+/// Bytes of rows in one group, unless it is a single write.
+const GROUP_BYTES_MAX: usize = 16 << 20;
 /// A lane that is replaced by a restart wakes nobody: look again after this time.
 const CREDIT_WAIT_MAX: Duration = Duration::from_millis(20);
 
@@ -84,18 +87,31 @@ async fn run(
     root: Arc<Mutex<Root>>,
     mut queue: mpsc::Receiver<Request>,
 ) {
-    let mut group = Vec::new();
-    while queue.recv_many(&mut group, GROUP_MAX).await > 0 {
-        let mut root = with_credit(&root).await;
-        let outcome = write_group(job, &storage, &mut root, &group).await;
-        drop(root);
-        let shared = outcome.map_err(Arc::new);
-        for request in group.drain(..) {
-            let outcome = shared.clone().map_err(|cause| Error::Write { cause });
-            // A session that has gone does not wait for its answer.
-            let _ = request.done.send(outcome);
+    let mut waiting = Vec::new();
+    while queue.recv_many(&mut waiting, GROUP_MAX).await > 0 {
+        while !waiting.is_empty() {
+            let group: Vec<Request> = waiting.drain(..group_length(&waiting)).collect();
+            let mut root = with_credit(&root).await;
+            let outcome = write_group(job, &storage, &mut root, &group).await;
+            drop(root);
+            let shared = outcome.map_err(Arc::new);
+            for request in group {
+                let outcome = shared.clone().map_err(|cause| Error::Write { cause });
+                // A session that has gone does not wait for its answer.
+                let _ = request.done.send(outcome);
+            }
         }
     }
+}
+
+/// How many of the first writes that wait form a group: at least one.
+fn group_length(waiting: &[Request]) -> usize {
+    let mut bytes = 0;
+    let fitting = waiting.iter().take_while(|request| {
+        bytes += request.batch.bytes();
+        bytes <= GROUP_BYTES_MAX
+    });
+    fitting.count().max(1)
 }
 
 /// Locks the root once its lane has credit. The lock is not held while waiting, so that a
@@ -123,7 +139,7 @@ async fn write_group(
     let record = wal::encode(&batch)?;
     let sequence = root.next_sequence;
     let log = Arc::clone(storage);
-    world::spawn_blocking(move || log.wal_append(job, sequence, &record))
+    world::spawn_blocking(move || log.wal_append(job, sequence, record))
         .await
         .map_err(|_| Error::Stopped)??;
     crash_point!("write.logged");

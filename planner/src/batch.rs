@@ -2,8 +2,8 @@
 //!
 //! A [`Session`] pairs a catalog, which is one consistent state of the database, with functions
 //! and settings. Settings differ from DataFusion's defaults where PostgreSQL does: strings are
-//! `Utf8`, numbers with a point are decimals, NULLs are the greatest values, timestamps have
-//! microseconds.
+//! `Utf8`, numbers with a point are decimals, whole ones as small as they can be, integers do not
+//! wrap around, NULLs are the greatest values, timestamps have microseconds.
 
 use std::sync::Arc;
 
@@ -27,8 +27,10 @@ use sqlparser::ast::Query;
 
 use crate::bind::{Bound, DATABASE, Purpose, bind, bind_constant};
 use crate::catalog::{Catalog, Relation, RelationId};
+use crate::checked_integers::{CheckedIntegers, checked};
 use crate::error::{Error, Result};
 use crate::float_rule::FloatOverDecimal;
+use crate::integer_literals::IntegerLiterals;
 
 /// Settings of a session that change plans or results.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,11 +73,13 @@ pub fn session(catalog: Arc<dyn Catalog>, settings: &Settings) -> Session {
     options.optimizer.skip_failed_rules = false;
     let state = SessionStateBuilder::new()
         .with_config(config)
+        .with_expr_planners(vec![Arc::new(IntegerLiterals)])
         .with_default_features()
         .with_analyzer_rules(vec![
             Arc::new(ResolveGroupingFunction::new()),
             Arc::new(FloatOverDecimal),
             Arc::new(TypeCoercion::new()),
+            Arc::new(CheckedIntegers),
         ])
         .build();
     Session {
@@ -163,7 +167,8 @@ impl Session {
             .with_query_execution_start_time(state.execution_props().query_execution_start_time)
             .build();
         let simplifier = ExprSimplifier::new(context);
-        let simple = simplifier.simplify(simplifier.coerce(typed, &schema)?)?;
+        let coerced = simplifier.coerce(typed, &schema)?;
+        let simple = simplifier.simplify(checked(coerced, &schema)?)?;
         let physical = state.create_physical_expr(simple, &schema)?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let empty = Arc::new(Schema::empty());

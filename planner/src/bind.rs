@@ -12,7 +12,9 @@ use async_trait::async_trait;
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::catalog::{Session as DataFusionSession, TableFunctionArgs, TableProvider};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{Constraint, Constraints, DFSchema, Statistics, TableReference};
+use datafusion::common::{
+    Constraint, Constraints, DFSchema, ScalarValue, Statistics, TableReference,
+};
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
@@ -22,7 +24,7 @@ use datafusion::logical_expr::planner::{
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF,
-    TableProviderFilterPushDown, TableSource, TableType, WindowUDF,
+    TableProviderFilterPushDown, TableSource, TableType, WindowUDF, lit,
 };
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::ExecutionPlan;
@@ -31,7 +33,9 @@ use sqlparser::ast;
 use sqlparser::ast::Query;
 
 use crate::catalog::{Catalog, Relation, RelationKind};
+use crate::checked_integers::checked;
 use crate::error::{Error, Result};
+use crate::integer_literals;
 use crate::names::{alias_beside_stars, alias_outputs, output_names};
 use crate::parse::{Statement, parse};
 
@@ -102,7 +106,9 @@ pub(crate) fn bind_constant(
     };
     let planner = SqlToRel::new_with_options(&binder, binder.parser_options());
     let mut context = datafusion::sql::planner::PlannerContext::new();
-    Ok(planner.sql_to_expr(expr.clone(), &DFSchema::empty(), &mut context)?)
+    let mut expr = expr.clone();
+    integer_literals::mark(&mut expr);
+    Ok(planner.sql_to_expr(expr, &DFSchema::empty(), &mut context)?)
 }
 
 struct Binder<'a> {
@@ -124,6 +130,7 @@ impl Binder<'_> {
         let plan = |alias: fn(&mut Query)| {
             let mut query = query.clone();
             alias(&mut query);
+            integer_literals::mark(&mut query);
             planner.sql_statement_to_plan(ast::Statement::Query(Box::new(query)))
         };
         match plan(alias_outputs) {
@@ -224,6 +231,14 @@ impl Binder<'_> {
     }
 }
 
+/// Table functions take integers as `bigint` only.
+fn widened(arg: Expr) -> Expr {
+    match arg {
+        Expr::Literal(ScalarValue::Int32(Some(value)), _) => lit(i64::from(value)),
+        other => other,
+    }
+}
+
 fn is_duplicate_output(error: &DataFusionError) -> bool {
     let text = error.to_string();
     text.contains("unique expression names") || text.contains("duplicate")
@@ -273,8 +288,11 @@ impl ContextProvider for Binder<'_> {
         let schema = DFSchema::empty();
         let args = args
             .into_iter()
-            .map(|arg| simplifier.simplify(simplifier.coerce(arg, &schema)?))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|arg| {
+                let coerced = simplifier.coerce(arg, &schema)?;
+                Ok(widened(simplifier.simplify(checked(coerced, &schema)?)?))
+            })
+            .collect::<Result<Vec<_>, DataFusionError>>()?;
         let args = TableFunctionArgs::new(&args, self.state);
         Ok(provider_as_source(
             function.create_table_provider_with_args(args)?,

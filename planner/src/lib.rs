@@ -13,11 +13,14 @@
 pub mod batch;
 mod bind;
 pub mod catalog;
+mod checked_integers;
 pub mod complexity;
 pub mod dataflow;
 pub mod error;
 pub mod explain;
+mod expression_rule;
 mod float_rule;
+mod integer_literals;
 pub mod names;
 pub mod parse;
 pub mod source;

@@ -1,6 +1,6 @@
 //! Names: identifiers as PostgreSQL folds them, and output columns as PostgreSQL calls them.
 //!
-//! DataFusion names an output after its expression (`count(*)`, `t.a + Int64(1)`) and refuses two
+//! DataFusion names an output after its expression (`count(*)`, `t.a + Int32(1)`) and refuses two
 //! outputs of one name. PostgreSQL calls them `count` and `?column?`, and a query may have as many
 //! of one name as it likes. So a query is planned with `alias_outputs` applied to its syntax
 //! tree, which makes PostgreSQL's names known to outer queries, and the result's schema gets its

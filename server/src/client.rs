@@ -1,5 +1,6 @@
 //! One connected client: messages in, answers out.
 
+use pgwire::messages::response::SslResponse;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -47,7 +48,7 @@ impl Client {
                         ));
                     }
                     self.writer
-                        .write_all(b"N")
+                        .write_all(&[SslResponse::BYTE_REFUSE])
                         .await
                         .map_err(|_| Error::ClientGone)?;
                 }

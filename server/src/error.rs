@@ -151,6 +151,16 @@ pub enum Error {
         /// What to do.
         hint: Option<String>,
     },
+    /// More columns than a table or a result may have.
+    #[error("{what} can have at most {limit} {columns}")]
+    TooManyColumns {
+        /// "tables" or "target lists".
+        what: &'static str,
+        /// "columns" or "entries".
+        columns: &'static str,
+        /// How many there may be.
+        limit: usize,
+    },
     /// More expressions than columns, or fewer.
     #[error("INSERT has more {more} than {fewer}")]
     ColumnCount {

@@ -100,6 +100,7 @@ fn code(error: &Error) -> &'static str {
         Error::InvalidValue { .. } => "22023",
         Error::InvalidDefinition { .. } => "42P16",
         Error::LimitExceeded { .. } => "54000",
+        Error::TooManyColumns { .. } => "54011",
         Error::TypeMismatch { .. } => "42804",
         Error::InvalidText { .. } => "22P02",
         Error::InvalidDatetime { .. } => "22007",

@@ -1,8 +1,8 @@
 //! `kill -9` of the real server at random moments, while rows are written and views are scaled.
 //!
 //! A model outside the server knows which rows were acknowledged. After each restart every
-//! acknowledged row is there once, no row is there that was not sent, and each view equals its
-//! query. `SEED=n` repeats a run's statements and how many rows it writes before each
+//! acknowledged row is there once, no row is there that was not sent, each statement is there as a
+//! whole or not at all, and each view equals its query. `SEED=n` repeats a run's statements and how many rows it writes before each
 //! kill; what the server is doing then is chance.
 
 #![allow(clippy::print_stdout, reason = "the seed of the run")]
@@ -220,6 +220,37 @@ async fn every_crash_point_leaves_a_whole_database() {
                     .unwrap_or_else(|error| panic!("{armed}: {sql}: {error}"));
             }
             check(&client, acknowledged).await;
+        }
+    }
+}
+
+/// The second write of a server is ended before and after it is logged: a statement of 200,000 rows
+/// has happened as a whole, or not at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_statement_is_one_write() {
+    for (armed, expected) in [
+        ("wal.append.before:2", "0|200000"),
+        ("write.logged:2", "1|200000"),
+    ] {
+        let mut server = ServerProcess::start_to_crash(armed);
+        let client = connect(&server).await;
+        for sql in [
+            "create table t (id int, v int)",
+            "create materialized view per_v as select v, count(*) as n from t group by v",
+            "insert into t select x, 0 from generate_series(1, 200000) as g(x)",
+        ] {
+            client.batch_execute(sql).await.expect("done");
+        }
+        let updated = client.batch_execute("update t set v = 1").await;
+        assert!(updated.is_err(), "{armed}: the server outlived the update");
+        server.wait_for_end();
+        server.kill_and_restart();
+        let client = connect(&server).await;
+        for sql in [
+            "select v, count(*) from t group by v",
+            "select v, n from per_v",
+        ] {
+            assert_eq!(rows(&client, sql).await, [expected], "{armed}: {sql}");
         }
     }
 }

@@ -259,10 +259,10 @@ impl Storage {
     ///
     /// # Errors
     /// When the disk is full or fails.
-    pub fn wal_append(&self, job: u32, sequence: u64, bytes: &[u8]) -> Result<()> {
+    pub fn wal_append(&self, job: u32, sequence: u64, bytes: Vec<u8>) -> Result<()> {
         let mut writes = WriteSet::default();
         let key = layout::wal_key(job, sequence).to_vec();
-        writes.put(ColumnFamily::Wal, key, bytes.to_vec());
+        writes.put(ColumnFamily::Wal, key, bytes);
         crash_point!("wal.append.before");
         self.kv.write(writes, Durability::Synced)?;
         crash_point!("wal.append.after");

@@ -136,8 +136,7 @@ impl Conductor {
             backfilling: Arc::new(AtomicBool::new(true)),
         });
         for (key, executor) in self.executors_of(job) {
-            let mut parts = self.parts(key, executor, Vec::new())?;
-            parts.pipeline.seed()?;
+            let parts = self.parts(key, executor, Vec::new())?;
             self.spawn(parts)?;
         }
         self.replay(job, 0).await

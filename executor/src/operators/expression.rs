@@ -129,7 +129,7 @@ mod tests {
 
     use super::*;
     use crate::change::ChangeBatch;
-    use crate::operators::testing::{expression, schema};
+    use crate::operators::testing::{expression, schema, two_columns};
 
     #[test]
     fn a_constant_that_fails_is_null_in_every_row() {
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn an_expression_that_cannot_be_evaluated_at_all_is_an_error() {
         // The planner's optimizer rewrites coalesce; as it is, no row could be evaluated.
-        let columns = schema(&[("a", DataType::Int64), ("b", DataType::Int64)]);
+        let columns = two_columns();
         let errors = RowErrors::new();
         let batch = ChangeBatch::from_text(&columns, "+1 | 1 | 2");
         let broken = expression(&columns, "coalesce(a, b)");

@@ -86,14 +86,13 @@ impl Operator for Materialize {
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::DataType;
     use planner::dataflow::Node;
     use rand::Rng;
 
     use super::*;
     use crate::operators::testing::{
-        RandomInput, TextRows, Twins, context, for_seeds, fragment, input_node, schema,
-        small_or_null,
+        RandomInput, TextRows, Twins, context, for_seeds, fragment, input_node, small_or_null,
+        two_columns,
     };
 
     fn twins(columns: &SchemaRef, context: &crate::pipeline::Context) -> Twins {
@@ -106,7 +105,7 @@ mod tests {
 
     #[test]
     fn readers_see_the_input_and_dependent_views_its_changes() {
-        let columns = schema(&[("a", DataType::Int64), ("b", DataType::Int64)]);
+        let columns = two_columns();
         for_seeds(|random| {
             let mut input = RandomInput::new(&columns, |random| {
                 format!(
@@ -132,7 +131,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "negative weight at a barrier")]
     fn a_row_owed_at_a_barrier_is_a_bug() {
-        let columns = schema(&[("a", DataType::Int64), ("b", DataType::Int64)]);
+        let columns = two_columns();
         let mut twins = twins(&columns, &context());
         twins.send(0, &ChangeBatch::from_text(&columns, "-1 | 1 | 1"));
         twins.barrier(true);
@@ -140,7 +139,7 @@ mod tests {
 
     #[test]
     fn unless_a_backfill_will_still_bring_it() {
-        let columns = schema(&[("a", DataType::Int64), ("b", DataType::Int64)]);
+        let columns = two_columns();
         let context = context();
         context.backfilling.store(true, Ordering::Relaxed);
         let mut twins = twins(&columns, &context);

@@ -60,13 +60,12 @@ mod tests {
 
     use super::*;
     use crate::operators::testing::{
-        RandomInput, Twins, batch_query, context, expression, for_seeds, fragment, input_node,
-        output_to_text, schema, small_or_null,
+        assert_equals_batch_query, expression, output_to_text, schema, two_columns,
     };
 
     #[test]
     fn only_the_failing_expression_of_the_failing_row_is_null() {
-        let columns = schema(&[("a", DataType::Int64), ("b", DataType::Int64)]);
+        let columns = two_columns();
         let errors = RowErrors::new();
         let expressions = vec![expression(&columns, "a / b"), expression(&columns, "a + b")];
         let output = schema(&[("q", DataType::Int64), ("s", DataType::Int64)]);
@@ -103,33 +102,15 @@ mod tests {
 
     #[test]
     fn equals_the_batch_engine() {
-        let columns = schema(&[("a", DataType::Int64), ("b", DataType::Int64)]);
-        for_seeds(|random| {
-            let mut input = RandomInput::new(&columns, |random| {
-                format!(
-                    "{} | {}",
-                    small_or_null(random, 9),
-                    small_or_null(random, 4)
-                )
-            });
-            let project = Node::Project {
-                input: Box::new(input_node(&[0], &columns)),
-                exprs: vec![
-                    expression(&columns, "a % b"),
-                    expression(&columns, "a * b - 1"),
-                ],
-                schema: schema(&[("m", DataType::Int64), ("c", DataType::Int64)]),
-            };
-            let inputs = [(columns.clone(), vec![1])];
-            let mut twins = Twins::new(&fragment(project, &inputs), &context());
-            for _ in 0..10 {
-                for batch in input.epoch(random) {
-                    twins.send(0, &batch);
-                }
-                twins.barrier(true);
-                let query = "select a % nullif(b, 0), a * b - 1 from t";
-                assert_eq!(twins.result, batch_query(&[("t", input.rows())], query));
-            }
-        });
+        let project = |input| Node::Project {
+            input,
+            exprs: vec![
+                expression(&two_columns(), "a % b"),
+                expression(&two_columns(), "a * b - 1"),
+            ],
+            schema: schema(&[("m", DataType::Int64), ("c", DataType::Int64)]),
+        };
+        let query = "select a % nullif(b, 0), a * b - 1 from t";
+        assert_equals_batch_query(project, 1, query);
     }
 }

@@ -194,28 +194,23 @@ impl Operator for Scan {
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::{DataType, SchemaRef};
     use planner::RelationId;
     use planner::dataflow::{Distribution, Fragment, Input, Node, Upstream};
     use rand::Rng;
 
     use super::*;
     use crate::operators::testing::{
-        KEY_GROUPS, RandomInput, TextRows, Twins, context, for_seeds, fragment, input_node, schema,
-        small_or_null,
+        KEY_GROUPS, RandomInput, TextRows, Twins, context, for_seeds, fragment, input_node,
+        small_or_null, two_columns,
     };
-
-    fn columns() -> SchemaRef {
-        schema(&[("a", DataType::Int64), ("b", DataType::Int64)])
-    }
 
     /// A table with the rows of `input`, and its snapshot.
     fn upstream(input: &mut RandomInput, random: &mut rand::rngs::StdRng) -> Arc<TableSnapshot> {
         let node = Node::Materialize {
-            input: Box::new(input_node(&[0], &columns())),
+            input: Box::new(input_node(&[0], &two_columns())),
             key: vec![],
         };
-        let mut table = Twins::new(&fragment(node, &[(columns(), vec![0])]), &context());
+        let mut table = Twins::new(&fragment(node, &[(two_columns(), vec![0])]), &context());
         for _ in 0..40 {
             for batch in input.epoch(random) {
                 table.send(0, &batch);
@@ -232,17 +227,17 @@ mod tests {
     fn twice() -> Fragment {
         let input = Input {
             from: Upstream::Relation(RelationId(7)),
-            schema: columns(),
+            schema: two_columns(),
             distribution: Distribution::Forward,
         };
         Fragment {
-            root: input_node(&[0, 1], &columns()),
+            root: input_node(&[0, 1], &two_columns()),
             inputs: vec![input.clone(), input],
         }
     }
 
     fn random_input() -> RandomInput {
-        RandomInput::new(&columns(), |random| {
+        RandomInput::new(&two_columns(), |random| {
             format!(
                 "{} | {}",
                 small_or_null(random, 300),

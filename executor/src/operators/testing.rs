@@ -64,6 +64,11 @@ pub(crate) fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// Two nullable integers, `a` and `b`.
+pub(crate) fn two_columns() -> SchemaRef {
+    schema(&[("a", DataType::Int64), ("b", DataType::Int64)])
+}
+
 /// Calls `test` with seeds 0, 1, …; the panic of a failing one names its seed.
 pub(crate) fn for_seeds(test: impl Fn(&mut StdRng)) {
     let seeds = std::env::var("SEEDS")
@@ -124,9 +129,7 @@ impl Twins {
         let instances = [0, 1].map(|instance| {
             let owned = (0..KEY_GROUPS).map(KeyGroup);
             let owned = owned.filter(|group| owners[usize::from(group.0)] == instance);
-            let mut pipeline = Pipeline::build(fragment, 1, 0, owned, context).unwrap();
-            pipeline.seed().unwrap();
-            pipeline
+            Pipeline::build(fragment, 1, 0, owned, context).unwrap()
         });
         Self {
             instances,
@@ -247,6 +250,31 @@ pub(crate) fn input_node(inputs: &[usize], schema: &SchemaRef) -> Node {
         inputs: inputs.to_vec(),
         schema: Arc::clone(schema),
     }
+}
+
+/// Sends random changes of a table `t` of [`two_columns`], hashed by `key`, through the operator
+/// that `root` puts over it. What comes out adds up to the result of `query` at each barrier.
+pub(crate) fn assert_equals_batch_query(root: impl Fn(Box<Node>) -> Node, key: usize, query: &str) {
+    let columns = two_columns();
+    for_seeds(|random| {
+        let mut input = RandomInput::new(&columns, |random| {
+            format!(
+                "{} | {}",
+                small_or_null(random, 9),
+                small_or_null(random, 4)
+            )
+        });
+        let root = root(Box::new(input_node(&[0], &columns)));
+        let inputs = [(columns.clone(), vec![key])];
+        let mut twins = Twins::new(&fragment(root, &inputs), &context());
+        for _ in 0..10 {
+            for batch in input.epoch(random) {
+                twins.send(0, &batch);
+            }
+            twins.barrier(true);
+            assert_eq!(twins.result, batch_query(&[("t", input.rows())], query));
+        }
+    });
 }
 
 /// The rows of an input so far, and changes to it that keep it valid at each barrier.

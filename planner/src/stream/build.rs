@@ -21,6 +21,7 @@ use super::parts::{Part, Stream, close, column};
 use super::refuse::{distinct_on, recursion, window};
 use crate::bind::RelationTable;
 use crate::catalog::RelationKind;
+use crate::checked_integers::as_operators;
 use crate::dataflow::{Dataflow, Fragment, Node};
 use crate::error::{Error, Result};
 use crate::names::nullable;
@@ -112,7 +113,8 @@ impl<'a> Builder<'a> {
 
     /// An expression over the columns of a logical schema.
     pub(super) fn physical(&self, expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
-        Ok(self.state.create_physical_expr(expr.clone(), schema)?)
+        let physical = self.state.create_physical_expr(expr.clone(), schema)?;
+        Ok(as_operators(physical)?)
     }
 
     /// A part whose rows are hashed by some of these columns: the stream's own if it is so

@@ -124,6 +124,150 @@ async fn constants_are_computed_as_in_postgresql() {
     assert_eq!(table, expected);
 }
 
+#[test]
+fn whole_numbers_have_the_smallest_of_postgresqls_types() {
+    for (sql, expected) in [
+        ("1", DataType::Int32),
+        ("-1", DataType::Int32),
+        ("2147483647", DataType::Int32),
+        ("2147483648", DataType::Int64),
+        ("-2147483648", DataType::Int32),
+        ("-(2147483648)", DataType::Int32),
+        ("-2147483649", DataType::Int64),
+        ("9223372036854775807", DataType::Int64),
+        ("9223372036854775808", DataType::Decimal128(20, 0)),
+        ("-9223372036854775808", DataType::Int64),
+        ("99999999999999999999999", DataType::Decimal128(23, 0)),
+        ("1.0", DataType::Decimal128(2, 1)),
+        ("1 + 1", DataType::Int32),
+        ("1 + 2147483648", DataType::Int64),
+        ("7 % 2", DataType::Int32),
+        ("1::smallint + 1::smallint", DataType::Int16),
+        ("case when true then 1 else 2 end", DataType::Int32),
+        ("coalesce(null, 1)", DataType::Int32),
+        ("sum(1)", DataType::Int64),
+        ("count(1)", DataType::Int64),
+        ("avg(1)", DataType::Float64),
+        ("(select 1)", DataType::Int32),
+        ("row_number() over (order by 1)", DataType::UInt64),
+    ] {
+        let plan = test_session().plan(&query(&format!("select {sql}")));
+        let schema = plan.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        assert_eq!(*schema.schema().field(0).data_type(), expected, "{sql}");
+    }
+    let plan = test_session()
+        .plan(&query("values (1), (2147483648)"))
+        .unwrap();
+    assert_eq!(*plan.schema().field(0).data_type(), DataType::Int64);
+    let plan = test_session().plan(&query("select $1 + 1")).unwrap();
+    assert_eq!(plan.parameter_types().unwrap(), [Some(DataType::Int32)]);
+}
+
+#[tokio::test]
+async fn numbers_that_are_no_values_are_read_as_before() {
+    let values = "(values (1, 'a'), (2, 'b'), (2, 'c'), (3, 'd'), (3, 'e')) v(n, x)";
+    for (sql, expected) in [
+        (
+            format!("select n, count(*) from {values} group by 1 having count(*) > 1 order by 1 desc"),
+            "3 | 2; 2 | 2",
+        ),
+        (
+            format!("select x from {values} order by 1 desc limit 2 offset 1"),
+            "d; c",
+        ),
+        (
+            format!("select distinct on (n) n, x from {values} order by 1, 2"),
+            "1 | a; 2 | b; 3 | d",
+        ),
+        (
+            format!("select sum(n) over (order by x rows between 1 preceding and current row) from {values} order by x"),
+            "1; 3; 4; 5; 6",
+        ),
+        (
+            format!("select sum(n) over w from {values} window w as (order by x rows 1 preceding) order by x"),
+            "1; 3; 4; 5; 6",
+        ),
+        (
+            "with recursive r(n) as (select 1 union all select n + 1 from r where n < 3) select n from r order by n".to_owned(),
+            "1; 2; 3",
+        ),
+        (
+            "select a[2], round(1.25, 1), substr('abcd', 2, 2), date '2020-01-01' + 1 from (select array[7, 8] as a) v".to_owned(),
+            "8 | 1.3 | bc | 2020-01-02",
+        ),
+        (
+            "select lag(n, 1, 0) over (order by n), nth_value(n, 2) over (order by n) from generate_series(1, 2) as g(n) order by 1".to_owned(),
+            "0 | ; 1 | 2",
+        ),
+        (
+            "select interval 3 day, 2 * 1.5, 5 % 3, abs(-3), 7 in (1, 7)".to_owned(),
+            "3 days | 3.0 | 2 | 3 | true",
+        ),
+    ] {
+        let table = rows(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let lines = table.lines().filter(|line| line.starts_with('|')).skip(1);
+        let rows: Vec<String> = lines
+            .map(|line| {
+                let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+                cells.join(" | ")
+            })
+            .collect();
+        assert_eq!(rows.join("; "), expected, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn integers_do_not_wrap_around() {
+    for (sql, expected) in [
+        ("select 2147483647 + 1", "integer out of range"),
+        ("select -2147483648 - 1", "integer out of range"),
+        ("select 65536 * 65536", "integer out of range"),
+        ("select -2147483648 / -1", "integer out of range"),
+        ("select -(-2147483648)", "integer out of range"),
+        ("select 9223372036854775807 + 1", "bigint out of range"),
+        ("select -9223372036854775808 - 1", "bigint out of range"),
+        (
+            "select 32767::smallint + 1::smallint",
+            "smallint out of range",
+        ),
+        (
+            "select -a from (values (1), (-2147483648)) v(a)",
+            "integer out of range",
+        ),
+        (
+            "select a + 1 from (select 2147483647 as a) v",
+            "integer out of range",
+        ),
+        (
+            "select sum(a * 2) from (values (1), (2147483647)) v(a)",
+            "integer out of range",
+        ),
+        (
+            "select * from (values (2147483647)) v(a) where a + 1 > 0",
+            "integer out of range",
+        ),
+        (
+            "with recursive r(n) as (select 1 union all select n * 1000 from r) select n from r",
+            "integer out of range",
+        ),
+    ] {
+        match rows(sql).await {
+            Err(error @ (Error::OutOfRange { .. } | Error::DataFusion(_))) => {
+                assert!(error.to_string().contains(expected), "{sql}: {error}");
+            }
+            other => panic!("{sql}: {other:?}"),
+        }
+    }
+    let table = rows("select 2147483647 + 1::bigint, -7 / 2, -7 % 2, - 5 * 2 - 1")
+        .await
+        .unwrap();
+    assert!(table.contains("| 2147483648 "), "{table}");
+    assert!(
+        table.contains("| -3 ") && table.contains("| -1 ") && table.contains("| -11 "),
+        "{table}"
+    );
+}
+
 #[tokio::test]
 async fn faults_of_rows_have_their_kind() {
     assert!(matches!(

@@ -18,7 +18,9 @@ use crate::pg_catalog::function::{
 };
 use crate::pg_catalog::relations::{index_definition, key_columns, quoted, view_definition};
 use crate::pg_catalog::types::other_name;
-use crate::pg_catalog::{CONSTRAINT_OID, INDEX_OID, RULE_OID, SCHEMA as PG_CATALOG, find, tables};
+use crate::pg_catalog::{
+    CONSTRAINT_OID, INDEX_OID, RULE_OID, SCHEMA as PG_CATALOG, find, information_schema, tables,
+};
 use crate::server::Shared;
 use crate::session::{DATABASE, lock};
 use crate::settings::Settings;
@@ -474,8 +476,12 @@ fn constants() -> Vec<ScalarUDF> {
         };
         functions.push(stable(name, Utf8, move |_| value.into()));
     }
+    // Visible is what needs no schema in front of its name.
+    functions.push(stable("pg_table_is_visible", Boolean, |args| {
+        let in_search_path = |oid: u32| !information_schema::TABLES.iter().any(|t| t.oid == oid);
+        oid_arg(args, 0).map(in_search_path).into()
+    }));
     for name in [
-        "pg_table_is_visible",
         "pg_type_is_visible",
         "pg_function_is_visible",
         "pg_collation_is_visible",

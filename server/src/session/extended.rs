@@ -204,7 +204,7 @@ impl Session {
             Some(schema) => self
                 .client
                 .outbox
-                .row_description(&describe(schema, formats)),
+                .row_description(describe(schema, formats)),
             None => self.client.outbox.no_data(),
         }
     }

@@ -58,7 +58,7 @@ impl Session {
         let formats = spread_formats(&[], rows.schema.fields().len()).unwrap_or_default();
         self.client
             .outbox
-            .row_description(&describe(&rows.schema, &formats));
+            .row_description(describe(&rows.schema, &formats));
         let mut sent = 0usize;
         let interrupt = self.interrupt.clone();
         while let Some(batch) = interrupt.guard(rows.next()).await? {

@@ -1,20 +1,22 @@
 //! The transaction block of a session.
 //!
 //! Outside a block each statement stands for itself. Inside one, the changes of INSERT, UPDATE and
-//! DELETE are computed at once and kept here; COMMIT writes them, ROLLBACK drops them. So other
-//! sessions never see half a block. What a block cannot do is refused (0A000): to read or change
+//! DELETE are computed at once and kept here; COMMIT writes them, those of one table together,
+//! ROLLBACK drops them. So other sessions never see half of what a block does to a table. What a
+//! block cannot do is refused (0A000): to read or change
 //! again a table that it has changed, and DDL after changes. Settings changed in a block go back
 //! with it. Reads see the last epoch, not one epoch for the whole block (READ COMMITTED).
 
 use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use pgwire::messages::response::TransactionStatus;
 
 use crate::error::{Error, Result};
 use crate::key_set::{KeyChange, KeySets};
 use crate::settings::Settings;
 use crate::table_locks::Guard;
-use crate::wire::backend::TransactionStatus;
 
 /// Rows of one table with their weights.
 #[derive(Debug)]
@@ -59,8 +61,8 @@ impl Transaction {
     pub fn status(&self) -> TransactionStatus {
         match &self.block {
             None => TransactionStatus::Idle,
-            Some(block) if block.failed => TransactionStatus::Failed,
-            Some(_) => TransactionStatus::InBlock,
+            Some(block) if block.failed => TransactionStatus::Error,
+            Some(_) => TransactionStatus::Transaction,
         }
     }
 
@@ -240,6 +242,26 @@ fn find(block: &Block, name: &str) -> Result<usize> {
     at.ok_or_else(|| Error::UndefinedSavepoint {
         name: name.to_owned(),
     })
+}
+
+/// The changes of each table as one write.
+///
+/// # Errors
+/// If a table's rows are more than one batch can hold.
+pub fn by_table(writes: Vec<Write>) -> Result<Vec<Write>> {
+    let mut tables: BTreeMap<u32, Vec<Write>> = BTreeMap::new();
+    for write in writes {
+        tables.entry(write.table).or_default().push(write);
+    }
+    let joined = tables.into_iter().map(|(table, writes)| {
+        let batches = writes.iter().map(|write| &write.rows);
+        Ok(Write {
+            table,
+            rows: concat_batches(&writes[0].rows.schema(), batches)?,
+            weights: writes.iter().flat_map(|w| &w.weights).copied().collect(),
+        })
+    });
+    joined.collect()
 }
 
 /// Takes back changes of keys, last first.

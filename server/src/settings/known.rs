@@ -8,6 +8,8 @@ pub(crate) enum Rule {
     /// Cannot be changed.
     Fixed,
     Any,
+    /// Cut to the length of an identifier.
+    Name,
     Bool,
     Integer {
         min: i64,
@@ -75,7 +77,7 @@ pub(crate) static KNOWN: &[Known] = &[
     reported(
         "application_name",
         "",
-        Rule::Any,
+        Rule::Name,
         "Sets the application name to be reported in statistics.",
     ),
     known(

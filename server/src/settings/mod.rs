@@ -16,6 +16,10 @@ use crate::settings::known::{KNOWN, Known, Rule};
 /// The version that clients shape their catalog queries by.
 pub const SERVER_VERSION: &str = "15.0";
 
+/// Longest identifier in bytes, and longest value of a setting that is a name. So ParameterStatus
+/// stays far below the 30,000 bytes that clients take.
+const NAME_BYTES_MAX: usize = 63;
+
 /// One setting as SHOW ALL and pg_settings show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingRow {
@@ -266,6 +270,7 @@ fn check(known: &Known, value: &str, key_groups: u16) -> Result<String> {
     match known.rule {
         Rule::Fixed => Err(cannot_change(known)),
         Rule::Any => Ok(value.to_owned()),
+        Rule::Name => Ok(value[..value.floor_char_boundary(NAME_BYTES_MAX)].to_owned()),
         Rule::Bool => match lower.as_str() {
             "on" | "true" | "t" | "yes" | "y" | "1" => Ok("on".to_owned()),
             "off" | "false" | "f" | "no" | "n" | "0" => Ok("off".to_owned()),
@@ -295,6 +300,7 @@ fn check(known: &Known, value: &str, key_groups: u16) -> Result<String> {
                 .ok_or_else(|| invalid(Some(format!("Available values: {}.", values.join(", ")))))
         }
         Rule::Zone => parse_zone(value.trim())
+            .filter(|_| value.trim().len() <= NAME_BYTES_MAX)
             .map(|_| value.trim().to_owned())
             .ok_or_else(|| invalid(None)),
         Rule::Encoding => match lower.replace(['-', '_', '\''], "").as_str() {
@@ -383,6 +389,10 @@ mod tests {
         settings.set("statement_timeout", "90s").unwrap();
         assert_eq!(settings.statement_timeout(), Some(Duration::from_secs(90)));
         assert_eq!(settings.get("statement_timeout").unwrap(), "90s");
+        settings.set("application_name", &"ä".repeat(40)).unwrap();
+        assert_eq!(settings.get("application_name").unwrap(), "ä".repeat(31));
+        let long_zone = format!("{}5", "0".repeat(100));
+        assert!(settings.set("timezone", &long_zone).is_err());
     }
 
     #[test]

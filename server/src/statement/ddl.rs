@@ -25,6 +25,9 @@ use crate::session::{DATABASE, Session};
 use crate::statement::Outcome;
 use crate::wire::types::SqlType;
 
+/// Columns of a table, as in PostgreSQL (`MaxHeapAttributeNumber`).
+const TABLE_COLUMNS_MAX: usize = 1600;
+
 /// A name without its schema, which must be `public`.
 ///
 /// # Errors
@@ -256,6 +259,13 @@ impl Session {
                 "CREATE TABLE AS is not supported",
                 "Use CREATE TABLE and INSERT ... SELECT, or CREATE MATERIALIZED VIEW.",
             ));
+        }
+        if table.columns.len() > TABLE_COLUMNS_MAX {
+            return Err(Error::TooManyColumns {
+                what: "tables",
+                columns: "columns",
+                limit: TABLE_COLUMNS_MAX,
+            });
         }
         let definition = TableDefinition::from_ast(table)?;
         self.check_defaults(&definition).await?;

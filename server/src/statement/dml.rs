@@ -58,7 +58,8 @@ impl Session {
         let new = RecordBatch::try_new(entry.schema(), columns)?;
         self.check_not_null(&entry, &new)?;
         let keys = self.replace_keys(&entry, Some(&old), Some(&new))?;
-        let (rows, weights) = interleaved(&old, &new)?;
+        let rows = concat_batches(&entry.schema(), [&old, &new])?;
+        let weights = [vec![-1; old.num_rows()], vec![1; new.num_rows()]].concat();
         self.keep_or_write(entry.id, rows, weights, keys, guard)
             .await?;
         Ok(Outcome::Done(format!("UPDATE {}", old.num_rows())))
@@ -303,22 +304,13 @@ impl Session {
             weights,
         };
         if let Some((write, _keys, guard)) = self.transaction.keep(write, keys, guard) {
-            // On an error some rows may have been written: the keys stay as claimed.
-            let written = self.write(vec![write]).await;
+            // On an error the rows may have been written: the keys stay as claimed.
+            let written = self.write(write).await;
             drop(guard);
             written?;
         }
         Ok(())
     }
-}
-
-/// Old and new rows side by side, so that a part of the batch holds both sides of each change.
-fn interleaved(old: &RecordBatch, new: &RecordBatch) -> Result<(RecordBatch, Vec<i64>)> {
-    let count = old.num_rows();
-    let order: Vec<(usize, usize)> = (0..count).flat_map(|row| [(0, row), (1, row)]).collect();
-    let rows = arrow::compute::interleave_record_batch(&[old, new], &order)?;
-    let weights = [-1, 1].repeat(count);
-    Ok((rows, weights))
 }
 
 fn set_value(value: &Expr, default: Option<&str>) -> Result<Expr> {

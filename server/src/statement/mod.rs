@@ -191,10 +191,10 @@ impl Session {
             return Outcome::done("COMMIT");
         }
         let (writes, keys, guards) = self.transaction.commit();
-        let written = self.write(writes).await;
+        let written = self.write_all(writes).await;
         drop(guards);
         if let Err(error) = written {
-            // What was added stays claimed: some of it may have been written.
+            // What was added stays claimed: some tables' part of it may have been written.
             tracing::warn!(%error, "a transaction was not written as a whole");
             drop(keys);
             return Err(error);
@@ -228,32 +228,33 @@ impl Session {
         Outcome::done("ROLLBACK")
     }
 
-    /// Writes changes durably; they are on their way to the views when it returns. Never stopped
-    /// half-way by a cancel request.
-    pub(crate) async fn write(&mut self, writes: Vec<transaction::Write>) -> Result<()> {
-        /// Rows of one `engine.write`.
-        const ROWS_MAX: usize = 64 << 10;
-        for write in writes {
-            let mut from = 0;
-            while from < write.weights.len() {
-                let rows = ROWS_MAX.min(write.weights.len() - from);
-                let weights = write.weights[from..from + rows].to_vec();
-                let result = self
-                    .shared
-                    .engine
-                    .write(write.table, write.rows.slice(from, rows), weights)
-                    .await;
-                self.has_unseen_writes = true;
-                result.map_err(|error| match error {
-                    executor::Error::UnknownJob { job } => Error::UndefinedRelation {
-                        name: format!("with OID {job}"),
-                    },
-                    other => Error::Executor(other),
-                })?;
-                from += rows;
-            }
+    /// Writes the changes of a block durably, each table's as one write.
+    async fn write_all(&mut self, writes: Vec<transaction::Write>) -> Result<()> {
+        // All are put together before the first is written: an error then leaves nothing.
+        for write in transaction::by_table(writes)? {
+            self.write(write).await?;
         }
         Ok(())
+    }
+
+    /// Writes changes durably, all or none; they are on their way to the views when it returns.
+    /// Never stopped half-way by a cancel request.
+    pub(crate) async fn write(&mut self, write: transaction::Write) -> Result<()> {
+        if write.weights.is_empty() {
+            return Ok(());
+        }
+        let written = self
+            .shared
+            .engine
+            .write(write.table, write.rows, write.weights)
+            .await;
+        self.has_unseen_writes = true;
+        written.map_err(|error| match error {
+            executor::Error::UnknownJob { job } => Error::UndefinedRelation {
+                name: format!("with OID {job}"),
+            },
+            other => Error::Executor(other),
+        })
     }
 
     async fn flush_statement(&mut self) -> Result<Outcome> {

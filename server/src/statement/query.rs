@@ -19,6 +19,9 @@ use crate::pg_catalog;
 use crate::session::{Parameters, Session};
 use crate::statement::coerce;
 
+/// Columns of a result, as in PostgreSQL (`MaxTupleAttributeNumber`).
+const RESULT_COLUMNS_MAX: usize = 1664;
+
 /// Rows on their way to a client.
 pub struct Rows {
     /// Columns, under the names that the client sees.
@@ -134,6 +137,13 @@ impl Session {
         let planned = big_stack::run(move |_| {
             pg_catalog::rewrite::rewrite(&mut query);
             let mut plan = session.plan(&query)?;
+            if plan.schema().fields().len() > RESULT_COLUMNS_MAX {
+                return Err(Error::TooManyColumns {
+                    what: "target lists",
+                    columns: "entries",
+                    limit: RESULT_COLUMNS_MAX,
+                });
+            }
             if !parameters.is_empty() {
                 let types = plan.parameter_types()?;
                 let typed = parameters

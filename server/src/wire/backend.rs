@@ -1,38 +1,30 @@
 //! Encodes the server's messages into one buffer that the session sends when it is full or due.
 //!
-//! Layouts: PostgreSQL manual, "Message Formats". Every message is written whole before the
-//! buffer is handed out, so a client never sees half of one.
+//! Layouts are pgwire's. Only rows, of results and of COPY, are written value by value, without a
+//! message in between. Every message is written whole before the buffer is handed out, so a client
+//! never sees half of one.
 
 use bytes::{Buf, BufMut, BytesMut};
+use pgwire::messages::Message;
+use pgwire::messages::copy::{
+    CopyDone, CopyInResponse, CopyOutResponse, MESSAGE_TYPE_BYTE_COPY_DATA,
+};
+use pgwire::messages::data::{
+    FORMAT_CODE_TEXT, FieldDescription, MESSAGE_TYPE_BYTE_DATA_ROW, NoData, ParameterDescription,
+    RowDescription,
+};
+use pgwire::messages::extendedquery::{
+    BindComplete, CloseComplete, ParseComplete, PortalSuspended,
+};
+use pgwire::messages::response::{
+    CommandComplete, EmptyQueryResponse, ErrorResponse, NoticeResponse, ReadyForQuery,
+    TransactionStatus,
+};
+use pgwire::messages::startup::{
+    Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey,
+};
 
 use crate::sqlstate::Report;
-use crate::wire::frame::Format;
-
-/// How a session stands towards transactions, for ReadyForQuery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TransactionStatus {
-    /// No transaction block.
-    Idle,
-    /// Inside a block.
-    InBlock,
-    /// Inside a block in which a statement failed.
-    Failed,
-}
-
-/// One column of a RowDescription.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ColumnDescription {
-    /// Its name.
-    pub name: String,
-    /// Type oid.
-    pub type_oid: u32,
-    /// `pg_type.typlen`.
-    pub type_bytes: i16,
-    /// Type modifier, -1 for none.
-    pub type_modifier: i32,
-    /// How its values will be sent.
-    pub format: Format,
-}
 
 /// How serious a report is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +80,15 @@ impl Outbox {
         self.bytes.advance(count);
     }
 
-    fn message(&mut self, kind: u8, body: impl FnOnce(&mut BytesMut)) {
+    /// Appends a message.
+    fn send(&mut self, message: &impl Message) {
+        message
+            .encode(&mut self.bytes)
+            .expect("settings, tags and numbers of columns stay far below pgwire's limits");
+    }
+
+    /// Appends a message whose body is written in place.
+    fn send_written(&mut self, kind: u8, body: impl FnOnce(&mut BytesMut)) {
         self.bytes.put_u8(kind);
         let at = self.bytes.len();
         self.bytes.put_i32(0);
@@ -99,64 +99,39 @@ impl Outbox {
 
     /// AuthenticationOk.
     pub fn authentication_ok(&mut self) {
-        self.message(b'R', |b| b.put_i32(0));
+        self.send(&Authentication::Ok);
     }
 
     /// The newest minor protocol version we speak, and the options we do not know.
     pub fn negotiate_protocol(&mut self, unknown: &[&str]) {
-        self.message(b'v', |b| {
-            b.put_i32(0);
-            b.put_i32(unknown.len() as i32);
-            unknown.iter().for_each(|name| put_string(b, name));
-        });
+        let unknown = unknown.iter().map(|name| without_nul(name)).collect();
+        self.send(&NegotiateProtocolVersion::new(0, unknown));
     }
 
     /// ParameterStatus.
     pub fn parameter_status(&mut self, name: &str, value: &str) {
-        self.message(b'S', |b| {
-            put_string(b, name);
-            put_string(b, value);
-        });
+        self.send(&ParameterStatus::new(without_nul(name), without_nul(value)));
     }
 
     /// BackendKeyData.
     pub fn key_data(&mut self, process_id: u32, secret: u32) {
-        self.message(b'K', |b| {
-            b.put_u32(process_id);
-            b.put_u32(secret);
-        });
+        let secret = SecretKey::I32(secret.cast_signed());
+        self.send(&BackendKeyData::new(process_id.cast_signed(), secret));
     }
 
     /// ReadyForQuery.
     pub fn ready(&mut self, status: TransactionStatus) {
-        self.message(b'Z', |b| {
-            b.put_u8(match status {
-                TransactionStatus::Idle => b'I',
-                TransactionStatus::InBlock => b'T',
-                TransactionStatus::Failed => b'E',
-            });
-        });
+        self.send(&ReadyForQuery::new(status));
     }
 
     /// RowDescription.
-    pub fn row_description(&mut self, columns: &[ColumnDescription]) {
-        self.message(b'T', |b| {
-            b.put_i16(columns.len() as i16);
-            for column in columns {
-                put_string(b, &column.name);
-                b.put_i32(0);
-                b.put_i16(0);
-                b.put_u32(column.type_oid);
-                b.put_i16(column.type_bytes);
-                b.put_i32(column.type_modifier);
-                b.put_i16(format_code(column.format));
-            }
-        });
+    pub fn row_description(&mut self, fields: Vec<FieldDescription>) {
+        self.send(&RowDescription::new(fields));
     }
 
     /// DataRow with `columns` values that `body` writes, each with its length in front.
     pub fn data_row(&mut self, columns: usize, body: impl FnOnce(&mut BytesMut)) {
-        self.message(b'D', |b| {
+        self.send_written(MESSAGE_TYPE_BYTE_DATA_ROW, |b| {
             b.put_i16(columns as i16);
             body(b);
         });
@@ -164,119 +139,92 @@ impl Outbox {
 
     /// CommandComplete.
     pub fn complete(&mut self, tag: &str) {
-        self.message(b'C', |b| put_string(b, tag));
+        self.send(&CommandComplete::new(without_nul(tag)));
     }
 
     /// EmptyQueryResponse.
     pub fn empty_query(&mut self) {
-        self.message(b'I', |_| {});
+        self.send(&EmptyQueryResponse::new());
     }
 
     /// ErrorResponse or NoticeResponse.
     pub fn report(&mut self, severity: Severity, report: &Report) {
-        let kind = match severity {
-            Severity::Error | Severity::Fatal => b'E',
-            Severity::Warning | Severity::Notice => b'N',
-        };
-        self.message(kind, |b| {
-            let mut field = |code: u8, text: &str| {
-                b.put_u8(code);
-                put_string(b, text);
-            };
-            field(b'S', severity.as_str());
-            field(b'V', severity.as_str());
-            field(b'C', report.code);
-            field(b'M', &report.message);
-            for (code, text) in [
-                (b'D', &report.detail),
-                (b'H', &report.hint),
-                (b'W', &report.context),
-            ] {
-                if let Some(text) = text {
-                    field(code, text);
-                }
-            }
-            if let Some(position) = report.position {
-                field(b'P', &position.to_string());
-            }
-            b.put_u8(0);
-        });
+        let mut fields = vec![
+            (b'S', severity.as_str().to_owned()),
+            (b'V', severity.as_str().to_owned()),
+            (b'C', report.code.to_owned()),
+            (b'M', without_nul(&report.message)),
+        ];
+        for (code, text) in [
+            (b'D', &report.detail),
+            (b'H', &report.hint),
+            (b'W', &report.context),
+        ] {
+            fields.extend(text.as_ref().map(|text| (code, without_nul(text))));
+        }
+        fields.extend(report.position.map(|position| (b'P', position.to_string())));
+        match severity {
+            Severity::Error | Severity::Fatal => self.send(&ErrorResponse::new(fields)),
+            Severity::Warning | Severity::Notice => self.send(&NoticeResponse::new(fields)),
+        }
     }
 
     /// ParseComplete.
     pub fn parse_complete(&mut self) {
-        self.message(b'1', |_| {});
+        self.send(&ParseComplete::new());
     }
 
     /// BindComplete.
     pub fn bind_complete(&mut self) {
-        self.message(b'2', |_| {});
+        self.send(&BindComplete::new());
     }
 
     /// CloseComplete.
     pub fn close_complete(&mut self) {
-        self.message(b'3', |_| {});
+        self.send(&CloseComplete::new());
     }
 
     /// NoData: the statement returns no rows.
     pub fn no_data(&mut self) {
-        self.message(b'n', |_| {});
+        self.send(&NoData::new());
     }
 
     /// PortalSuspended: the row limit was reached.
     pub fn portal_suspended(&mut self) {
-        self.message(b's', |_| {});
+        self.send(&PortalSuspended::new());
     }
 
     /// ParameterDescription.
     pub fn parameter_description(&mut self, oids: &[u32]) {
-        self.message(b't', |b| {
-            b.put_u16(oids.len() as u16);
-            oids.iter().for_each(|&oid| b.put_u32(oid));
-        });
+        self.send(&ParameterDescription::new(oids.to_vec()));
     }
 
     /// CopyInResponse for text rows of `columns` columns.
     pub fn copy_in(&mut self, columns: usize) {
-        self.copy_response(b'G', columns);
+        let formats = vec![FORMAT_CODE_TEXT; columns];
+        self.send(&CopyInResponse::new(0, columns as i16, formats));
     }
 
     /// CopyOutResponse for text rows of `columns` columns.
     pub fn copy_out(&mut self, columns: usize) {
-        self.copy_response(b'H', columns);
-    }
-
-    fn copy_response(&mut self, kind: u8, columns: usize) {
-        self.message(kind, |b| {
-            b.put_u8(0);
-            b.put_i16(columns as i16);
-            (0..columns).for_each(|_| b.put_i16(0));
-        });
+        let formats = vec![FORMAT_CODE_TEXT; columns];
+        self.send(&CopyOutResponse::new(0, columns as i16, formats));
     }
 
     /// CopyData with what `body` writes.
     pub fn copy_data(&mut self, body: impl FnOnce(&mut BytesMut)) {
-        self.message(b'd', body);
+        self.send_written(MESSAGE_TYPE_BYTE_COPY_DATA, body);
     }
 
     /// CopyDone.
     pub fn copy_done(&mut self) {
-        self.message(b'c', |_| {});
-    }
-}
-
-fn format_code(format: Format) -> i16 {
-    match format {
-        Format::Text => 0,
-        Format::Binary => 1,
+        self.send(&CopyDone::new());
     }
 }
 
 /// A NUL inside the text would end it early for the client, so it is left out.
-fn put_string(bytes: &mut BytesMut, text: &str) {
-    text.split('\0')
-        .for_each(|part| bytes.put_slice(part.as_bytes()));
-    bytes.put_u8(0);
+pub(crate) fn without_nul(text: &str) -> String {
+    text.replace('\0', "")
 }
 
 #[cfg(test)]

@@ -18,9 +18,10 @@ use arrow::datatypes::{
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::{BufMut, BytesMut};
+use pgwire::messages::data::{FORMAT_CODE_BINARY, FORMAT_CODE_TEXT, FieldDescription};
 
 use crate::error::Result;
-use crate::wire::backend::{ColumnDescription, Outbox};
+use crate::wire::backend::{Outbox, without_nul};
 use crate::wire::frame::Format;
 use crate::wire::types::SqlType;
 use crate::wire::{binary, text};
@@ -289,20 +290,28 @@ pub fn spread_formats(formats: &[Format], columns: usize) -> Option<Vec<Format>>
 
 /// Describes the columns of a result.
 #[must_use]
-pub fn describe(schema: &Schema, formats: &[Format]) -> Vec<ColumnDescription> {
+pub fn describe(schema: &Schema, formats: &[Format]) -> Vec<FieldDescription> {
     schema
         .fields()
         .iter()
         .enumerate()
         .map(|(index, field)| {
             let sql_type = SqlType::of(field.data_type());
-            ColumnDescription {
-                name: field.name().clone(),
-                type_oid: sql_type.oid(),
-                type_bytes: sql_type.value_bytes(),
-                type_modifier: sql_type.modifier(),
-                format: formats.get(index).copied().unwrap_or(Format::Text),
-            }
+            let format = match formats.get(index) {
+                None | Some(Format::Text) => FORMAT_CODE_TEXT,
+                Some(Format::Binary) => FORMAT_CODE_BINARY,
+            };
+            // No column is known as one of a table.
+            let (table, column) = (0, 0);
+            FieldDescription::new(
+                without_nul(field.name()),
+                table,
+                column,
+                sql_type.oid(),
+                sql_type.value_bytes(),
+                sql_type.modifier(),
+                format,
+            )
         })
         .collect()
 }

@@ -80,6 +80,10 @@ async fn relations_are_described() {
         ]
     );
     assert_eq!(db.code("SELECT 'nothing'::regclass").await, "42P01");
+    assert_eq!(
+        db.rows("SELECT nspname, count(*) > 0 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE pg_table_is_visible(c.oid) GROUP BY nspname").await,
+        ["pg_catalog|t", "public|t"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -168,3 +168,29 @@ async fn only_tables_are_written() {
     assert_eq!(db.code("DELETE FROM nothing").await, "42P01");
     assert_eq!(db.code("INSERT INTO pg_class VALUES (1)").await, "42501");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_reader_sees_a_part_of_a_large_statement() {
+    let server = TestServer::start().await;
+    let (db, reader) = (server.connect().await, server.connect().await);
+    db.run("CREATE TABLE t (id int, v int)").await;
+    db.run("CREATE MATERIALIZED VIEW per_v AS SELECT v, count(*) AS n FROM t GROUP BY v")
+        .await;
+    db.run("INSERT INTO t SELECT x, 0 FROM generate_series(1, 100000) AS g(x)")
+        .await;
+    assert_eq!(db.rows("SELECT v, n FROM per_v").await, ["0|100000"]);
+    let update = db.run("UPDATE t SET v = v + 1");
+    let read = async {
+        loop {
+            let rows = reader.rows("SELECT v, n FROM per_v").await;
+            assert!(rows == ["0|100000"] || rows == ["1|100000"], "{rows:?}");
+            let rows = reader.rows("SELECT v, count(*) FROM t GROUP BY v").await;
+            assert!(rows == ["0|100000"] || rows == ["1|100000"], "{rows:?}");
+        }
+    };
+    tokio::select! {
+        () = update => {}
+        () = read => unreachable!(),
+    }
+    assert_eq!(db.rows("SELECT v, n FROM per_v").await, ["1|100000"]);
+}

@@ -91,7 +91,7 @@ async fn errors_do_not_end_the_session() {
     }
     assert_eq!(
         db.client
-            .query_one("SELECT $1::int", &[&3i32])
+            .query_one("SELECT 1 + $1::int", &[&2i32])
             .await
             .unwrap()
             .get::<_, i32>(0),

@@ -185,5 +185,13 @@ async fn deep_and_long_statements_are_refused_or_run() {
             .await,
         "t"
     );
+    let wide = format!("SELECT {}", vec!["1"; 1665].join(", "));
+    assert_eq!(db.code(&wide).await, "54011");
+    let columns: Vec<String> = (0..1601).map(|n| format!("c{n} int")).collect();
+    let wide = format!("CREATE TABLE wide ({})", columns.join(", "));
+    assert_eq!(db.code(&wide).await, "54011");
+    let name = "x".repeat(100_000);
+    db.run(&format!("SET application_name = '{name}'")).await;
+    assert_eq!(db.value("SHOW application_name").await, name[..63]);
     db.run("SELECT 1").await;
 }

@@ -85,3 +85,36 @@ async fn explain_shows_fragments() {
         Vec::<String>::new()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_overflows_is_null_in_a_view_and_an_error_in_a_query() {
+    let server = TestServer::start().await;
+    let db = server.connect().await;
+    db.run("CREATE TABLE t (a int, b bigint)").await;
+    db.run("CREATE MATERIALIZED VIEW m AS SELECT a, a + 1 AS next, b * 2 AS twice FROM t")
+        .await;
+    db.run("INSERT INTO t VALUES (1, 1), (2147483647, 2), (3, 9223372036854775807)")
+        .await;
+    assert_eq!(
+        db.rows("SELECT * FROM m").await,
+        ["1|2|2", "2147483647|NULL|4", "3|4|NULL"]
+    );
+    for (sql, message) in [
+        ("SELECT a + 1 FROM t", "integer out of range"),
+        ("SELECT b * 2 FROM t", "bigint out of range"),
+        (
+            "INSERT INTO t SELECT a * 2, b FROM t",
+            "integer out of range",
+        ),
+        (
+            "INSERT INTO t VALUES (2147483647 + 1, 0)",
+            "integer out of range",
+        ),
+        ("UPDATE t SET a = a + 1", "integer out of range"),
+    ] {
+        let expected = ("22003".to_owned(), message.to_owned());
+        assert_eq!(db.error(sql).await, expected, "{sql}");
+    }
+    db.run("DELETE FROM t WHERE a > 3 OR b > 4").await;
+    assert_eq!(db.rows("SELECT * FROM m").await, ["1|2|2"]);
+}

@@ -106,8 +106,8 @@ fn dropping_a_job_removes_it_alone() {
         add(table, 0..4, 1);
         deltas.extend(table.commit(true).unwrap().deltas);
     }
-    storage.wal_append(1, 1, b"x").unwrap();
-    storage.wal_append(2, 1, b"y").unwrap();
+    storage.wal_append(1, 1, b"x".to_vec()).unwrap();
+    storage.wal_append(2, 1, b"y".to_vec()).unwrap();
     let first = Checkpoint {
         epoch: Epoch(1),
         deltas: deltas.clone(),
@@ -134,7 +134,7 @@ fn write_ahead_changes_are_read_until_applied() {
     let storage = Storage::open(Arc::clone(&kv) as Arc<dyn Kv>).unwrap();
     for sequence in 1..=300 {
         storage
-            .wal_append(4, sequence, &sequence.to_be_bytes())
+            .wal_append(4, sequence, sequence.to_be_bytes().to_vec())
             .unwrap();
     }
     kv.crash(0);

@@ -47,7 +47,7 @@ fn workload() {
             deletes: vec![],
         };
         storage.write_catalog(change).unwrap();
-        storage.wal_append(1, epoch, b"change").unwrap();
+        storage.wal_append(1, epoch, b"change".to_vec()).unwrap();
         let ids = (0..ROWS as i64).map(|id| id + 100 * epoch as i64);
         let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(ids));
         let run = Run {
