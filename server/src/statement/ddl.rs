@@ -219,6 +219,7 @@ impl Session {
             } else {
                 0
             },
+            adaptivity: None,
             append_only: matches!(kind, Kind::Source { .. }),
             kind,
             columns,
