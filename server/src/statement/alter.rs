@@ -2,6 +2,7 @@
 //! flow; `CANCEL RESCALE`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use executor::{RescaleOptions, RescaleState, RescaleSummary, RescaleTarget};
 use planner::parse::{AlterScaling, ObjectKind};
@@ -200,13 +201,13 @@ fn summarized(name: &str, options: &RescaleOptions, summary: &RescaleSummary) ->
         } else {
             "above"
         };
-        format!(", {verb} max_pause {max:?}")
+        format!(", {verb} max_pause {} ms", milliseconds(max))
     });
     let moved = &summary.moved;
     format!(
-        "{what} in {:.0?} by {}, rescale {}: {} key groups and {} bytes of state moved in {} subscales, \
-         {} rows re-routed, {} rows held, longest barrier {:.1?}, longest pause {:.1?}{kept}",
-        summary.duration.unwrap_or_default(),
+        "{what} in {} ms by {}, rescale {}: {} key groups and {} bytes of state moved in {} subscales, \
+         {} rows re-routed, {} rows held, longest barrier {} ms, longest pause {} ms{kept}",
+        milliseconds(summary.duration.unwrap_or_default()),
         summary.strategy,
         summary.id,
         moved.key_groups,
@@ -214,7 +215,12 @@ fn summarized(name: &str, options: &RescaleOptions, summary: &RescaleSummary) ->
         summary.subscales,
         moved.rows_rerouted,
         moved.rows_held,
-        summary.barrier_max,
-        summary.pause_max,
+        milliseconds(summary.barrier_max),
+        milliseconds(summary.pause_max),
     )
+}
+
+/// Milliseconds as PostgreSQL shows times in messages.
+pub(crate) fn milliseconds(duration: Duration) -> String {
+    format!("{:.3}", duration.as_secs_f64() * 1000.0)
 }

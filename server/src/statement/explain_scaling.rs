@@ -14,7 +14,7 @@ use planner::parse::{AlterScaling, ExplainOptions};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement::Outcome;
-use crate::statement::alter::in_words;
+use crate::statement::alter::{in_words, milliseconds};
 use crate::statement::explain::plan_rows;
 use crate::statement::scaling_options::Wanted;
 
@@ -138,9 +138,4 @@ fn actual_of_all(summary: &RescaleSummary) -> String {
         milliseconds(summary.pause_max),
         summary.moved.state_bytes
     )
-}
-
-/// Milliseconds as PostgreSQL's EXPLAIN shows them.
-fn milliseconds(duration: Duration) -> String {
-    format!("{:.3}", duration.as_secs_f64() * 1000.0)
 }
