@@ -57,6 +57,16 @@ pub(crate) fn check(alter: &AlterScaling, defaults: &Defaults) -> Result<Wanted>
             _ => return Err(unknown(name, "max_pause and strategy")),
         }
     }
+    let is_restart = options.strategy.mechanism().is_none();
+    if is_restart && !matches!(options.target, RescaleTarget::Parallelism(_)) {
+        return Err(Error::InvalidValue {
+            message: format!(
+                "strategy {} cannot move single key groups",
+                options.strategy
+            ),
+            hint: Some("It changes the parallelism only; choose another one.".to_owned()),
+        });
+    }
     Ok(Wanted::Rescale(options))
 }
 
@@ -247,6 +257,7 @@ mod tests {
         let options = rescale("MOVE KEY GROUP 1 TO EXECUTOR 2 WITH (strategy = 'meces')");
         assert_eq!(options.strategy, Strategy::Meces);
         assert!(checked("ALTER TABLE t REBALANCE WITH (strategy = unbound)").is_err());
+        assert!(checked("ALTER TABLE t REBALANCE WITH (strategy = stop_restart)").is_err());
         assert!(checked("ALTER TABLE t REBALANCE WITH (speed = high)").is_err());
         assert!(checked("ALTER TABLE t MOVE KEY GROUP 70000 TO EXECUTOR 1").is_err());
     }
