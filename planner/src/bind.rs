@@ -180,7 +180,7 @@ impl Binder<'_> {
                 ));
             }
             (Purpose::Batch, _) => Some(self.catalog.rows(&relation)?),
-            (Purpose::Stream, _) if is_system(&relation.schema_name) => {
+            (Purpose::Stream, _) if self.catalog.is_system_schema(&relation.schema_name) => {
                 return Err(Error::unsupported(
                     format!("a continuous view over system table \"{}\"", relation.name),
                     "read it with SELECT",
@@ -249,11 +249,6 @@ fn without_database(name: &TableReference) -> String {
         Some(schema) => format!("{schema}.{}", name.table()),
         None => name.table().to_owned(),
     }
-}
-
-/// Whether a schema holds the server's own tables.
-fn is_system(schema: &str) -> bool {
-    matches!(schema, "pg_catalog" | "information_schema")
 }
 
 impl ContextProvider for Binder<'_> {

@@ -20,7 +20,12 @@ pub trait Catalog: Send + Sync + std::fmt::Debug {
 
     /// Whether a schema of this name exists, so that an unknown one gets its own error.
     fn schema_exists(&self, schema: &str) -> bool {
-        matches!(schema, "public" | "pg_catalog" | "information_schema")
+        schema == "public" || self.is_system_schema(schema)
+    }
+
+    /// Whether a schema holds the server's own tables, which continuous views cannot read.
+    fn is_system_schema(&self, schema: &str) -> bool {
+        matches!(schema, "pg_catalog" | "information_schema")
     }
 
     /// The rows of a relation for a batch query, with the relation's schema. Never asked for

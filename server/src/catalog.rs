@@ -79,8 +79,19 @@ pub struct Column {
     pub default: Option<String>,
 }
 
+/// How a relation's parallelism follows its load.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Adaptivity {
+    /// Fewest executors.
+    pub min: usize,
+    /// Most executors.
+    pub max: usize,
+    /// Share of the time that executors shall be busy.
+    pub target_utilization: f64,
+}
+
 /// A relation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// Id of it, of its job, and oid.
     pub id: u32,
@@ -104,6 +115,9 @@ pub struct Entry {
     pub dependencies: BTreeSet<u32>,
     /// Executors of its job's fragments; 0 without a job.
     pub parallelism: usize,
+    /// `None`: the parallelism stays until a statement changes it.
+    #[serde(default)]
+    pub adaptivity: Option<Adaptivity>,
     /// `TimeZone` of the session that made it: its query means the same for ever.
     pub time_zone: String,
     /// Arrow columns of a view. Not durable: they follow from its query.
@@ -353,6 +367,16 @@ impl SharedCatalog {
         });
     }
 
+    /// Sets whether and how a relation's parallelism follows its load; what it is then, if it
+    /// still exists.
+    pub fn set_adaptivity(&self, id: u32, adaptivity: Option<Adaptivity>) -> Option<Arc<Entry>> {
+        self.change(|catalog| {
+            let entry = catalog.entries.get_mut(&id)?;
+            Arc::make_mut(entry).adaptivity = adaptivity;
+            Some(Arc::clone(entry))
+        })
+    }
+
     /// Removes relations.
     pub fn remove(&self, ids: &BTreeSet<u32>) {
         self.change(|catalog| ids.iter().for_each(|id| catalog.remove(*id)));
@@ -368,7 +392,7 @@ impl SharedCatalog {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn entry(id: u32, name: &str, dependencies: &[u32]) -> Entry {
@@ -393,6 +417,7 @@ mod tests {
             statement: String::new(),
             dependencies: dependencies.iter().copied().collect(),
             parallelism: 1,
+            adaptivity: None,
             time_zone: "UTC".into(),
             planned: None,
         }
@@ -411,6 +436,16 @@ mod tests {
             Catalog::from_rows(&[(b"relation/1".to_vec(), b"x".to_vec())]),
             Err(Error::Corrupt(_))
         ));
+    }
+
+    #[test]
+    fn rows_from_before_adaptivity_are_read() {
+        let written = entry(FIRST_ID, "t", &[]);
+        let mut json = serde_json::to_value(&written).unwrap();
+        json.as_object_mut().unwrap().remove("adaptivity").unwrap();
+        let row = (relation_key(FIRST_ID), serde_json::to_vec(&json).unwrap());
+        let catalog = Catalog::from_rows(&[row]).unwrap();
+        assert_eq!(catalog.by_name("t").unwrap().as_ref(), &written);
     }
 
     #[test]

@@ -64,6 +64,10 @@ impl planner::Catalog for CatalogView {
         }
     }
 
+    fn is_system_schema(&self, schema: &str) -> bool {
+        pg_catalog::is_schema(schema)
+    }
+
     fn rows(&self, relation: &Relation) -> planner::Result<Arc<dyn TableProvider>> {
         if relation.schema_name != SCHEMA {
             return pg_catalog::rows(

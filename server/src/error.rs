@@ -285,6 +285,26 @@ pub enum Error {
         context: String,
     },
 
+    // --- scaling
+    /// A rescale did not reach its target.
+    #[error("rescale {id} was {}; \"{relation}\" runs with {parallelism} executors", ended(.state))]
+    RescaleEnded {
+        /// Its number.
+        id: u64,
+        /// What was rescaled.
+        relation: String,
+        /// Executors that it has now.
+        parallelism: usize,
+        /// How it ended.
+        state: executor::RescaleState,
+    },
+    /// A rescale that does not exist, or is over.
+    #[error("there is no running rescale {id}")]
+    UndefinedRescale {
+        /// Its number.
+        id: u64,
+    },
+
     // --- sessions
     /// A prepared statement that does not exist.
     #[error("prepared statement \"{name}\" does not exist")]
@@ -393,6 +413,14 @@ pub enum Error {
     /// A bug of ours, contained.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+/// How a rescale ended, as its statement says it.
+fn ended(state: &executor::RescaleState) -> &'static str {
+    match state {
+        executor::RescaleState::Superseded => "ended by a later one",
+        other => other.name(),
+    }
 }
 
 impl Error {

@@ -9,6 +9,7 @@
 //! Start reading at [`server::Server`], then `session`. Nothing below this crate knows of
 //! clients, SQLSTATE or text protocol; inside it SQLSTATEs are in `sqlstate.rs` alone.
 
+pub mod adaptive;
 pub mod bench;
 pub mod big_stack;
 pub mod catalog;
@@ -21,6 +22,7 @@ pub mod key_set;
 pub mod listener;
 pub mod notice;
 pub mod pg_catalog;
+pub mod rescale;
 pub mod server;
 pub mod session;
 pub mod settings;
@@ -28,6 +30,7 @@ pub mod snapshot_table;
 pub mod sqlstate;
 pub mod statement;
 pub mod table_locks;
+pub mod tide;
 pub mod wire;
 
 pub use config::Config;

@@ -17,6 +17,7 @@ use storage::{CatalogChange, Storage};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
+use crate::adaptive::Decisions;
 use crate::catalog::{Catalog, Entry, Kind, SharedCatalog};
 use crate::catalog_view::CatalogView;
 use crate::config::Config;
@@ -26,7 +27,7 @@ use crate::key_set::{KeySet, KeySets};
 use crate::listener;
 use crate::settings::Settings;
 use crate::table_locks::TableLocks;
-use crate::{big_stack, pg_catalog};
+use crate::{adaptive, big_stack, pg_catalog};
 
 /// Looks at handles that should be gone, and the time between two of them.
 const RELEASE_TRIES: u32 = 1000;
@@ -60,6 +61,8 @@ pub struct Shared {
     pub locks: TableLocks,
     /// Serializes CREATE and DROP.
     pub ddl: tokio::sync::Mutex<()>,
+    /// What adaptive relations decided.
+    pub decisions: Decisions,
     sessions: Mutex<BTreeMap<u32, Connected>>,
     next_process_id: AtomicU32,
 }
@@ -180,11 +183,14 @@ impl Server {
             keys,
             locks: TableLocks::default(),
             ddl: tokio::sync::Mutex::new(()),
+            decisions: Decisions::default(),
             sessions: Mutex::default(),
             next_process_id: AtomicU32::new(1),
         });
         let (shutdown, stop) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
+        let adaptive = adaptive::run(Arc::clone(&shared), stop.clone(), alive.clone());
+        tokio::spawn(adaptive);
         tokio::spawn(listener::accept(listener, Arc::clone(&shared), stop, alive));
         Ok(Server {
             shared,

@@ -89,7 +89,9 @@ fn code(error: &Error) -> &'static str {
         Error::UndefinedDatabase { .. } => "3D000",
         Error::UndefinedRole { .. } => "28000",
         Error::UndefinedColumn { .. } => "42703",
-        Error::UndefinedType { .. } | Error::UndefinedSetting { .. } => "42704",
+        Error::UndefinedType { .. }
+        | Error::UndefinedSetting { .. }
+        | Error::UndefinedRescale { .. } => "42704",
         Error::DuplicateRelation { .. } => "42P07",
         Error::DuplicateColumn { .. } => "42701",
         Error::WrongKind { .. } | Error::NotWritable { .. } => "42809",
@@ -126,7 +128,10 @@ fn code(error: &Error) -> &'static str {
         Error::UndefinedSavepoint { .. } => "3B001",
         Error::NoTransaction { .. } => "25P01",
         Error::LockTimeout => "55P03",
-        Error::Cancelled | Error::StatementTimeout | Error::CopyFailed(_) => "57014",
+        Error::Cancelled
+        | Error::StatementTimeout
+        | Error::CopyFailed(_)
+        | Error::RescaleEnded { .. } => "57014",
         Error::ClientGone => "08006",
         Error::ShuttingDown => "57P01",
         Error::TooManyConnections => "53300",
@@ -172,7 +177,10 @@ fn executor_code(error: &executor::Error) -> &'static str {
         executor::Error::Arrow(error) => arrow_code(error),
         executor::Error::DataFusion(error) => datafusion_code(error),
         executor::Error::Storage(error) => storage_code(error),
-        executor::Error::SourceOption { .. } => "22023",
+        executor::Error::SourceOption { .. }
+        | executor::Error::Parallelism { .. }
+        | executor::Error::UnknownExecutor { .. }
+        | executor::Error::UnknownKeyGroup { .. } => "22023",
         // The enum is open for variants that a client can do nothing about.
         _ => "XX000",
     }
@@ -313,6 +321,7 @@ fn hint(error: &Error) -> Option<String> {
             Some("Split the statement, or use IN or VALUES lists instead of long chains.".to_owned())
         }
         Error::InCopy { source, .. } => hint(source),
+        Error::UndefinedRescale { .. } => Some("SHOW RESCALES lists them.".to_owned()),
         _ => None,
     }
 }

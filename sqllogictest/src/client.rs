@@ -48,6 +48,14 @@ impl Error {
             Error::Connection(_) | Error::NoAnswer => None,
         }
     }
+
+    /// Whether a rescale was ended by one that another session asked for.
+    fn is_superseded(&self) -> bool {
+        let Error::Server(error) = self else {
+            return false;
+        };
+        self.sqlstate() == Some("57014") && error.message().contains("ended by a later one")
+    }
 }
 
 impl From<tokio_postgres::Error> for Error {
@@ -132,7 +140,13 @@ impl AsyncDB for Client {
     type ColumnType = DefaultColumnType;
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, Error> {
-        self.execute(sql).await
+        // Alterations from aside may end a file's own one early: it is asked for again.
+        loop {
+            match self.execute(sql).await {
+                Err(error) if error.is_superseded() => {}
+                answer => return answer,
+            }
+        }
     }
 
     async fn shutdown(&mut self) {

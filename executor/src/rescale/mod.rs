@@ -323,8 +323,11 @@ impl Rescale {
             self.hand_overs += 1;
         }
         self.summary.dependency = self.dependency_sum / self.hand_overs.max(1);
+        let bytes = seen.iter().map(|hand_over| hand_over.bytes).sum();
+        self.summary.moved.key_groups += seen.len() as u64;
+        self.summary.moved.state_bytes += bytes;
         if let Some(status) = self.statuses.get_mut(&subscale) {
-            status.bytes = seen.iter().map(|hand_over| hand_over.bytes).sum();
+            status.bytes = bytes;
             status.pause_max = pause_max;
         }
     }
@@ -360,9 +363,13 @@ impl Rescale {
         collected: impl Iterator<Item = &'a Collected>,
     ) {
         self.summary.barrier_max = self.summary.barrier_max.max(barrier);
+        let moved = &mut self.summary.moved;
+        let (key_groups, state_bytes) = (moved.key_groups, moved.state_bytes);
         for part in collected {
-            self.summary.moved.add(&part.moved);
+            moved.add(&part.moved);
         }
+        // Counted as they arrive: an old owner that ends with the rescale may not report them.
+        (moved.key_groups, moved.state_bytes) = (key_groups, state_bytes);
         let waited = self.summary.moved.barrier_wait_max;
         self.summary.pause_max = self.summary.pause_max.max(waited);
     }

@@ -11,6 +11,7 @@
 //! Not here: what the statements mean (`table`, `source`, `stream`, and the server).
 
 mod position;
+mod scaling;
 mod streaming;
 
 use std::collections::BTreeMap;
@@ -72,16 +73,19 @@ pub enum Statement {
         /// Whether dependent views go too.
         cascade: bool,
     },
-    /// `ALTER {MATERIALIZED VIEW | TABLE | SOURCE} [IF EXISTS] name SET PARALLELISM {= | TO} value`.
-    AlterParallelism {
-        /// What the user says it is.
-        kind: ObjectKind,
-        /// Whether a missing one is skipped.
-        if_exists: bool,
-        /// As written.
-        name: ObjectName,
-        /// The value, not yet checked.
-        parallelism: Parallelism,
+    /// `ALTER … SET PARALLELISM`, `MOVE KEY GROUP` or `REBALANCE`.
+    AlterScaling(AlterScaling),
+    /// `EXPLAIN [ANALYZE] ALTER …` of the same.
+    ExplainAlterScaling {
+        /// The change.
+        alter: AlterScaling,
+        /// Options.
+        options: ExplainOptions,
+    },
+    /// `CANCEL RESCALE id`.
+    CancelRescale {
+        /// Number of the rescale.
+        id: u64,
     },
     /// `FLUSH`.
     Flush,
@@ -137,6 +141,37 @@ impl std::fmt::Display for ObjectKind {
             Self::MaterializedView => "materialized view",
         })
     }
+}
+
+/// `ALTER {MATERIALIZED VIEW | TABLE | SOURCE} [IF EXISTS] name change [WITH (key = value, …)]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlterScaling {
+    /// What the user says it is.
+    pub kind: ObjectKind,
+    /// Whether a missing one is skipped.
+    pub if_exists: bool,
+    /// As written.
+    pub name: ObjectName,
+    /// What shall change.
+    pub change: ScalingChange,
+    /// The `WITH` options, not yet checked; keys in lower case, values without quotes.
+    pub options: BTreeMap<String, String>,
+}
+
+/// A change of who works for a relation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScalingChange {
+    /// `SET PARALLELISM {= | TO} value`; the value is not yet checked.
+    Parallelism(Parallelism),
+    /// `MOVE KEY GROUP k TO EXECUTOR e`; whether there are such is not known here.
+    MoveKeyGroup {
+        /// Number of the key group.
+        key_group: u64,
+        /// Number of the executor.
+        executor: u64,
+    },
+    /// `REBALANCE`
+    Rebalance,
 }
 
 /// The value of `SET PARALLELISM`.

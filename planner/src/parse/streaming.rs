@@ -2,6 +2,7 @@
 //!
 //! Each function starts behind the keywords that chose it and reads to the end of the statement.
 //! Names and column lists are read by `sqlparser`.
+//! Not here: `ALTER … SET PARALLELISM` and its kin (`scaling`).
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,8 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
-use super::{ExplainOptions, ObjectKind, Parallelism, Show, Statement};
+use super::scaling;
+use super::{ExplainOptions, ObjectKind, Show, Statement};
 use crate::error::Error;
 
 /// A fault, with or without a place of its own.
@@ -27,7 +29,7 @@ impl From<ParserError> for Fault {
     }
 }
 
-type Result<T> = std::result::Result<T, Fault>;
+pub(super) type Result<T> = std::result::Result<T, Fault>;
 
 /// Reads one statement up to the end of the tokens.
 pub(super) fn parse_statement(parser: &mut Parser<'_>) -> Result<Statement> {
@@ -44,8 +46,11 @@ fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
         create_source(parser)
     } else if take(parser, &["DROP", "SOURCE"]) {
         drop_source(parser)
-    } else if let Some(altered) = alter(parser)? {
-        Ok(altered)
+    } else if let Some(alter) = scaling::alter(parser)? {
+        Ok(Statement::AlterScaling(alter))
+    } else if take(parser, &["CANCEL", "RESCALE"]) {
+        let id = scaling::number(parser)?;
+        Ok(Statement::CancelRescale { id })
     } else if take(parser, &["FLUSH"]) {
         Ok(Statement::Flush)
     } else if take(parser, &["SHOW", "CREATE"]) {
@@ -76,7 +81,7 @@ fn create_source(parser: &mut Parser<'_>) -> Result<Statement> {
         )));
     }
     parser.expect_keyword_is(Keyword::WITH)?;
-    let options = source_options(parser)?;
+    let options = with_options(parser)?;
     if take(parser, &["FORMAT"]) || take(parser, &["ROW", "FORMAT"]) {
         return Err(Fault::Ours(Error::unsupported(
             "FORMAT … ENCODE …",
@@ -92,7 +97,7 @@ fn create_source(parser: &mut Parser<'_>) -> Result<Statement> {
 }
 
 /// `(key = value, …)`: dotted keys, values as strings, numbers or words.
-fn source_options(parser: &mut Parser<'_>) -> Result<BTreeMap<String, String>> {
+pub(super) fn with_options(parser: &mut Parser<'_>) -> Result<BTreeMap<String, String>> {
     parser.expect_token(&Token::LParen)?;
     let mut options = BTreeMap::new();
     if parser.consume_token(&Token::RParen) {
@@ -160,72 +165,6 @@ fn drop_source(parser: &mut Parser<'_>) -> Result<Statement> {
     })
 }
 
-/// `ALTER … SET PARALLELISM`, and other `ALTER`s that `sqlparser` cannot read. `None`, with
-/// nothing consumed, if the statement is not for us.
-fn alter(parser: &mut Parser<'_>) -> Result<Option<Statement>> {
-    let kinds: [(&[&str], ObjectKind); 3] = [
-        (
-            &["ALTER", "MATERIALIZED", "VIEW"],
-            ObjectKind::MaterializedView,
-        ),
-        (&["ALTER", "SOURCE"], ObjectKind::Source),
-        (&["ALTER", "TABLE"], ObjectKind::Table),
-    ];
-    let Some((_, kind)) = kinds.into_iter().find(|(words, _)| take(parser, words)) else {
-        return Ok(None);
-    };
-    let if_exists = take(parser, &["IF", "EXISTS"]);
-    let name = parser.parse_object_name(false)?;
-    if take(parser, &["SET", "PARALLELISM"]) {
-        let parallelism = parallelism(parser)?;
-        return Ok(Some(Statement::AlterParallelism {
-            kind,
-            if_exists,
-            name,
-            parallelism,
-        }));
-    }
-    if kind == ObjectKind::Table {
-        // Back to the first token: its index, and that of no token yet, are both 0.
-        while parser.get_current_index() > 0 {
-            parser.prev_token();
-        }
-        parser.prev_token();
-        return Ok(None);
-    }
-    if take(parser, &["SET"]) || take(parser, &["RENAME"]) || take(parser, &["OWNER"]) {
-        return Err(Fault::Ours(Error::unsupported(
-            format!("this ALTER of a {kind}"),
-            format!("a {kind} can change its parallelism: SET PARALLELISM = n"),
-        )));
-    }
-    Ok(parser.expected_ref("SET PARALLELISM", parser.peek_token_ref())?)
-}
-
-/// `[= | TO] value`; the value is what stands up to the end.
-fn parallelism(parser: &mut Parser<'_>) -> Result<Parallelism> {
-    if !parser.consume_token(&Token::Eq) {
-        take(parser, &["TO"]);
-    }
-    let mut written = String::new();
-    loop {
-        match parser.peek_token_ref().token.clone() {
-            Token::EOF => break,
-            Token::SingleQuotedString(text) => written.push_str(&text),
-            token => written.push_str(&token.to_string()),
-        }
-        parser.advance_token();
-    }
-    if written.is_empty() {
-        return Ok(parser.expected_ref("a number or ADAPTIVE", parser.peek_token_ref())?);
-    }
-    Ok(match written.parse::<i64>() {
-        Ok(number) => Parallelism::Fixed(number),
-        Err(_) if written.eq_ignore_ascii_case("adaptive") => Parallelism::Adaptive,
-        Err(_) => Parallelism::Invalid(written),
-    })
-}
-
 fn object_kind(parser: &mut Parser<'_>) -> Result<ObjectKind> {
     if take(parser, &["MATERIALIZED", "VIEW"]) {
         Ok(ObjectKind::MaterializedView)
@@ -278,6 +217,9 @@ fn explain(parser: &mut Parser<'_>) -> Result<Statement> {
         options.analyze = take(parser, &["ANALYZE"]);
         options.verbose = take(parser, &["VERBOSE"]);
     }
+    if let Some(alter) = scaling::alter(parser)? {
+        return Ok(Statement::ExplainAlterScaling { alter, options });
+    }
     match parser.parse_statement()? {
         ast::Statement::Query(query) => Ok(Statement::ExplainQuery { query, options }),
         ast::Statement::CreateView(view) if view.materialized => {
@@ -288,7 +230,7 @@ fn explain(parser: &mut Parser<'_>) -> Result<Statement> {
         }
         _ => Err(Fault::Ours(Error::unsupported(
             "EXPLAIN of this statement",
-            "EXPLAIN takes a query or CREATE MATERIALIZED VIEW",
+            "EXPLAIN takes a query, CREATE MATERIALIZED VIEW, or ALTER … SET PARALLELISM",
         ))),
     }
 }
@@ -357,20 +299,24 @@ fn refuse_unknown_streaming(parser: &mut Parser<'_>) -> Result<()> {
 
 /// Consumes these words if they come next, none of them otherwise. Words that `sqlparser` does
 /// not know as keywords count too; quoted ones do not.
-fn take(parser: &mut Parser<'_>, words: &[&str]) -> bool {
-    let matches =
-        words.iter().enumerate().all(
-            |(at, expected)| match &parser.peek_nth_token_ref(at).token {
-                Token::Word(word) => {
-                    word.quote_style.is_none() && word.value.eq_ignore_ascii_case(expected)
-                }
-                _ => false,
-            },
-        );
+pub(super) fn take(parser: &mut Parser<'_>, words: &[&str]) -> bool {
+    let matches = follows(parser, words);
     if matches {
         for _ in words {
             parser.advance_token();
         }
     }
     matches
+}
+
+/// Whether these words come next; none of them is consumed.
+pub(super) fn follows(parser: &Parser<'_>, words: &[&str]) -> bool {
+    words.iter().enumerate().all(
+        |(at, expected)| match &parser.peek_nth_token_ref(at).token {
+            Token::Word(word) => {
+                word.quote_style.is_none() && word.value.eq_ignore_ascii_case(expected)
+            }
+            _ => false,
+        },
+    )
 }

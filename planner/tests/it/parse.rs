@@ -1,6 +1,6 @@
 //! Statements of our own grammar, spans, positions.
 
-use planner::parse::{ExplainOptions, ObjectKind, Parallelism, Show};
+use planner::parse::{ExplainOptions, ObjectKind, Parallelism, ScalingChange, Show};
 use planner::{Error, Statement, parse};
 use sqlparser::ast;
 
@@ -150,21 +150,15 @@ fn alter_parallelism_keeps_the_value_as_written() {
             Parallelism::Invalid("99999999999999999999".into()),
         ),
     ] {
-        let Statement::AlterParallelism {
-            kind,
-            name,
-            parallelism,
-            if_exists,
-        } = one(sql)
-        else {
+        let Statement::AlterScaling(alter) = one(sql) else {
             panic!("{sql}")
         };
         assert_eq!(
-            (kind, parallelism, if_exists),
-            (expected_kind, expected, false),
+            (alter.kind, alter.change, alter.if_exists),
+            (expected_kind, ScalingChange::Parallelism(expected), false),
             "{sql}"
         );
-        assert_eq!(name.to_string(), "v");
+        assert_eq!(alter.name.to_string(), "v");
     }
     let (message, position) = fault("alter table v set parallelism =");
     assert_eq!(
@@ -172,6 +166,78 @@ fn alter_parallelism_keeps_the_value_as_written() {
         "syntax error at end of input: expected a number or ADAPTIVE"
     );
     assert_eq!(position, 32);
+}
+
+#[test]
+fn changes_of_scaling_take_options() {
+    let options = |pairs: &[(&str, &str)]| {
+        let owned = pairs.iter().map(|(k, v)| ((*k).into(), (*v).into()));
+        owned.collect::<std::collections::BTreeMap<String, String>>()
+    };
+    for (sql, change, expected) in [
+        (
+            "alter table v set parallelism = 4 with (MAX_PAUSE = '20ms', strategy = drrs)",
+            ScalingChange::Parallelism(Parallelism::Fixed(4)),
+            options(&[("max_pause", "20ms"), ("strategy", "drrs")]),
+        ),
+        (
+            "alter materialized view v set parallelism adaptive with (min = 1, target_utilization = 0.7)",
+            ScalingChange::Parallelism(Parallelism::Adaptive),
+            options(&[("min", "1"), ("target_utilization", "0.7")]),
+        ),
+        (
+            "alter materialized view if exists public.v move key group 3 to executor 12",
+            ScalingChange::MoveKeyGroup {
+                key_group: 3,
+                executor: 12,
+            },
+            options(&[]),
+        ),
+        (
+            "alter table v rebalance with (strategy = 'otfs')",
+            ScalingChange::Rebalance,
+            options(&[("strategy", "otfs")]),
+        ),
+    ] {
+        let Statement::AlterScaling(alter) = one(sql) else {
+            panic!("{sql}")
+        };
+        assert_eq!(
+            (&alter.change, &alter.options),
+            (&change, &expected),
+            "{sql}"
+        );
+        let Statement::ExplainAlterScaling {
+            alter: explained,
+            options,
+        } = one(&format!("explain analyze {sql}"))
+        else {
+            panic!("{sql}")
+        };
+        assert!(options.analyze, "{sql}");
+        assert_eq!(explained, alter, "{sql}");
+    }
+    assert!(matches!(
+        one("cancel rescale 7"),
+        Statement::CancelRescale { id: 7 }
+    ));
+    for sql in [
+        "cancel rescale",
+        "cancel rescale x",
+        "alter table v move key group to executor 1",
+        "alter table v move key group -1 to executor 1",
+        "alter table v move key group 1",
+        "alter table v rebalance now",
+        "alter table v set parallelism with (strategy = drrs)",
+        "alter table v set parallelism = 4 with",
+        "alter table v set parallelism = 4 with (strategy)",
+    ] {
+        fault(sql);
+    }
+    assert!(matches!(
+        parse("alter table v rebalance with (strategy = drrs, Strategy = otfs)"),
+        Err(Error::InvalidParameter { .. })
+    ));
 }
 
 #[test]

@@ -19,7 +19,8 @@ use crate::pg_catalog::function::{
 use crate::pg_catalog::relations::{index_definition, key_columns, quoted, view_definition};
 use crate::pg_catalog::types::other_name;
 use crate::pg_catalog::{
-    CONSTRAINT_OID, INDEX_OID, RULE_OID, SCHEMA as PG_CATALOG, find, information_schema, tables,
+    CONSTRAINT_OID, INDEX_OID, PUBLIC_OID, RULE_OID, SCHEMA as PG_CATALOG, SCHEMAS, find,
+    information_schema, tables,
 };
 use crate::server::Shared;
 use crate::session::{DATABASE, lock};
@@ -430,13 +431,10 @@ fn constants() -> Vec<ScalarUDF> {
         }),
         stable(REGNAMESPACE_OUT, Utf8, |args| {
             oid_arg(args, 0)
-                .map(|oid| match oid {
-                    crate::pg_catalog::PG_CATALOG_OID => PG_CATALOG.to_owned(),
-                    crate::pg_catalog::PUBLIC_OID => SCHEMA.to_owned(),
-                    crate::pg_catalog::INFORMATION_SCHEMA_OID => {
-                        crate::pg_catalog::INFORMATION_SCHEMA.to_owned()
-                    }
-                    other => other.to_string(),
+                .map(|oid| {
+                    let mut schemas = SCHEMAS.into_iter().chain([(SCHEMA, PUBLIC_OID)]);
+                    let found = schemas.find(|(_, schema_oid)| *schema_oid == oid);
+                    found.map_or_else(|| oid.to_string(), |(name, _)| name.to_owned())
                 })
                 .into()
         }),

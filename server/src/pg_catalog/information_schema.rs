@@ -3,7 +3,7 @@
 use crate::catalog::{Kind, OWNER, SCHEMA};
 use crate::pg_catalog::relations::view_definition;
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
-use crate::pg_catalog::{INFORMATION_SCHEMA, SCHEMA as PG_CATALOG};
+use crate::pg_catalog::{INFORMATION_SCHEMA, PUBLIC_OID, SCHEMA as PG_CATALOG, SCHEMAS};
 use crate::session::DATABASE;
 use crate::wire::types::{SCALARS, SqlType};
 
@@ -17,7 +17,11 @@ pub(crate) static TABLES: &[SystemTable] = &[
             ("default_character_set_name", T::Text), ("sql_path", T::Text),
         ],
         rows: |_| {
-            [PG_CATALOG, SCHEMA, INFORMATION_SCHEMA].iter().map(|s| row![DATABASE, *s, OWNER, NULL, NULL]).collect()
+            SCHEMAS
+                .into_iter()
+                .chain([(SCHEMA, PUBLIC_OID)])
+                .map(|(name, _)| row![DATABASE, name, OWNER, NULL, NULL])
+                .collect()
         },
     },
     SystemTable {

@@ -31,6 +31,7 @@ use crate::error::{Error, Result};
 use crate::pg_catalog::table::{Source, SystemTable};
 use crate::server::Shared;
 use crate::settings::{SettingRow, Settings};
+use crate::tide::{self, Lens, TideTable};
 
 /// Schema of the system tables.
 pub const SCHEMA: &str = "pg_catalog";
@@ -71,12 +72,26 @@ pub struct Context {
     pub activity: Vec<(u32, String)>,
     /// The session's own process id.
     pub process_id: u32,
+    /// The query's look at the engine; `None`: it only plans.
+    pub lens: Option<Arc<Lens>>,
+}
+
+/// The schemas of system tables, with their oids.
+pub const SCHEMAS: [(&str, u32); 3] = [
+    (SCHEMA, PG_CATALOG_OID),
+    (INFORMATION_SCHEMA, INFORMATION_SCHEMA_OID),
+    (tide::SCHEMA, tide::SCHEMA_OID),
+];
+
+fn oid_of_schema(name: &str) -> Option<u32> {
+    let found = SCHEMAS.into_iter().find(|(schema, _)| *schema == name);
+    found.map(|(_, oid)| oid)
 }
 
 /// Whether a schema is one of ours.
 #[must_use]
 pub fn is_schema(name: &str) -> bool {
-    name == SCHEMA || name == INFORMATION_SCHEMA
+    oid_of_schema(name).is_some()
 }
 
 /// All system tables with their schema.
@@ -89,7 +104,11 @@ pub fn tables() -> impl Iterator<Item = (&'static str, &'static SystemTable)> {
     let information = information_schema::TABLES
         .iter()
         .map(|table| (INFORMATION_SCHEMA, table));
-    catalog.map(|table| (SCHEMA, table)).chain(information)
+    let tide = tide::TABLES.iter().map(|table| (tide::SCHEMA, table));
+    catalog
+        .map(|table| (SCHEMA, table))
+        .chain(information)
+        .chain(tide)
 }
 
 /// The system table of this name.
@@ -121,7 +140,7 @@ pub fn relation(schema: &str, name: &str) -> Option<Relation> {
 /// If it does not exist, or its rows are not as its columns, which is a bug.
 pub fn rows(
     relation: &Relation,
-    catalog: &Catalog,
+    catalog: &Arc<Catalog>,
     snapshot: Option<&DatabaseSnapshot>,
     context: &Context,
 ) -> Result<Arc<dyn TableProvider>> {
@@ -129,10 +148,15 @@ pub fn rows(
         find(&relation.schema_name, &relation.name).ok_or_else(|| Error::UndefinedRelation {
             name: relation.name.clone(),
         })?;
+    if relation.schema_name == tide::SCHEMA {
+        let (catalog, context) = (Arc::clone(catalog), context.clone());
+        return Ok(Arc::new(TideTable::new(table, catalog, context)));
+    }
     let batch = table.batch(&Source {
         catalog,
         snapshot,
         context,
+        seen: None,
     })?;
     Ok(Arc::new(MemTable::try_new(
         batch.schema(),

@@ -3,8 +3,8 @@
 use crate::catalog::{Entry, Kind, OWNER, SCHEMA};
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, no_rows, row};
 use crate::pg_catalog::{
-    CONSTRAINT_OID, DEFAULT_OID, INDEX_OID, INFORMATION_SCHEMA, INFORMATION_SCHEMA_OID, OWNER_OID,
-    PG_CATALOG_OID, PUBLIC_OID, RULE_OID, tables,
+    CONSTRAINT_OID, DEFAULT_OID, INDEX_OID, INFORMATION_SCHEMA, OWNER_OID, PG_CATALOG_OID,
+    PUBLIC_OID, RULE_OID, oid_of_schema, tables,
 };
 use crate::wire::types::{SCALARS, SqlType};
 
@@ -351,11 +351,7 @@ fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
         let class = Class {
             oid: table.oid,
             name: table.name,
-            namespace: if is_view {
-                INFORMATION_SCHEMA_OID
-            } else {
-                PG_CATALOG_OID
-            },
+            namespace: oid_of_schema(schema).unwrap_or(PG_CATALOG_OID),
             access_method: if is_view { 0 } else { HEAP },
             kind: if is_view { "v" } else { "r" },
             columns: table.columns.len(),

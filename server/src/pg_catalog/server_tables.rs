@@ -3,10 +3,7 @@
 use crate::catalog::OWNER;
 use crate::pg_catalog::relations::NEXMARK_SERVER;
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
-use crate::pg_catalog::{
-    INFORMATION_SCHEMA, INFORMATION_SCHEMA_OID, OWNER_OID, PG_CATALOG_OID, PUBLIC_OID,
-    SCHEMA as PG_CATALOG,
-};
+use crate::pg_catalog::{OWNER_OID, PUBLIC_OID, SCHEMAS};
 use crate::session::DATABASE;
 
 /// Oid of the one database.
@@ -23,11 +20,11 @@ pub(crate) static TABLES: &[SystemTable] = &[
         name: "pg_namespace",
         columns: &[("oid", T::Oid), ("nspname", T::Text), ("nspowner", T::Oid), ("nspacl", T::Texts)],
         rows: |_| {
-            vec![
-                row![PG_CATALOG_OID, PG_CATALOG, OWNER_OID, NULL],
-                row![PUBLIC_OID, crate::catalog::SCHEMA, OWNER_OID, NULL],
-                row![INFORMATION_SCHEMA_OID, INFORMATION_SCHEMA, OWNER_OID, NULL],
-            ]
+            SCHEMAS
+                .into_iter()
+                .chain([(crate::catalog::SCHEMA, PUBLIC_OID)])
+                .map(|(name, oid)| row![oid, name, OWNER_OID, NULL])
+                .collect()
         },
     },
     SystemTable {

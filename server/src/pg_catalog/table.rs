@@ -1,20 +1,23 @@
 //! System tables as data: columns, and a function that makes the rows.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, Int64Array, ListBuilder,
-    PrimitiveBuilder, RecordBatch, RecordBatchOptions, StringArray, StringBuilder,
-    TimestampMicrosecondArray, UInt32Array,
+    ArrayRef, BooleanArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
+    IntervalMonthDayNanoArray, ListBuilder, PrimitiveBuilder, RecordBatch, RecordBatchOptions,
+    StringArray, StringBuilder, TimestampMicrosecondArray, UInt32Array,
 };
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Field, Int16Type, Schema, SchemaRef, TimeUnit, UInt32Type,
+    ArrowPrimitiveType, DataType, Field, Int16Type, IntervalMonthDayNano, IntervalUnit, Schema,
+    SchemaRef, TimeUnit, UInt32Type,
 };
 use storage::DatabaseSnapshot;
 
 use crate::catalog::Catalog;
 use crate::error::Result;
 use crate::pg_catalog::Context;
+use crate::tide::Seen;
 use crate::wire::types::UTC;
 
 /// Type of a system table's column.
@@ -32,6 +35,8 @@ pub enum Type {
     Int8,
     /// `real`
     Float4,
+    /// `double precision`
+    Float8,
     /// `text`, `name`, `"char"`, `pg_node_tree`
     Text,
     /// `text[]`, `aclitem[]`
@@ -42,6 +47,8 @@ pub enum Type {
     Oids,
     /// `timestamp with time zone`
     Timestamptz,
+    /// `interval` of time alone
+    Interval,
 }
 
 impl Type {
@@ -54,6 +61,8 @@ impl Type {
             Type::Int4 => DataType::Int32,
             Type::Int8 => DataType::Int64,
             Type::Float4 => DataType::Float32,
+            Type::Float8 => DataType::Float64,
+            Type::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             Type::Text => DataType::Utf8,
             Type::Texts => list(DataType::Utf8),
             Type::Int2s => list(DataType::Int16),
@@ -70,8 +79,10 @@ pub enum Value {
     Null,
     /// A truth value.
     Bool(bool),
-    /// A number of any width, microseconds for times.
+    /// A whole number of any width, microseconds for times and intervals.
     Int(i64),
+    /// Another number.
+    Float(f64),
     /// A string.
     Text(String),
     /// An array of strings.
@@ -96,7 +107,11 @@ value_from! {
     i64 => |v| Value::Int(v);
     u32 => |v| Value::Int(i64::from(v));
     i16 => |v| Value::Int(i64::from(v));
+    u64 => |v| Value::Int(v as i64);
     usize => |v| Value::Int(v as i64);
+    f64 => |v| Value::Float(v);
+    Duration => |v| Value::Int(v.as_micros() as i64);
+    SystemTime => |v| v.duration_since(UNIX_EPOCH).unwrap_or_default().into();
     &str => |v| Value::Text(v.to_owned());
     String => |v| Value::Text(v);
     Vec<String> => |v| Value::Texts(v);
@@ -126,6 +141,8 @@ pub struct Source<'a> {
     pub snapshot: Option<&'a DatabaseSnapshot>,
     /// Session and server.
     pub context: &'a Context,
+    /// What the engine does, for the tables of schema `tide`.
+    pub seen: Option<&'a Seen>,
 }
 
 /// A system table.
@@ -197,6 +214,17 @@ fn build(column: Type, at: usize, rows: &[Vec<Value>]) -> ArrayRef {
         Type::Int4 => Arc::new(ints.map(|n| n.map(|n| n as i32)).collect::<Int32Array>()),
         Type::Int8 => Arc::new(ints.collect::<Int64Array>()),
         Type::Float4 => Arc::new(ints.map(|n| n.map(|n| n as f32)).collect::<Float32Array>()),
+        Type::Float8 => {
+            let floats = values.map(|value| match value {
+                Value::Float(x) => Some(*x),
+                _ => None,
+            });
+            Arc::new(floats.collect::<Float64Array>())
+        }
+        Type::Interval => {
+            let nanos = ints.map(|n| n.map(|n| IntervalMonthDayNano::new(0, 0, n * 1000)));
+            Arc::new(nanos.collect::<IntervalMonthDayNanoArray>())
+        }
         Type::Timestamptz => Arc::new(
             ints.collect::<TimestampMicrosecondArray>()
                 .with_timezone(UTC),

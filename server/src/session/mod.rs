@@ -36,6 +36,7 @@ use crate::session::extended::{Portal, Prepared};
 use crate::session::transaction::Transaction;
 use crate::settings::Settings;
 use crate::sqlstate::is_fatal;
+use crate::tide::Lens;
 use crate::wire::encode::Style;
 use crate::wire::frame::{Expect, Message, Startup};
 
@@ -325,6 +326,7 @@ impl Session {
             settings: self.settings().all(),
             activity: self.shared.activity(),
             process_id: self.process_id,
+            lens: Some(Arc::new(Lens::new(Arc::clone(&self.shared)))),
         }
     }
 

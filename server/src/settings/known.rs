@@ -23,6 +23,8 @@ pub(crate) enum Rule {
     DateStyle,
     /// 1 … key groups, or "default".
     Parallelism,
+    /// One that keeps views correct.
+    RescaleStrategy,
 }
 
 #[derive(Debug)]
@@ -230,6 +232,12 @@ pub(crate) static KNOWN: &[Known] = &[
         "off",
         Rule::Bool,
         "Accepted for compatibility.",
+    ),
+    known(
+        "rescale_strategy",
+        "drrs",
+        Rule::RescaleStrategy,
+        "Sets how key groups move when a statement does not say.",
     ),
     known(
         "row_security",

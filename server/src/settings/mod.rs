@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use arrow::array::timezone::Tz;
+use scaling::Strategy;
 
 use crate::error::{Error, Result};
 use crate::settings::known::{KNOWN, Known, Rule};
@@ -162,6 +163,15 @@ impl Settings {
             .ok()
             .and_then(|v| v.parse().ok())
             .unwrap_or(self.parallelism_default)
+    }
+
+    /// How key groups move when a statement does not say.
+    #[must_use]
+    pub fn rescale_strategy(&self) -> Strategy {
+        self.get("rescale_strategy")
+            .ok()
+            .and_then(|name| parse_strategy(&name).ok())
+            .unwrap_or_default()
     }
 
     /// Longest duration of a statement.
@@ -328,7 +338,27 @@ fn check(known: &Known, value: &str, key_groups: u16) -> Result<String> {
                 "Valid values are 1 to {key_groups}, and default."
             )))),
         },
+        Rule::RescaleStrategy => match parse_strategy(&lower) {
+            Ok(strategy) => Ok(strategy.name().to_owned()),
+            Err(hint) => Err(invalid(Some(hint))),
+        },
     }
+}
+
+/// The strategy of this name; else a hint that names those which keep views correct.
+///
+/// # Errors
+/// The hint.
+pub(crate) fn parse_strategy(name: &str) -> std::result::Result<Strategy, String> {
+    let correct = |strategy: &Strategy| strategy.is_correct();
+    name.trim().parse().ok().filter(correct).ok_or_else(|| {
+        let names: Vec<&str> = Strategy::ALL
+            .into_iter()
+            .filter(correct)
+            .map(Strategy::name)
+            .collect();
+        format!("Available values: {}.", names.join(", "))
+    })
 }
 
 fn milliseconds(text: &str) -> Option<u64> {
@@ -412,6 +442,26 @@ mod tests {
         }
         settings.set("streaming_parallelism", "default").unwrap();
         assert_eq!(settings.streaming_parallelism(), 4);
+    }
+
+    #[test]
+    fn a_rescale_strategy_keeps_views_correct() {
+        let mut settings = Settings::new(4, 256);
+        assert_eq!(settings.rescale_strategy(), Strategy::Drrs);
+        settings.set("rescale_strategy", "OTFS_fluid").unwrap();
+        assert_eq!(settings.rescale_strategy(), Strategy::OtfsFluid);
+        assert_eq!(settings.get("rescale_strategy").unwrap(), "otfs_fluid");
+        for bad in ["unbound", "flink", ""] {
+            let Err(Error::InvalidValue { hint, .. }) = settings.set("rescale_strategy", bad)
+            else {
+                panic!("{bad}")
+            };
+            let hint = hint.unwrap();
+            assert!(
+                hint.contains("drrs, ") && !hint.contains("unbound"),
+                "{hint}"
+            );
+        }
     }
 
     #[test]

@@ -222,6 +222,7 @@ impl Session {
             } else {
                 0
             },
+            adaptivity: None,
             append_only: matches!(kind, Kind::Source { .. }),
             kind,
             columns,

@@ -1,4 +1,4 @@
-//! EXPLAIN of queries and of materialized views.
+//! EXPLAIN of queries and of materialized views. Not here: of rescales (`explain_scaling.rs`).
 
 use planner::parse::ExplainOptions;
 use sqlparser::ast::{CreateView, Query};
@@ -40,7 +40,7 @@ impl Session {
     }
 }
 
-fn plan_rows(lines: Vec<String>) -> Result<Outcome> {
+pub(crate) fn plan_rows(lines: Vec<String>) -> Result<Outcome> {
     let rows: Vec<Vec<Option<String>>> = lines.into_iter().map(|line| vec![Some(line)]).collect();
     Ok(Outcome::Rows(Rows::of_texts(
         &EXPLAIN_COLUMNS,

@@ -7,9 +7,11 @@ pub mod copy_format;
 pub mod ddl;
 pub mod dml;
 pub mod explain;
+pub mod explain_scaling;
 pub mod insert;
 pub mod prepare;
 pub mod query;
+pub mod scaling_options;
 pub mod set;
 pub mod show;
 
@@ -81,17 +83,13 @@ impl Session {
                 )
                 .await
             }
-            Statement::AlterParallelism {
-                kind,
-                if_exists,
-                name,
-                parallelism,
-            } => {
-                self.alter_parallelism(*kind, *if_exists, name, parallelism)
-                    .await
+            Statement::AlterScaling(alter) => self.alter_scaling(alter).await,
+            Statement::ExplainAlterScaling { alter, options } => {
+                self.explain_scaling(alter, options).await
             }
+            Statement::CancelRescale { id } => self.cancel_rescale(*id).await,
             Statement::Flush => self.flush_statement().await,
-            Statement::Show(what) => self.show(what),
+            Statement::Show(what) => self.show(what).await,
             Statement::ShowCreate { kind, name } => self.show_create(*kind, name),
             Statement::Describe { name } => self.describe_relation(name),
             Statement::ExplainCreateMaterializedView { view, options } => {

@@ -95,12 +95,12 @@ impl Session {
                 self.infer_query(query, types).await?;
                 Ok(Some(text_columns(&EXPLAIN_COLUMNS)))
             }
-            Statement::ExplainCreateMaterializedView { .. } => {
-                Ok(Some(text_columns(&EXPLAIN_COLUMNS)))
-            }
+            Statement::ExplainCreateMaterializedView { .. }
+            | Statement::ExplainAlterScaling { .. } => Ok(Some(text_columns(&EXPLAIN_COLUMNS))),
             Statement::CreateSource { .. }
             | Statement::DropSource { .. }
-            | Statement::AlterParallelism { .. }
+            | Statement::AlterScaling(_)
+            | Statement::CancelRescale { .. }
             | Statement::Flush => Ok(None),
         }
     }

@@ -1,5 +1,6 @@
 //! SHOW, SHOW CREATE and DESCRIBE.
 
+use executor::RescaleSummary;
 use planner::parse::{ObjectKind, Show};
 use sqlparser::ast::ObjectName;
 
@@ -10,11 +11,23 @@ use crate::settings::Settings;
 use crate::statement::Outcome;
 use crate::statement::ddl::{is_kind, kind_name, local_name, wrong_kind};
 use crate::statement::query::Rows;
+use crate::tide::key_groups_done;
 
 /// Columns of what a SHOW shows.
 pub(crate) fn show_columns(what: &Show) -> Result<Vec<&'static str>> {
     Ok(match what {
-        Show::Jobs | Show::Rescales => vec!["id", "name", "kind", "parallelism", "state"],
+        Show::Jobs => vec!["id", "name", "kind", "parallelism", "state"],
+        Show::Rescales => vec![
+            "id",
+            "relation",
+            "strategy",
+            "from",
+            "to",
+            "state",
+            "key groups",
+            "bytes",
+            "duration",
+        ],
         Show::Tables | Show::Sources | Show::Views | Show::MaterializedViews => vec!["name"],
         Show::All => vec!["name", "setting", "description"],
         Show::Variable(name) => vec![Settings::canonical_name(name)?],
@@ -28,15 +41,15 @@ pub(crate) const SHOW_CREATE_COLUMNS: [&str; 2] = ["name", "statement"];
 pub(crate) const DESCRIBE_COLUMNS: [&str; 5] = ["column", "type", "nullable", "default", "key"];
 
 impl Session {
-    pub(crate) fn show(&mut self, what: &Show) -> Result<Outcome> {
+    pub(crate) async fn show(&mut self, what: &Show) -> Result<Outcome> {
         let names = show_columns(what)?;
         let rows = match what {
             Show::Tables => self.names_of(ObjectKind::Table),
             Show::Sources => self.names_of(ObjectKind::Source),
             Show::Views => self.names_of(ObjectKind::View),
             Show::MaterializedViews => self.names_of(ObjectKind::MaterializedView),
-            Show::Jobs => self.jobs(false),
-            Show::Rescales => self.jobs(true),
+            Show::Jobs => self.jobs(),
+            Show::Rescales => self.rescales().await?,
             Show::All => {
                 let settings = self.settings();
                 settings
@@ -67,7 +80,7 @@ impl Session {
         names.into_iter().map(|name| vec![Some(name)]).collect()
     }
 
-    fn jobs(&self, only_rescaling: bool) -> Vec<Vec<Option<String>>> {
+    fn jobs(&self) -> Vec<Vec<Option<String>>> {
         let catalog = self.shared.catalog.read();
         let mut rows = Vec::new();
         for job in self.shared.engine.jobs() {
@@ -80,22 +93,45 @@ impl Session {
                     format!("scaling to {parallelism}")
                 }
             };
-            if only_rescaling && !matches!(job.state, executor::JobState::Rescaling { .. }) {
-                continue;
-            }
-            let kind = catalog
-                .by_id(job.id)
-                .map_or("materialized view", |entry| entry.kind.name());
+            let entry = catalog.by_id(job.id);
+            let kind = entry.map_or("materialized view", |entry| entry.kind.name());
+            let parallelism = match entry.and_then(|entry| entry.adaptivity) {
+                Some(_) => format!("ADAPTIVE, now {}", job.parallelism),
+                None => job.parallelism.to_string(),
+            };
             let row = [
                 job.id.to_string(),
                 job.name,
                 kind.to_owned(),
-                job.parallelism.to_string(),
+                parallelism,
                 state,
             ];
             rows.push(row.into_iter().map(Some).collect());
         }
         rows
+    }
+
+    async fn rescales(&mut self) -> Result<Vec<Vec<Option<String>>>> {
+        let observation = self.shared.engine.observe().await?;
+        let catalog = self.shared.catalog.read();
+        let done = key_groups_done(&observation.subscales);
+        let mut rescales = observation.rescales;
+        rescales.sort_by_key(|rescale| rescale.id);
+        let row = |rescale: &RescaleSummary| {
+            let done = done.get(&rescale.id).copied().unwrap_or_default();
+            vec![
+                Some(rescale.id.to_string()),
+                catalog.by_id(rescale.job).map(|entry| entry.name.clone()),
+                Some(rescale.strategy.to_string()),
+                Some(rescale.from.to_string()),
+                Some(rescale.to.to_string()),
+                Some(rescale.state.name().to_owned()),
+                Some(format!("{done}/{}", rescale.key_groups)),
+                Some(rescale.moved.state_bytes.to_string()),
+                rescale.duration.map(|duration| format!("{duration:.1?}")),
+            ]
+        };
+        Ok(rescales.iter().map(row).collect())
     }
 
     pub(crate) fn show_create(&mut self, kind: ObjectKind, name: &ObjectName) -> Result<Outcome> {

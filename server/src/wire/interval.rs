@@ -96,11 +96,11 @@ impl Span {
     fn add(&mut self, value: f64, unit: &str) -> Option<()> {
         let unit = unit.to_ascii_lowercase();
         let unit = unit.as_str();
-        match unit
+        // The plural goes; of "s" and "ms" the "s" is all there is of the second.
+        let singular = unit
             .strip_suffix('s')
-            .filter(|u| !u.is_empty())
-            .unwrap_or(unit)
-        {
+            .filter(|rest| !matches!(*rest, "" | "m"));
+        match singular.unwrap_or(unit) {
             "millennium" | "millennia" | "mil" => self.months += value * 12_000.0,
             "century" | "centurie" | "c" | "cent" => self.months += value * 1200.0,
             "decade" | "dec" => self.months += value * 120.0,
@@ -219,6 +219,8 @@ mod tests {
             ("0", "00:00:00"),
             ("1.5 days", "1 day 12:00:00"),
             ("90 minutes", "01:30:00"),
+            ("20ms", "00:00:00.02"),
+            ("3 mins 2 secs", "00:03:02"),
             ("1-2", "1 year 2 mons"),
             ("P1Y2M3DT4H5M6.5S", "1 year 2 mons 3 days 04:05:06.5"),
             ("-00:00:01.5", "-00:00:01.5"),

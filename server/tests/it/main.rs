@@ -10,6 +10,7 @@ mod extended;
 mod harness;
 mod hostile;
 mod restart;
+mod scaling;
 mod transactions;
 mod types;
 mod views;

@@ -1,0 +1,134 @@
+//! Schema `tide`: executors, key groups and rescales as tables.
+//!
+//! ```text
+//!   SELECT … FROM tide.executors ─► scan ─► Lens: engine.observe(), once a query ─► rows
+//! ```
+//!
+//! The engine is asked when a query runs and not before, so queries of other tables pay nothing,
+//! and the tables of one query show one moment.
+
+mod tables;
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use executor::Observation;
+use tokio::sync::OnceCell;
+
+use crate::adaptive::ScalingDecision;
+use crate::catalog::Catalog;
+use crate::pg_catalog::Context;
+use crate::pg_catalog::table::{Source, SystemTable};
+use crate::server::Shared;
+
+pub(crate) use tables::{TABLES, key_groups_done};
+
+/// The schema's name.
+pub const SCHEMA: &str = "tide";
+
+/// Its oid.
+pub const SCHEMA_OID: u32 = 13_200;
+
+/// What the tables are made from.
+#[derive(Debug)]
+pub struct Seen {
+    /// Executors, key groups and rescales.
+    pub observation: Observation,
+    /// What adaptive relations decided, oldest first.
+    pub decisions: Vec<ScalingDecision>,
+}
+
+/// One query's look at the engine: all its tables show the moment at which it first looked.
+#[derive(Debug)]
+pub struct Lens {
+    shared: Arc<Shared>,
+    seen: OnceCell<Seen>,
+}
+
+impl Lens {
+    /// A lens that has not been looked through.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> Lens {
+        Lens {
+            shared,
+            seen: OnceCell::new(),
+        }
+    }
+
+    async fn look(&self) -> executor::Result<&Seen> {
+        let look = async || {
+            Ok(Seen {
+                observation: self.shared.engine.observe().await?,
+                decisions: self.shared.decisions.all(),
+            })
+        };
+        self.seen.get_or_try_init(look).await
+    }
+}
+
+/// A table of the schema, for one query.
+#[derive(Debug)]
+pub struct TideTable {
+    table: &'static SystemTable,
+    catalog: Arc<Catalog>,
+    context: Context,
+}
+
+impl TideTable {
+    /// The table as a query with this catalog and context sees it.
+    #[must_use]
+    pub fn new(table: &'static SystemTable, catalog: Arc<Catalog>, context: Context) -> TideTable {
+        TideTable {
+            table,
+            catalog,
+            context,
+        }
+    }
+}
+
+#[async_trait]
+impl TableProvider for TideTable {
+    fn schema(&self) -> SchemaRef {
+        self.table.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let seen = match &self.context.lens {
+            Some(lens) => Some(lens.look().await.map_err(external)?),
+            None => None,
+        };
+        let batch = self.table.batch(&Source {
+            catalog: &self.catalog,
+            snapshot: None,
+            context: &self.context,
+            seen,
+        });
+        let partitions = [vec![batch.map_err(external)?]];
+        let columns = projection.cloned();
+        Ok(MemorySourceConfig::try_new_exec(
+            &partitions,
+            self.table.schema(),
+            columns,
+        )?)
+    }
+}
+
+fn external(error: impl std::error::Error + Send + Sync + 'static) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}

@@ -1,0 +1,216 @@
+//! The tables of schema `tide`.
+
+use std::collections::BTreeMap;
+
+use executor::{RescaleSummary, SubscaleState, SubscaleStatus};
+
+use crate::catalog::Catalog;
+use crate::pg_catalog::table::{Source, SystemTable, Type as T, Value, row};
+use crate::tide::Seen;
+
+#[rustfmt::skip] // Column lists read best as tables.
+pub(crate) static TABLES: &[SystemTable] = &[
+    SystemTable {
+        oid: 13_201,
+        name: "rescales",
+        columns: &[
+            ("id", T::Int8), ("relation", T::Text), ("started_by", T::Text), ("strategy", T::Text),
+            ("from_parallelism", T::Int4), ("to_parallelism", T::Int4), ("state", T::Text),
+            ("started_at", T::Timestamptz), ("duration", T::Interval), ("key_groups", T::Int4),
+            ("key_groups_done", T::Int4), ("subscales", T::Int4), ("bytes", T::Int8), ("rows_rerouted", T::Int8),
+            ("rows_held", T::Int8), ("rows_taken_back", T::Int8), ("suspension", T::Interval),
+            ("propagation", T::Interval), ("dependency", T::Interval), ("barrier_max", T::Interval),
+            ("pause_max", T::Interval),
+        ],
+        rows: rescales,
+    },
+    SystemTable {
+        oid: 13_202,
+        name: "subscales",
+        columns: &[
+            ("rescale_id", T::Int8), ("subscale", T::Int8), ("fragment", T::Int4), ("old_owner", T::Int8),
+            ("new_owner", T::Int8), ("key_groups", T::Text), ("key_group_count", T::Int4), ("bytes", T::Int8),
+            ("state", T::Text), ("opened_after", T::Interval), ("took", T::Interval), ("pause_max", T::Interval),
+        ],
+        rows: subscales,
+    },
+    SystemTable {
+        oid: 13_203,
+        name: "key_groups",
+        columns: &[
+            ("relation", T::Text), ("fragment", T::Int4), ("key_group", T::Int4), ("owner", T::Int8),
+            ("rows", T::Int8), ("bytes", T::Int8), ("busy", T::Float8), ("row_rate", T::Float8),
+        ],
+        rows: key_groups,
+    },
+    SystemTable {
+        oid: 13_204,
+        name: "executors",
+        columns: &[
+            ("relation", T::Text), ("fragment", T::Int4), ("executor", T::Int8), ("key_groups", T::Int4),
+            ("busy", T::Float8), ("backpressured", T::Float8), ("suspended", T::Float8), ("idle", T::Float8),
+            ("row_rate", T::Float8),
+        ],
+        rows: executors,
+    },
+    SystemTable {
+        oid: 13_205,
+        name: "scaling_decisions",
+        columns: &[
+            ("at", T::Timestamptz), ("relation", T::Text), ("from_parallelism", T::Int4),
+            ("to_parallelism", T::Int4), ("needed", T::Int4), ("demand", T::Float8), ("utilization", T::Float8),
+            ("reason", T::Text), ("outcome", T::Text),
+        ],
+        rows: scaling_decisions,
+    },
+];
+
+/// A relation's name; none once it is dropped.
+fn relation(catalog: &Catalog, job: u32) -> Option<String> {
+    catalog.by_id(job).map(|entry| entry.name.clone())
+}
+
+/// Rows made from what was seen, if anything was.
+fn seen<R>(source: &Source<'_>, rows: impl FnOnce(&Seen) -> R) -> R
+where
+    R: Default,
+{
+    source.seen.map(rows).unwrap_or_default()
+}
+
+/// Key groups that have moved, by rescale.
+pub(crate) fn key_groups_done(subscales: &[SubscaleStatus]) -> BTreeMap<u64, usize> {
+    let mut done = BTreeMap::new();
+    for subscale in subscales {
+        if subscale.state == SubscaleState::Done {
+            *done.entry(subscale.rescale).or_default() += subscale.key_groups.len();
+        }
+    }
+    done
+}
+
+fn rescales(source: &Source<'_>) -> Vec<Vec<Value>> {
+    seen(source, |seen| {
+        let done = key_groups_done(&seen.observation.subscales);
+        let rescales = &seen.observation.rescales;
+        rescales
+            .iter()
+            .map(|rescale| {
+                let done = done.get(&rescale.id).copied().unwrap_or_default();
+                rescale_row(source.catalog, rescale, done)
+            })
+            .collect()
+    })
+}
+
+fn rescale_row(catalog: &Catalog, rescale: &RescaleSummary, done: usize) -> Vec<Value> {
+    let moved = &rescale.moved;
+    row![
+        rescale.id,
+        relation(catalog, rescale.job),
+        rescale.by.clone(),
+        rescale.strategy.name(),
+        rescale.from,
+        rescale.to,
+        rescale.state.name(),
+        rescale.asked,
+        rescale.duration,
+        rescale.key_groups,
+        done,
+        rescale.subscales,
+        moved.state_bytes,
+        moved.rows_rerouted,
+        moved.rows_held,
+        moved.rows_taken_back,
+        moved.suspended,
+        rescale.propagation,
+        rescale.dependency,
+        rescale.barrier_max,
+        rescale.pause_max,
+    ]
+}
+
+fn subscales(source: &Source<'_>) -> Vec<Vec<Value>> {
+    let one = |subscale: &SubscaleStatus| {
+        row![
+            subscale.rescale,
+            subscale.id.0,
+            subscale.fragment,
+            subscale.old_owner.0,
+            subscale.new_owner.0,
+            subscale.key_groups.to_string(),
+            subscale.key_groups.len(),
+            subscale.bytes,
+            subscale.state.name(),
+            subscale.opened_after,
+            subscale.took,
+            subscale.pause_max,
+        ]
+    };
+    seen(source, |seen| {
+        seen.observation.subscales.iter().map(one).collect()
+    })
+}
+
+fn key_groups(source: &Source<'_>) -> Vec<Vec<Value>> {
+    seen(source, |seen| {
+        let key_groups = seen.observation.key_groups.iter();
+        key_groups
+            .map(|status| {
+                row![
+                    relation(source.catalog, status.job),
+                    status.fragment,
+                    u32::from(status.key_group.0),
+                    status.owner.0,
+                    status.rows,
+                    status.bytes,
+                    status.busy,
+                    status.row_rate,
+                ]
+            })
+            .collect()
+    })
+}
+
+fn executors(source: &Source<'_>) -> Vec<Vec<Value>> {
+    seen(source, |seen| {
+        let executors = seen.observation.executors.iter();
+        executors
+            .map(|status| {
+                let taken = status.busy + status.backpressured + status.suspended;
+                row![
+                    relation(source.catalog, status.job),
+                    status.fragment,
+                    status.executor.0,
+                    status.key_groups,
+                    status.busy,
+                    status.backpressured,
+                    status.suspended,
+                    (1.0 - taken).max(0.0),
+                    status.row_rate,
+                ]
+            })
+            .collect()
+    })
+}
+
+fn scaling_decisions(source: &Source<'_>) -> Vec<Vec<Value>> {
+    seen(source, |seen| {
+        let decisions = seen.decisions.iter();
+        decisions
+            .map(|made| {
+                row![
+                    made.at,
+                    made.relation.clone(),
+                    made.decision.from,
+                    made.decision.to,
+                    made.decision.needed,
+                    made.decision.demand,
+                    made.decision.utilization,
+                    made.decision.to_string(),
+                    made.outcome.clone(),
+                ]
+            })
+            .collect()
+    })
+}
