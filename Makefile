@@ -58,12 +58,9 @@ lint: prerequisites ## format, clippy and documentation; warnings fail
 	@cargo clippy --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
 
-bench: prerequisites ## the benchmarks of each crate that has any
-	@if compgen -G '*/benches/*.rs' >/dev/null; then \
-	    cargo bench --workspace --bench '*'; \
-	else \
-	    echo 'no crate has a benches/ folder'; \
-	fi
+bench: prerequisites ## rescaling under load, every strategy, in a release build (BENCH='--help' lists options)
+	@cargo build --release --workspace --bin tidewater
+	@$(CARGO_TARGET_DIR)/release/tidewater bench rescale $(BENCH)
 
 sim: prerequisites ## simulation of the scaling protocol (SEED, SEEDS)
 	@cargo test --release --package scaling --test sim -- --nocapture
