@@ -603,9 +603,11 @@ impl Conductor {
         }
         for rescale in self.rescales.values_mut() {
             let job = rescale.job;
-            let of_job = collected
-                .iter()
-                .filter(|part| owner.get(&part.executor) == Some(&job));
+            // They are placed no more while their last barrier is under way.
+            let retired: BTreeSet<_> = rescale.retired().collect();
+            let of_job = collected.iter().filter(|part| {
+                owner.get(&part.executor) == Some(&job) || retired.contains(&part.executor)
+            });
             rescale.take_figures(duration, of_job);
         }
     }
