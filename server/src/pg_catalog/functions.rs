@@ -19,8 +19,7 @@ use crate::pg_catalog::function::{
 use crate::pg_catalog::relations::{index_definition, key_columns, quoted, view_definition};
 use crate::pg_catalog::types::other_name;
 use crate::pg_catalog::{
-    CONSTRAINT_OID, INDEX_OID, PUBLIC_OID, RULE_OID, SCHEMA as PG_CATALOG, SCHEMAS, find,
-    information_schema, tables,
+    CONSTRAINT_OID, INDEX_OID, PUBLIC_OID, RULE_OID, SCHEMA as PG_CATALOG, SCHEMAS, find, tables,
 };
 use crate::server::Shared;
 use crate::session::{DATABASE, lock};
@@ -476,8 +475,8 @@ fn constants() -> Vec<ScalarUDF> {
     }
     // Visible is what needs no schema in front of its name.
     functions.push(stable("pg_table_is_visible", Boolean, |args| {
-        let in_search_path = |oid: u32| !information_schema::TABLES.iter().any(|t| t.oid == oid);
-        oid_arg(args, 0).map(in_search_path).into()
+        let hidden = |oid: u32| tables().any(|(schema, t)| t.oid == oid && schema != PG_CATALOG);
+        oid_arg(args, 0).map(|oid| !hidden(oid)).into()
     }));
     for name in [
         "pg_type_is_visible",
