@@ -145,11 +145,6 @@ impl<M: Queued> Lane<M> {
         Arc::clone(self.wire.as_ref().expect("the lane crosses a socket"))
     }
 
-    /// Bytes of the next unsent message.
-    pub(crate) fn next_bytes(&self) -> Option<u64> {
-        self.lock().unsent.front().map(Queued::bytes)
-    }
-
     /// Takes the next unsent message to the socket.
     pub(crate) fn take_unsent(&self) -> Option<M> {
         self.lock().unsent.pop_front()

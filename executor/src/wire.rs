@@ -240,16 +240,13 @@ async fn send<M: Framed>(
         let Some(ready) = lane.upgrade().map(|lane| lane.wire_ready()) else {
             return Ok(());
         };
-        let Some(bytes) = lane.upgrade().and_then(|lane| lane.next_bytes()) else {
+        let Some(message) = lane.upgrade().and_then(|lane| lane.take_unsent()) else {
             ready.notified().await;
             continue;
         };
-        // While it waits for the link it may still be taken back.
-        links.room(from, bytes).await;
-        let Some(message) = lane.upgrade().and_then(|lane| lane.take_unsent()) else {
-            continue;
-        };
+        // One message is on its way; those behind it may still be taken back.
         let (rest, frame) = message.into_frame()?;
+        links.room(from, frame.len() as u64).await;
         let locked = beside.lock();
         locked
             .unwrap_or_else(PoisonError::into_inner)
