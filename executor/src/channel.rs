@@ -75,7 +75,7 @@ struct Queues<M> {
 #[derive(Debug)]
 pub(crate) struct Lane<M> {
     queues: Mutex<Queues<M>>,
-    // Everything in the lane, what is in a socket included.
+    // Everything in the lane, but for what is in a socket.
     bytes: AtomicU64,
     messages: AtomicU64,
     readable: AtomicU64,
@@ -145,15 +145,22 @@ impl<M: Queued> Lane<M> {
         Arc::clone(self.wire.as_ref().expect("the lane crosses a socket"))
     }
 
-    /// Takes the next unsent message to the socket.
+    /// Takes the next unsent message to the socket, where it takes no credit.
     pub(crate) fn take_unsent(&self) -> Option<M> {
-        self.lock().unsent.pop_front()
+        let was_full = self.full();
+        let message = self.lock().unsent.pop_front()?;
+        self.count_out(&message);
+        if was_full && !self.full() {
+            self.sender.wake();
+        }
+        Some(message)
     }
 
     /// Hands a message from the socket to the receiver.
     pub(crate) fn arrive(&self, message: M) {
         {
             let mut queues = self.lock();
+            self.count_in(&message);
             self.readable.fetch_add(1, Ordering::AcqRel);
             queues.arrived.push_back(message);
         }
