@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint bench sim oracle slt postgres prerequisites
+.PHONY: help demo run test lint bench sim model oracle slt postgres prerequisites
 
 # The build directory is outside the tree, so a fresh clone finds what an older one has compiled.
 CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidewater/target
@@ -64,6 +64,9 @@ bench: prerequisites ## rescaling under load, every strategy, in a release build
 
 sim: prerequisites ## simulation of the scaling protocol (SEED, SEEDS)
 	@cargo test --release --package scaling --test sim -- --nocapture
+
+model: prerequisites ## every state of small worlds of the scaling protocol, one by one; a minute
+	@cargo test --release --package scaling --test model -- --include-ignored --nocapture
 
 oracle: prerequisites ## the whole engine against the batch engine, at every epoch (SEED, SEEDS)
 	@cargo test --workspace --test oracle -- --nocapture

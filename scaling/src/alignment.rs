@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{ChannelId, Epoch, ExecutorId, ProtocolError, Rules};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     Reading,
     Fenced,
@@ -23,13 +23,13 @@ enum Phase {
 }
 
 /// Whether a channel has delivered the barrier that is being aligned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Delivered {
     No,
     Yes,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Alignment {
     me: ExecutorId,
     rules: Rules,

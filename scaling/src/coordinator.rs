@@ -98,7 +98,7 @@ pub enum CoordinatorAction {
     Finished,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     Waiting,
     Preparing {
@@ -108,7 +108,7 @@ enum Phase {
     Moving,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Pending {
     subscale: Subscale,
     predecessors: Vec<ExecutorId>,
@@ -129,7 +129,7 @@ impl Pending {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Progress {
     Created,
     Running,
@@ -137,7 +137,7 @@ enum Progress {
 }
 
 /// Drives the subscales of one scaling. See the header.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Coordinator {
     signal: Signal,
     // Open subscales, per executor and in all.

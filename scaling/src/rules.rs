@@ -5,7 +5,7 @@
 //! rule.
 
 /// Which rules hold. Every field is `true` by default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rules {
     /// Predecessor: the confirm barrier is put behind the last unsent barrier
     /// ([`crate::confirm_position`]).

@@ -105,7 +105,7 @@ use crate::{
 };
 
 /// Where a key group is, seen from this executor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Place {
     Elsewhere,
     Local,
@@ -118,7 +118,7 @@ enum Place {
 }
 
 /// One executor's part in scaling. See the header.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Migration {
     me: ExecutorId,
     release: Release,

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A subscale this executor is new owner of.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Arrival {
     pub(super) from: ExecutorId,
     pub(super) key_groups: KeyGroupSet,

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A subscale this executor is old owner of.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Departure {
     pub(super) to: ExecutorId,
     pub(super) key_groups: KeyGroupSet,
