@@ -23,13 +23,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use arrow::datatypes::SchemaRef;
 use planner::dataflow::{Fragment, Node, Upstream};
 use scaling::KeyGroup;
-use storage::{StateTable, TableId, TableSchema, TableSnapshot};
+use storage::{NullEquality, StateTable, TableId, TableSchema, TableSnapshot};
 
 use crate::change::ChangeBatch;
 use crate::error::{Error, Result};
 use crate::operator::{Barrier, Operator, Output};
 use crate::operators::{
-    Dml, Filter, HashAgg, HashJoin, Materialize, Project, RowErrors, Scan, Values,
+    Dml, Filter, HashAgg, HashJoin, JoinPlan, Materialize, Project, Recompute, RowErrors, Scan,
+    Values,
 };
 use crate::sources::{Clock, Nexmark};
 
@@ -354,6 +355,13 @@ impl<'a> Layout<'a> {
                 .map(|&input| self.flatten_input(input, fragment))
                 .collect();
         }
+        if let Node::Union { inputs, .. } = node {
+            let mut ends = Vec::with_capacity(inputs.len());
+            for input in inputs {
+                ends.extend(self.flatten(input, fragment)?);
+            }
+            return Ok(ends);
+        }
         let children = node.children();
         let inputs: Vec<SchemaRef> = children.iter().map(|child| child.schema()).collect();
         let mut ends = Vec::with_capacity(children.len());
@@ -424,15 +432,19 @@ impl<'a> Layout<'a> {
 /// The state tables of a node; their ids are yet to be set.
 fn table_schemas(node: &Node, inputs: &[SchemaRef]) -> Result<Vec<TableSchema>> {
     Ok(match node {
-        Node::Input { .. } | Node::Filter { .. } | Node::Project { .. } => Vec::new(),
+        Node::Input { .. } | Node::Union { .. } | Node::Filter { .. } | Node::Project { .. } => {
+            Vec::new()
+        }
         Node::HashAgg {
             group_by, calls, ..
         } => HashAgg::table_schemas(group_by, calls, &inputs[0])?,
         Node::HashJoin {
+            kind,
             left_keys,
             right_keys,
             ..
-        } => HashJoin::table_schemas([&inputs[0], &inputs[1]], [left_keys, right_keys])?,
+        } => HashJoin::table_schemas(*kind, [&inputs[0], &inputs[1]], [left_keys, right_keys])?,
+        Node::Recompute { keys, schema, .. } => Recompute::table_schemas(inputs, keys, schema),
         Node::Materialize { key, .. } => Materialize::table_schemas(&inputs[0], key),
         Node::Dml { .. } => Dml::table_schemas(),
         Node::Nexmark { .. } => Nexmark::table_schemas(),
@@ -458,7 +470,9 @@ fn build_operator(
     };
     let errors = RowErrors::from(Arc::clone(&context.errors));
     Ok(match node {
-        Node::Input { .. } => unreachable!("an input leads straight to its parent"),
+        Node::Input { .. } | Node::Union { .. } => {
+            unreachable!("an input leads straight to its parent")
+        }
         Node::Filter { predicate, .. } => Box::new(Filter::new(Arc::clone(predicate), errors)),
         Node::Project { exprs, schema, .. } => {
             Box::new(Project::new(exprs.clone(), Arc::clone(schema), errors))
@@ -477,15 +491,42 @@ fn build_operator(
             tables,
         )?),
         Node::HashJoin {
+            kind,
             left_keys,
             right_keys,
+            nulls_match,
+            residual,
             schema,
             ..
         } => {
             let rows = <[StateTable; 2]>::try_from(tables).expect("a join asked for two tables");
-            let (left, right) = (left_keys.clone(), right_keys.clone());
-            Box::new(HashJoin::new(left, right, Arc::clone(schema), rows))
+            let plan = JoinPlan {
+                kind: *kind,
+                keys: [left_keys.clone(), right_keys.clone()],
+                nulls: match nulls_match {
+                    true => NullEquality::NullEqualsNull,
+                    false => NullEquality::NullEqualsNothing,
+                },
+                residual: residual.clone(),
+                inputs: [Arc::clone(&inputs[0]), Arc::clone(&inputs[1])],
+                schema: Arc::clone(schema),
+            };
+            Box::new(HashJoin::new(plan, errors, rows))
         }
+        Node::Recompute {
+            keys,
+            hashed_by,
+            evaluation,
+            schema,
+            ..
+        } => Box::new(Recompute::new(
+            keys.clone(),
+            hashed_by.clone(),
+            context.key_groups,
+            Arc::clone(schema),
+            evaluation.start()?,
+            tables,
+        )),
         Node::Materialize { .. } => Box::new(Materialize::new(
             Arc::clone(&context.backfilling),
             tables.pop().expect(ONE),

@@ -30,6 +30,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
 use crate::catalog::RelationId;
+pub use crate::evaluation::{Evaluation, Evaluator};
 
 /// A whole continuous job: a table, or a materialized view.
 #[derive(Clone, Debug)]
@@ -125,16 +126,44 @@ pub enum Node {
         /// Output columns.
         schema: SchemaRef,
     },
-    /// Inner equi-join. Output: left columns, then right columns. NULL keys never match.
+    /// All rows of some children.
+    Union {
+        /// Children; they all have this schema.
+        inputs: Vec<Node>,
+        /// Columns of the rows.
+        schema: SchemaRef,
+    },
+    /// Equi-join.
     HashJoin {
+        /// Which rows come out.
+        kind: JoinKind,
         /// Left child.
         left: Box<Node>,
         /// Right child.
         right: Box<Node>,
-        /// Columns of the left child; never empty.
+        /// Columns of the left child. Without any, each pair of rows is tried, in one key group.
         left_keys: Vec<usize>,
         /// Columns of the right child, one for each of `left_keys`, of the same types.
         right_keys: Vec<usize>,
+        /// Whether a NULL key matches a NULL key.
+        nulls_match: bool,
+        /// What a pair must pass besides, over left columns, then right ones. NULL is false.
+        residual: Option<Arc<dyn PhysicalExpr>>,
+        /// Output columns.
+        schema: SchemaRef,
+    },
+    /// Whatever can be said of the rows of each key apart: keeps the rows, and evaluates those of
+    /// the keys that an epoch changed anew, with the batch engine.
+    Recompute {
+        /// Children. Those that the evaluation does not read only say which keys there are.
+        inputs: Vec<Node>,
+        /// The key of each child, of equal types; NULLs are equal. Without columns there is one
+        /// key, of all rows.
+        keys: Vec<Vec<usize>>,
+        /// By which of the key's columns, in this order, rows find their key group.
+        hashed_by: Vec<usize>,
+        /// Rows of some keys to their results: the key's columns, then those of `schema`.
+        evaluation: Evaluation,
         /// Output columns.
         schema: SchemaRef,
     },
@@ -175,7 +204,9 @@ impl Node {
             Self::Input { schema, .. }
             | Self::Project { schema, .. }
             | Self::HashAgg { schema, .. }
+            | Self::Union { schema, .. }
             | Self::HashJoin { schema, .. }
+            | Self::Recompute { schema, .. }
             | Self::Dml { schema }
             | Self::Nexmark { schema, .. } => Arc::clone(schema),
             Self::Values { batch } => batch.schema(),
@@ -191,6 +222,7 @@ impl Node {
             | Self::HashAgg { input, .. }
             | Self::Materialize { input, .. } => vec![input],
             Self::HashJoin { left, right, .. } => vec![left, right],
+            Self::Union { inputs, .. } | Self::Recompute { inputs, .. } => inputs.iter().collect(),
             Self::Input { .. } | Self::Dml { .. } | Self::Nexmark { .. } | Self::Values { .. } => {
                 Vec::new()
             }
@@ -209,6 +241,33 @@ pub struct AggCall {
     /// Type of the output column: `Int64` for counts; for the others what DataFusion's aggregate
     /// returns for the argument's type.
     pub output_type: DataType,
+}
+
+/// Which rows a join emits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinKind {
+    /// The pairs that match: left columns, then right columns.
+    Inner,
+    /// The pairs, and left rows without a match with NULLs for the right columns.
+    Left,
+    /// The pairs, and right rows without a match with NULLs for the left columns.
+    Right,
+    /// The pairs, and rows of both sides without a match.
+    Full,
+    /// Left rows with a match.
+    LeftSemi,
+    /// Left rows without a match.
+    LeftAnti,
+    /// Left rows with a boolean column more: whether they have a match.
+    LeftMark,
+}
+
+impl JoinKind {
+    /// Whether pairs of rows come out, or single rows only.
+    #[must_use]
+    pub const fn emits_pairs(self) -> bool {
+        matches!(self, Self::Inner | Self::Left | Self::Right | Self::Full)
+    }
 }
 
 /// Aggregates with an incremental operator.

@@ -26,7 +26,8 @@ use datafusion::physical_expr_common::physical_expr::fmt_sql;
 
 use crate::catalog::RelationId;
 use crate::dataflow::{
-    AggCall, AggFunction, Dataflow, Distribution, Fragment, Input, NexmarkTable, Node, Upstream,
+    AggCall, AggFunction, Dataflow, Distribution, Fragment, Input, JoinKind, NexmarkTable, Node,
+    Upstream,
 };
 use crate::types::sql_name;
 
@@ -133,19 +134,20 @@ fn operator(node: &Node) -> String {
                 (keys, false) => format!("HashAgg: group by {}; {calls}", list(&schema, keys)),
             }
         }
-        Node::HashJoin {
-            left,
-            right,
-            left_keys,
-            right_keys,
+        Node::Union { .. } => "Union".to_owned(),
+        Node::HashJoin { .. } => join_text(node),
+        Node::Recompute {
+            inputs,
+            keys,
+            evaluation,
             ..
-        } => {
-            let left_keys = list(&left.schema(), left_keys);
-            format!(
-                "HashJoin: {left_keys} = {}",
-                list(&right.schema(), right_keys)
-            )
-        }
+        } => match keys[0].as_slice() {
+            [] => format!("Recompute: {}, all in one place", evaluation.description()),
+            key => {
+                let key = list(&inputs[0].schema(), key);
+                format!("Recompute: {}, by {key}", evaluation.description())
+            }
+        },
         Node::Materialize { input, key } if key.is_empty() => {
             let width = input.schema().fields().len();
             format!("Materialize: {width} columns, no key")
@@ -165,6 +167,47 @@ fn operator(node: &Node) -> String {
         }
         Node::Values { batch } => format!("Values: {} rows", batch.num_rows()),
     }
+}
+
+fn join_text(node: &Node) -> String {
+    let Node::HashJoin {
+        kind,
+        left,
+        right,
+        left_keys,
+        right_keys,
+        nulls_match,
+        residual,
+        schema: _,
+    } = node
+    else {
+        return String::new();
+    };
+    let kind = match kind {
+        JoinKind::Inner => "",
+        JoinKind::Left => " left",
+        JoinKind::Right => " right",
+        JoinKind::Full => " full",
+        JoinKind::LeftSemi => " semi",
+        JoinKind::LeftAnti => " anti",
+        JoinKind::LeftMark => " mark",
+    };
+    let (left, right) = (left.schema(), right.schema());
+    let equals = if *nulls_match { "is" } else { "=" };
+    let mut text = match left_keys.as_slice() {
+        [] => format!("HashJoin{kind}: every pair, in one place"),
+        keys => format!(
+            "HashJoin{kind}: {} {equals} {}",
+            list(&left, keys),
+            list(&right, right_keys)
+        ),
+    };
+    if let Some(residual) = residual {
+        let fields = left.fields().iter().chain(right.fields()).cloned();
+        let pairs = Schema::new(fields.collect::<Vec<_>>());
+        text = format!("{text} and {}", self::text(residual, &pairs));
+    }
+    text
 }
 
 /// The tables that the operators of a fragment keep, from the last operator up.
@@ -203,7 +246,23 @@ fn state_tables(node: &Node, lines: &mut Vec<String>) {
                 ));
             }
         }
+        Node::Recompute {
+            inputs,
+            keys,
+            schema,
+            ..
+        } => {
+            let (input, key) = (inputs[0].schema(), &keys[0]);
+            let all: Vec<usize> = (0..input.fields().len()).collect();
+            let rows = list(&input, &all);
+            let key = list(&input, key);
+            lines.push(format!("  state: Recompute rows {rows}, key {key}"));
+            let all: Vec<usize> = (0..schema.fields().len()).collect();
+            let results = list(schema, &all);
+            lines.push(format!("  state: Recompute results {results}, key {key}"));
+        }
         Node::Input { .. }
+        | Node::Union { .. }
         | Node::Filter { .. }
         | Node::Project { .. }
         | Node::Dml { .. }

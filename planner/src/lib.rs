@@ -17,6 +17,7 @@ mod checked_integers;
 pub mod complexity;
 pub mod dataflow;
 pub mod error;
+mod evaluation;
 pub mod explain;
 mod expression_rule;
 mod float_rule;

@@ -17,7 +17,35 @@ pub(crate) struct ChangedRows {
     pub(crate) runs: Vec<Run>,
 }
 
+/// Changed rows that are worked on together at a barrier, unless one key group has more.
+pub(crate) const ROWS_PER_PIECE: usize = 4096;
+
 impl ChangedRows {
+    /// The rows of a table that the epoch changed, in bounded pieces of whole key groups.
+    ///
+    /// # Errors
+    /// If state cannot be read.
+    pub(crate) fn pieces(table: &StateTable) -> Result<Vec<Self>> {
+        let mut pieces: Vec<Vec<Changed>> = Vec::new();
+        let mut room = 0;
+        for changed in table.changed() {
+            let changed = changed?;
+            let rows = changed.new.len();
+            match pieces.last_mut() {
+                Some(piece) if rows <= room => {
+                    piece.push(changed);
+                    room -= rows;
+                }
+                _ => {
+                    pieces.push(vec![changed]);
+                    room = ROWS_PER_PIECE.saturating_sub(rows);
+                }
+            }
+        }
+        let pieces = pieces.into_iter().map(Self::concat);
+        pieces.filter_map(Result::transpose).collect()
+    }
+
     /// Number of rows.
     pub(crate) fn len(&self) -> usize {
         self.runs.last().map_or(0, |run| run.rows.end)

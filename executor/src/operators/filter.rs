@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use datafusion::physical_expr::PhysicalExpr;
@@ -32,14 +32,27 @@ impl Filter {
 
 impl Operator for Filter {
     fn on_batch(&mut self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
-        let mask = evaluate(&self.predicate, batch.columns(), &self.errors)?;
-        let Some(mask) = mask.as_boolean_opt() else {
-            return Err(Error::Plan {
-                reason: format!("a filter of type {}", mask.data_type()),
-            });
-        };
-        out.push(keep(batch, mask)?);
+        let mask = passing(&self.predicate, batch.columns(), &self.errors)?;
+        out.push(keep(batch, &mask)?);
         Ok(())
+    }
+}
+
+/// For each row whether it passes a predicate; NULL if that is unknown, or fails.
+///
+/// # Errors
+/// If the predicate does not fit the rows.
+pub(crate) fn passing(
+    predicate: &Arc<dyn PhysicalExpr>,
+    rows: &RecordBatch,
+    errors: &RowErrors,
+) -> Result<BooleanArray> {
+    let mask = evaluate(predicate, rows, errors)?;
+    match mask.as_boolean_opt() {
+        Some(mask) => Ok(mask.clone()),
+        None => Err(Error::Plan {
+            reason: format!("a filter of type {}", mask.data_type()),
+        }),
     }
 }
 

@@ -1,44 +1,75 @@
-//! Inner equi-join of two streams of changes: `SELECT * FROM l JOIN r ON l.a = r.b`.
+//! Equi-joins of two streams of changes: `SELECT * FROM l [LEFT | …] JOIN r ON l.a = r.b [AND …]`.
 //!
 //! ```text
-//!   changes of one side ──► look up the other side's rows ──► pairs, weights multiplied
-//!                      └──► added to this side's rows
+//!   changes of one side ──► look up the other side's rows ──► pairs, weights multiplied ──► output
+//!                      └──► added to this side's rows            └──► matches of both rows
+//!   barrier ──► kept rows that found or lost their matches ──► output
 //! ```
 //!
 //! The join is bilinear: `(L + dL) ⋈ (R + dR) = L⋈R + dL⋈R + L⋈dR + dL⋈dR`. Taken one batch after
 //! the other, each joined with the other side as it is and then added to its own, the terms come
-//! out once each, in whatever order the batches arrive. So output is emitted at once and nothing is
-//! left for the barrier.
+//! out once each, in whatever order the batches arrive. So pairs are emitted at once.
 //!
-//! Both sides keep a Z-set of rows found by the join key. A NULL key matches nothing: such rows are
-//! dropped, for what never joins need not be kept. Weights multiply modulo 2^64, as they add.
+//! Outer, semi and anti joins ask of a row whether it has a match. Its *matches*, the weights of its
+//! pairs added up, are a second measure beside its weight; whether they are zero is looked at when
+//! the epoch ends, of the rows that it touched.
+//!
+//! Both sides keep a Z-set of rows found by the join key. A NULL key matches nothing (unless asked
+//! to): such rows are dropped where a row without a match is not emitted either. Without keys every
+//! pair of rows is tried. Weights multiply modulo 2^64, as they add.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array,
+};
 use arrow::buffer::NullBuffer;
 use arrow::compute::take;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::physical_expr::PhysicalExpr;
+use planner::dataflow::JoinKind;
 use storage::{
-    Matches, MeasureType, Measures, NullEquality, Run, StateTable, TableId, TableSchema,
+    Matches, MeasureColumn, MeasureType, Measures, NullEquality, Run, StateTable, TableId,
+    TableSchema,
 };
 
-use super::filter::keep;
+use super::changed::ChangedRows;
+use super::expression::RowErrors;
+use super::filter::{keep, passing};
 use crate::change::ChangeBatch;
 use crate::error::{Error, Result};
-use crate::operator::{Operator, Output};
+use crate::operator::{Barrier, Operator, Output};
 
 /// Most rows of an output batch: a batch that joins with many rows is emitted in pieces.
 const OUTPUT_ROWS_MAX: usize = 8192;
 
+/// What a join does, fixed by the plan.
+#[derive(Clone)]
+pub struct JoinPlan {
+    /// Which rows come out.
+    pub kind: JoinKind,
+    /// The keys of the left and of the right side, of equal types in pairs. May be empty.
+    pub keys: [Vec<usize>; 2],
+    /// Whether a NULL key matches a NULL key.
+    pub nulls: NullEquality,
+    /// What a pair must pass besides: over the left columns, then the right ones. NULL is false.
+    pub residual: Option<Arc<dyn PhysicalExpr>>,
+    /// Columns of the two sides.
+    pub inputs: [SchemaRef; 2],
+    /// Columns of the output.
+    pub schema: SchemaRef,
+}
+
 /// Joins two inputs, 0 the left and 1 the right one.
 ///
-/// Output: the left columns, then the right ones; at once, in batches of at most 8192 rows.
+/// Output: what the kind of join says ([`JoinKind`]); pairs at once, in batches of at most 8192
+/// rows, and rows whose matches count at the barrier.
 pub struct HashJoin {
     // Fixed by the plan.
-    keys: [Vec<usize>; 2],
-    schema: SchemaRef,
-    // One row per distinct row of each side, with its weight.
+    plan: JoinPlan,
+    pair_schema: SchemaRef,
+    errors: RowErrors,
+    // One row per distinct row of each side, with its weight and, where it counts, its matches.
     rows: [StateTable; 2],
 }
 
@@ -49,26 +80,45 @@ enum Side {
 }
 
 impl Side {
+    const BOTH: [Self; 2] = [Self::Left, Self::Right];
+
     fn other(self) -> Self {
         match self {
             Self::Left => Self::Right,
             Self::Right => Self::Left,
         }
     }
+
+    /// Whether rows of this side come out by whether they have matches.
+    fn counts_matches(self, kind: JoinKind) -> bool {
+        match kind {
+            JoinKind::Inner => false,
+            JoinKind::Full => true,
+            JoinKind::Right => self == Self::Right,
+            JoinKind::Left | JoinKind::LeftSemi | JoinKind::LeftAnti | JoinKind::LeftMark => {
+                self == Self::Left
+            }
+        }
+    }
+}
+
+/// Rows that come out at the barrier: those with matches, or those without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Matched,
+    Unmatched,
 }
 
 impl HashJoin {
-    /// A join on equality of `left_keys` and `right_keys`, with the rows of both sides in `rows`.
+    /// A join with the rows of both sides in `rows`.
     #[must_use]
-    pub fn new(
-        left_keys: Vec<usize>,
-        right_keys: Vec<usize>,
-        schema: SchemaRef,
-        rows: [StateTable; 2],
-    ) -> Self {
+    pub fn new(plan: JoinPlan, errors: RowErrors, rows: [StateTable; 2]) -> Self {
+        let fields = plan.inputs.iter().flat_map(|side| side.fields().iter());
+        let pair_schema = Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()));
         Self {
-            keys: [left_keys, right_keys],
-            schema,
+            plan,
+            pair_schema,
+            errors,
             rows,
         }
     }
@@ -77,7 +127,11 @@ impl HashJoin {
     ///
     /// # Errors
     /// If the keys do not pair up with equal types.
-    pub fn table_schemas(inputs: [&SchemaRef; 2], keys: [&[usize]; 2]) -> Result<Vec<TableSchema>> {
+    pub fn table_schemas(
+        kind: JoinKind,
+        inputs: [&SchemaRef; 2],
+        keys: [&[usize]; 2],
+    ) -> Result<Vec<TableSchema>> {
         let types = |side: usize| -> Vec<_> {
             let key = keys[side].iter();
             key.map(|&column| inputs[side].field(column).data_type())
@@ -88,26 +142,29 @@ impl HashJoin {
                 reason: format!("a join of keys {:?} with {:?}", types(0), types(1)),
             });
         }
-        let schema = |side: usize| TableSchema {
+        let schema = |side: Side| TableSchema {
             id: TableId { job: 0, table: 0 },
-            columns: Arc::clone(inputs[side]),
-            key: keys[side].to_vec(),
-            measures: vec![MeasureType::Int64],
+            columns: Arc::clone(inputs[side as usize]),
+            key: keys[side as usize].to_vec(),
+            measures: match side.counts_matches(kind) {
+                true => vec![MeasureType::Int64, MeasureType::Int64],
+                false => vec![MeasureType::Int64],
+            },
             visible: false,
         };
-        Ok(vec![schema(0), schema(1)])
+        Ok(Side::BOTH.map(schema).into())
     }
 
-    /// Pushes the pairs of `batch` with the matching rows of the other side.
-    fn emit(
+    /// The pairs of `batch` with the matching rows of the other side, in bounded batches.
+    fn pairs(
         &self,
         side: Side,
         batch: &ChangeBatch,
         matches: &Matches,
-        out: &mut Output,
-    ) -> Result<()> {
+    ) -> Result<Vec<ChangeBatch>> {
         let other = &self.rows[side.other() as usize];
         let other_columns: Vec<usize> = (0..other.schema().columns.fields().len()).collect();
+        let mut pairs = Vec::new();
         for start in (0..matches.probe.len()).step_by(OUTPUT_ROWS_MAX) {
             let end = matches.probe.len().min(start + OUTPUT_ROWS_MAX);
             let (probe, rows) = (&matches.probe[start..end], &matches.rows[start..end]);
@@ -117,12 +174,91 @@ impl HashJoin {
                 Side::Left => own.into_iter().chain(found),
                 Side::Right => found.into_iter().chain(own),
             };
-            let columns = RecordBatch::try_new(Arc::clone(&self.schema), columns.collect())?;
+            let columns = rows_of(&self.pair_schema, columns.collect(), probe.len())?;
             let weights = products(batch, probe, &other.measures_of(rows));
             let runs = runs_of_probe(batch.runs(), probe);
-            out.push(ChangeBatch::new(columns, Some(weights), runs));
+            let pair = ChangeBatch::new(columns, Some(weights), runs);
+            pairs.push(match &self.plan.residual {
+                None => pair,
+                Some(residual) => {
+                    let passed = passing(residual, pair.columns(), &self.errors)?;
+                    keep(pair, &passed)?
+                }
+            });
+        }
+        Ok(pairs)
+    }
+
+    /// Adds the weights of pairs to the matches of the rows that they are made of.
+    fn count_matches(&mut self, pairs: &[ChangeBatch]) -> Result<()> {
+        let left_width = self.plan.inputs[0].fields().len();
+        for side in Side::BOTH {
+            if !side.counts_matches(self.plan.kind) {
+                continue;
+            }
+            for pair in pairs.iter().filter(|pair| !pair.is_empty()) {
+                let columns = pair.columns().columns();
+                let own = match side {
+                    Side::Left => &columns[..left_width],
+                    Side::Right => &columns[left_width..],
+                };
+                let weights = vec![0; pair.num_rows()];
+                let measures = Measures(vec![
+                    MeasureColumn::Int64(weights),
+                    MeasureColumn::Int64(pair.weights_to_vec()),
+                ]);
+                self.rows[side as usize].add(own, &measures, pair.runs())?;
+            }
         }
         Ok(())
+    }
+
+    /// Pushes how the epoch changed the rows of a side with, or without, matches.
+    fn emit_kept(&self, side: Side, kept: Kept, changed: &ChangedRows) -> Result<ChangeBatch> {
+        let before = kept_weights(&changed.old, kept);
+        let after = kept_weights(&changed.new, kept);
+        let (mut rows, mut weights, mut runs) = (Vec::new(), Vec::new(), Vec::new());
+        for run in &changed.runs {
+            let start = rows.len();
+            for row in run.rows.clone() {
+                let weight = after[row].wrapping_sub(before[row]);
+                if weight != 0 {
+                    rows.push(row as u32);
+                    weights.push(weight);
+                }
+            }
+            if rows.len() > start {
+                runs.push(Run {
+                    key_group: run.key_group,
+                    rows: start..rows.len(),
+                });
+            }
+        }
+        let own = take_all(&changed.columns, &rows)?;
+        let columns = self.padded(side, kept, own, rows.len());
+        let columns = rows_of(&self.plan.schema, columns, rows.len())?;
+        Ok(ChangeBatch::new(columns, Some(weights.into()), runs.into()))
+    }
+
+    /// Rows of a side as the output has them.
+    fn padded(&self, side: Side, kept: Kept, own: Vec<ArrayRef>, rows: usize) -> Vec<ArrayRef> {
+        let nulls = || {
+            let fields = self.plan.inputs[side.other() as usize].fields().iter();
+            fields.map(move |field| new_null_array(field.data_type(), rows))
+        };
+        match self.plan.kind {
+            JoinKind::LeftSemi | JoinKind::LeftAnti | JoinKind::Inner => own,
+            JoinKind::LeftMark => {
+                let mark = BooleanArray::from(vec![kept == Kept::Matched; rows]);
+                own.into_iter()
+                    .chain([Arc::new(mark) as ArrayRef])
+                    .collect()
+            }
+            JoinKind::Left | JoinKind::Right | JoinKind::Full => match side {
+                Side::Left => own.into_iter().chain(nulls()).collect(),
+                Side::Right => nulls().chain(own).collect(),
+            },
+        }
     }
 }
 
@@ -132,25 +268,82 @@ impl Operator for HashJoin {
             0 => Side::Left,
             _ => Side::Right,
         };
-        let batch = without_null_keys(batch, &self.keys[side as usize])?;
+        let counts = side.counts_matches(self.plan.kind);
+        let batch = match self.plan.nulls {
+            NullEquality::NullEqualsNothing if !counts => {
+                without_null_keys(batch, &self.plan.keys[side as usize])?
+            }
+            _ => batch,
+        };
         if batch.is_empty() {
             return Ok(());
         }
-        let key = batch.project(&self.keys[side as usize]);
-        let matches = self.rows[side.other() as usize].lookup(
-            &key,
-            batch.runs(),
-            NullEquality::NullEqualsNothing,
-        )?;
-        self.emit(side, &batch, &matches, out)?;
-        let weights = Measures::weights(batch.weights_to_vec());
-        self.rows[side as usize].add(batch.columns().columns(), &weights, batch.runs())?;
+        let key = batch.project(&self.plan.keys[side as usize]);
+        let other = &self.rows[side.other() as usize];
+        let matches = other.lookup(&key, batch.runs(), self.plan.nulls)?;
+        let pairs = self.pairs(side, &batch, &matches)?;
+        self.count_matches(&pairs)?;
+        if self.plan.kind.emits_pairs() {
+            pairs.into_iter().for_each(|pair| out.push(pair));
+        }
+        let mut measures = Measures::weights(batch.weights_to_vec());
+        if counts {
+            measures
+                .0
+                .push(MeasureColumn::Int64(vec![0; batch.num_rows()]));
+        }
+        self.rows[side as usize].add(batch.columns().columns(), &measures, batch.runs())?;
+        Ok(())
+    }
+
+    fn on_barrier(&mut self, _barrier: &Barrier, out: &mut Output) -> Result<()> {
+        let kept: &[Kept] = match self.plan.kind {
+            JoinKind::Inner => return Ok(()),
+            JoinKind::LeftSemi => &[Kept::Matched],
+            JoinKind::LeftMark => &[Kept::Matched, Kept::Unmatched],
+            JoinKind::LeftAnti | JoinKind::Left | JoinKind::Right | JoinKind::Full => {
+                &[Kept::Unmatched]
+            }
+        };
+        for side in Side::BOTH {
+            if !side.counts_matches(self.plan.kind) {
+                continue;
+            }
+            for changed in ChangedRows::pieces(&self.rows[side as usize])? {
+                for &kept in kept {
+                    out.push(self.emit_kept(side, kept, &changed)?);
+                }
+            }
+        }
         Ok(())
     }
 
     fn tables(&mut self) -> Vec<&mut StateTable> {
         self.rows.iter_mut().collect()
     }
+}
+
+/// The weights of the rows that are kept for having matches, or for having none; 0 for others.
+fn kept_weights(measures: &Measures, kept: Kept) -> Vec<i64> {
+    let column = |index| {
+        let column = measures.int64(index);
+        column.expect("a side that counts matches has two measures")
+    };
+    let (weights, matches) = (column(0), column(1));
+    let both = weights.iter().zip(matches);
+    both.map(|(&weight, &matches)| match (kept, matches == 0) {
+        (Kept::Matched, false) | (Kept::Unmatched, true) => weight,
+        _ => 0,
+    })
+    .collect()
+}
+
+fn rows_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let schema = Arc::clone(schema);
+    Ok(RecordBatch::try_new_with_options(
+        schema, columns, &options,
+    )?)
 }
 
 /// The rows of `batch` without a NULL in any of the `key` columns.
@@ -216,7 +409,7 @@ mod tests {
 
     use super::*;
     use crate::operators::testing::{
-        RandomInput, Twins, batch_query, context, for_seeds, fragment, input_node, schema,
+        RandomInput, Twins, batch_query, context, expression, for_seeds, fragment, input_node, schema,
         small_or_null,
     };
 
@@ -230,29 +423,59 @@ mod tests {
     }
 
     fn join(left: &SchemaRef, right: &SchemaRef, keys: [Vec<usize>; 2]) -> Node {
-        let fields: Vec<_> = left
-            .fields()
-            .iter()
-            .chain(right.fields())
-            .cloned()
-            .collect();
+        join_of(JoinKind::Inner, left, right, keys, None)
+    }
+
+    fn join_of(
+        kind: JoinKind,
+        left: &SchemaRef,
+        right: &SchemaRef,
+        keys: [Vec<usize>; 2],
+        residual: Option<&str>,
+    ) -> Node {
+        let mut pairs: Vec<_> = left.fields().iter().cloned().collect();
+        pairs.extend(right.fields().iter().cloned());
+        let pairs = Arc::new(arrow::datatypes::Schema::new(pairs));
+        let residual = residual.map(|sql| expression(&pairs, sql));
+        let mut fields: Vec<_> = left.fields().iter().cloned().collect();
+        match kind {
+            kind if kind.emits_pairs() => fields.extend(right.fields().iter().cloned()),
+            JoinKind::LeftMark => fields.push(Arc::new(arrow::datatypes::Field::new(
+                "mark",
+                DataType::Boolean,
+                true,
+            ))),
+            _ => {}
+        }
         let [left_keys, right_keys] = keys;
         Node::HashJoin {
             left: Box::new(input_node(&[0], left)),
             right: Box::new(input_node(&[1], right)),
             left_keys,
             right_keys,
+            kind,
+            nulls_match: false,
+            residual,
             schema: Arc::new(arrow::datatypes::Schema::new(fields)),
         }
     }
 
     fn twins(keys: [Vec<usize>; 2]) -> (SchemaRef, SchemaRef, Twins) {
+        twins_of(JoinKind::Inner, keys, None)
+    }
+
+    fn twins_of(
+        kind: JoinKind,
+        keys: [Vec<usize>; 2],
+        residual: Option<&str>,
+    ) -> (SchemaRef, SchemaRef, Twins) {
         let (left, right) = (columns(["a", "b", "c"]), columns(["d", "e", "f"]));
         let inputs = [
             (left.clone(), keys[0].clone()),
             (right.clone(), keys[1].clone()),
         ];
-        let twins = Twins::new(&fragment(join(&left, &right, keys), &inputs), &context());
+        let node = join_of(kind, &left, &right, keys, residual);
+        let twins = Twins::new(&fragment(node, &inputs), &context());
         (left, right, twins)
     }
 
@@ -318,14 +541,14 @@ mod tests {
     #[test]
     fn keys_of_other_types_are_refused() {
         let left = columns(["a", "b", "c"]);
-        let wanted = HashJoin::table_schemas([&left, &left], [&[0], &[1]]);
+        let wanted = HashJoin::table_schemas(JoinKind::Inner, [&left, &left], [&[0], &[1]]);
         assert!(matches!(wanted, Err(Error::Plan { .. })));
     }
 
-    #[test]
-    fn equals_the_batch_engine() {
+    /// Random changes of both sides through a join, which adds up to the query at each barrier.
+    fn assert_equals(kind: JoinKind, keys: &[Vec<usize>; 2], residual: Option<&str>, query: &str) {
         for_seeds(|random| {
-            let (left, right, mut twins) = twins([vec![1, 0], vec![1, 0]]);
+            let (left, right, mut twins) = twins_of(kind, keys.clone(), residual);
             let row = |random: &mut rand::rngs::StdRng| {
                 let text = ["x", "y", "NULL"][random.random_range(0..3)];
                 let value = random.random_range(0..4);
@@ -352,9 +575,46 @@ mod tests {
                 }
                 twins.barrier(random.random_bool(0.5));
                 let tables = [("l", inputs[0].rows()), ("r", inputs[1].rows())];
-                let query = "select * from l join r on l.a = r.d and l.b = r.e";
-                assert_eq!(twins.result, batch_query(&tables, query));
+                assert_eq!(twins.result, batch_query(&tables, query), "{query}");
             }
         });
+    }
+
+    #[test]
+    fn every_kind_equals_the_batch_engine() {
+        let keys = [vec![1, 0], vec![1, 0]];
+        let on = "l.a = r.d and l.b = r.e";
+        for (kind, join) in [
+            (JoinKind::Inner, "join"),
+            (JoinKind::Left, "left join"),
+            (JoinKind::Right, "right join"),
+            (JoinKind::Full, "full join"),
+            (JoinKind::LeftSemi, "left semi join"),
+            (JoinKind::LeftAnti, "left anti join"),
+        ] {
+            assert_equals(kind, &keys, None, &format!("select * from l {join} r on {on}"));
+            let residual = format!("select * from l {join} r on {on} and l.c < r.f");
+            assert_equals(kind, &keys, Some("c < f"), &residual);
+        }
+    }
+
+    #[test]
+    fn without_keys_every_pair_is_tried() {
+        for (kind, join) in [
+            (JoinKind::Inner, "join"),
+            (JoinKind::Left, "left join"),
+            (JoinKind::Full, "full join"),
+            (JoinKind::LeftAnti, "left anti join"),
+        ] {
+            let query = format!("select * from l {join} r on l.c < r.f");
+            assert_equals(kind, &[vec![], vec![]], Some("c < f"), &query);
+        }
+    }
+
+    #[test]
+    fn a_mark_says_whether_there_is_a_match() {
+        let query = "select l.*, k.d is not null from l
+                     left join (select distinct d from r) k on l.a = k.d";
+        assert_equals(JoinKind::LeftMark, &[vec![0], vec![0]], None, query);
     }
 }

@@ -4,7 +4,8 @@
 //! | --- | --- | --- |
 //! | `project`, `filter` | nothing | at once |
 //! | `hash_agg` | a row per group, values of min and max | at the barrier |
-//! | `hash_join` | the rows of both sides | at once |
+//! | `hash_join` | the rows of both sides | pairs at once, rows without a match at the barrier |
+//! | `recompute` | its input and its output | at the barrier |
 //! | `materialize` | the view's rows | at once |
 //! | `scan` | how far a backfill is | at once, and when polled |
 //! | `dml` | the last write applied | at once |
@@ -23,6 +24,7 @@ pub mod hash_join;
 pub mod materialize;
 pub mod progress;
 pub mod project;
+pub mod recompute;
 pub mod scan;
 pub mod values;
 
@@ -33,8 +35,9 @@ pub use dml::Dml;
 pub use expression::RowErrors;
 pub use filter::Filter;
 pub use hash_agg::HashAgg;
-pub use hash_join::HashJoin;
+pub use hash_join::{HashJoin, JoinPlan};
 pub use materialize::Materialize;
 pub use project::Project;
+pub use recompute::Recompute;
 pub use scan::Scan;
 pub use values::Values;

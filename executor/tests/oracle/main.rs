@@ -28,7 +28,7 @@ use scaling::{KeyGroup, Strategy};
 use storage::CatalogChange;
 
 /// What is created in every run, in this order.
-const VIEWS: [&str; 12] = [
+const VIEWS: [&str; 24] = [
     "create materialized view agg as
        select a, count(*) as n, count(c) as nc, sum(b) as s, min(b) as lo, max(c) as hi, avg(b) as m
        from t group by a",
@@ -50,6 +50,32 @@ const VIEWS: [&str; 12] = [
     "create materialized view once as select distinct a, b from t union all select id, v from p",
     "create materialized view spread as
        select count(distinct b) as n, a from t group by a",
+    "create materialized view maybe as
+       select t.id, t.a, t.b, u.x from t left join u on t.a = u.a and t.b <> u.x",
+    "create materialized view either as
+       select t.id, u.x, p.v from t full join u on t.a = u.a left join p on p.id = u.x",
+    "create materialized view known as
+       select id, b from t where a in (select a from u) and exists (select 1 from p where p.id = t.b)",
+    "create materialized view unknown as select a, x from u where x not in (select v from p)",
+    "create materialized view lonely as
+       select id from t where not exists (select 1 from u where u.a = t.a and u.x > t.b)",
+    "create materialized view compared as
+       select a, b from t where b > (select avg(x) from u) or exists (select 1 from p where v = a)",
+    "create materialized view ranked as
+       select a, id, rank() over (partition by a order by b) as r,
+              sum(b) over (partition by a) as s, count(*) over (partition by a) as n
+       from t",
+    "create materialized view first_two as
+       select a, id, b, c from (
+         select *, row_number() over (partition by a order by b, id, c) as n from t) x
+       where n <= 2",
+    "create materialized view best as select id, v from p order by v desc, id limit 5",
+    "create materialized view described as
+       select a, stddev(b) as d, string_agg(c, ',' order by c) as cs, median(b) as m
+       from t group by a",
+    "create materialized view rolled as
+       select a, c, count(*) as n, sum(b) as s from t group by rollup (a, c)",
+    "create materialized view rest as select a from t except select a from u",
 ];
 
 struct Table {

@@ -17,6 +17,9 @@
 //!                                        → (g, NULL, NULL, x as y) ──Hash(g)─┘
 //! ```
 //!
+//! Grouping sets are one aggregation each, over the same fragments. What has no incremental operator
+//! is evaluated anew for the groups that change (`recompute`).
+//!
 //! Without group columns one row of NULLs is added, which changes no aggregate and keeps the only
 //! group alive. Wherever rows are added, `count(*)` becomes the count of a column of ones.
 
@@ -24,17 +27,19 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::AggregateFunction;
-use datafusion::logical_expr::{Aggregate, Expr, lit, when};
+use datafusion::logical_expr::{Aggregate, Expr, GroupingSet, lit, when};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{IsNotNullExpr, Literal};
 
 use super::build::Builder;
+use super::columns::Columns;
 use super::parts::{Part, Stream, close, column};
+use super::recompute::grouping_sets;
 use crate::dataflow::{AggCall, AggFunction, Node};
-use crate::error::{Error, Result};
-use crate::types::{check_kept, column_type};
+use crate::error::Result;
+use crate::types::check_kept;
 
 /// An aggregate of the query.
 struct Call {
@@ -46,14 +51,6 @@ struct Call {
     output_type: DataType,
 }
 
-/// The columns that an aggregation reads: group columns first.
-struct Columns<'a> {
-    schema: &'a DFSchema,
-    exprs: Vec<Expr>,
-    physical: Vec<Arc<dyn PhysicalExpr>>,
-    fields: Vec<Field>,
-}
-
 /// Distinct arguments of a general plan: where the argument is, and where its distinct values go.
 struct DistinctColumn {
     argument: usize,
@@ -63,29 +60,93 @@ struct DistinctColumn {
 impl Builder<'_> {
     /// One row a group.
     pub(super) fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Stream> {
-        let groups = aggregate.group_expr.len();
-        let calls = calls(aggregate)?;
         let output = output_schema(aggregate);
         let input = self.build(&aggregate.input)?;
-        let mut columns = Columns {
-            schema: aggregate.input.schema(),
-            exprs: Vec::new(),
-            physical: Vec::new(),
-            fields: Vec::new(),
+        let sets = match aggregate.group_expr.as_slice() {
+            [Expr::GroupingSet(sets)] => Some(sets),
+            _ => None,
         };
+        match (calls(aggregate)?, sets) {
+            (Some(calls), None) => self.incremental(aggregate, input, &calls, output),
+            (Some(calls), Some(sets)) if calls.iter().all(|call| !call.distinct) => {
+                self.by_grouping_sets(aggregate, input, sets, &calls, &output)
+            }
+            _ => self.recomputed_aggregate(aggregate, input, output),
+        }
+    }
+
+    fn incremental(
+        &mut self,
+        aggregate: &Aggregate,
+        input: Stream,
+        calls: &[Call],
+        output: SchemaRef,
+    ) -> Result<Stream> {
+        let groups = aggregate.group_expr.len();
+        let mut columns = Columns::over(aggregate.input.schema());
         for (at, expr) in aggregate.group_expr.iter().enumerate() {
             columns.push(self, expr, output.field(at).name())?;
         }
         if calls.iter().any(|call| call.distinct) {
-            return self.with_distinct(input, groups, &calls, columns, output);
+            return self.with_distinct(input, groups, calls, columns, output);
         }
         let is_global = groups == 0;
         let mut agg_calls = Vec::with_capacity(calls.len());
-        for call in &calls {
+        for call in calls {
             agg_calls.push(columns.call(self, call, is_global)?);
         }
         let stream = input.project(&columns.physical, columns.to_schema());
         Ok(self.hash_agg(with_neutral_row(stream, groups), groups, agg_calls, output))
+    }
+
+    /// The union of one aggregation a grouping set, over the same fragments.
+    fn by_grouping_sets(
+        &mut self,
+        aggregate: &Aggregate,
+        input: Stream,
+        sets: &GroupingSet,
+        calls: &[Call],
+        output: &SchemaRef,
+    ) -> Result<Stream> {
+        let mut columns = Columns::over(aggregate.input.schema());
+        let all: Vec<Expr> = sets.distinct_expr().into_iter().cloned().collect();
+        for (at, expr) in all.iter().enumerate() {
+            columns.push(self, expr, output.field(at).name())?;
+        }
+        let mut agg_calls = Vec::with_capacity(calls.len());
+        for call in calls {
+            agg_calls.push(columns.call(self, call, true)?);
+        }
+        let schema = columns.to_schema();
+        let rows = input.project(&columns.physical, Arc::clone(&schema));
+        let sources = close(rows.parts, &mut self.fragments);
+        let mut parts = Vec::new();
+        let mut seen: Vec<u64> = Vec::new();
+        for set in grouping_sets(sets) {
+            let places = all.iter().enumerate();
+            let (kept, left_out): (Vec<usize>, Vec<usize>) = places
+                .map(|(at, _)| at)
+                .partition(|at| set.contains(&all[*at]));
+            let mask = left_out.iter().fold(0_u64, |mask, at| {
+                mask | 1 << (all.len() - 1 - at)
+            });
+            let ordinal = seen.iter().filter(|known| **known == mask).count() as u64;
+            seen.push(mask);
+            let readers = if kept.is_empty() {
+                let neutral = close(vec![neutral_row(&schema)], &mut self.fragments);
+                sources.iter().copied().chain(neutral).collect()
+            } else {
+                sources.clone()
+            };
+            let part = Part::exchange(&readers, &schema, &kept);
+            parts.push(grouped(part, &kept, &agg_calls, ordinal << all.len() | mask, output)?);
+        }
+        Ok(Stream {
+            parts,
+            schema: Arc::clone(output),
+            key: Vec::new(),
+            append_only: false,
+        })
     }
 
     /// The rows, each once.
@@ -198,45 +259,7 @@ impl Builder<'_> {
     }
 }
 
-/// Longer expressions are not used as names.
-const NAME_MAX: usize = 24;
-
 impl Columns<'_> {
-    fn push(&mut self, builder: &Builder<'_>, expr: &Expr, name: &str) -> Result<usize> {
-        let physical = builder.physical(expr, self.schema)?;
-        let data_type = physical.data_type(self.schema.as_arrow())?;
-        column_type(&data_type)?;
-        self.exprs.push(expr.clone());
-        self.physical.push(physical);
-        self.fields.push(Field::new(name, data_type, true));
-        Ok(self.exprs.len() - 1)
-    }
-
-    /// A column of NULLs, of the type of another one.
-    fn push_null(&mut self, like: usize) -> Result<usize> {
-        let field = &self.fields[like];
-        let null = ScalarValue::try_new_null(field.data_type())?;
-        let name = format!("distinct {}", field.name());
-        self.fields
-            .push(Field::new(name, field.data_type().clone(), true));
-        self.exprs.push(Expr::Literal(null.clone(), None));
-        self.physical.push(Arc::new(Literal::new(null)));
-        Ok(self.exprs.len() - 1)
-    }
-
-    fn find_or_push(&mut self, builder: &Builder<'_>, expr: &Expr) -> Result<usize> {
-        match self.exprs.iter().position(|known| known == expr) {
-            Some(at) => Ok(at),
-            None => {
-                let mut name = expr.human_display().to_string();
-                if name.len() > NAME_MAX {
-                    name = format!("argument {}", self.exprs.len());
-                }
-                self.push(builder, expr, &name)
-            }
-        }
-    }
-
     /// A call over these columns. If rows are added to them, `count(*)` must not see those.
     fn call(
         &mut self,
@@ -255,10 +278,41 @@ impl Columns<'_> {
             output_type: call.output_type.clone(),
         })
     }
+}
 
-    fn to_schema(&self) -> SchemaRef {
-        Arc::new(Schema::new(self.fields.clone()))
-    }
+/// One grouping set: its groups, with NULL for the columns that it leaves out, and its number.
+fn grouped(
+    part: Part,
+    kept: &[usize],
+    calls: &[AggCall],
+    id: u64,
+    output: &SchemaRef,
+) -> Result<Part> {
+    let width = output.fields().len() - calls.len() - 1;
+    let fields = kept
+        .iter()
+        .copied()
+        .chain(width + 1..output.fields().len())
+        .map(|at| output.field(at).clone());
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let grouped = part.wrap(None, |input| Node::HashAgg {
+        input,
+        group_by: kept.to_vec(),
+        calls: calls.to_vec(),
+        schema: Arc::clone(&schema),
+    });
+    let id_type = output.field(width).data_type();
+    let id = ScalarValue::UInt64(Some(id)).cast_to(id_type)?;
+    let exprs = (0..output.fields().len()).map(|at| -> Arc<dyn PhysicalExpr> {
+        match kept.iter().position(|column| *column == at) {
+            Some(place) => column(&schema, place),
+            None if at < width => null_of(output.field(at).data_type()),
+            None if at == width => Arc::new(Literal::new(id.clone())),
+            None => column(&schema, kept.len() + at - width - 1),
+        }
+    });
+    let exprs = exprs.collect();
+    Ok(grouped.project(exprs, Arc::clone(output)))
 }
 
 /// Groups a part by its first columns; its rows are hashed by some of them, or all in one place.
@@ -340,63 +394,63 @@ fn with_neutral_row(mut stream: Stream, groups: usize) -> Stream {
 
 /// The columns of the result, with names to be read in plans.
 fn output_schema(aggregate: &Aggregate) -> SchemaRef {
-    let exprs = aggregate.group_expr.iter().chain(&aggregate.aggr_expr);
-    let fields = exprs.zip(aggregate.schema.fields());
-    let fields = fields.map(|(expr, field)| {
-        let name = match expr {
-            Expr::Column(column) => column.name.clone(),
-            other => other.human_display().to_string(),
-        };
+    let plain = aggregate.group_expr.iter().chain(&aggregate.aggr_expr);
+    let names: Vec<String> = match aggregate.group_expr.as_slice() {
+        [Expr::GroupingSet(_)] => Vec::new(),
+        _ => plain.map(expr_name).collect(),
+    };
+    let fields = aggregate.schema.fields().iter().enumerate();
+    let fields = fields.map(|(at, field)| {
+        let name = names.get(at).unwrap_or(field.name());
         Field::new(name, field.data_type().clone(), true)
     });
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-fn calls(aggregate: &Aggregate) -> Result<Vec<Call>> {
-    if aggregate
-        .group_expr
-        .iter()
-        .any(|expr| matches!(expr, Expr::GroupingSet(_)))
-    {
-        return Err(Error::unsupported(
-            "GROUPING SETS, CUBE and ROLLUP in a materialized view",
-            "create one view per grouping, or join them with UNION ALL",
-        ));
+fn expr_name(expr: &Expr) -> String {
+    match expr {
+        Expr::Column(column) => column.name.clone(),
+        other => other.human_display().to_string(),
     }
-    let groups = aggregate.group_expr.len();
+}
+
+/// The aggregates, if each of them has an incremental operator.
+fn calls(aggregate: &Aggregate) -> Result<Option<Vec<Call>>> {
+    let groups = aggregate.group_expr_len()?;
     let output = aggregate.schema.as_arrow();
     let exprs = aggregate.aggr_expr.iter().enumerate();
     exprs
         .map(|(at, expr)| {
             let output_type = output.field(groups + at).data_type().clone();
             match expr.clone().unalias() {
-                Expr::AggregateFunction(function) => call(function, output_type),
-                other => Err(Error::unsupported(format!("aggregate {other}"), "")),
+                Expr::AggregateFunction(function) => call(function, output_type).transpose(),
+                _ => None,
             }
         })
-        .collect()
+        .collect::<Option<Result<Vec<Call>>>>()
+        .transpose()
 }
 
-fn call(aggregate: AggregateFunction, output_type: DataType) -> Result<Call> {
-    let name = aggregate.func.name().to_owned();
-    let function = match name.as_str() {
+/// An aggregate, if it has an incremental operator.
+fn call(aggregate: AggregateFunction, output_type: DataType) -> Result<Option<Call>> {
+    let function = match aggregate.func.name() {
         "count" => AggFunction::Count,
         "sum" => AggFunction::Sum,
         "avg" => AggFunction::Avg,
         "min" => AggFunction::Min,
         "max" => AggFunction::Max,
-        _ => return Err(refused(&format!("aggregate {name}()"))),
+        _ => return Ok(None),
     };
     let params = aggregate.params;
     let [argument] = params.args.as_slice() else {
-        return Err(refused(&format!("{name}() of several arguments")));
+        return Ok(None);
     };
-    if !params.order_by.is_empty() || params.null_treatment.is_some() {
-        return Err(refused(&format!(
-            "ORDER BY or a treatment of NULLs in {name}()"
-        )));
+    if !params.order_by.is_empty()
+        || params.null_treatment.is_some()
+        || !is_maintained(function, &output_type)
+    {
+        return Ok(None);
     }
-    check_type(function, &name, &output_type)?;
     let is_star = function == AggFunction::Count && !params.distinct && is_not_null(argument);
     let is_filtered = params.filter.is_some();
     let argument = match params.filter {
@@ -406,14 +460,14 @@ fn call(aggregate: AggregateFunction, output_type: DataType) -> Result<Call> {
         None => Some(argument.clone()),
     };
     let has_duplicates = !matches!(function, AggFunction::Min | AggFunction::Max);
-    Ok(Call {
+    Ok(Some(Call {
         function,
         argument,
         // The least of some values is the least of the distinct ones.
         distinct: params.distinct && has_duplicates,
         is_filtered,
         output_type,
-    })
+    }))
 }
 
 fn is_not_null(expr: &Expr) -> bool {
@@ -421,8 +475,8 @@ fn is_not_null(expr: &Expr) -> bool {
 }
 
 /// Sums are kept in integers, decimals or floats; least and greatest values must have an order.
-fn check_type(function: AggFunction, name: &str, output: &DataType) -> Result<()> {
-    let is_supported = match function {
+fn is_maintained(function: AggFunction, output: &DataType) -> bool {
+    match function {
         AggFunction::Count => true,
         AggFunction::Sum | AggFunction::Avg => matches!(
             output,
@@ -433,17 +487,5 @@ fn check_type(function: AggFunction, name: &str, output: &DataType) -> Result<()
                 | DataType::Decimal256(..)
         ),
         AggFunction::Min | AggFunction::Max => !output.is_nested(),
-    };
-    if is_supported {
-        Ok(())
-    } else {
-        Err(refused(&format!("{name}() of this type ({output})")))
     }
-}
-
-fn refused(what: &str) -> Error {
-    Error::unsupported(
-        format!("{what} in a materialized view"),
-        "count, sum, avg, min and max are maintained; compute others in a SELECT over the view",
-    )
 }

@@ -18,7 +18,7 @@ use datafusion::physical_expr::expressions::CastExpr;
 
 use super::constants::is_constant;
 use super::parts::{Part, Stream, close, column};
-use super::refuse::{distinct_on, recursion, window};
+use super::refuse::recursion;
 use crate::bind::RelationTable;
 use crate::catalog::RelationKind;
 use crate::checked_integers::as_operators;
@@ -28,7 +28,7 @@ use crate::names::nullable;
 
 /// Builds one dataflow.
 pub(super) struct Builder<'a> {
-    state: &'a SessionState,
+    pub(super) state: &'a SessionState,
     /// Rows of the constant parts, in the order in which the walk meets them.
     constants: VecDeque<RecordBatch>,
     /// The fragments that are closed.
@@ -94,6 +94,8 @@ impl<'a> Builder<'a> {
             }
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Window(window) => self.window(window),
+            LogicalPlan::Limit(limit) => self.limit(limit, &limit.input),
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::TableScan(scan) => self.scan(scan),
             LogicalPlan::Distinct(Distinct::All(input)) => {
@@ -264,9 +266,7 @@ fn limit() -> Error {
 /// The refusal of a node without an operator.
 fn refused(plan: &LogicalPlan) -> Error {
     let (what, hint) = match plan {
-        LogicalPlan::Window(_) => return window(),
-        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => return limit(),
-        LogicalPlan::Distinct(_) => return distinct_on(),
+        LogicalPlan::Sort(_) => return limit(),
         LogicalPlan::RecursiveQuery(_) => return recursion(),
         LogicalPlan::Unnest(_) => ("unnest in a materialized view", "store one row per element"),
         LogicalPlan::Subquery(_) => (
@@ -291,6 +291,9 @@ fn refused(plan: &LogicalPlan) -> Error {
         | LogicalPlan::Filter(_)
         | LogicalPlan::Aggregate(_)
         | LogicalPlan::Join(_)
+        | LogicalPlan::Window(_)
+        | LogicalPlan::Limit(_)
+        | LogicalPlan::Distinct(_)
         | LogicalPlan::Union(_)
         | LogicalPlan::TableScan(_)
         | LogicalPlan::SubqueryAlias(_) => ("this part of the query in a materialized view", ""),

@@ -4,9 +4,9 @@
 //!   Query ─bind─► LogicalPlan ─coerce─► refuse ─► optimize ─► constants ─► build ─► Dataflow
 //! ```
 //!
-//! * **refuse**: what has no stable answer (`random()`, `now()`) or no operator (subqueries in
-//!   expressions) goes before the optimizer could fold it away.
-//! * **optimize**: DataFusion's rules that are sound for views.
+//! * **refuse**: what has no stable answer (`random()`, `now()`) or no operator goes before the
+//!   optimizer could fold it away.
+//! * **optimize**: DataFusion's rules that are sound for views; subqueries become joins.
 //! * **constants**: parts of the plan that read no relation are computed, once and for all.
 //! * **build**: every remaining node becomes operators, or is refused. There is no default case.
 //!
@@ -15,10 +15,12 @@
 
 mod aggregate;
 mod build;
+mod columns;
 mod constants;
 mod join;
 mod optimize;
 mod parts;
+mod recompute;
 mod refuse;
 
 use std::sync::Arc;
@@ -72,6 +74,7 @@ pub async fn plan_view(session: &Session, query: &Query, columns: &[Ident]) -> R
     let names = final_names(names, columns)?;
     refuse::check(&plan)?;
     let plan = optimize::optimize(&state, plan)?;
+    refuse::check_decorrelated(&plan)?;
     let constants = constants::evaluate(&state, &plan).await?;
     let mut builder = build::Builder::new(&state, constants);
     let stream = builder.build(&plan)?;

@@ -5,17 +5,18 @@
 //!
 //! | rule | why |
 //! | --- | --- |
-//! | `EliminateJoin` | makes semi joins of inner joins; there is no operator for them |
+//! | `EliminateJoin` | makes semi joins of inner joins, which must then wait for the barrier |
 //! | `SingleDistinctToGroupBy` | `aggregate` plans any mix of `DISTINCT` itself |
-//! | `PushDownLimit`, `EliminateLimit` | `LIMIT` is refused |
-//! | `DecorrelatePredicateSubquery`, `ScalarSubqueryToJoin`, `DecorrelateLateralJoin`, `RewriteSetComparison` | subqueries in expressions are refused |
+//! | `PushDownLimit`, `EliminateLimit` | a limit is taken where it is written |
 //! | `UnionsToFilter`, `ExtractLeafExpressions`, `PushDownLeafProjections` | about the cost of scanning files |
 
 use std::sync::Arc;
 
-use datafusion::execution::session_state::SessionState;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
+use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
+use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
 use datafusion::optimizer::eliminate_filter::EliminateFilter;
@@ -28,6 +29,8 @@ use datafusion::optimizer::optimize_unions::OptimizeUnions;
 use datafusion::optimizer::propagate_empty_relation::PropagateEmptyRelation;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
+use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
+use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 
@@ -35,15 +38,28 @@ use crate::error::Result;
 
 /// Rewrites a coerced and checked plan.
 pub(super) fn optimize(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
-    Ok(Optimizer::with_rules(rules()).optimize(plan, state, |_, _| {})?)
+    let mut config = state.config().clone();
+    let options = config.options_mut();
+    // A scalar subquery is one more input of the view.
+    options
+        .optimizer
+        .enable_physical_uncorrelated_scalar_subquery = false;
+    let state = SessionStateBuilder::new_from_existing(state.clone())
+        .with_config(config)
+        .build();
+    Ok(Optimizer::with_rules(rules()).optimize(plan, &state, |_, _| {})?)
 }
 
 /// In DataFusion's order.
 fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     vec![
+        Arc::new(RewriteSetComparison::new()),
         Arc::new(OptimizeUnions::new()),
         Arc::new(SimplifyExpressions::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),
+        Arc::new(DecorrelatePredicateSubquery::new()),
+        Arc::new(ScalarSubqueryToJoin::new()),
+        Arc::new(DecorrelateLateralJoin::new()),
         Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(EliminateDuplicatedExpr::new()),
         Arc::new(EliminateFilter::new()),

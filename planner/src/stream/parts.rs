@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -110,6 +110,11 @@ impl Part {
         }
     }
 
+    /// The part under another idea of what its rows are hashed by.
+    pub(super) fn with_hash(self, hashed_by: Option<Vec<usize>>) -> Self {
+        Self { hashed_by, ..self }
+    }
+
     pub(super) fn hashed_by(&self) -> Option<&[usize]> {
         self.hashed_by.as_deref()
     }
@@ -121,7 +126,16 @@ impl Part {
         }
     }
 
-    pub(super) fn filter(self, predicate: Arc<dyn PhysicalExpr>) -> Self {
+    pub(super) fn filter(mut self, predicate: Arc<dyn PhysicalExpr>) -> Self {
+        // What an evaluation's result need not have need not be kept: the first n rows of each key.
+        if let Node::Recompute {
+            evaluation, keys, ..
+        } = &mut self.root
+            && let Some(filtered) = evaluation.filtered(&predicate, keys[0].len())
+        {
+            *evaluation = filtered;
+            return self;
+        }
         let hashed_by = self.hashed_by.clone();
         self.wrap(hashed_by, |input| Node::Filter { input, predicate })
     }
@@ -166,6 +180,16 @@ impl Stream {
             schema,
             key: Vec::new(),
             append_only: false,
+        }
+    }
+
+    /// A stream without rows or columns, to stand in for one that is being changed.
+    pub(super) fn nothing() -> Self {
+        Self {
+            parts: Vec::new(),
+            schema: Arc::new(Schema::empty()),
+            key: Vec::new(),
+            append_only: true,
         }
     }
 
@@ -292,6 +316,9 @@ fn shift_inputs(node: &mut Node, by: usize) {
         Node::HashJoin { left, right, .. } => {
             shift_inputs(left, by);
             shift_inputs(right, by);
+        }
+        Node::Union { inputs, .. } | Node::Recompute { inputs, .. } => {
+            inputs.iter_mut().for_each(|input| shift_inputs(input, by));
         }
         Node::Dml { .. } | Node::Nexmark { .. } | Node::Values { .. } => {}
     }

@@ -1,36 +1,54 @@
 //! What is refused before the optimizer sees the plan: expressions whose value is not a function
-//! of their row, and those that there is no operator for.
+//! of their row, and those that there is no operator for. After it: subqueries that are no joins.
 //!
 //! Nodes without an operator are refused where plans are built, since the optimizer can turn some
 //! of them (an outer join below a strict filter) into others.
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Volatility};
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 
 use crate::error::{Error, Result};
 
 /// Checks every expression of a plan.
 pub(super) fn check(plan: &LogicalPlan) -> Result<()> {
-    plan.apply(|node| {
-        let refused = match node {
-            // The optimizer would make an aggregate of it.
-            LogicalPlan::Distinct(Distinct::On(_)) => Some(distinct_on()),
-            // Its working table would look like a constant.
-            LogicalPlan::RecursiveQuery(_) => Some(recursion()),
-            _ => None,
-        };
-        if let Some(error) = refused {
-            return Err(DataFusionError::External(Box::new(error)));
+    plan.apply_with_subqueries(|node| {
+        // Its working table would look like a constant.
+        if let LogicalPlan::RecursiveQuery(_) = node {
+            return Err(DataFusionError::External(Box::new(recursion())));
         }
-        node.apply_expressions(|expr| {
-            expr.apply(|part| match check_expr(part) {
-                Ok(()) => Ok(TreeNodeRecursion::Continue),
-                Err(error) => Err(DataFusionError::External(Box::new(error))),
-            })
-        })
+        check_expressions(node, check_expr)
     })?;
     Ok(())
+}
+
+/// Checks that the optimizer made joins of all subqueries in expressions.
+pub(super) fn check_decorrelated(plan: &LogicalPlan) -> Result<()> {
+    plan.apply(|node| check_expressions(node, check_no_subquery))?;
+    Ok(())
+}
+
+fn check_expressions(
+    node: &LogicalPlan,
+    check: fn(&Expr) -> Result<()>,
+) -> std::result::Result<TreeNodeRecursion, DataFusionError> {
+    node.apply_expressions(|expr| {
+        expr.apply(|part| match check(part) {
+            Ok(()) => Ok(TreeNodeRecursion::Continue),
+            Err(error) => Err(DataFusionError::External(Box::new(error))),
+        })
+    })
+}
+
+fn check_no_subquery(expr: &Expr) -> Result<()> {
+    match expr {
+        Expr::Exists(_) => Err(subquery("this EXISTS (subquery)")),
+        Expr::InSubquery(_) => Err(subquery("this IN (subquery)")),
+        Expr::SetComparison(_) => Err(subquery("this comparison with ANY or ALL (subquery)")),
+        Expr::ScalarSubquery(_) => Err(subquery("this scalar subquery")),
+        Expr::OuterReferenceColumn(..) => Err(subquery("this correlated subquery")),
+        _ => Ok(()),
+    }
 }
 
 fn check_expr(expr: &Expr) -> Result<()> {
@@ -46,12 +64,16 @@ fn check_expr(expr: &Expr) -> Result<()> {
                 "its value differs at each evaluation; store it in a column of the table, as a DEFAULT",
             )),
         },
-        Expr::Exists(_) => Err(subquery("EXISTS (subquery)")),
-        Expr::InSubquery(_) => Err(subquery("IN (subquery)")),
-        Expr::SetComparison(_) => Err(subquery("a comparison with ANY or ALL (subquery)")),
-        Expr::ScalarSubquery(_) => Err(subquery("a scalar subquery")),
-        Expr::OuterReferenceColumn(..) => Err(subquery("a correlated subquery")),
-        Expr::WindowFunction(_) => Err(window()),
+        // A correlated one has one row for each value of the outer row, or is refused later.
+        Expr::ScalarSubquery(query)
+            if query.outer_ref_columns.is_empty()
+                && query.subquery.max_rows().is_none_or(|rows| rows > 1) =>
+        {
+            Err(Error::unsupported(
+                "a scalar subquery that might have more than one row in a materialized view",
+                "use an aggregate such as max, or LIMIT 1",
+            ))
+        }
         Expr::Unnest(_) => Err(Error::unsupported(
             "unnest in a materialized view",
             "store one row per element",
@@ -75,26 +97,10 @@ fn subquery(what: &str) -> Error {
     )
 }
 
-/// The refusal of `DISTINCT ON`.
-pub(super) fn distinct_on() -> Error {
-    Error::unsupported(
-        "DISTINCT ON in a materialized view",
-        "use GROUP BY with min or max",
-    )
-}
-
 /// The refusal of recursive queries.
 pub(super) fn recursion() -> Error {
     Error::unsupported(
         "WITH RECURSIVE in a materialized view",
         "unroll the recursion into views over views",
-    )
-}
-
-/// The refusal of window functions.
-pub(super) fn window() -> Error {
-    Error::unsupported(
-        "a window function in a materialized view",
-        "use GROUP BY, or apply the window function in a SELECT over the view",
     )
 }

@@ -11,7 +11,9 @@ use arrow::row::{RowConverter, SortField};
 use arrow::util::display::array_value_to_string;
 use datafusion::common::ScalarValue;
 use planner::RelationId;
-use planner::dataflow::{AggCall, AggFunction, Dataflow, Distribution, Node, Upstream};
+use planner::dataflow::{
+    AggCall, AggFunction, Dataflow, Distribution, JoinKind, Node, Upstream,
+};
 
 /// The rows of a view, as sorted text.
 pub(crate) fn view_rows(
@@ -110,7 +112,9 @@ fn evaluate(node: &Node, inputs: &[RecordBatch]) -> RecordBatch {
                     .into_array(rows.num_rows())
                     .unwrap()
             });
-            RecordBatch::try_new(Arc::clone(schema), columns.collect()).unwrap()
+            let columns = columns.collect();
+            let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+            RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options).unwrap()
         }
         Node::HashAgg {
             input,
@@ -118,19 +122,26 @@ fn evaluate(node: &Node, inputs: &[RecordBatch]) -> RecordBatch {
             calls,
             schema,
         } => aggregate(&evaluate(input, inputs), group_by, calls, schema),
-        Node::HashJoin {
-            left,
-            right,
-            left_keys,
-            right_keys,
+        Node::HashJoin { left, right, .. } => {
+            join(node, &evaluate(left, inputs), &evaluate(right, inputs))
+        }
+        Node::Union { inputs: all, schema } => {
+            let rows: Vec<RecordBatch> = all.iter().map(|node| evaluate(node, inputs)).collect();
+            concat_batches(schema, &rows).unwrap()
+        }
+        Node::Recompute {
+            inputs: children,
+            keys,
+            evaluation,
             schema,
-        } => join(
-            &evaluate(left, inputs),
-            &evaluate(right, inputs),
-            left_keys,
-            right_keys,
-            schema,
-        ),
+            ..
+        } => {
+            let rows = children.iter().map(|node| evaluate(node, inputs)).collect();
+            let results = evaluation.start().unwrap().run(rows).unwrap();
+            let columns = results.columns()[keys[0].len()..].to_vec();
+            let options = RecordBatchOptions::new().with_row_count(Some(results.num_rows()));
+            RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options).unwrap()
+        }
         Node::Materialize { input, key } => {
             let rows = evaluate(input, inputs);
             assert_unique(&rows, key);
@@ -172,39 +183,96 @@ fn keys(rows: &RecordBatch, columns: &[usize], null_never_matches: bool) -> Vec<
         .collect()
 }
 
-fn join(
-    left: &RecordBatch,
-    right: &RecordBatch,
-    left_keys: &[usize],
-    right_keys: &[usize],
-    schema: &SchemaRef,
-) -> RecordBatch {
+fn join(node: &Node, left: &RecordBatch, right: &RecordBatch) -> RecordBatch {
+    let Node::HashJoin {
+        kind,
+        left_keys,
+        right_keys,
+        nulls_match,
+        residual,
+        schema,
+        ..
+    } = node
+    else {
+        panic!("not a join");
+    };
     for (left_key, right_key) in left_keys.iter().zip(right_keys) {
         assert_eq!(
             left.column(*left_key).data_type(),
             right.column(*right_key).data_type()
         );
     }
-    let (mut left_rows, mut right_rows) = (Vec::new(), Vec::new());
-    let right_key = keys(right, right_keys, true);
-    for (at, key) in keys(left, left_keys, true).iter().enumerate() {
+    let mut pairs = Vec::new();
+    let right_key = keys(right, right_keys, !nulls_match);
+    for (at, key) in keys(left, left_keys, !nulls_match).iter().enumerate() {
         for (other, other_key) in right_key.iter().enumerate() {
             if key.is_some() && key == other_key {
-                left_rows.push(u32::try_from(at).unwrap());
-                right_rows.push(u32::try_from(other).unwrap());
+                pairs.push((Some(at), Some(other)));
             }
         }
     }
-    let (left_rows, right_rows) = (UInt32Array::from(left_rows), UInt32Array::from(right_rows));
-    let left = left
-        .columns()
-        .iter()
-        .map(|column| take(column, &left_rows, None).unwrap());
-    let right = right
-        .columns()
-        .iter()
-        .map(|column| take(column, &right_rows, None).unwrap());
-    RecordBatch::try_new(Arc::clone(schema), left.chain(right).collect()).unwrap()
+    if let Some(residual) = residual {
+        let mut fields = left.schema().fields().to_vec();
+        fields.extend(right.schema().fields().iter().cloned());
+        let both = Arc::new(arrow::datatypes::Schema::new(fields));
+        let rows = chosen(left, right, &pairs, &both);
+        let passed = residual.evaluate(&rows).unwrap();
+        let passed = passed.into_array(rows.num_rows()).unwrap();
+        let passed = passed.as_any().downcast_ref::<BooleanArray>().unwrap();
+        let mut passed = passed.iter();
+        pairs.retain(|_| passed.next().flatten() == Some(true));
+    }
+    let is_matched = |at: usize| pairs.iter().any(|(left, _)| *left == Some(at));
+    let is_right_matched = |at: usize| pairs.iter().any(|(_, right)| *right == Some(at));
+    let lonely_left: Vec<_> = (0..left.num_rows())
+        .filter(|at| !is_matched(*at))
+        .map(|at| (Some(at), None))
+        .collect();
+    let lonely_right: Vec<_> = (0..right.num_rows())
+        .filter(|at| !is_right_matched(*at))
+        .map(|at| (None, Some(at)))
+        .collect();
+    let matched: Vec<_> = (0..left.num_rows())
+        .filter(|at| is_matched(*at))
+        .map(|at| (Some(at), None))
+        .collect();
+    let rows = match kind {
+        JoinKind::Inner => pairs,
+        JoinKind::Left => [pairs, lonely_left].concat(),
+        JoinKind::Right => [pairs, lonely_right].concat(),
+        JoinKind::Full => [pairs, lonely_left, lonely_right].concat(),
+        JoinKind::LeftSemi => matched,
+        JoinKind::LeftAnti => lonely_left,
+        JoinKind::LeftMark => {
+            let all: Vec<_> = (0..left.num_rows()).map(|at| (Some(at), None)).collect();
+            let columns = chosen(left, right, &all, &left.schema()).columns().to_vec();
+            let marks: BooleanArray = (0..left.num_rows())
+                .map(|at| Some(is_matched(at)))
+                .collect();
+            let columns = columns.into_iter().chain([Arc::new(marks) as ArrayRef]);
+            return RecordBatch::try_new(Arc::clone(schema), columns.collect()).unwrap();
+        }
+    };
+    chosen(left, right, &rows, schema)
+}
+
+/// Pairs of rows as rows of a schema that begins with the left columns.
+fn chosen(
+    left: &RecordBatch,
+    right: &RecordBatch,
+    pairs: &[(Option<usize>, Option<usize>)],
+    schema: &SchemaRef,
+) -> RecordBatch {
+    let index = |at: Option<usize>| at.map(|at| u32::try_from(at).unwrap());
+    let left_rows: UInt32Array = pairs.iter().map(|pair| index(pair.0)).collect();
+    let right_rows: UInt32Array = pairs.iter().map(|pair| index(pair.1)).collect();
+    let left = left.columns().iter();
+    let left = left.map(|column| take(column, &left_rows, None).unwrap());
+    let right = right.columns().iter();
+    let right = right.map(|column| take(column, &right_rows, None).unwrap());
+    let columns = left.chain(right).take(schema.fields().len()).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(pairs.len()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options).unwrap()
 }
 
 fn aggregate(
@@ -237,7 +305,8 @@ fn aggregate(
                 ScalarValue::iter_to_array(values).unwrap()
             }
         });
-    RecordBatch::try_new(Arc::clone(schema), arrays.collect()).unwrap()
+    let options = RecordBatchOptions::new().with_row_count(Some(groups.len()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), arrays.collect(), &options).unwrap()
 }
 
 fn fold(rows: &RecordBatch, members: &[usize], call: &AggCall) -> ScalarValue {

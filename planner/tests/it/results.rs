@@ -59,11 +59,13 @@ async fn views_hold_what_their_queries_return() {
     for seed in 1..=6 {
         let catalog = filled(seed, if seed == 1 { 1 } else { 25 }).await;
         let session = session(Arc::new(catalog.clone()), &Settings::default());
+        let mut different = String::new();
         for sql in QUERIES {
             let query = query(sql);
             let plan = plan_view(&session, &query, &[])
                 .await
-                .unwrap_or_else(|error| panic!("{sql}: {error}"));
+                .map_err(|error| different.push_str(&format!("{sql}: {error}\n")));
+            let Ok(plan) = plan else { continue };
             let relation = |id: RelationId| catalog.all_rows(id);
             let view = view_rows(&plan.dataflow, &relation);
             let batches = session
@@ -76,8 +78,12 @@ async fn views_hold_what_their_queries_return() {
                 Some(first) => text(&concat_batches(&first.schema(), &batches).unwrap()),
                 None => Vec::new(),
             };
-            assert_eq!(view, expected, "{sql}\n{}", plan.explain().join("\n"));
+            if view != expected {
+                let plan = plan.explain().join("\n");
+                different.push_str(&format!("{sql}\n{view:?}\n{expected:?}\n{plan}\n"));
+            }
         }
+        assert!(different.is_empty(), "seed {seed}\n{different}");
     }
 }
 
@@ -154,4 +160,62 @@ const QUERIES: &[&str] = &[
     "select distinct t.a from t join u on t.a = u.a join p on p.id = t.a",
     "select x.a from (select distinct a, b from t) x join (select distinct a, d from u) y on x.a = y.a and x.b = y.d",
     "select null as n, a from t",
+    "select t.a, t.b, u.d from t left join u on t.a = u.a",
+    "select t.a, t.b, u.d from t left join u on t.a = u.a and t.b < u.d",
+    "select t.c, u.d, u.e from t right join u on t.a = u.a + 1",
+    "select t.a, t.b, u.a as ua, u.d from t full join u on t.a = u.a",
+    "select t.a, t.b, u.a as ua, u.d from t full join u on t.a = u.a and t.b <> u.d",
+    "select coalesce(t.a, u.a) as k, count(*), sum(t.b) as s, sum(u.d) as r from t full join u on t.a = u.a group by 1",
+    "select t.a, p.name, u.d from t left join p on t.b = p.id left join u on u.a = t.a",
+    "select t.a, u.d from t, u",
+    "select t.a, u.d from t cross join u where t.a < u.d",
+    "select t.a, u.d from t join u on t.a < u.a and t.b + 1 < u.d",
+    "select t.a, u.d from t left join u on t.a < u.a and t.b > u.d",
+    "select t.a, u.d from t join u on t.a is not distinct from u.a",
+    "select a, b from t where a in (select a from u)",
+    "select a, b from t where a in (select a from u where u.d > t.b)",
+    "select a, b from t where a not in (select a from u where a is not null)",
+    "select a, b from t where a not in (select a from u)",
+    "select a, b from t where b not in (select a from u where d > 100)",
+    "select a, b from t where exists (select 1 from u where u.a = t.a and u.d > t.b)",
+    "select a, b from t where not exists (select 1 from u where u.a = t.a)",
+    "select a, b from t where exists (select 1 from u where u.d > 2) and b > 1",
+    "select a, b from t where exists (select 1 from u where u.a = t.a) or b > 4",
+    "select a, b from t where a = any (select a from u)",
+    "select a, b from t where b >= all (select d from u where d is not null)",
+    "select a, (select max(d) from u) as m from t",
+    "select a, b from t where b > (select avg(d) from u)",
+    "select a, (select count(*) from u where u.a = t.a) as n from t",
+    "select a, b from t where b = (select max(d) from u where u.a = t.a)",
+    "select a, b, (select sum(d) from u where u.a = t.a) from t where a > (select min(a) from u)",
+    "select t.a, x.m from t, lateral (select max(d) as m from u where u.a = t.a) x",
+    "select t.a, x.d from t join lateral (select d from u where u.a = t.a) x on true",
+    "select a from t intersect select a from u",
+    "select a, b from t except select a, d from u",
+    "select a, stddev(b), var_pop(b), corr(a, b) from t group by a",
+    "select stddev(b), bool_and(b > 2), bit_or(b) from t where a > 100",
+    "select a, string_agg(c, ',' order by c) as s from t group by a",
+    "select a, first_value(b order by b) as x, last_value(b order by b) as y, count(*) from t group by a",
+    "select a, median(b), approx_distinct(c), bool_or(b > 3) filter (where b is not null) as z from t group by a",
+    "select percentile_cont(0.5) within group (order by b) as m from t",
+    "select string_agg(c, ',' order by c) as s from t where a > 100",
+    "select a, b, count(*) from t group by rollup (a, b)",
+    "select a, b, c, sum(b), grouping(a) as ga, grouping(c) as gc from t group by cube (a, b, c)",
+    "select a, b, count(*), min(c) from t group by grouping sets ((a), (b), ())",
+    "select a, b, count(*) from t group by grouping sets ((a), (a), (b, a))",
+    "select a, b, count(distinct c) as n, string_agg(c, '' order by c) as s from t group by rollup (a, b)",
+    "select a, c, stddev(b) from t group by a, cube (c)",
+    "select a, b, rank() over (partition by a order by b) as r from t",
+    "select a, b, c, sum(b) over (partition by a) as s, count(*) over (partition by a) as n from t",
+    "select id, name, price, row_number() over (order by price, id) as n, lag(id, 1, 0) over (order by price, id) as l from p",
+    "select id, sum(price) over (order by id rows between 2 preceding and current row) as s from p",
+    "select id, name, avg(price) over (partition by name order by id) as m, first_value(id) over (partition by name order by id) as f from p",
+    "select id, name, rank() over (partition by name order by price) as r, dense_rank() over (partition by name order by price desc) as d, ntile(3) over (order by id) as t from p",
+    "select * from (select id, name, row_number() over (partition by name order by price, id) as n from p) x where n <= 2",
+    "select id + 1 as x from (select id, row_number() over (partition by name order by price desc, id) as n from p) y where n = 1 and id > 0",
+    "select id, price from p order by price desc, id limit 3",
+    "select id from p order by price, id limit 2 offset 3",
+    "select id * 2 as x from (select id from p order by id desc limit 5) y where id > 1",
+    "select distinct on (name) name, id, price from p order by name, price desc, id",
+    "select a, sum(b) over (partition by a % 2 order by b, c, a range between unbounded preceding and current row) as s from t",
 ];

@@ -29,7 +29,7 @@ use arrow::compute::kernels::cmp::not_distinct;
 use arrow::compute::{interleave, take};
 use arrow::datatypes::{Schema, SchemaRef};
 use planner::dataflow::AggCall;
-use storage::{Changed, Measures, Run, StateTable, TableId, TableSchema};
+use storage::{Measures, Run, StateTable, TableId, TableSchema};
 
 use self::accumulate::{Accumulators, Call};
 use self::extremes::{ExtremeCall, Extremes};
@@ -38,9 +38,6 @@ use super::changed::ChangedRows;
 use crate::change::ChangeBatch;
 use crate::error::{Error, Result};
 use crate::operator::{Barrier, Operator, Output};
-
-/// Changed groups that are worked on together at a barrier, unless one key group has more.
-const GROUPS_PER_PIECE: usize = 4096;
 
 /// Folds changes into one state row per group.
 ///
@@ -154,27 +151,9 @@ impl Operator for HashAgg {
     }
 
     fn on_barrier(&mut self, _barrier: &Barrier, out: &mut Output) -> Result<()> {
-        let mut pieces: Vec<Vec<Changed>> = Vec::new();
-        let mut room = 0;
-        for changed in self.groups.changed() {
-            let changed = changed?;
-            let groups = changed.new.len();
-            match pieces.last_mut() {
-                Some(piece) if groups <= room => {
-                    piece.push(changed);
-                    room -= groups;
-                }
-                _ => {
-                    pieces.push(vec![changed]);
-                    room = GROUPS_PER_PIECE.saturating_sub(groups);
-                }
-            }
-        }
         self.extremes.begin_barrier()?;
-        for piece in pieces {
-            if let Some(changed) = ChangedRows::concat(piece)? {
-                self.emit(&changed, out)?;
-            }
+        for changed in ChangedRows::pieces(&self.groups)? {
+            self.emit(&changed, out)?;
         }
         self.extremes.end_barrier();
         Ok(())

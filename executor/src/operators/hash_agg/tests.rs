@@ -7,6 +7,7 @@ use planner::dataflow::{AggFunction, Distribution, Fragment, Input, Node, Upstre
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use crate::operators::changed::ROWS_PER_PIECE;
 use super::*;
 use crate::operators::testing::{
     KEY_GROUPS, RandomInput, Twins, batch_query, context, for_seeds, fragment, input_node,
@@ -407,7 +408,7 @@ fn more_groups_than_a_piece_holds_are_all_emitted() {
     let columns = schema(&[("g", DataType::Int64), ("x", DataType::Int64)]);
     let calls = [call(AggFunction::Min, 1, DataType::Int64)];
     let rows = |weight: i64, value: usize| -> String {
-        let groups = 0..3 * GROUPS_PER_PIECE;
+        let groups = 0..3 * ROWS_PER_PIECE;
         groups
             .map(|group| format!("{weight:+} | {group} | {}\n", group + value))
             .collect()
