@@ -194,7 +194,9 @@ fn classify(error: &DataFusionError) -> Option<Error> {
         DataFusionError::Plan(message) => classify_plan(message),
         DataFusionError::Execution(message) => classify_execution(message),
         DataFusionError::NotImplemented(message) => {
-            Some(Error::unsupported(first_line(message), ""))
+            let what = first_line(message);
+            let what = what.strip_suffix(" is not supported").unwrap_or(&what);
+            Some(Error::unsupported(what, ""))
         }
         _ => None,
     }

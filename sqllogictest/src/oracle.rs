@@ -46,7 +46,9 @@ impl Oracle {
             let [name, definition] = view.as_slice() else {
                 unreachable!("a query of two columns gives rows of two values")
             };
-            self.compare(name, definition).await?;
+            // Results show a line break as two characters.
+            let definition = definition.replace("\\n", "\n");
+            self.compare(name, &definition).await?;
         }
         Ok(())
     }
