@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 use crate::operator::{Barrier, Operator, Output};
 use crate::operators::{
     Dml, Filter, HashAgg, HashJoin, JoinPlan, Materialize, Project, Recompute, RowErrors, Scan,
-    Values,
+    Unnest, Values,
 };
 use crate::sources::{Clock, Nexmark};
 
@@ -432,9 +432,11 @@ impl<'a> Layout<'a> {
 /// The state tables of a node; their ids are yet to be set.
 fn table_schemas(node: &Node, inputs: &[SchemaRef]) -> Result<Vec<TableSchema>> {
     Ok(match node {
-        Node::Input { .. } | Node::Union { .. } | Node::Filter { .. } | Node::Project { .. } => {
-            Vec::new()
-        }
+        Node::Input { .. }
+        | Node::Union { .. }
+        | Node::Filter { .. }
+        | Node::Project { .. }
+        | Node::Unnest { .. } => Vec::new(),
         Node::HashAgg {
             group_by, calls, ..
         } => HashAgg::table_schemas(group_by, calls, &inputs[0])?,
@@ -477,6 +479,9 @@ fn build_operator(
         Node::Project { exprs, schema, .. } => {
             Box::new(Project::new(exprs.clone(), Arc::clone(schema), errors))
         }
+        Node::Unnest {
+            columns, schema, ..
+        } => Box::new(Unnest::new(columns.clone(), Arc::clone(schema))),
         Node::HashAgg {
             group_by,
             calls,

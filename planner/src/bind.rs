@@ -38,6 +38,7 @@ use crate::error::{Error, Result};
 use crate::integer_literals;
 use crate::names::{alias_beside_stars, alias_outputs, output_names};
 use crate::parse::{Statement, parse};
+use crate::window_tables;
 
 /// The one database.
 pub(crate) const DATABASE: &str = "dev";
@@ -129,6 +130,8 @@ impl Binder<'_> {
         let planner = SqlToRel::new_with_options(self, self.parser_options());
         let plan = |alias: fn(&mut Query)| {
             let mut query = query.clone();
+            window_tables::expand(&mut query)
+                .map_err(|error| DataFusionError::External(Box::new(error)))?;
             alias(&mut query);
             integer_literals::mark(&mut query);
             planner.sql_statement_to_plan(ast::Statement::Query(Box::new(query)))

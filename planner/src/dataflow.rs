@@ -110,6 +110,15 @@ pub enum Node {
         /// Output columns.
         schema: SchemaRef,
     },
+    /// Lists to rows: a row comes out once for each place of its longest list.
+    Unnest {
+        /// Child.
+        input: Box<Node>,
+        /// Output columns in terms of the child's.
+        columns: Vec<UnnestColumn>,
+        /// Output columns.
+        schema: SchemaRef,
+    },
     /// Grouped aggregation. Output: the group columns, then one column per call; one row per group
     /// that has rows. NULLs of a group column are equal.
     ///
@@ -203,6 +212,7 @@ impl Node {
             Self::Filter { input, .. } | Self::Materialize { input, .. } => input.schema(),
             Self::Input { schema, .. }
             | Self::Project { schema, .. }
+            | Self::Unnest { schema, .. }
             | Self::HashAgg { schema, .. }
             | Self::Union { schema, .. }
             | Self::HashJoin { schema, .. }
@@ -219,6 +229,7 @@ impl Node {
         match self {
             Self::Filter { input, .. }
             | Self::Project { input, .. }
+            | Self::Unnest { input, .. }
             | Self::HashAgg { input, .. }
             | Self::Materialize { input, .. } => vec![input],
             Self::HashJoin { left, right, .. } => vec![left, right],
@@ -241,6 +252,15 @@ pub struct AggCall {
     /// Type of the output column: `Int64` for counts; for the others what DataFusion's aggregate
     /// returns for the argument's type.
     pub output_type: DataType,
+}
+
+/// A column of [`Node::Unnest`], by the column of the child that it is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnnestColumn {
+    /// The value, in each row.
+    Kept(usize),
+    /// The elements of a list, one a row; NULL behind its end.
+    Elements(usize),
 }
 
 /// Which rows a join emits.

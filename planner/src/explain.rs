@@ -27,7 +27,7 @@ use datafusion::physical_expr_common::physical_expr::fmt_sql;
 use crate::catalog::RelationId;
 use crate::dataflow::{
     AggCall, AggFunction, Dataflow, Distribution, Fragment, Input, JoinKind, NexmarkTable, Node,
-    Upstream,
+    UnnestColumn, Upstream,
 };
 use crate::types::sql_name;
 
@@ -118,6 +118,13 @@ fn operator(node: &Node) -> String {
                 }
             });
             format!("Project: {}", projected.collect::<Vec<_>>().join(", "))
+        }
+        Node::Unnest { input, columns, .. } => {
+            let lists = columns.iter().filter_map(|column| match *column {
+                UnnestColumn::Kept(_) => None,
+                UnnestColumn::Elements(at) => Some(at),
+            });
+            format!("Unnest: {}", list(&input.schema(), &lists.collect::<Vec<_>>()))
         }
         Node::HashAgg {
             input,
@@ -265,6 +272,7 @@ fn state_tables(node: &Node, lines: &mut Vec<String>) {
         | Node::Union { .. }
         | Node::Filter { .. }
         | Node::Project { .. }
+        | Node::Unnest { .. }
         | Node::Dml { .. }
         | Node::Nexmark { .. }
         | Node::Values { .. } => {}

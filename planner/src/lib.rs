@@ -28,6 +28,7 @@ pub mod source;
 pub mod stream;
 pub mod table;
 pub mod types;
+mod window_tables;
 
 pub use batch::{BatchPlan, Session, Settings};
 pub use catalog::{Catalog, NexmarkSource, Relation, RelationId, RelationKind};

@@ -382,7 +382,7 @@ fn products(batch: &ChangeBatch, probe: &[u32], found: &Measures) -> Arc<[i64]> 
 }
 
 /// The runs of an output whose rows come from the ascending rows `probe` of a batch with `runs`.
-fn runs_of_probe(runs: &[Run], probe: &[u32]) -> Arc<[Run]> {
+pub(crate) fn runs_of_probe(runs: &[Run], probe: &[u32]) -> Arc<[Run]> {
     let mut made = Vec::new();
     let mut start = 0;
     for run in runs {

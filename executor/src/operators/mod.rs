@@ -2,7 +2,7 @@
 //!
 //! | file | keeps | emits |
 //! | --- | --- | --- |
-//! | `project`, `filter` | nothing | at once |
+//! | `project`, `filter`, `unnest` | nothing | at once |
 //! | `hash_agg` | a row per group, values of min and max | at the barrier |
 //! | `hash_join` | the rows of both sides | pairs at once, rows without a match at the barrier |
 //! | `recompute` | its input and its output | at the barrier |
@@ -26,6 +26,7 @@ pub mod progress;
 pub mod project;
 pub mod recompute;
 pub mod scan;
+pub mod unnest;
 pub mod values;
 
 #[cfg(test)]
@@ -40,4 +41,5 @@ pub use materialize::Materialize;
 pub use project::Project;
 pub use recompute::Recompute;
 pub use scan::Scan;
+pub use unnest::Unnest;
 pub use values::Values;

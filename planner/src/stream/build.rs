@@ -12,7 +12,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchema;
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, TableScan, Union};
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, TableScan, Union, Unnest};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::CastExpr;
 
@@ -22,7 +22,7 @@ use super::refuse::recursion;
 use crate::bind::RelationTable;
 use crate::catalog::RelationKind;
 use crate::checked_integers::as_operators;
-use crate::dataflow::{Dataflow, Fragment, Node};
+use crate::dataflow::{Dataflow, Fragment, Node, UnnestColumn};
 use crate::error::{Error, Result};
 use crate::names::nullable;
 
@@ -94,6 +94,7 @@ impl<'a> Builder<'a> {
             }
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Limit(limit) => self.limit(limit, &limit.input),
             LogicalPlan::Union(union) => self.union(union),
@@ -163,6 +164,38 @@ impl<'a> Builder<'a> {
             .map(|expr| self.physical(expr, input_schema))
             .collect();
         Ok(input.project(&physical?, nullable(schema.as_arrow())))
+    }
+
+    fn unnest(&mut self, unnest: &Unnest) -> Result<Stream> {
+        let input = self.build(&unnest.input)?;
+        let schema = nullable(unnest.schema.as_arrow());
+        let depends = unnest.dependency_indices.iter().zip(schema.fields());
+        let columns = depends.map(|(&at, field)| {
+            let mut lists = unnest.list_type_columns.iter();
+            let list = lists.find(|(column, list)| {
+                *column == at && list.output_column.name == *field.name()
+            });
+            match list {
+                None => Ok(UnnestColumn::Kept(at)),
+                Some((_, list)) if list.depth == 1 => Ok(UnnestColumn::Elements(at)),
+                Some(_) => Err(Error::unsupported(
+                    "unnest of lists of lists in a materialized view",
+                    "unnest one level after the other, each in a query of its own",
+                )),
+            }
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        if !unnest.struct_type_columns.is_empty() {
+            return Err(Error::unsupported(
+                "unnest of a composite value in a materialized view",
+                "",
+            ));
+        }
+        Ok(input.map(Arc::clone(&schema), |input| Node::Unnest {
+            input,
+            columns: columns.clone(),
+            schema: Arc::clone(&schema),
+        }))
     }
 
     fn union(&mut self, union: &Union) -> Result<Stream> {
@@ -268,7 +301,6 @@ fn refused(plan: &LogicalPlan) -> Error {
     let (what, hint) = match plan {
         LogicalPlan::Sort(_) => return limit(),
         LogicalPlan::RecursiveQuery(_) => return recursion(),
-        LogicalPlan::Unnest(_) => ("unnest in a materialized view", "store one row per element"),
         LogicalPlan::Subquery(_) => (
             "a LATERAL subquery in a materialized view",
             "write it as a join",
@@ -292,6 +324,7 @@ fn refused(plan: &LogicalPlan) -> Error {
         | LogicalPlan::Aggregate(_)
         | LogicalPlan::Join(_)
         | LogicalPlan::Window(_)
+        | LogicalPlan::Unnest(_)
         | LogicalPlan::Limit(_)
         | LogicalPlan::Distinct(_)
         | LogicalPlan::Union(_)

@@ -236,6 +236,17 @@ impl Stream {
         }
     }
 
+    /// Puts a stateless operator on every part; its columns are others than the stream's.
+    pub(super) fn map(self, schema: SchemaRef, node: impl Fn(Box<Node>) -> Node) -> Self {
+        let parts = self.parts.into_iter();
+        Self {
+            parts: parts.map(|part| part.wrap(None, &node)).collect(),
+            schema,
+            key: Vec::new(),
+            append_only: self.append_only,
+        }
+    }
+
     /// The columns, in order, as expressions.
     pub(super) fn columns(&self) -> Vec<Arc<dyn PhysicalExpr>> {
         (0..self.schema.fields().len())
@@ -311,6 +322,7 @@ fn shift_inputs(node: &mut Node, by: usize) {
         Node::Input { inputs, .. } => inputs.iter_mut().for_each(|input| *input += by),
         Node::Filter { input, .. }
         | Node::Project { input, .. }
+        | Node::Unnest { input, .. }
         | Node::HashAgg { input, .. }
         | Node::Materialize { input, .. } => shift_inputs(input, by),
         Node::HashJoin { left, right, .. } => {

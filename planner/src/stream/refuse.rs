@@ -74,10 +74,6 @@ fn check_expr(expr: &Expr) -> Result<()> {
                 "use an aggregate such as max, or LIMIT 1",
             ))
         }
-        Expr::Unnest(_) => Err(Error::unsupported(
-            "unnest in a materialized view",
-            "store one row per element",
-        )),
         Expr::Placeholder(parameter) => Err(Error::unsupported(
             format!("parameter {} in a materialized view", parameter.id),
             "write the value into the statement",

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch, take};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
@@ -12,7 +12,7 @@ use arrow::util::display::array_value_to_string;
 use datafusion::common::ScalarValue;
 use planner::RelationId;
 use planner::dataflow::{
-    AggCall, AggFunction, Dataflow, Distribution, JoinKind, Node, Upstream,
+    AggCall, AggFunction, Dataflow, Distribution, JoinKind, Node, UnnestColumn, Upstream,
 };
 
 /// The rows of a view, as sorted text.
@@ -122,6 +122,11 @@ fn evaluate(node: &Node, inputs: &[RecordBatch]) -> RecordBatch {
             calls,
             schema,
         } => aggregate(&evaluate(input, inputs), group_by, calls, schema),
+        Node::Unnest {
+            input,
+            columns,
+            schema,
+        } => unnest(&evaluate(input, inputs), columns, schema),
         Node::HashJoin { left, right, .. } => {
             join(node, &evaluate(left, inputs), &evaluate(right, inputs))
         }
@@ -150,6 +155,49 @@ fn evaluate(node: &Node, inputs: &[RecordBatch]) -> RecordBatch {
         Node::Values { batch } => batch.clone(),
         Node::Dml { .. } | Node::Nexmark { .. } => panic!("no rows"),
     }
+}
+
+fn unnest(rows: &RecordBatch, columns: &[UnnestColumn], schema: &SchemaRef) -> RecordBatch {
+    let elements = |at: usize, row: usize| -> Vec<ScalarValue> {
+        let list = rows.column(at).as_list::<i32>();
+        match list.is_null(row) {
+            true => Vec::new(),
+            false => {
+                let list = list.value(row);
+                let values = (0..list.len()).map(|at| ScalarValue::try_from_array(&list, at));
+                values.collect::<Result<_, _>>().unwrap()
+            }
+        }
+    };
+    let mut out: Vec<Vec<ScalarValue>> = vec![Vec::new(); columns.len()];
+    for row in 0..rows.num_rows() {
+        let lists = columns.iter().map(|column| match *column {
+            UnnestColumn::Kept(_) => 0,
+            UnnestColumn::Elements(at) => elements(at, row).len(),
+        });
+        for place in 0..lists.max().unwrap() {
+            for (column, out) in columns.iter().zip(&mut out) {
+                out.push(match *column {
+                    UnnestColumn::Kept(at) => {
+                        ScalarValue::try_from_array(rows.column(at), row).unwrap()
+                    }
+                    UnnestColumn::Elements(at) => {
+                        let null = || ScalarValue::try_new_null(schema.field(0).data_type());
+                        let element = elements(at, row).into_iter().nth(place);
+                        element.unwrap_or_else(|| null().unwrap())
+                    }
+                });
+            }
+        }
+    }
+    let arrays = out.into_iter().zip(schema.fields()).map(|(values, field)| {
+        if values.is_empty() {
+            arrow::array::new_empty_array(field.data_type())
+        } else {
+            ScalarValue::iter_to_array(values).unwrap()
+        }
+    });
+    RecordBatch::try_new(Arc::clone(schema), arrays.collect()).unwrap()
 }
 
 fn assert_unique(rows: &RecordBatch, key: &[usize]) {

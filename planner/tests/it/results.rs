@@ -217,5 +217,7 @@ const QUERIES: &[&str] = &[
     "select id from p order by price, id limit 2 offset 3",
     "select id * 2 as x from (select id from p order by id desc limit 5) y where id > 1",
     "select distinct on (name) name, id, price from p order by name, price desc, id",
+    "select a, unnest(make_array(b, b + 1)) as x from t",
+    "select x, count(*) from (select unnest(make_array(a, b)) as x from t) s group by x",
     "select a, sum(b) over (partition by a % 2 order by b, c, a range between unbounded preceding and current row) as s from t",
 ];
