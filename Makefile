@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint bench sim model oracle slt postgres prerequisites
+.PHONY: help demo run test lint bench sim model oracle slt sqldiff postgres prerequisites
 
 # The build directory is outside the tree, so a fresh clone finds what an older one has compiled.
 CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidewater/target
@@ -36,6 +36,7 @@ help: ## list the targets
 	@echo 'SEED=n     repeats one run of sim or slt      make sim SEED=42'
 	@echo 'SEEDS=n    how many seeds sim tries           make sim SEEDS=20000'
 	@echo 'CHAOS=1    slt: altered all along, from aside make slt CHAOS=1'
+	@echo 'QUERIES=n  how many queries sqldiff tries     make sqldiff QUERIES=2000'
 	@echo 'ONLY=text  slt: files whose name holds text   make slt ONLY=joins'
 	@echo
 	@echo 'Build directory: $(CARGO_TARGET_DIR) (CARGO_TARGET_DIR sets another)'
@@ -74,6 +75,10 @@ oracle: prerequisites ## the whole engine against the batch engine, at every epo
 slt: prerequisites ## SQL tests at parallelism 1, at 3, and altered midway (SEED, CHAOS, ONLY)
 	@$(BUILD_SERVER)
 	@$(RUN_SLT) $(ONLY)
+
+sqldiff: prerequisites ## random queries as views, against the batch engine and SLT_POSTGRES (QUERIES, SEED)
+	@$(BUILD_SERVER)
+	@cargo test --workspace --test sqldiff -- --nocapture
 
 postgres: prerequisites ## the SQL tests against PostgreSQL itself (SLT_POSTGRES='host=... user=...')
 	@cargo test --workspace --test postgres -- --ignored --nocapture

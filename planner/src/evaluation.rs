@@ -182,8 +182,7 @@ impl Evaluator {
         for ((rows, schema), batch) in self.rows.iter().zip(&self.slots).zip(inputs) {
             let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             let columns = batch.columns().to_vec();
-            let batch =
-                RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?;
+            let batch = RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?;
             *rows.lock().unwrap_or_else(PoisonError::into_inner) = Some(batch);
         }
         let plan = reset_plan_states(Arc::clone(&self.plan))?;

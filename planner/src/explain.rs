@@ -124,7 +124,10 @@ fn operator(node: &Node) -> String {
                 UnnestColumn::Kept(_) => None,
                 UnnestColumn::Elements(at) => Some(at),
             });
-            format!("Unnest: {}", list(&input.schema(), &lists.collect::<Vec<_>>()))
+            format!(
+                "Unnest: {}",
+                list(&input.schema(), &lists.collect::<Vec<_>>())
+            )
         }
         Node::HashAgg {
             input,

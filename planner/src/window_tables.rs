@@ -12,7 +12,8 @@
 //! ```
 //!
 //! `r` is a relation or a query in parentheses. Windows begin at multiples of their size since
-//! 1970-01-01 00:00 UTC, plus the offset (as in RisingWave and Flink).
+//! 1970-01-01 00:00 UTC, plus the offset (as in RisingWave and Flink). A row whose time is NULL is
+//! in no window.
 
 use std::ops::ControlFlow;
 
@@ -22,7 +23,7 @@ use sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, Statement, TableAlias,
     TableFactor, Value, VisitMut, VisitorMut,
 };
-use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
 
 use crate::error::{Error, Result};
@@ -121,12 +122,13 @@ impl Arguments {
         })
     }
 
-    /// `FROM` of the rows.
-    fn from(&self) -> String {
-        match &self.name {
-            Some(_) => self.relation.clone(),
-            None => format!("{} AS rows", self.relation),
-        }
+    /// The rows that have a time; the others are in no window.
+    fn rows(&self) -> String {
+        let alias = match &self.name {
+            Some(_) => "",
+            None => " AS rows",
+        };
+        format!("{}{alias} WHERE {} IS NOT NULL", self.relation, self.time)
     }
 
     /// So many intervals, and perhaps an offset.
@@ -205,7 +207,9 @@ impl Interval {
                 .zip(length(part.value))
                 .filter(|(whole, part)| whole % part == 0)
                 .map(|(whole, part)| whole / part),
-            (whole, part_months) if length(self.value) == Some(0) && length(part.value) == Some(0) => {
+            (whole, part_months)
+                if length(self.value) == Some(0) && length(part.value) == Some(0) =>
+            {
                 (part_months > 0 && whole % part_months == 0)
                     .then(|| i64::from(whole / part_months))
             }
@@ -245,7 +249,7 @@ fn tumble(args: &Arguments) -> Result<String> {
     Ok(format!(
         "SELECT *, {start} AS window_start, {start} + {} AS window_end FROM {}",
         size.sql,
-        args.from()
+        args.rows()
     ))
 }
 
@@ -259,7 +263,7 @@ fn hop(args: &Arguments) -> Result<String> {
         "SELECT *, window_start + {} AS window_end FROM \
          (SELECT *, unnest(make_array({starts})) AS window_start FROM {}) AS hops",
         size.sql,
-        args.from()
+        args.rows()
     ))
 }
 
@@ -275,7 +279,7 @@ fn cumulate(args: &Arguments) -> Result<String> {
          (SELECT *, {start} AS window_start, {time} AS \"window time\", \
           unnest(make_array({ends})) AS window_end FROM {}) AS steps \
          WHERE \"window time\" < window_end",
-        args.from()
+        args.rows()
     ))
 }
 
@@ -302,7 +306,7 @@ fn session(args: &Arguments) -> Result<String> {
          (SELECT *, count(*) FILTER (WHERE \"window before\" IS NULL OR {time} >= \"window before\" + {gap}) \
           OVER ({within}) AS \"window number\" FROM \
           (SELECT *, lag({time}) OVER ({within}) AS \"window before\" FROM {}) AS a) AS b",
-        args.from()
+        args.rows()
     ))
 }
 
@@ -314,7 +318,8 @@ fn expanded(
 ) -> Result<TableFactor> {
     let args = Arguments::of(args)?;
     let sql = function(&args)?;
-    let parsed = Parser::parse_sql(&PostgreSqlDialect {}, &sql);
+    // PostgreSQL's dialect has no `* EXCEPT`.
+    let parsed = Parser::parse_sql(&GenericDialect {}, &sql);
     let query = match parsed.as_deref() {
         Ok([Statement::Query(query)]) => query.clone(),
         _ => return Err(wrong(format!("{} as a time", args.time))),

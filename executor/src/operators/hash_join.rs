@@ -409,8 +409,8 @@ mod tests {
 
     use super::*;
     use crate::operators::testing::{
-        RandomInput, Twins, batch_query, context, expression, for_seeds, fragment, input_node, schema,
-        small_or_null,
+        RandomInput, Twins, batch_query, context, expression, for_seeds, fragment, input_node,
+        schema, small_or_null,
     };
 
     fn columns(names: [&str; 3]) -> SchemaRef {
@@ -592,7 +592,12 @@ mod tests {
             (JoinKind::LeftSemi, "left semi join"),
             (JoinKind::LeftAnti, "left anti join"),
         ] {
-            assert_equals(kind, &keys, None, &format!("select * from l {join} r on {on}"));
+            assert_equals(
+                kind,
+                &keys,
+                None,
+                &format!("select * from l {join} r on {on}"),
+            );
             let residual = format!("select * from l {join} r on {on} and l.c < r.f");
             assert_equals(kind, &keys, Some("c < f"), &residual);
         }

@@ -21,9 +21,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use planner::dataflow::Evaluator;
-use storage::{
-    MeasureType, Measures, NullEquality, RowRef, StateTable, TableId, TableSchema,
-};
+use storage::{MeasureType, Measures, NullEquality, RowRef, StateTable, TableId, TableSchema};
 
 use super::changed::ChangedRows;
 use crate::change::ChangeBatch;
@@ -226,11 +224,7 @@ fn repeated((rows, weights): (RecordBatch, Vec<i64>)) -> Result<RecordBatch> {
     let order: UInt32Array = copies.collect();
     let columns = rows.columns().iter();
     let columns = columns.map(|column| Ok(take(column, &order, None)?));
-    batch(
-        &rows.schema(),
-        columns.collect::<Result<_>>()?,
-        order.len(),
-    )
+    batch(&rows.schema(), columns.collect::<Result<_>>()?, order.len())
 }
 
 fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {

@@ -127,9 +127,9 @@ impl Builder<'_> {
             let (kept, left_out): (Vec<usize>, Vec<usize>) = places
                 .map(|(at, _)| at)
                 .partition(|at| set.contains(&all[*at]));
-            let mask = left_out.iter().fold(0_u64, |mask, at| {
-                mask | 1 << (all.len() - 1 - at)
-            });
+            let mask = left_out
+                .iter()
+                .fold(0_u64, |mask, at| mask | 1 << (all.len() - 1 - at));
             let ordinal = seen.iter().filter(|known| **known == mask).count() as u64;
             seen.push(mask);
             let readers = if kept.is_empty() {
@@ -139,7 +139,13 @@ impl Builder<'_> {
                 sources.clone()
             };
             let part = Part::exchange(&readers, &schema, &kept);
-            parts.push(grouped(part, &kept, &agg_calls, ordinal << all.len() | mask, output)?);
+            parts.push(grouped(
+                part,
+                &kept,
+                &agg_calls,
+                ordinal << all.len() | mask,
+                output,
+            )?);
         }
         Ok(Stream {
             parts,

@@ -172,9 +172,8 @@ impl<'a> Builder<'a> {
         let depends = unnest.dependency_indices.iter().zip(schema.fields());
         let columns = depends.map(|(&at, field)| {
             let mut lists = unnest.list_type_columns.iter();
-            let list = lists.find(|(column, list)| {
-                *column == at && list.output_column.name == *field.name()
-            });
+            let list = lists
+                .find(|(column, list)| *column == at && list.output_column.name == *field.name());
             match list {
                 None => Ok(UnnestColumn::Kept(at)),
                 Some((_, list)) if list.depth == 1 => Ok(UnnestColumn::Elements(at)),

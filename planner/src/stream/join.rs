@@ -147,7 +147,10 @@ impl Builder<'_> {
             .project([is_null])?
             .alias("not in")?
             .build()?;
-        let condition = left.clone().is_null().or(col(format!("\"not in\".\"{IS_NULL}\"")));
+        let condition = left
+            .clone()
+            .is_null()
+            .or(col(format!("\"not in\".\"{IS_NULL}\"")));
         let rest = LogicalPlanBuilder::from(LogicalPlan::Join(plain))
             .join_on(values, JoinType::LeftAnti, Some(condition))?
             .build()?;

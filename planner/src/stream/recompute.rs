@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{Column, DFSchema};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::expr::{AggregateFunction, Sort as SortKey, WindowFunction};
 use datafusion::logical_expr::{
     Aggregate, Expr, FetchType, GroupingSet, Limit, LogicalPlan, LogicalPlanBuilder, SkipType,
@@ -304,10 +304,7 @@ struct Groups {
 
 impl<'a, 'b> Rows<'a, 'b> {
     /// All columns of a schema to begin with.
-    fn all(
-        builder: &'b Builder<'b>,
-        schema: &'a DFSchema,
-    ) -> Result<Rows<'a, 'b>> {
+    fn all(builder: &'b Builder<'b>, schema: &'a DFSchema) -> Result<Rows<'a, 'b>> {
         let mut columns = Columns::over(schema);
         for column in schema.columns() {
             let name = column.name.clone();
@@ -441,7 +438,8 @@ pub(super) fn grouping_sets(sets: &GroupingSet) -> Vec<Vec<Expr>> {
 /// The columns under names that no two of them share.
 fn slot_schema(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter().enumerate();
-    let fields = fields.map(|(at, field)| Field::new(slot_name(at), field.data_type().clone(), true));
+    let fields =
+        fields.map(|(at, field)| Field::new(slot_name(at), field.data_type().clone(), true));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
@@ -461,7 +459,11 @@ fn marker() -> Result<Part> {
 }
 
 fn marker_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![Field::new("there", DataType::Int64, true)]))
+    Arc::new(Schema::new(vec![Field::new(
+        "there",
+        DataType::Int64,
+        true,
+    )]))
 }
 
 fn first_rows_text(skip: usize, fetch: Option<usize>, order: &[SortKey]) -> String {

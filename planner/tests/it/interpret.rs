@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array,
+};
 use arrow::compute::{concat_batches, filter_record_batch, take};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
@@ -130,7 +132,10 @@ fn evaluate(node: &Node, inputs: &[RecordBatch]) -> RecordBatch {
         Node::HashJoin { left, right, .. } => {
             join(node, &evaluate(left, inputs), &evaluate(right, inputs))
         }
-        Node::Union { inputs: all, schema } => {
+        Node::Union {
+            inputs: all,
+            schema,
+        } => {
             let rows: Vec<RecordBatch> = all.iter().map(|node| evaluate(node, inputs)).collect();
             concat_batches(schema, &rows).unwrap()
         }

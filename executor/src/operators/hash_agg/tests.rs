@@ -7,8 +7,8 @@ use planner::dataflow::{AggFunction, Distribution, Fragment, Input, Node, Upstre
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use crate::operators::changed::ROWS_PER_PIECE;
 use super::*;
+use crate::operators::changed::ROWS_PER_PIECE;
 use crate::operators::testing::{
     KEY_GROUPS, RandomInput, Twins, batch_query, context, for_seeds, fragment, input_node,
     output_to_text, schema, small_or_null,
