@@ -217,9 +217,15 @@ impl Builder<'_> {
         sides.right_keys = (0..sides.right_keys.len()).collect();
         let right = std::mem::replace(&mut sides.right, Stream::nothing());
         let right = right.project(&columns, schema);
-        sides.right = match right.key.is_empty() {
-            false => right,
-            true => self.distinct(right)?,
+        sides.right = match (right.key.is_empty(), sides.right_keys.is_empty()) {
+            (false, _) => right,
+            (true, true) => self.distinct(right)?,
+            // Where the join wants the rows.
+            (true, false) => {
+                let schema = Arc::clone(&right.schema);
+                let part = self.keyed(right, &sides.right_keys);
+                self.distinct(Stream::of(part, schema))?
+            }
         };
         Ok(())
     }
