@@ -35,6 +35,8 @@ use sqlparser::ast::Query;
 use crate::catalog::{Catalog, Relation, RelationKind};
 use crate::checked_integers::checked;
 use crate::error::{Error, Result};
+use crate::functions::casts::with_casts;
+use crate::functions::syntax;
 use crate::integer_literals;
 use crate::names::{alias_beside_stars, alias_outputs, output_names};
 use crate::parse::{Statement, parse};
@@ -107,6 +109,7 @@ pub(crate) fn bind_constant(
     let planner = SqlToRel::new_with_options(&binder, binder.parser_options());
     let mut context = datafusion::sql::planner::PlannerContext::new();
     let mut expr = expr.clone();
+    syntax::rewrite(&mut expr);
     integer_literals::mark(&mut expr);
     Ok(planner.sql_to_expr(expr, &DFSchema::empty(), &mut context)?)
 }
@@ -130,6 +133,7 @@ impl Binder<'_> {
         let plan = |alias: fn(&mut Query)| {
             let mut query = query.clone();
             alias(&mut query);
+            syntax::rewrite(&mut query);
             integer_literals::mark(&mut query);
             planner.sql_statement_to_plan(ast::Statement::Query(Box::new(query)))
         };
@@ -285,7 +289,8 @@ impl ContextProvider for Binder<'_> {
             .into_iter()
             .map(|arg| {
                 let coerced = simplifier.coerce(arg, &schema)?;
-                Ok(widened(simplifier.simplify(checked(coerced, &schema)?)?))
+                let cast = with_casts(coerced, &schema)?;
+                Ok(widened(simplifier.simplify(checked(cast, &schema)?)?))
             })
             .collect::<Result<Vec<_>, DataFusionError>>()?;
         let args = TableFunctionArgs::new(&args, self.state);

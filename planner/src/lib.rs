@@ -20,6 +20,7 @@ pub mod error;
 pub mod explain;
 mod expression_rule;
 mod float_rule;
+mod functions;
 mod integer_literals;
 pub mod names;
 pub mod parse;
@@ -27,6 +28,7 @@ pub mod source;
 pub mod stream;
 pub mod table;
 pub mod types;
+pub mod values;
 
 pub use batch::{BatchPlan, Session, Settings};
 pub use catalog::{Catalog, NexmarkSource, Relation, RelationId, RelationKind};

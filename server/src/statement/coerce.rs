@@ -11,11 +11,13 @@ use arrow::array::{Array, ArrayRef, AsArray, StringArray, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType};
 
+use planner::values::ValueError;
+
 use crate::error::{Error, Result};
 use crate::wire::encode::Style;
-use crate::wire::input::parse_column;
-use crate::wire::temporal;
-use crate::wire::types::SqlType;
+use planner::values::input::parse_column;
+use planner::values::temporal;
+use planner::values::types::SqlType;
 
 /// What text may become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,12 +57,12 @@ pub fn assign(
         } else {
             shown_texts(values, zone)?
         };
-        return parse_column(&texts, target, zone).map_err(|bad| bad.error);
+        return parse_column(&texts, target, zone).map_err(|bad| bad.error.into());
     }
     if source.is_text() {
         return match text {
             TextInput::Parse => {
-                parse_column(&plain_texts(values)?, target, zone).map_err(|bad| bad.error)
+                parse_column(&plain_texts(values)?, target, zone).map_err(|bad| bad.error.into())
             }
             TextInput::Refuse => Err(mismatch()),
         };
@@ -118,10 +120,10 @@ fn checked() -> CastOptions<'static> {
 fn convert(values: &ArrayRef, target: &SqlType, zone: Tz) -> Result<ArrayRef> {
     let source = SqlType::of(values.data_type());
     let out_of_range = || match target {
-        SqlType::Numeric(Some((precision, scale))) => Error::NumericOverflow {
+        SqlType::Numeric(Some((precision, scale))) => Error::from(ValueError::NumericOverflow {
             precision: *precision,
             scale: *scale,
-        },
+        }),
         _ => Error::NumberOutOfRange {
             type_name: target.base_name(),
         },
@@ -195,7 +197,7 @@ fn plain_texts(values: &ArrayRef) -> Result<StringArray> {
 
 /// Values as they are printed.
 fn shown_texts(values: &ArrayRef, zone: Tz) -> Result<StringArray> {
-    Ok(crate::wire::text::column_texts(values, Style { zone })?
+    Ok(planner::values::text::column_texts(values, Style { zone })?
         .into_iter()
         .collect())
 }
@@ -232,7 +234,7 @@ mod tests {
         );
         assert!(matches!(
             assigned(big, SqlType::Numeric(Some((4, 0)))),
-            Err(Error::NumericOverflow { .. })
+            Err(Error::Planner(planner::Error::Value(ValueError::NumericOverflow { .. })))
         ));
     }
 

@@ -1,0 +1,457 @@
+//! PostgreSQL's syntax for functions, in terms of calls: on the syntax tree, before names are
+//! resolved.
+//!
+//! | written | becomes |
+//! |---|---|
+//! | `t AT TIME ZONE z` | `timezone(z, t)` |
+//! | `INTERVAL '3 4:05' DAY TO MINUTE` | the same interval, in units that DataFusion reads |
+//! | `a SIMILAR TO p ESCAPE e` | `pg_similar_to(a, p, e)` |
+//! | `a LIKE p ESCAPE e` | `a LIKE pg_like_pattern(p, e)` |
+//! | `x::varchar(3)`, `x::char(3)`, `x::timestamp(3)`, `x::numeric` | the cast, and a function that cuts, pads, rounds or keeps the scale |
+//! | `x op ANY (array)`, `x op ALL (array)` | `pg_any('op', x, array)`, `pg_all('op', x, array)` |
+//! | `a[2:]`, `a[:2]` | `a[2:2147483647]`, `a[1:2]` |
+//! | `\|/ x`, `\|\|/ x`, `~ x` | `sqrt(x)`, `cbrt(x)`, `pg_bitwise_not(x)` |
+//! | `(a, b) OVERLAPS (c, d)` | `overlaps(a, b, c, d)` |
+//! | `gen_random_uuid()` | `uuid()::uuid` |
+//! | `make_interval(days => 3)` | `make_interval(0, 0, 0, 3, 0, 0, 0)` |
+//! | `jsonb_each(x)` and other functions that return rows | `unnest` of functions that return arrays |
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    AccessExpr, BinaryOperator, CastKind, CharacterLength, DataType, DateTimeField, ExactNumberInfo, Expr, Function,
+    FunctionArg, FunctionArgExpr, FunctionArgOperator, FunctionArgumentList, FunctionArguments, Ident, Interval,
+    ObjectName, Query, SelectItem, SetExpr, Subscript, TableFactor, TimezoneInfo, UnaryOperator, Value, VisitMut,
+    VisitorMut,
+};
+
+use crate::functions::rows::{ROW_FUNCTIONS, RowFunction};
+use crate::values::interval::{parse_interval, with_unit};
+
+/// Rewrites a query or an expression in place.
+pub(crate) fn rewrite<T: VisitMut>(node: &mut T) {
+    let visited = node.visit(&mut Rewriter);
+    debug_assert!(visited.is_continue(), "the visitor never breaks");
+}
+
+struct Rewriter;
+
+impl VisitorMut for Rewriter {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        name_row_functions(&mut query.body);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let taken = std::mem::replace(expr, Expr::value(Value::Null));
+        *expr = rewritten(taken);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+        unnest_rows(table);
+        ControlFlow::Continue(())
+    }
+}
+
+fn rewritten(expr: Expr) -> Expr {
+    match expr {
+        Expr::AtTimeZone {
+            timestamp,
+            time_zone,
+        } => call("timezone", vec![*time_zone, *timestamp]),
+        Expr::Interval(interval) => plain_interval(interval),
+        Expr::SimilarTo {
+            negated,
+            expr,
+            pattern,
+            escape_char,
+        } => {
+            let mut args = vec![*expr, *pattern];
+            args.extend(escape_char.map(|escape| Expr::Value(escape)));
+            let similar = call("pg_similar_to", args);
+            if negated { not(similar) } else { similar }
+        }
+        Expr::Like {
+            negated,
+            any: false,
+            expr,
+            pattern,
+            escape_char: Some(escape),
+        } => Expr::Like {
+            negated,
+            any: false,
+            expr,
+            pattern: Box::new(call("pg_like_pattern", vec![*pattern, Expr::Value(escape)])),
+            escape_char: None,
+        },
+        Expr::ILike {
+            negated,
+            any: false,
+            expr,
+            pattern,
+            escape_char: Some(escape),
+        } => Expr::ILike {
+            negated,
+            any: false,
+            expr,
+            pattern: Box::new(call("pg_like_pattern", vec![*pattern, Expr::Value(escape)])),
+            escape_char: None,
+        },
+        Expr::Cast {
+            kind,
+            expr,
+            data_type,
+            array,
+            format,
+        } => fitted(kind, expr, data_type, array, format),
+        Expr::TypedString(typed) => {
+            let value = Box::new(Expr::Value(typed.value));
+            fitted(CastKind::DoubleColon, value, typed.data_type, false, None)
+        }
+        Expr::AnyOp {
+            left,
+            compare_op,
+            right,
+            ..
+        } if !matches!(*right, Expr::Subquery(_)) => quantified("pg_any", *left, &compare_op, *right),
+        Expr::AllOp {
+            left,
+            compare_op,
+            right,
+        } if !matches!(*right, Expr::Subquery(_)) => quantified("pg_all", *left, &compare_op, *right),
+        Expr::CompoundFieldAccess { root, access_chain } => Expr::CompoundFieldAccess {
+            root,
+            access_chain: access_chain.into_iter().map(closed).collect(),
+        },
+        Expr::UnaryOp { op, expr } => match unary_function(&op) {
+            Some(function) => call(function, vec![*expr]),
+            None => Expr::UnaryOp { op, expr },
+        },
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::Overlaps,
+            right,
+        } => match (*left, *right) {
+            (Expr::Tuple(left), Expr::Tuple(right)) if left.len() == 2 && right.len() == 2 => {
+                call("overlaps", left.into_iter().chain(right).collect())
+            }
+            (left, right) => Expr::BinaryOp {
+                left: Box::new(left),
+                op: BinaryOperator::Overlaps,
+                right: Box::new(right),
+            },
+        },
+        Expr::Function(function) => positional(function),
+        other => other,
+    }
+}
+
+fn not(expr: Expr) -> Expr {
+    Expr::UnaryOp {
+        op: UnaryOperator::Not,
+        expr: Box::new(expr),
+    }
+}
+
+fn unary_function(op: &UnaryOperator) -> Option<&'static str> {
+    match op {
+        UnaryOperator::PGSquareRoot => Some("sqrt"),
+        UnaryOperator::PGCubeRoot => Some("cbrt"),
+        UnaryOperator::PGAbs => Some("abs"),
+        UnaryOperator::BitwiseNot => Some("pg_bitwise_not"),
+        _ => None,
+    }
+}
+
+fn number(value: i64) -> Expr {
+    Expr::value(Value::Number(value.to_string(), false))
+}
+
+fn text(value: impl Into<String>) -> Expr {
+    Expr::value(Value::SingleQuotedString(value.into()))
+}
+
+/// An interval in months, days and microseconds. One that cannot be read stays a text to be cast,
+/// so that the cast says what is wrong.
+fn plain_interval(interval: Interval) -> Expr {
+    let Expr::Value(value) = &*interval.value else {
+        return Expr::Interval(interval);
+    };
+    let (Value::SingleQuotedString(written) | Value::EscapedStringLiteral(written)) = &value.value
+    else {
+        return Expr::Interval(interval);
+    };
+    let name = |field: &Option<DateTimeField>| field.as_ref().map(ToString::to_string);
+    let (leading, last) = (name(&interval.leading_field), name(&interval.last_field));
+    let written = with_unit(written, leading.as_deref(), last.as_deref());
+    match parse_interval(&written) {
+        Ok((months, days, micros)) => Expr::Interval(Interval {
+            value: Box::new(text(format!(
+                "{months} months {days} days {micros} microseconds"
+            ))),
+            leading_field: None,
+            leading_precision: None,
+            last_field: None,
+            fractional_seconds_precision: None,
+        }),
+        Err(_) => Expr::Cast {
+            kind: CastKind::DoubleColon,
+            expr: Box::new(text(written)),
+            data_type: DataType::Interval {
+                fields: None,
+                precision: None,
+            },
+            array: false,
+            format: None,
+        },
+    }
+}
+
+/// A cast, and what the modifier of its type asks for.
+fn fitted(
+    kind: CastKind,
+    expr: Box<Expr>,
+    data_type: DataType,
+    array: bool,
+    format: Option<sqlparser::ast::CastFormat>,
+) -> Expr {
+    let modifier = modifier(&data_type);
+    let expr = match (&data_type, *expr) {
+        (DataType::Numeric(ExactNumberInfo::None) | DataType::Decimal(ExactNumberInfo::None), expr)
+            if !array =>
+        {
+            return call("pg_numeric", vec![expr]);
+        }
+        (DataType::Interval { .. }, Expr::Value(value)) => {
+            // As INTERVAL 'text', whose value is known at once.
+            return match value.value {
+                Value::SingleQuotedString(_) => plain_interval(Interval {
+                    value: Box::new(Expr::Value(value)),
+                    leading_field: None,
+                    leading_precision: None,
+                    last_field: None,
+                    fractional_seconds_precision: None,
+                }),
+                other => Expr::Cast {
+                    kind,
+                    expr: Box::new(Expr::value(other)),
+                    data_type,
+                    array,
+                    format,
+                },
+            };
+        }
+        (_, expr) => expr,
+    };
+    let cast = Expr::Cast {
+        kind,
+        expr: Box::new(expr),
+        data_type,
+        array,
+        format,
+    };
+    match modifier {
+        Some((function, length)) if !array => {
+            call(function, vec![cast, number(i64::try_from(length).unwrap_or(i64::MAX))])
+        }
+        _ => cast,
+    }
+}
+
+fn modifier(data_type: &DataType) -> Option<(&'static str, u64)> {
+    let characters = |length: &Option<CharacterLength>| match length {
+        Some(CharacterLength::IntegerLength { length, .. }) => Some(*length),
+        _ => None,
+    };
+    match data_type {
+        DataType::Varchar(length) | DataType::CharacterVarying(length) => {
+            Some(("pg_varchar", characters(length)?))
+        }
+        DataType::Char(length) | DataType::Character(length) => {
+            Some(("pg_char", characters(length).unwrap_or(1)))
+        }
+        DataType::Timestamp(Some(digits), _) | DataType::Time(Some(digits), TimezoneInfo::None) => {
+            Some(("pg_timestamp_precision", *digits))
+        }
+        _ => None,
+    }
+}
+
+fn quantified(function: &str, left: Expr, op: &BinaryOperator, right: Expr) -> Expr {
+    call(function, vec![text(op.to_string()), left, right])
+}
+
+/// A slice with both bounds.
+fn closed(access: AccessExpr) -> AccessExpr {
+    match access {
+        AccessExpr::Subscript(Subscript::Slice {
+            lower_bound,
+            upper_bound,
+            stride,
+        }) => AccessExpr::Subscript(Subscript::Slice {
+            lower_bound: Some(lower_bound.unwrap_or_else(|| number(1))),
+            upper_bound: Some(upper_bound.unwrap_or_else(|| number(i32::MAX.into()))),
+            stride,
+        }),
+        other => other,
+    }
+}
+
+/// Names of the parameters of `make_interval`, the one function that is called with them.
+const INTERVAL_PARTS: [&str; 7] = ["years", "months", "weeks", "days", "hours", "mins", "secs"];
+
+fn positional(mut function: Function) -> Expr {
+    if last_word(&function.name).as_deref() == Some("gen_random_uuid") {
+        // DataFusion's function gives a text.
+        return Expr::Cast {
+            kind: CastKind::DoubleColon,
+            expr: Box::new(call("uuid", Vec::new())),
+            data_type: DataType::Uuid,
+            array: false,
+            format: None,
+        };
+    }
+    let is_make_interval = last_word(&function.name).as_deref() == Some("make_interval");
+    let FunctionArguments::List(list) = &mut function.args else {
+        return Expr::Function(function);
+    };
+    let named = list
+        .args
+        .iter()
+        .any(|arg| matches!(arg, FunctionArg::Named { .. }));
+    if is_make_interval && named {
+        let mut parts: Vec<Expr> = INTERVAL_PARTS.iter().map(|_| number(0)).collect();
+        for (at, arg) in std::mem::take(&mut list.args).into_iter().enumerate() {
+            let (at, value) = match arg {
+                FunctionArg::Named {
+                    name,
+                    arg: FunctionArgExpr::Expr(value),
+                    operator: FunctionArgOperator::RightArrow | FunctionArgOperator::Assignment,
+                } => {
+                    let part = INTERVAL_PARTS.iter().position(|part| *part == name.value);
+                    (part.unwrap_or(parts.len()), value)
+                }
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => (at, value),
+                _ => continue,
+            };
+            // A name that is none makes one argument too many, which no overload takes.
+            match parts.get_mut(at) {
+                Some(part) => *part = value,
+                None => parts.push(value),
+            }
+        }
+        list.args = parts.into_iter().map(unnamed).collect();
+    }
+    Expr::Function(function)
+}
+
+fn unnamed(expr: Expr) -> FunctionArg {
+    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
+}
+
+fn last_word(name: &ObjectName) -> Option<String> {
+    Some(name.0.last()?.as_ident()?.value.to_lowercase())
+}
+
+/// A call of a function by its name.
+fn call(name: &str, args: Vec<Expr>) -> Expr {
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: args.into_iter().map(unnamed).collect(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+fn row_function(name: &ObjectName) -> Option<&'static RowFunction> {
+    let name = last_word(name)?;
+    ROW_FUNCTIONS.iter().find(|function| function.name == name)
+}
+
+fn values_of(args: &[FunctionArg]) -> Option<Vec<Expr>> {
+    let values = args.iter().map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => Some(value.clone()),
+        _ => None,
+    });
+    values.collect()
+}
+
+/// `FROM f(x)` as `FROM unnest(arrays of f's columns)`.
+fn unnest_rows(table: &mut TableFactor) {
+    let (name, args, alias) = match table {
+        TableFactor::Table {
+            name,
+            args: Some(args),
+            alias,
+            ..
+        } => (&*name, &args.args, alias),
+        TableFactor::Function {
+            name, args, alias, ..
+        } => (&*name, &*args, alias),
+        _ => return,
+    };
+    let (Some(function), Some(args)) = (row_function(name), values_of(args)) else {
+        return;
+    };
+    let arrays = function.arrays.iter().map(|array| call(array, args.clone()));
+    let array_exprs: Vec<Expr> = arrays.collect();
+    let alias = Some(function.alias(alias.take()));
+    *table = TableFactor::UNNEST {
+        alias,
+        array_exprs,
+        with_offset: false,
+        with_offset_alias: None,
+        with_ordinality: false,
+    };
+}
+
+/// `SELECT f(x)` as `SELECT unnest(array of f) AS f`, for functions of one column.
+fn name_row_functions(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => select.projection.iter_mut().for_each(unnest_item),
+        SetExpr::SetOperation { left, right, .. } => {
+            name_row_functions(left);
+            name_row_functions(right);
+        }
+        _ => {}
+    }
+}
+
+fn unnest_item(item: &mut SelectItem) {
+    let expr = match item {
+        SelectItem::UnnamedExpr(expr) => expr,
+        SelectItem::ExprWithAlias { expr, .. } => expr,
+        _ => return,
+    };
+    let Expr::Function(function) = expr else {
+        return;
+    };
+    let (Some(rows), FunctionArguments::List(list)) = (row_function(&function.name), &function.args)
+    else {
+        return;
+    };
+    let ([array], Some(args)) = (rows.arrays, values_of(&list.args)) else {
+        return;
+    };
+    let unnested = call("unnest", vec![call(array, args)]);
+    match item {
+        SelectItem::ExprWithAlias { expr, .. } => *expr = unnested,
+        _ => {
+            *item = SelectItem::ExprWithAlias {
+                expr: unnested,
+                alias: Ident::new(rows.name),
+            }
+        }
+    }
+}
