@@ -32,6 +32,7 @@ use crate::error::{Error, Result};
 use crate::float_rule::FloatOverDecimal;
 use crate::functions;
 use crate::functions::casts::{PgCasts, with_casts};
+use crate::functions::json_order::JsonOrder;
 use crate::functions::operators::PgOperators;
 use crate::integer_literals::IntegerLiterals;
 
@@ -82,6 +83,7 @@ pub fn session(catalog: Arc<dyn Catalog>, settings: &Settings) -> Session {
             Arc::new(ResolveGroupingFunction::new()),
             Arc::new(FloatOverDecimal),
             Arc::new(TypeCoercion::new()),
+            Arc::new(JsonOrder),
             Arc::new(PgCasts),
             Arc::new(CheckedIntegers),
         ])

@@ -235,10 +235,14 @@ impl Binder<'_> {
     }
 }
 
-/// Table functions take integers as `bigint` only.
+/// Table functions take integers as `bigint` and timestamps in nanoseconds only.
 fn widened(arg: Expr) -> Expr {
     match arg {
         Expr::Literal(ScalarValue::Int32(Some(value)), _) => lit(i64::from(value)),
+        Expr::Literal(ScalarValue::TimestampMicrosecond(Some(value), zone), _) => {
+            let nanos = value.checked_mul(1000);
+            lit(ScalarValue::TimestampNanosecond(nanos, zone))
+        }
         other => other,
     }
 }

@@ -271,6 +271,10 @@ fn compared(op: &str, left: &Datum<'_>, right: &Datum<'_>) -> Result<Option<bool
             let found = patterns::matches(left.str(), right.str(), flags)?;
             Ok(Some(found != op.starts_with('!')))
         }
+        "~~" | "~~*" | "!~~" | "!~~*" => {
+            let found = patterns::is_like(left.str(), right.str(), op.ends_with('*'))?;
+            Ok(Some(found != op.starts_with('!')))
+        }
         other => {
             let message = format!("operator {other} with ANY or ALL is not supported");
             Err(ValueError::refused(Fault::Unsupported, message))

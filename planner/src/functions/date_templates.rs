@@ -408,7 +408,8 @@ fn show(moment: &Moment, pattern: Pattern, case: Case, plain: bool, out: &mut St
             let (_, week) = parts.iso_week();
             number((week - 1) * 7 + parts.iso_day_of_week(), 3)
         }
-        P::DayOfMonth => number(parts.day, 2),
+        P::DayOfMonth if plain => parts.day.to_string(),
+        P::DayOfMonth => format!("{:02}", parts.day),
         P::DayOfWeek => (parts.day_of_week() + 1).to_string(),
         P::IsoDayOfWeek => parts.iso_day_of_week().to_string(),
         P::WeekOfMonth => ((parts.day - 1) / 7 + 1).to_string(),

@@ -80,6 +80,14 @@ pub(crate) fn functions() -> Vec<Function> {
             Ok(Datum::json(&Json::Array(a.iter().map(|item| made(call, item)).collect())))
         }).variadic().sees_nulls(),
         function("jsonb_build_object").on([Any], Jsonb, |call, a| build_object(call, a)).variadic().sees_nulls(),
+        function("pg_json_object").on([Param::AnyArray, Param::Any], Jsonb, |call, a| {
+            let members = a[0].elements().iter().zip(a[1].elements()).map(|(key, value)| {
+                let key = key.shown(call.zone);
+                let key = key.ok_or_else(|| refused("field name must not be null"))?;
+                Ok((key, made(call, value)))
+            });
+            Ok(Datum::json(&Json::object(members.collect::<Result<_>>()?)))
+        }),
         function("jsonb_object")
             .on([texts()], Jsonb, |_, a| object_of_pairs(a[0].elements()))
             .on([texts(), texts()], Jsonb, |_, a| object_of_columns(&a[0], &a[1])),

@@ -18,6 +18,7 @@ mod decimal;
 mod encodings;
 mod function;
 mod json;
+pub(crate) mod json_order;
 mod miscellaneous;
 mod number_templates;
 mod numbers;

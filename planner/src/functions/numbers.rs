@@ -109,32 +109,72 @@ pub(crate) fn functions() -> Vec<Function> {
     functions
 }
 
-/// Trigonometry of angles in degrees, exact where PostgreSQL's is.
+/// Trigonometry of angles in degrees, exact where PostgreSQL's is: its way to compute within a
+/// quarter turn makes the multiples of 30 and 45 degrees come out whole.
 fn degrees() -> Vec<Function> {
-    fn of<'a>(value: f64) -> Result<Datum<'a>> {
-        // Quarter and sixth turns come out whole.
-        let rounded = (value * 1e14).round() / 1e14;
-        Ok(Datum::Float(if (rounded - value).abs() < 4e-15 { rounded } else { value }))
-    }
     fn in_domain(value: f64) -> Result<f64> {
-        if (-1.0..=1.0).contains(&value) {
+        if (-1.0..=1.0).contains(&value) || value.is_nan() {
             Ok(value)
         } else {
             Err(ValueError::refused(Fault::OutOfRange, "input is out of range"))
         }
     }
     vec![
-        function("sind").on([Float8], Float8, |_, a| of(a[0].float().to_radians().sin())),
-        function("cosd").on([Float8], Float8, |_, a| of(a[0].float().to_radians().cos())),
-        function("tand").on([Float8], Float8, |_, a| of(a[0].float().to_radians().tan())),
-        function("cotd").on([Float8], Float8, |_, a| of(1.0 / a[0].float().to_radians().tan())),
-        function("asind").on([Float8], Float8, |_, a| of(in_domain(a[0].float())?.asin().to_degrees())),
-        function("acosd").on([Float8], Float8, |_, a| of(in_domain(a[0].float())?.acos().to_degrees())),
-        function("atand").on([Float8], Float8, |_, a| of(a[0].float().atan().to_degrees())),
+        function("sind").on([Float8], Float8, |_, a| Ok(Datum::Float(sine(a[0].float())))),
+        function("cosd").on([Float8], Float8, |_, a| Ok(Datum::Float(sine(a[0].float() + 90.0)))),
+        function("tand").on([Float8], Float8, |_, a| Ok(Datum::Float(tangent(a[0].float())))),
+        function("cotd").on([Float8], Float8, |_, a| Ok(Datum::Float(1.0 / tangent(a[0].float())))),
+        function("asind").on([Float8], Float8, |_, a| {
+            let value = in_domain(a[0].float())?;
+            Ok(Datum::Float(arc_sine(value.abs()).copysign(value)))
+        }),
+        function("acosd").on([Float8], Float8, |_, a| {
+            let value = in_domain(a[0].float())?;
+            let turned = if value < 0.0 { 90.0 + arc_sine(-value) } else { arc_cosine(value) };
+            Ok(Datum::Float(turned))
+        }),
+        function("atand").on([Float8], Float8, |_, a| {
+            Ok(Datum::Float(a[0].float().atan() / 1f64.atan() * 45.0))
+        }),
         function("atan2d").on([Float8, Float8], Float8, |_, a| {
-            of(a[0].float().atan2(a[1].float()).to_degrees())
+            Ok(Datum::Float(a[0].float().atan2(a[1].float()) / 1f64.atan() * 45.0))
         }),
     ]
+}
+
+fn sine(degrees: f64) -> f64 {
+    let turned = degrees.rem_euclid(360.0);
+    let (sign, half) = if turned > 180.0 { (-1.0, turned - 180.0) } else { (1.0, turned) };
+    let quarter = if half > 90.0 { 180.0 - half } else { half };
+    sign * if quarter <= 30.0 {
+        quarter.to_radians().sin() / 30f64.to_radians().sin() / 2.0
+    } else {
+        let rest = (90.0 - quarter).to_radians();
+        1.0 - (1.0 - rest.cos()) / (1.0 - 60f64.to_radians().cos()) / 2.0
+    }
+}
+
+fn tangent(degrees: f64) -> f64 {
+    let at_45 = sine(45.0) / sine(135.0);
+    sine(degrees) / sine(degrees + 90.0) / at_45
+}
+
+/// Of a number from 0 to 1.
+fn arc_sine(value: f64) -> f64 {
+    if value <= 0.5 {
+        value.asin() / 0.5f64.asin() * 30.0
+    } else {
+        90.0 - value.acos() / 0.5f64.acos() * 60.0
+    }
+}
+
+/// Of a number from 0 to 1.
+fn arc_cosine(value: f64) -> f64 {
+    if value <= 0.5 {
+        90.0 - value.asin() / 0.5f64.asin() * 30.0
+    } else {
+        value.acos() / 0.5f64.acos() * 60.0
+    }
 }
 
 fn power_fault(message: &str) -> ValueError {

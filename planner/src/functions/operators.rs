@@ -31,10 +31,9 @@ fn constant(expr: &Expr) -> Option<Decimal> {
     match expr {
         Expr::Literal(ScalarValue::Int32(Some(value)), _) => Some(Decimal::from(i64::from(*value))),
         Expr::Literal(ScalarValue::Int64(Some(value)), _) => Some(Decimal::from(*value)),
-        Expr::Literal(ScalarValue::Decimal128(Some(unscaled), _, scale), _) => Some(Decimal {
-            unscaled: *unscaled,
-            scale: u8::try_from(*scale).ok()?,
-        }),
+        Expr::Literal(ScalarValue::Decimal128(Some(unscaled), precision, scale), _) => {
+            Some(Decimal::of_column(*unscaled, *precision, *scale))
+        }
         _ => None,
     }
 }
@@ -58,7 +57,14 @@ impl ExprPlanner for PgOperators {
     }
 
     fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
-        Ok(PlannerResult::Planned(call("extract", args)))
+        // A field may be written as a text.
+        let plain = args.into_iter().enumerate().map(|(at, arg)| match arg {
+            Expr::Literal(ScalarValue::Utf8(Some(field)), _) if at == 0 => {
+                lit(field.trim_matches('\''))
+            }
+            other => other,
+        });
+        Ok(PlannerResult::Planned(call("extract", plain.collect())))
     }
 
     fn plan_position(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
@@ -66,7 +72,12 @@ impl ExprPlanner for PgOperators {
     }
 
     fn plan_substring(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
-        Ok(PlannerResult::Planned(call("substring", args)))
+        // DataFusion's own start, where none is written, is a bigint.
+        let plain = args.into_iter().map(|arg| match arg {
+            Expr::Literal(ScalarValue::Int64(Some(1)), _) => lit(1),
+            other => other,
+        });
+        Ok(PlannerResult::Planned(call("substring", plain.collect())))
     }
 
     fn plan_overlay(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {

@@ -553,3 +553,19 @@ fn class(rest: &str, out: &mut String) -> usize {
 pub(crate) fn matches(text: &str, pattern: &str, flags: &str) -> Result<bool> {
     Ok(compiled(pattern, flags)?.is_match(text))
 }
+
+/// Whether a text matches a LIKE pattern whose escape is the backslash.
+pub(crate) fn is_like(text: &str, pattern: &str, insensitive: bool) -> Result<bool> {
+    let mut regex = String::from(if insensitive { "(?si)^" } else { "(?s)^" });
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '%' => regex.push_str(".*"),
+            '_' => regex.push('.'),
+            '\\' => regex.push_str(&regex::escape(&chars.next().map(String::from).unwrap_or_default())),
+            c => regex.push_str(&regex::escape(&c.to_string())),
+        }
+    }
+    regex.push('$');
+    Ok(compiled_rust(&regex)?.is_match(text))
+}

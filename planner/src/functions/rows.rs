@@ -13,6 +13,7 @@ pub(crate) struct RowFunction {
 
 /// All of them.
 pub(crate) const ROW_FUNCTIONS: &[RowFunction] = &[
+    one("generate_series", &["generate_series"]),
     one("regexp_matches", &["pg_regexp_matches"]),
     one("regexp_split_to_table", &["regexp_split_to_array"]),
     one("string_to_table", &["string_to_array"]),

@@ -13,19 +13,22 @@
 //! | `\|/ x`, `\|\|/ x`, `~ x` | `sqrt(x)`, `cbrt(x)`, `pg_bitwise_not(x)` |
 //! | `(a, b) OVERLAPS (c, d)` | `overlaps(a, b, c, d)` |
 //! | `gen_random_uuid()` | `uuid()::uuid` |
+//! | `jsonb_agg(x)` | `to_jsonb(array_agg(x))` |
+//! | `trim(LEADING x FROM a)` | `ltrim(a, x)` |
 //! | `make_interval(days => 3)` | `make_interval(0, 0, 0, 3, 0, 0, 0)` |
 //! | `jsonb_each(x)` and other functions that return rows | `unnest` of functions that return arrays |
 
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, CharacterLength, DataType, DateTimeField, ExactNumberInfo, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArgOperator, FunctionArgumentList, FunctionArguments, Ident, Interval,
-    ObjectName, Query, SelectItem, SetExpr, Subscript, TableFactor, TimezoneInfo, UnaryOperator, Value, VisitMut,
+    AccessExpr, ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType, DateTimeField, ExactNumberInfo, Expr, Function,
+    FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval,
+    ObjectName, Query, SelectItem, SetExpr, Subscript, TableFactor, TimezoneInfo, TrimWhereField, UnaryOperator, Value, VisitMut,
     VisitorMut,
 };
 
 use crate::functions::rows::{ROW_FUNCTIONS, RowFunction};
+use crate::values::input::DIMENSIONS_MAX;
 use crate::values::interval::{parse_interval, with_unit};
 
 /// Rewrites a query or an expression in place.
@@ -126,6 +129,34 @@ fn rewritten(expr: Expr) -> Expr {
             root,
             access_chain: access_chain.into_iter().map(closed).collect(),
         },
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr,
+        } if matches!(*expr, Expr::Interval(_)) => call("pg_negate", vec![*expr]),
+        Expr::Like {
+            negated: false,
+            any: true,
+            expr,
+            pattern,
+            ..
+        } => call("pg_any", vec![text("~~"), *expr, *pattern]),
+        Expr::ILike {
+            negated: false,
+            any: true,
+            expr,
+            pattern,
+            ..
+        } => call("pg_any", vec![text("~~*"), *expr, *pattern]),
+        Expr::Trim {
+            trim_where,
+            trim_what,
+            expr,
+            trim_characters,
+        } => trimmed(trim_where, trim_what, expr, trim_characters),
+        Expr::Value(value) => match value.value {
+            Value::UnicodeStringLiteral(written) => text(written),
+            other => Expr::value(other),
+        },
         Expr::UnaryOp { op, expr } => match unary_function(&op) {
             Some(function) => call(function, vec![*expr]),
             None => Expr::UnaryOp { op, expr },
@@ -154,6 +185,24 @@ fn not(expr: Expr) -> Expr {
         op: UnaryOperator::Not,
         expr: Box::new(expr),
     }
+}
+
+/// `trim(LEADING x FROM a)` as `ltrim(a, x)`.
+fn trimmed(
+    place: Option<TrimWhereField>,
+    what: Option<Box<Expr>>,
+    expr: Box<Expr>,
+    characters: Option<Vec<Expr>>,
+) -> Expr {
+    let function = match place {
+        None | Some(TrimWhereField::Both) => "btrim",
+        Some(TrimWhereField::Leading) => "ltrim",
+        Some(TrimWhereField::Trailing) => "rtrim",
+    };
+    let mut args = vec![*expr];
+    args.extend(what.map(|what| *what));
+    args.extend(characters.into_iter().flatten());
+    call(function, args)
 }
 
 fn unary_function(op: &UnaryOperator) -> Option<&'static str> {
@@ -219,6 +268,7 @@ fn fitted(
     format: Option<sqlparser::ast::CastFormat>,
 ) -> Expr {
     let modifier = modifier(&data_type);
+    let data_type = with_dimensions(&expr, data_type);
     let expr = match (&data_type, *expr) {
         (DataType::Numeric(ExactNumberInfo::None) | DataType::Decimal(ExactNumberInfo::None), expr)
             if !array =>
@@ -259,6 +309,22 @@ fn fitted(
         }
         _ => cast,
     }
+}
+
+/// The type of an array's text, with as many dimensions as the text has.
+fn with_dimensions(expr: &Expr, data_type: DataType) -> DataType {
+    let (Expr::Value(value), DataType::Array(_)) = (expr, &data_type) else {
+        return data_type;
+    };
+    let Value::SingleQuotedString(text) = &value.value else {
+        return data_type;
+    };
+    let written = text.chars().filter(|c| !c.is_whitespace()).take_while(|c| *c == '{').count();
+    let mut nested = data_type;
+    for _ in 1..written.min(DIMENSIONS_MAX) {
+        nested = DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(nested), None));
+    }
+    nested
 }
 
 fn modifier(data_type: &DataType) -> Option<(&'static str, u64)> {
@@ -304,6 +370,9 @@ fn closed(access: AccessExpr) -> AccessExpr {
 const INTERVAL_PARTS: [&str; 7] = ["years", "months", "weeks", "days", "hours", "mins", "secs"];
 
 fn positional(mut function: Function) -> Expr {
+    if let Some(aggregate) = json_aggregate(&function) {
+        return aggregate;
+    }
     if last_word(&function.name).as_deref() == Some("gen_random_uuid") {
         // DataFusion's function gives a text.
         return Expr::Cast {
@@ -321,15 +390,20 @@ fn positional(mut function: Function) -> Expr {
     let named = list
         .args
         .iter()
-        .any(|arg| matches!(arg, FunctionArg::Named { .. }));
+        .any(|arg| matches!(arg, FunctionArg::Named { .. } | FunctionArg::ExprNamed { .. }));
     if is_make_interval && named {
         let mut parts: Vec<Expr> = INTERVAL_PARTS.iter().map(|_| number(0)).collect();
         for (at, arg) in std::mem::take(&mut list.args).into_iter().enumerate() {
             let (at, value) = match arg {
-                FunctionArg::Named {
+                FunctionArg::ExprNamed {
+                    name: Expr::Identifier(name),
+                    arg: FunctionArgExpr::Expr(value),
+                    ..
+                }
+                | FunctionArg::Named {
                     name,
                     arg: FunctionArgExpr::Expr(value),
-                    operator: FunctionArgOperator::RightArrow | FunctionArgOperator::Assignment,
+                    ..
                 } => {
                     let part = INTERVAL_PARTS.iter().position(|part| *part == name.value);
                     (part.unwrap_or(parts.len()), value)
@@ -346,6 +420,28 @@ fn positional(mut function: Function) -> Expr {
         list.args = parts.into_iter().map(unnamed).collect();
     }
     Expr::Function(function)
+}
+
+/// `jsonb_agg(x)` and `jsonb_object_agg(k, v)`: functions of arrays, which DataFusion aggregates.
+fn json_aggregate(function: &Function) -> Option<Expr> {
+    let maker = match last_word(&function.name)?.as_str() {
+        "jsonb_agg" => "to_jsonb",
+        "jsonb_object_agg" => "pg_json_object",
+        _ => return None,
+    };
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    let array_of = |arg: &FunctionArg| {
+        let mut array = function.clone();
+        array.name = ObjectName::from(vec![Ident::new("array_agg")]);
+        array.args = FunctionArguments::List(FunctionArgumentList {
+            args: vec![arg.clone()],
+            ..list.clone()
+        });
+        Expr::Function(array)
+    };
+    Some(call(maker, list.args.iter().map(array_of).collect()))
 }
 
 fn unnamed(expr: Expr) -> FunctionArg {
@@ -404,6 +500,10 @@ fn unnest_rows(table: &mut TableFactor) {
     let (Some(function), Some(args)) = (row_function(name), values_of(args)) else {
         return;
     };
+    if function.arrays == [function.name] {
+        // A table function of DataFusion's.
+        return;
+    }
     let arrays = function.arrays.iter().map(|array| call(array, args.clone()));
     let array_exprs: Vec<Expr> = arrays.collect();
     let alias = Some(function.alias(alias.take()));

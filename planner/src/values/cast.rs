@@ -72,6 +72,7 @@ fn is_wider(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
         (T::Float32, T::Float64) => true,
         (T::Float64 | T::Float32, _) => false,
+        (from, T::Float64 | T::Float32) if from.is_decimal() => false,
         (_, T::Float64) => true,
         (_, T::Float32) => from.is_integer(),
         (from, to) if from.is_integer() && to.is_integer() => {
@@ -171,6 +172,12 @@ fn numbers(column: &ArrayRef, to: &DataType, target: &SqlType) -> Result<ArrayRe
         let read = parse_column(texts.as_string(), target, crate::values::temporal::utc())
             .map_err(|bad| bad.error)?;
         return plain(&read, to);
+    }
+    if to.is_floating() && column.data_type().is_decimal() {
+        // By its text, so that the nearest float is found.
+        let texts = texts(column, crate::values::temporal::utc())?;
+        let read = parse_column(texts.as_string(), target, crate::values::temporal::utc());
+        return read.map_err(|bad| bad.error);
     }
     if *to == DataType::Float32 && *column.data_type() == DataType::Float64 {
         return narrow_floats(column);

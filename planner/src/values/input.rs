@@ -21,7 +21,7 @@ use crate::values::types::{NUMERIC_PRECISION_MAX, SqlType, UTC, UUID_BYTES};
 use crate::values::{datetime, interval};
 
 /// Dimensions that an array may have, as in PostgreSQL (`MAXDIM`).
-const DIMENSIONS_MAX: usize = 6;
+pub(crate) const DIMENSIONS_MAX: usize = 6;
 
 /// A text that is no value of its column's type.
 #[derive(Debug)]

@@ -360,7 +360,7 @@ fn about_session(settings: &Arc<Mutex<Settings>>, process_id: u32) -> Vec<Scalar
 
 /// Functions whose answer is the same for everyone, whatever is asked.
 fn constants() -> Vec<ScalarUDF> {
-    use DataType::{Boolean, Int32, Int64, UInt32, Utf8};
+    use DataType::{Boolean, Int64, UInt32, Utf8};
     let mut functions = vec![
         stable("version", Utf8, |_| {
             format!(
@@ -424,7 +424,6 @@ fn constants() -> Vec<ScalarUDF> {
         stable("pg_my_temp_schema", UInt32, |_| 0i64.into()),
         stable("txid_current", Int64, |_| 0i64.into()),
         stable("pg_is_in_recovery", Boolean, |_| false.into()),
-        stable("array_upper", Int32, |_| Returned::Null),
         stable(OPTION_TEXTS, text_list(), |args| {
             let mut items = Vec::new();
             let options = arg(args, 0)
