@@ -32,8 +32,8 @@ use crate::error::{Error, Result};
 use crate::float_rule::FloatOverDecimal;
 use crate::functions;
 use crate::functions::casts::{PgCasts, with_casts};
-use crate::functions::json_order::JsonOrder;
 use crate::functions::operators::PgOperators;
+use crate::functions::sort_keys::SortKeys;
 use crate::integer_literals::IntegerLiterals;
 
 /// Settings of a session that change plans or results.
@@ -83,7 +83,7 @@ pub fn session(catalog: Arc<dyn Catalog>, settings: &Settings) -> Session {
             Arc::new(ResolveGroupingFunction::new()),
             Arc::new(FloatOverDecimal),
             Arc::new(TypeCoercion::new()),
-            Arc::new(JsonOrder),
+            Arc::new(SortKeys),
             Arc::new(PgCasts),
             Arc::new(CheckedIntegers),
         ])

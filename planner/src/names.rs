@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
-use sqlparser::keywords::{
-    ALL_KEYWORDS, Keyword, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_TABLE_ALIAS,
-};
 use sqlparser::ast::{
     AccessExpr, CastKind, DataType, Expr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr,
     TableAlias, TableAliasColumnDef, TableFactor, TrimWhereField, Value, VisitMut, VisitorMut,
+};
+use sqlparser::keywords::{
+    ALL_KEYWORDS, Keyword, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_TABLE_ALIAS,
 };
 
 /// An identifier as the catalog knows it: in lower case unless it was quoted.

@@ -159,7 +159,6 @@ fn fault_code(fault: Fault) -> &'static str {
         Fault::Text => "22P02",
         Fault::DatetimeFormat => "22007",
         Fault::DatetimeOverflow => "22008",
-        Fault::IntervalOverflow => "22015",
         Fault::OutOfRange => "22003",
         Fault::DivisionByZero => "22012",
         Fault::Null => "22004",

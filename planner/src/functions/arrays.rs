@@ -15,18 +15,43 @@ use Param::{AnyArray, AnyElement, Of};
 /// The functions of this family.
 pub(crate) fn functions() -> Vec<Function> {
     vec![
-        function("pg_subscript").on([AnyArray, Of(Int4)], Returns::By(|args| {
-            element_of(args.arg_fields[0].data_type())
-        }), |_, a| {
-            Ok(at(a[0].elements(), a[1].int()).cloned().unwrap_or(Datum::Null))
-        }),
-        function("pg_slice").on([AnyArray, Of(Int4), Of(Int4)], Returns::SameAs(0), |_, a| {
-            let first = usize::try_from(a[1].int().max(1) - 1).unwrap_or(0);
-            let count = usize::try_from(a[2].int()).unwrap_or(0).saturating_sub(first);
-            Ok(Datum::Array(a[0].elements().iter().skip(first).take(count).cloned().collect()))
-        }),
-        function("pg_any").on([Of(Text), AnyElement, AnyArray], Bool, |_, a| quantified(a, true)).sees_nulls(),
-        function("pg_all").on([Of(Text), AnyElement, AnyArray], Bool, |_, a| quantified(a, false)).sees_nulls(),
+        function("pg_subscript").on(
+            [AnyArray, Of(Int4)],
+            Returns::By(|args| element_of(args.arg_fields[0].data_type())),
+            |_, a| {
+                Ok(at(a[0].elements(), a[1].int())
+                    .cloned()
+                    .unwrap_or(Datum::Null))
+            },
+        ),
+        function("pg_slice").on(
+            [AnyArray, Of(Int4), Of(Int4)],
+            Returns::SameAs(0),
+            |_, a| {
+                let first = usize::try_from(a[1].int().max(1) - 1).unwrap_or(0);
+                let count = usize::try_from(a[2].int())
+                    .unwrap_or(0)
+                    .saturating_sub(first);
+                Ok(Datum::Array(
+                    a[0].elements()
+                        .iter()
+                        .skip(first)
+                        .take(count)
+                        .cloned()
+                        .collect(),
+                ))
+            },
+        ),
+        function("pg_any")
+            .on([Of(Text), AnyElement, AnyArray], Bool, |_, a| {
+                quantified(a, true)
+            })
+            .sees_nulls(),
+        function("pg_all")
+            .on([Of(Text), AnyElement, AnyArray], Bool, |_, a| {
+                quantified(a, false)
+            })
+            .sees_nulls(),
         function("pg_array_overlap").on([AnyArray, AnyArray], Bool, |_, a| {
             let (left, right) = (flat(&a[0]), flat(&a[1]));
             Ok(Datum::Bool(left.iter().any(|item| holds(&right, item))))
@@ -35,21 +60,38 @@ pub(crate) fn functions() -> Vec<Function> {
             let (left, right) = (flat(&a[0]), flat(&a[1]));
             Ok(Datum::Bool(right.iter().all(|item| holds(&left, item))))
         }),
-        function("array_append").on([AnyArray, AnyElement], Returns::SameAs(0), |_, a| {
-            let mut elements = or_empty(&a[0]);
-            elements.push(a[1].clone());
-            Ok(Datum::Array(elements))
-        }).sees_nulls(),
-        function("array_prepend").on([AnyElement, AnyArray], Returns::SameAs(1), |_, a| {
-            let mut elements = or_empty(&a[1]);
-            elements.insert(0, a[0].clone());
-            Ok(Datum::Array(elements))
-        }).sees_nulls(),
-        function("array_cat").on([AnyArray, AnyArray], Returns::By(|args| {
-            deeper(args.arg_fields[0].data_type(), args.arg_fields[1].data_type())
-        }), |_, a| Ok(concatenated(a))).sees_nulls(),
-        function("array_length").on([AnyArray, Of(Int4)], Int4, |_, a| Ok(length(&a[0], a[1].int()))),
-        function("array_upper").on([AnyArray, Of(Int4)], Int4, |_, a| Ok(length(&a[0], a[1].int()))),
+        function("array_append")
+            .on([AnyArray, AnyElement], Returns::SameAs(0), |_, a| {
+                let mut elements = or_empty(&a[0]);
+                elements.push(a[1].clone());
+                Ok(Datum::Array(elements))
+            })
+            .sees_nulls(),
+        function("array_prepend")
+            .on([AnyElement, AnyArray], Returns::SameAs(1), |_, a| {
+                let mut elements = or_empty(&a[1]);
+                elements.insert(0, a[0].clone());
+                Ok(Datum::Array(elements))
+            })
+            .sees_nulls(),
+        function("array_cat")
+            .on(
+                [AnyArray, AnyArray],
+                Returns::By(|args| {
+                    deeper(
+                        args.arg_fields[0].data_type(),
+                        args.arg_fields[1].data_type(),
+                    )
+                }),
+                |_, a| Ok(concatenated(a)),
+            )
+            .sees_nulls(),
+        function("array_length").on([AnyArray, Of(Int4)], Int4, |_, a| {
+            Ok(length(&a[0], a[1].int()))
+        }),
+        function("array_upper").on([AnyArray, Of(Int4)], Int4, |_, a| {
+            Ok(length(&a[0], a[1].int()))
+        }),
         function("array_lower").on([AnyArray, Of(Int4)], Int4, |_, a| {
             Ok(match length(&a[0], a[1].int()) {
                 Datum::Int(_) => Datum::Int(1),
@@ -58,59 +100,104 @@ pub(crate) fn functions() -> Vec<Function> {
         }),
         function("array_ndims").on([AnyArray], Int4, |_, a| {
             let lengths = lengths(&a[0]);
-            Ok(if lengths.is_empty() { Datum::Null } else { size(lengths.len()) })
+            Ok(if lengths.is_empty() {
+                Datum::Null
+            } else {
+                size(lengths.len())
+            })
         }),
         function("array_dims").on([AnyArray], Text, |_, a| {
-            let shown: String = lengths(&a[0]).iter().map(|length| format!("[1:{length}]")).collect();
-            Ok(if shown.is_empty() { Datum::Null } else { Datum::text(shown) })
+            let shown: String = lengths(&a[0])
+                .iter()
+                .map(|length| format!("[1:{length}]"))
+                .collect();
+            Ok(if shown.is_empty() {
+                Datum::Null
+            } else {
+                Datum::text(shown)
+            })
         }),
         function("cardinality").on([AnyArray], Int4, |_, a| Ok(size(flat(&a[0]).len()))),
-        function("array_position").on([AnyArray, AnyElement, Of(Int4)], Int4, |_, a| {
-            if a[0].is_null() || a.get(2).is_some_and(Datum::is_null) {
-                return Ok(Datum::Null);
-            }
-            let start = usize::try_from(a.get(2).map_or(1, Datum::int).max(1) - 1).unwrap_or(0);
-            let mut elements = a[0].elements().iter().enumerate().skip(start);
-            let found = elements.find(|(_, item)| item.order(&a[1]).is_eq());
-            Ok(found.map_or(Datum::Null, |(at, _)| size(at + 1)))
-        }).optional(1).sees_nulls(),
-        function("array_positions").on([AnyArray, AnyElement], array_of(Int4), |_, a| {
-            if a[0].is_null() {
-                return Ok(Datum::Null);
-            }
-            let elements = a[0].elements().iter().enumerate();
-            let found = elements.filter(|(_, item)| item.order(&a[1]).is_eq());
-            Ok(Datum::Array(found.map(|(at, _)| size(at + 1)).collect()))
-        }).sees_nulls(),
-        function("array_remove").on([AnyArray, AnyElement], Returns::SameAs(0), |_, a| {
-            if a[0].is_null() {
-                return Ok(Datum::Null);
-            }
-            let kept = a[0].elements().iter().filter(|item| item.order(&a[1]).is_ne());
-            Ok(Datum::Array(kept.cloned().collect()))
-        }).sees_nulls(),
-        function("array_replace").on([AnyArray, AnyElement, AnyElement], Returns::SameAs(0), |_, a| {
-            if a[0].is_null() {
-                return Ok(Datum::Null);
-            }
-            let replaced = a[0].elements().iter().map(|item| {
-                if item.order(&a[1]).is_eq() { a[2].clone() } else { item.clone() }
-            });
-            Ok(Datum::Array(replaced.collect()))
-        }).sees_nulls(),
-        function("array_fill").on([Param::Any, Of(array_of(Int4))], Returns::ArrayOf(0), |_, a| fill(a)).sees_nulls(),
+        function("array_position")
+            .on([AnyArray, AnyElement, Of(Int4)], Int4, |_, a| {
+                if a[0].is_null() || a.get(2).is_some_and(Datum::is_null) {
+                    return Ok(Datum::Null);
+                }
+                let start = usize::try_from(a.get(2).map_or(1, Datum::int).max(1) - 1).unwrap_or(0);
+                let mut elements = a[0].elements().iter().enumerate().skip(start);
+                let found = elements.find(|(_, item)| item.order(&a[1]).is_eq());
+                Ok(found.map_or(Datum::Null, |(at, _)| size(at + 1)))
+            })
+            .optional(1)
+            .sees_nulls(),
+        function("array_positions")
+            .on([AnyArray, AnyElement], array_of(Int4), |_, a| {
+                if a[0].is_null() {
+                    return Ok(Datum::Null);
+                }
+                let elements = a[0].elements().iter().enumerate();
+                let found = elements.filter(|(_, item)| item.order(&a[1]).is_eq());
+                Ok(Datum::Array(found.map(|(at, _)| size(at + 1)).collect()))
+            })
+            .sees_nulls(),
+        function("array_remove")
+            .on([AnyArray, AnyElement], Returns::SameAs(0), |_, a| {
+                if a[0].is_null() {
+                    return Ok(Datum::Null);
+                }
+                let kept = a[0]
+                    .elements()
+                    .iter()
+                    .filter(|item| item.order(&a[1]).is_ne());
+                Ok(Datum::Array(kept.cloned().collect()))
+            })
+            .sees_nulls(),
+        function("array_replace")
+            .on(
+                [AnyArray, AnyElement, AnyElement],
+                Returns::SameAs(0),
+                |_, a| {
+                    if a[0].is_null() {
+                        return Ok(Datum::Null);
+                    }
+                    let replaced = a[0].elements().iter().map(|item| {
+                        if item.order(&a[1]).is_eq() {
+                            a[2].clone()
+                        } else {
+                            item.clone()
+                        }
+                    });
+                    Ok(Datum::Array(replaced.collect()))
+                },
+            )
+            .sees_nulls(),
+        function("array_fill")
+            .on(
+                [Param::Any, Of(array_of(Int4))],
+                Returns::ArrayOf(0),
+                |_, a| fill(a),
+            )
+            .sees_nulls(),
         function("trim_array").on([AnyArray, Of(Int4)], Returns::SameAs(0), |_, a| {
             let elements = a[0].elements();
-            let dropped = usize::try_from(a[1].int()).ok().filter(|n| *n <= elements.len());
+            let dropped = usize::try_from(a[1].int())
+                .ok()
+                .filter(|n| *n <= elements.len());
             let dropped = dropped.ok_or_else(|| {
-                let message = format!("number of elements to trim must be between 0 and {}", elements.len());
+                let message = format!(
+                    "number of elements to trim must be between 0 and {}",
+                    elements.len()
+                );
                 ValueError::refused(Fault::Array, message)
             })?;
             Ok(Datum::Array(elements[..elements.len() - dropped].to_vec()))
         }),
-        function("array_to_string").on([AnyArray, Of(Text), Of(Text)], Text, |call, a| {
-            Ok(joined(call, a))
-        }).optional(1).sees_nulls(),
+        function("array_to_string")
+            .on([AnyArray, Of(Text), Of(Text)], Text, |call, a| {
+                Ok(joined(call, a))
+            })
+            .optional(1)
+            .sees_nulls(),
         function("pg_subscripts").on([AnyArray, Of(Int4)], array_of(Int4), |_, a| {
             Ok(match length(&a[0], a[1].int()) {
                 Datum::Int(length) => Datum::Array((1..=length).map(Datum::Int).collect()),
@@ -135,7 +222,9 @@ fn element_of(array: &arrow::datatypes::DataType) -> arrow::datatypes::DataType 
 fn depth(data_type: &arrow::datatypes::DataType) -> usize {
     use arrow::datatypes::DataType as T;
     match data_type {
-        T::List(item) | T::LargeList(item) | T::FixedSizeList(item, _) => 1 + depth(item.data_type()),
+        T::List(item) | T::LargeList(item) | T::FixedSizeList(item, _) => {
+            1 + depth(item.data_type())
+        }
         _ => 0,
     }
 }
@@ -144,7 +233,11 @@ fn deeper(
     a: &arrow::datatypes::DataType,
     b: &arrow::datatypes::DataType,
 ) -> arrow::datatypes::DataType {
-    if depth(b) > depth(a) { b.clone() } else { a.clone() }
+    if depth(b) > depth(a) {
+        b.clone()
+    } else {
+        a.clone()
+    }
 }
 
 fn at<'b, 'a>(elements: &'b [Datum<'a>], position: i64) -> Option<&'b Datum<'a>> {
@@ -188,7 +281,9 @@ fn lengths(array: &Datum<'_>) -> Vec<usize> {
 }
 
 fn length<'a>(array: &Datum<'_>, dimension: i64) -> Datum<'a> {
-    let at = usize::try_from(dimension).ok().and_then(|at| at.checked_sub(1));
+    let at = usize::try_from(dimension)
+        .ok()
+        .and_then(|at| at.checked_sub(1));
     let length = at.and_then(|at| lengths(array).get(at).copied());
     length.map_or(Datum::Null, size)
 }
@@ -223,9 +318,14 @@ fn fill<'a>(args: &[Datum<'a>]) -> Result<Datum<'a>> {
     };
     const LENGTH_MAX: i64 = 1 << 27;
     if !(0..=LENGTH_MAX).contains(&length.int()) {
-        return Err(ValueError::refused(Fault::Limit, "array size exceeds the maximum allowed"));
+        return Err(ValueError::refused(
+            Fault::Limit,
+            "array size exceeds the maximum allowed",
+        ));
     }
-    Ok(Datum::Array((0..length.int()).map(|_| args[0].clone()).collect()))
+    Ok(Datum::Array(
+        (0..length.int()).map(|_| args[0].clone()).collect(),
+    ))
 }
 
 fn joined<'a>(call: &Call, args: &[Datum<'a>]) -> Datum<'a> {
@@ -234,7 +334,9 @@ fn joined<'a>(call: &Call, args: &[Datum<'a>]) -> Datum<'a> {
     }
     let null = args.get(2).and_then(|null| null.shown(call.zone));
     let elements = flat(&args[0]);
-    let shown = elements.iter().filter_map(|item| item.shown(call.zone).or_else(|| null.clone()));
+    let shown = elements
+        .iter()
+        .filter_map(|item| item.shown(call.zone).or_else(|| null.clone()));
     Datum::text(shown.collect::<Vec<_>>().join(args[1].str()))
 }
 
@@ -251,7 +353,11 @@ fn quantified<'a>(args: &[Datum<'a>], any: bool) -> Result<Datum<'a>> {
             Some(_) => {}
         }
     }
-    Ok(if unknown { Datum::Null } else { Datum::Bool(!any) })
+    Ok(if unknown {
+        Datum::Null
+    } else {
+        Datum::Bool(!any)
+    })
 }
 
 fn compared(op: &str, left: &Datum<'_>, right: &Datum<'_>) -> Result<Option<bool>> {

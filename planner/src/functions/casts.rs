@@ -83,7 +83,10 @@ impl ScalarUDFImpl for Cast {
 
     /// That of what is cast, as for DataFusion's casts, so that columns keep their names.
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        let names: Vec<String> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
+        let names: Vec<String> = args
+            .iter()
+            .map(|arg| arg.schema_name().to_string())
+            .collect();
         Ok(names.concat())
     }
 
@@ -114,7 +117,9 @@ impl ScalarUDFImpl for Cast {
         let column = value.into_array(if constant { 1 } else { args.number_rows })?;
         let cast = cast(&column, &self.to, zone).map_err(external)?;
         if constant {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&cast, 0)?));
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
+                &cast, 0,
+            )?));
         }
         Ok(ColumnarValue::Array(cast))
     }

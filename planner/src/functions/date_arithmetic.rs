@@ -20,7 +20,9 @@ use crate::values::types::SqlType::{
 pub(crate) fn functions() -> Vec<Function> {
     vec![
         function("pg_add")
-            .on([Date, Int4], Date, |_, a| Ok(Datum::Date(a[0].count() + a[1].int())))
+            .on([Date, Int4], Date, |_, a| {
+                Ok(Datum::Date(a[0].count() + a[1].int()))
+            })
             .on([Date, Time], Timestamp, |_, a| {
                 Ok(Datum::Timestamp(a[0].count() * MICROS_DAY + a[1].count()))
             })
@@ -40,8 +42,12 @@ pub(crate) fn functions() -> Vec<Function> {
                 sum(a[0].interval(), a[1].interval())
             }),
         function("pg_subtract")
-            .on([Date, Int4], Date, |_, a| Ok(Datum::Date(a[0].count() - a[1].int())))
-            .on([Date, Date], Int4, |_, a| Ok(Datum::Int(a[0].count() - a[1].count())))
+            .on([Date, Int4], Date, |_, a| {
+                Ok(Datum::Date(a[0].count() - a[1].int()))
+            })
+            .on([Date, Date], Int4, |_, a| {
+                Ok(Datum::Int(a[0].count() - a[1].count()))
+            })
             .on([Date, IntervalType], Timestamp, |_, a| {
                 shifted(a[0].count() * MICROS_DAY, negated(a[1].interval())).map(Datum::Timestamp)
             })
@@ -61,7 +67,9 @@ pub(crate) fn functions() -> Vec<Function> {
                 }))
             })
             .on([Timestamp, Timestamp], IntervalType, |_, a| difference(a))
-            .on([Timestamptz, Timestamptz], IntervalType, |_, a| difference(a))
+            .on([Timestamptz, Timestamptz], IntervalType, |_, a| {
+                difference(a)
+            })
             .on([IntervalType, IntervalType], IntervalType, |_, a| {
                 sum(a[0].interval(), negated(a[1].interval()))
             }),
@@ -73,7 +81,10 @@ pub(crate) fn functions() -> Vec<Function> {
         }),
         function("pg_divide").on([IntervalType, Float8], IntervalType, |_, a| {
             if a[1].float() == 0.0 {
-                return Err(ValueError::refused(Fault::DivisionByZero, "division by zero"));
+                return Err(ValueError::refused(
+                    Fault::DivisionByZero,
+                    "division by zero",
+                ));
             }
             divided(a[0].interval(), a[1].float())
         }),
@@ -100,7 +111,10 @@ fn sum<'a>(a: Interval, b: Interval) -> Result<Datum<'a>> {
     Ok(Datum::Interval(Interval {
         months: a.months + b.months,
         days: a.days + b.days,
-        micros: a.micros.checked_add(b.micros).ok_or_else(interval_out_of_range)?,
+        micros: a
+            .micros
+            .checked_add(b.micros)
+            .ok_or_else(interval_out_of_range)?,
     }))
 }
 
@@ -147,7 +161,10 @@ fn shifted_instant<'a>(call: &Call, instant: i64, value: Interval) -> Result<Dat
 }
 
 fn in_zone(instant: i64, value: Interval, zone: Tz) -> Result<i64> {
-    Ok(instant_of(on_calendar(local_micros(instant, zone), value)?, zone))
+    Ok(instant_of(
+        on_calendar(local_micros(instant, zone), value)?,
+        zone,
+    ))
 }
 
 /// A time of day, later by the clock.

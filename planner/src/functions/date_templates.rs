@@ -24,7 +24,9 @@ use crate::values::types::SqlType::{
 pub(crate) fn functions() -> Vec<Function> {
     vec![
         function("to_timestamp")
-            .on([Float8], Timestamptz, |_, a| instant_of_seconds(a[0].float()))
+            .on([Float8], Timestamptz, |_, a| {
+                instant_of_seconds(a[0].float())
+            })
             .on([Text, Text], Timestamptz, |call, a| {
                 let read = read(a[0].str(), a[1].str())?;
                 Ok(Datum::Timestamptz(match read.offset {
@@ -53,7 +55,13 @@ pub(crate) fn to_char(function: Function) -> Function {
         })
         .on([Time, Text], Text, |_, a| {
             let micros = a[0].count();
-            shown(Moment::of_interval(Interval { micros, ..Interval::default() }), a[1].str())
+            shown(
+                Moment::of_interval(Interval {
+                    micros,
+                    ..Interval::default()
+                }),
+                a[1].str(),
+            )
         })
 }
 
@@ -62,45 +70,124 @@ fn instant_of_seconds<'a>(seconds: f64) -> Result<Datum<'a>> {
         let message = format!("timestamp out of range: \"{seconds}\"");
         return Err(ValueError::refused(Fault::DatetimeOverflow, message));
     }
-    Ok(Datum::Timestamptz((seconds * MICROS_SECOND as f64).round_ties_even() as i64))
+    Ok(Datum::Timestamptz(
+        (seconds * MICROS_SECOND as f64).round_ties_even() as i64,
+    ))
 }
 
 /// A pattern of a template. Those of texts come in upper, title and lower case.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Pattern {
-    Hour12, Hour24, Minute, Second, Millisecond, Microsecond, Fraction(u8), SecondOfDay,
-    Meridiem { dots: bool }, YearComma, Year(u8), IsoYear(u8), Era { dots: bool },
-    Month, Mon, MonthNumber, Day, Dy, DayOfYear, IsoDayOfYear, DayOfMonth, DayOfWeek, IsoDayOfWeek,
-    WeekOfMonth, WeekOfYear, IsoWeek, Century, Julian, Quarter, RomanMonth, Zone, ZoneHours,
-    ZoneMinutes, Offset, Fixed,
+    Hour12,
+    Hour24,
+    Minute,
+    Second,
+    Millisecond,
+    Microsecond,
+    Fraction(u8),
+    SecondOfDay,
+    Meridiem { dots: bool },
+    YearComma,
+    Year(u8),
+    IsoYear(u8),
+    Era { dots: bool },
+    Month,
+    Mon,
+    MonthNumber,
+    Day,
+    Dy,
+    DayOfYear,
+    IsoDayOfYear,
+    DayOfMonth,
+    DayOfWeek,
+    IsoDayOfWeek,
+    WeekOfMonth,
+    WeekOfYear,
+    IsoWeek,
+    Century,
+    Julian,
+    Quarter,
+    RomanMonth,
+    Zone,
+    ZoneHours,
+    ZoneMinutes,
+    Offset,
+    Fixed,
 }
 
 use Pattern as P;
 
 /// Patterns by their names in upper case. Longer names stand before their beginnings.
 const PATTERNS: &[(&str, Pattern)] = &[
-    ("A.D.", P::Era { dots: true }), ("A.M.", P::Meridiem { dots: true }), ("AD", P::Era { dots: false }),
-    ("AM", P::Meridiem { dots: false }), ("B.C.", P::Era { dots: true }), ("BC", P::Era { dots: false }),
-    ("CC", P::Century), ("DAY", P::Day), ("DDD", P::DayOfYear), ("DD", P::DayOfMonth), ("DY", P::Dy),
-    ("D", P::DayOfWeek), ("FF1", P::Fraction(1)), ("FF2", P::Fraction(2)), ("FF3", P::Fraction(3)),
-    ("FF4", P::Fraction(4)), ("FF5", P::Fraction(5)), ("FF6", P::Fraction(6)), ("FX", P::Fixed),
-    ("HH24", P::Hour24), ("HH12", P::Hour12), ("HH", P::Hour12), ("IDDD", P::IsoDayOfYear),
-    ("ID", P::IsoDayOfWeek), ("IW", P::IsoWeek), ("IYYY", P::IsoYear(4)), ("IYY", P::IsoYear(3)),
-    ("IY", P::IsoYear(2)), ("I", P::IsoYear(1)), ("J", P::Julian), ("MI", P::Minute), ("MM", P::MonthNumber),
-    ("MONTH", P::Month), ("MON", P::Mon), ("MS", P::Millisecond), ("OF", P::Offset),
-    ("P.M.", P::Meridiem { dots: true }), ("PM", P::Meridiem { dots: false }), ("Q", P::Quarter),
-    ("RM", P::RomanMonth), ("SSSSS", P::SecondOfDay), ("SSSS", P::SecondOfDay), ("SS", P::Second),
-    ("TZH", P::ZoneHours), ("TZM", P::ZoneMinutes), ("TZ", P::Zone), ("US", P::Microsecond),
-    ("WW", P::WeekOfYear), ("W", P::WeekOfMonth), ("Y,YYY", P::YearComma), ("YYYY", P::Year(4)),
-    ("YYY", P::Year(3)), ("YY", P::Year(2)), ("Y", P::Year(1)),
+    ("A.D.", P::Era { dots: true }),
+    ("A.M.", P::Meridiem { dots: true }),
+    ("AD", P::Era { dots: false }),
+    ("AM", P::Meridiem { dots: false }),
+    ("B.C.", P::Era { dots: true }),
+    ("BC", P::Era { dots: false }),
+    ("CC", P::Century),
+    ("DAY", P::Day),
+    ("DDD", P::DayOfYear),
+    ("DD", P::DayOfMonth),
+    ("DY", P::Dy),
+    ("D", P::DayOfWeek),
+    ("FF1", P::Fraction(1)),
+    ("FF2", P::Fraction(2)),
+    ("FF3", P::Fraction(3)),
+    ("FF4", P::Fraction(4)),
+    ("FF5", P::Fraction(5)),
+    ("FF6", P::Fraction(6)),
+    ("FX", P::Fixed),
+    ("HH24", P::Hour24),
+    ("HH12", P::Hour12),
+    ("HH", P::Hour12),
+    ("IDDD", P::IsoDayOfYear),
+    ("ID", P::IsoDayOfWeek),
+    ("IW", P::IsoWeek),
+    ("IYYY", P::IsoYear(4)),
+    ("IYY", P::IsoYear(3)),
+    ("IY", P::IsoYear(2)),
+    ("I", P::IsoYear(1)),
+    ("J", P::Julian),
+    ("MI", P::Minute),
+    ("MM", P::MonthNumber),
+    ("MONTH", P::Month),
+    ("MON", P::Mon),
+    ("MS", P::Millisecond),
+    ("OF", P::Offset),
+    ("P.M.", P::Meridiem { dots: true }),
+    ("PM", P::Meridiem { dots: false }),
+    ("Q", P::Quarter),
+    ("RM", P::RomanMonth),
+    ("SSSSS", P::SecondOfDay),
+    ("SSSS", P::SecondOfDay),
+    ("SS", P::Second),
+    ("TZH", P::ZoneHours),
+    ("TZM", P::ZoneMinutes),
+    ("TZ", P::Zone),
+    ("US", P::Microsecond),
+    ("WW", P::WeekOfYear),
+    ("W", P::WeekOfMonth),
+    ("Y,YYY", P::YearComma),
+    ("YYYY", P::Year(4)),
+    ("YYY", P::Year(3)),
+    ("YY", P::Year(2)),
+    ("Y", P::Year(1)),
 ];
 
 impl Pattern {
     fn is_number(self) -> bool {
         !matches!(
             self,
-            P::Meridiem { .. } | P::Era { .. } | P::Month | P::Mon | P::Day | P::Dy | P::RomanMonth
-                | P::Zone | P::Fixed
+            P::Meridiem { .. }
+                | P::Era { .. }
+                | P::Month
+                | P::Mon
+                | P::Day
+                | P::Dy
+                | P::RomanMonth
+                | P::Zone
+                | P::Fixed
         )
     }
 }
@@ -172,7 +259,11 @@ fn parse(template: &str) -> Vec<Node> {
             rest = &rest[2..];
         } else {
             let separates = c == ' ' || (c.is_ascii_punctuation() && c != '\\');
-            nodes.push(if separates { Node::Separator(c) } else { Node::Literal(c) });
+            nodes.push(if separates {
+                Node::Separator(c)
+            } else {
+                Node::Literal(c)
+            });
             rest = &rest[c.len_utf8()..];
         }
     }
@@ -201,7 +292,9 @@ fn pattern_at(text: &str) -> Option<(&'static str, Pattern)> {
             // In one case or the other.
             start == *name || start == name.to_lowercase()
         } else {
-            start == *name || start == name.to_lowercase() || start == Case::Title.apply(&name.to_lowercase())
+            start == *name
+                || start == name.to_lowercase()
+                || start == Case::Title.apply(&name.to_lowercase())
         }
     })
 }
@@ -244,7 +337,10 @@ impl Moment {
     fn of_instant(micros: i64, zone: Tz) -> Self {
         let offset = i64::from(offset_seconds(micros, zone));
         Self {
-            zone: Some((offset, crate::values::temporal::zone_abbreviation(micros, zone))),
+            zone: Some((
+                offset,
+                crate::values::temporal::zone_abbreviation(micros, zone),
+            )),
             ..Self::of_local(local_micros(micros, zone))
         }
     }
@@ -321,15 +417,34 @@ const ROMAN_MONTHS: [&str; 12] = [
 ];
 
 const LONG_MONTHS: [&str; 12] = [
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
-    "november", "december",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 ];
 
 fn not_of_interval() -> ValueError {
-    ValueError::refused(Fault::DatetimeFormat, "invalid format specification for an interval value")
+    ValueError::refused(
+        Fault::DatetimeFormat,
+        "invalid format specification for an interval value",
+    )
 }
 
-fn show(moment: &Moment, pattern: Pattern, case: Case, plain: bool, out: &mut String) -> Result<()> {
+fn show(
+    moment: &Moment,
+    pattern: Pattern,
+    case: Case,
+    plain: bool,
+    out: &mut String,
+) -> Result<()> {
     let parts = &moment.parts;
     let number = |value: i64, width: usize| {
         let width = width + usize::from(value < 0);
@@ -341,18 +456,36 @@ fn show(moment: &Moment, pattern: Pattern, case: Case, plain: bool, out: &mut St
     };
     let name = |name: &str, width: usize| {
         let name = case.apply(name);
-        if plain { name } else { format!("{name:width$}") }
+        if plain {
+            name
+        } else {
+            format!("{name:width$}")
+        }
     };
     let needs_date = matches!(
         pattern,
-        P::Month | P::Mon | P::Day | P::Dy | P::Zone | P::ZoneHours | P::ZoneMinutes | P::Offset | P::Era { .. }
-            | P::IsoYear(_) | P::IsoWeek | P::IsoDayOfWeek | P::IsoDayOfYear | P::DayOfWeek
+        P::Month
+            | P::Mon
+            | P::Day
+            | P::Dy
+            | P::Zone
+            | P::ZoneHours
+            | P::ZoneMinutes
+            | P::Offset
+            | P::Era { .. }
+            | P::IsoYear(_)
+            | P::IsoWeek
+            | P::IsoDayOfWeek
+            | P::IsoDayOfYear
+            | P::DayOfWeek
     );
     if moment.is_interval && needs_date {
         return Err(not_of_interval());
     }
     let month_at = |names: &[&'static str; 12]| {
-        usize::try_from(parts.month - 1).ok().and_then(|at| names.get(at).copied())
+        usize::try_from(parts.month - 1)
+            .ok()
+            .and_then(|at| names.get(at).copied())
     };
     let day_at = usize::try_from(parts.day_of_week()).unwrap_or(0);
     let text = match pattern {
@@ -368,21 +501,40 @@ fn show(moment: &Moment, pattern: Pattern, case: Case, plain: bool, out: &mut St
         P::Second => number(moment.second, 2),
         P::Fraction(digits) => {
             let width = usize::from(digits);
-            format!("{:0width$}", moment.micros / 10i64.pow(6 - u32::from(digits)))
+            format!(
+                "{:0width$}",
+                moment.micros / 10i64.pow(6 - u32::from(digits))
+            )
         }
         P::Millisecond => format!("{:03}", moment.micros / 1000),
         P::Microsecond => format!("{:06}", moment.micros),
         P::SecondOfDay => (moment.hour * 3600 + moment.minute * 60 + moment.second).to_string(),
         P::Meridiem { dots } => {
             let half = if moment.hour % 24 >= 12 { "p" } else { "a" };
-            let written = if dots { format!("{half}.m.") } else { format!("{half}m") };
-            if case == Case::Lower { written } else { written.to_uppercase() }
+            let written = if dots {
+                format!("{half}.m.")
+            } else {
+                format!("{half}m")
+            };
+            if case == Case::Lower {
+                written
+            } else {
+                written.to_uppercase()
+            }
         }
         P::Era { dots } => {
-            let era = if parts.year > 0 { ("a", "d") } else { ("b", "c") };
+            let era = if parts.year > 0 {
+                ("a", "d")
+            } else {
+                ("b", "c")
+            };
             let dot = if dots { "." } else { "" };
             let written = format!("{}{dot}{}{dot}", era.0, era.1);
-            if case == Case::Lower { written } else { written.to_uppercase() }
+            if case == Case::Lower {
+                written
+            } else {
+                written.to_uppercase()
+            }
         }
         P::Year(4) => number(moment.year(), 4),
         P::Year(digits) => number(moment.year() % 10i64.pow(digits.into()), digits.into()),
@@ -391,18 +543,32 @@ fn show(moment: &Moment, pattern: Pattern, case: Case, plain: bool, out: &mut St
             let (year, _) = parts.iso_week();
             number(year.abs() % 10i64.pow(digits.into()), digits.into())
         }
-        P::Month => month_at(&LONG_MONTHS).map(|month| name(month, 9)).unwrap_or_default(),
-        P::Mon => month_at(&MONTHS).map(|month| case.apply(month)).unwrap_or_default(),
+        P::Month => month_at(&LONG_MONTHS)
+            .map(|month| name(month, 9))
+            .unwrap_or_default(),
+        P::Mon => month_at(&MONTHS)
+            .map(|month| case.apply(month))
+            .unwrap_or_default(),
         P::MonthNumber => number(parts.month, 2),
         P::RomanMonth => {
-            let month = if moment.is_interval && parts.month == 0 { Some("xii") } else { month_at(&ROMAN_MONTHS) };
-            let upper = if case == Case::Lower { Case::Lower } else { Case::Upper };
+            let month = if moment.is_interval && parts.month == 0 {
+                Some("xii")
+            } else {
+                month_at(&ROMAN_MONTHS)
+            };
+            let upper = if case == Case::Lower {
+                Case::Lower
+            } else {
+                Case::Upper
+            };
             let roman = month.map(|month| upper.apply(month)).unwrap_or_default();
             if plain { roman } else { format!("{roman:4}") }
         }
         P::Day => name(DAYS[day_at], 9),
         P::Dy => case.apply(&DAYS[day_at][..3]),
-        P::DayOfYear if moment.is_interval => number(parts.year * 360 + parts.month * 30 + parts.day, 3),
+        P::DayOfYear if moment.is_interval => {
+            number(parts.year * 360 + parts.month * 30 + parts.day, 3)
+        }
         P::DayOfYear => number(parts.day_of_year(), 3),
         P::IsoDayOfYear => {
             let (_, week) = parts.iso_week();
@@ -424,7 +590,11 @@ fn show(moment: &Moment, pattern: Pattern, case: Case, plain: bool, out: &mut St
             } else {
                 year / 100 - 1
             };
-            if (-99..=99).contains(&century) { number(century, 2) } else { century.to_string() }
+            if (-99..=99).contains(&century) {
+                number(century, 2)
+            } else {
+                century.to_string()
+            }
         }
         P::Julian => (parts.date + JULIAN_EPOCH).to_string(),
         P::Quarter if moment.is_interval && parts.month == 0 => String::new(),
@@ -583,7 +753,10 @@ impl Reader<'_> {
         }
         let number = rest[..end].parse::<i64>().map_err(|_| {
             let shown: String = rest.chars().take(width).collect();
-            ValueError::refused(Fault::DatetimeFormat, format!("invalid value \"{shown}\" for \"{name}\""))
+            ValueError::refused(
+                Fault::DatetimeFormat,
+                format!("invalid value \"{shown}\" for \"{name}\""),
+            )
         })?;
         self.rest = &rest[end..];
         Ok((number, end - usize::from(signed)))
@@ -628,14 +801,24 @@ impl Reader<'_> {
             P::SecondOfDay => self.found.second_of_day = Some(number(self, 5)?),
             P::Millisecond => self.found.micros = self.fraction(name, 3, bounded)?,
             P::Microsecond => self.found.micros = self.fraction(name, 6, bounded)?,
-            P::Fraction(digits) => self.found.micros = self.fraction(name, digits.into(), bounded)?,
+            P::Fraction(digits) => {
+                self.found.micros = self.fraction(name, digits.into(), bounded)?
+            }
             P::Meridiem { dots } => {
-                let names: &[&str] = if dots { &["a.m.", "p.m."] } else { &["am", "pm"] };
+                let names: &[&str] = if dots {
+                    &["a.m.", "p.m."]
+                } else {
+                    &["am", "pm"]
+                };
                 self.found.afternoon = Some(self.name(name, names)? == 1);
                 self.found.twelve_hours = true;
             }
             P::Era { dots } => {
-                let names: &[&str] = if dots { &["a.d.", "b.c."] } else { &["ad", "bc"] };
+                let names: &[&str] = if dots {
+                    &["a.d.", "b.c."]
+                } else {
+                    &["ad", "bc"]
+                };
                 self.found.before_christ = self.name(name, names)? == 1;
             }
             P::Year(width) => {
@@ -770,14 +953,21 @@ impl Reader<'_> {
             return Ok(julian - JULIAN_EPOCH);
         }
         if let Some(week) = found.iso_week {
-            let year = found.iso_year.or(found.year).ok_or_else(|| self.overflow())?;
+            let year = found
+                .iso_year
+                .or(found.year)
+                .ok_or_else(|| self.overflow())?;
             let fourth = Parts::of(days_from_civil(year, 1, 4) * MICROS_DAY);
             let monday = fourth.date - (fourth.iso_day_of_week() - 1);
             return Ok(monday + (week - 1) * 7 + found.iso_day.unwrap_or(1) - 1);
         }
         let year = self.year();
         if let Some(day) = found.day_of_year {
-            let days = if days_in_month(year, 2) == 29 { 366 } else { 365 };
+            let days = if days_in_month(year, 2) == 29 {
+                366
+            } else {
+                365
+            };
             if !(1..=days).contains(&day) {
                 return Err(self.overflow());
             }
@@ -803,7 +993,13 @@ impl Reader<'_> {
         match (found.year, found.century) {
             (Some(year), _) if found.before_christ => 1 - year,
             (Some(year), Some(century)) => (century - 1) * 100 + year % 100,
-            (Some(year), None) => if year < 0 { year + 1 } else { year },
+            (Some(year), None) => {
+                if year < 0 {
+                    year + 1
+                } else {
+                    year
+                }
+            }
             (None, Some(century)) => (century - 1) * 100 + 1,
             (None, None) => 0,
         }

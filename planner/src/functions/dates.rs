@@ -25,12 +25,20 @@ pub(crate) fn functions() -> Vec<Function> {
     vec![
         date_trunc(),
         function("date_bin")
-            .on([IntervalType, Timestamp, Timestamp], Timestamp, |_, a| bin(a).map(Datum::Timestamp))
-            .on([IntervalType, Timestamptz, Timestamptz], Timestamptz, |_, a| bin(a).map(Datum::Timestamptz)),
+            .on([IntervalType, Timestamp, Timestamp], Timestamp, |_, a| {
+                bin(a).map(Datum::Timestamp)
+            })
+            .on(
+                [IntervalType, Timestamptz, Timestamptz],
+                Timestamptz,
+                |_, a| bin(a).map(Datum::Timestamptz),
+            ),
         extract(),
         date_part(),
         function("age")
-            .on([Timestamp, Timestamp], IntervalType, |_, a| Ok(age(a[0].count(), a[1].count())))
+            .on([Timestamp, Timestamp], IntervalType, |_, a| {
+                Ok(age(a[0].count(), a[1].count()))
+            })
             .on([Timestamptz, Timestamptz], IntervalType, |call, a| {
                 let local = |d: &Datum<'_>| local_micros(d.count(), call.zone);
                 Ok(age(local(&a[0]), local(&a[1])))
@@ -45,20 +53,42 @@ pub(crate) fn functions() -> Vec<Function> {
             Ok(Datum::Date(made_date(y, m, d)?))
         }),
         function("make_time").on([Int4, Int4, Float8], Time, |_, a| {
-            Ok(Datum::Time(made_time(a[0].int(), a[1].int(), a[2].float())?))
+            Ok(Datum::Time(made_time(
+                a[0].int(),
+                a[1].int(),
+                a[2].float(),
+            )?))
         }),
         function("make_timestamp").on([Int4, Int4, Int4, Int4, Int4, Float8], Timestamp, |_, a| {
             made_timestamp(a).map(Datum::Timestamp)
         }),
         function("make_timestamptz")
-            .on([Int4, Int4, Int4, Int4, Int4, Float8], Timestamptz, |call, a| {
-                Ok(Datum::Timestamptz(instant_of(made_timestamp(a)?, call.zone)))
-            })
-            .on([Int4, Int4, Int4, Int4, Int4, Float8, Text], Timestamptz, |_, a| {
-                Ok(Datum::Timestamptz(instant_in(made_timestamp(a)?, a[6].str())?))
-            }),
+            .on(
+                [Int4, Int4, Int4, Int4, Int4, Float8],
+                Timestamptz,
+                |call, a| {
+                    Ok(Datum::Timestamptz(instant_of(
+                        made_timestamp(a)?,
+                        call.zone,
+                    )))
+                },
+            )
+            .on(
+                [Int4, Int4, Int4, Int4, Int4, Float8, Text],
+                Timestamptz,
+                |_, a| {
+                    Ok(Datum::Timestamptz(instant_in(
+                        made_timestamp(a)?,
+                        a[6].str(),
+                    )?))
+                },
+            ),
         function("make_interval")
-            .on([Int4, Int4, Int4, Int4, Int4, Int4, Float8], IntervalType, |_, a| make_interval(a))
+            .on(
+                [Int4, Int4, Int4, Int4, Int4, Int4, Float8],
+                IntervalType,
+                |_, a| make_interval(a),
+            )
             .optional(7),
         function("justify_days").on([IntervalType], IntervalType, |_, a| {
             Ok(Datum::Interval(justified_days(a[0].interval())))
@@ -83,17 +113,29 @@ pub(crate) fn functions() -> Vec<Function> {
                 Ok(Datum::Timestamp(a[1].count() + zone_interval(&a[0])?))
             }),
         function("overlaps")
-            .on([Timestamptz, Timestamptz, Timestamptz, Timestamptz], Bool, |_, a| Ok(overlaps(a)))
+            .on(
+                [Timestamptz, Timestamptz, Timestamptz, Timestamptz],
+                Bool,
+                |_, a| Ok(overlaps(a)),
+            )
             .on([Time, Time, Time, Time], Bool, |_, a| Ok(overlaps(a))),
         function("pg_timestamp_precision")
-            .on([Timestamp, Int4], Timestamp, |_, a| Ok(Datum::Timestamp(to_precision(a))))
-            .on([Timestamptz, Int4], Timestamptz, |_, a| Ok(Datum::Timestamptz(to_precision(a))))
+            .on([Timestamp, Int4], Timestamp, |_, a| {
+                Ok(Datum::Timestamp(to_precision(a)))
+            })
+            .on([Timestamptz, Int4], Timestamptz, |_, a| {
+                Ok(Datum::Timestamptz(to_precision(a)))
+            })
             .on([Time, Int4], Time, |_, a| Ok(Datum::Time(to_precision(a)))),
         // What comparisons of intervals compare; they are not stored so.
-        function("pg_interval_span").on([IntervalType], Returns::Type(DataType::Decimal128(38, 0)), |_, a| {
-            let unscaled = a[0].interval().span();
-            Ok(Datum::Numeric(Decimal { unscaled, scale: 0 }))
-        }),
+        function("pg_interval_span").on(
+            [IntervalType],
+            Returns::Type(DataType::Decimal128(38, 0)),
+            |_, a| {
+                let unscaled = a[0].interval().span();
+                Ok(Datum::Numeric(Decimal { unscaled, scale: 0 }))
+            },
+        ),
     ]
 }
 
@@ -194,14 +236,20 @@ fn unit_name(written: &str) -> String {
 fn unknown_unit(unit: &str, type_name: &str) -> ValueError {
     ValueError::refused(
         Fault::Parameter,
-        format!("unit \"{}\" not recognized for type {type_name}", unit.to_lowercase()),
+        format!(
+            "unit \"{}\" not recognized for type {type_name}",
+            unit.to_lowercase()
+        ),
     )
 }
 
 fn unsupported_unit(unit: &str, type_name: &str) -> ValueError {
     ValueError::refused(
         Fault::Unsupported,
-        format!("unit \"{}\" not supported for type {type_name}", unit.to_lowercase()),
+        format!(
+            "unit \"{}\" not supported for type {type_name}",
+            unit.to_lowercase()
+        ),
     )
 }
 
@@ -331,7 +379,9 @@ fn extract() -> Function {
         .on([Text, Timestamptz], returns(), |call, a| extracted(call, a))
         .on([Text, Date], returns(), |call, a| extracted(call, a))
         .on([Text, Time], returns(), |call, a| extracted(call, a))
-        .on([Text, IntervalType], returns(), |call, a| extracted(call, a))
+        .on([Text, IntervalType], returns(), |call, a| {
+            extracted(call, a)
+        })
 }
 
 /// `numeric` with as many digits behind the point as the field has.
@@ -340,7 +390,10 @@ fn extracted_type(args: &ReturnFieldArgs<'_>) -> DataType {
         Some(Some(ScalarValue::Utf8(Some(unit)))) => unit_name(unit),
         _ => "epoch".to_owned(),
     };
-    let is_date = args.arg_fields.get(1).is_some_and(|f| *f.data_type() == DataType::Date32);
+    let is_date = args
+        .arg_fields
+        .get(1)
+        .is_some_and(|f| *f.data_type() == DataType::Date32);
     match unit.as_str() {
         "epoch" if is_date => DataType::Decimal128(38, 0),
         "epoch" | "second" => DataType::Decimal128(38, 6),
@@ -410,9 +463,29 @@ fn timestamp_field(name: &str, unit: &str, micros: i64, type_name: &str) -> Resu
 
 fn unsupported_or_unknown(name: &str, unit: &str, type_name: &str) -> ValueError {
     const UNITS: [&str; 23] = [
-        "microseconds", "milliseconds", "second", "minute", "hour", "day", "week", "month", "quarter",
-        "year", "decade", "century", "millennium", "epoch", "julian", "dow", "isodow", "doy", "isoyear",
-        "timezone", "timezone_hour", "timezone_minute", "timezone_second",
+        "microseconds",
+        "milliseconds",
+        "second",
+        "minute",
+        "hour",
+        "day",
+        "week",
+        "month",
+        "quarter",
+        "year",
+        "decade",
+        "century",
+        "millennium",
+        "epoch",
+        "julian",
+        "dow",
+        "isodow",
+        "doy",
+        "isoyear",
+        "timezone",
+        "timezone_hour",
+        "timezone_minute",
+        "timezone_second",
     ];
     if UNITS.contains(&name) {
         unsupported_unit(unit, type_name)
@@ -563,7 +636,10 @@ fn make_interval<'a>(args: &[Datum<'a>]) -> Result<Datum<'a>> {
     let seconds = args.get(6).map_or(0.0, Datum::float);
     let micros = (seconds * MICROS_SECOND as f64).round_ties_even();
     if micros.is_nan() || micros.abs() > 9e18 {
-        return Err(ValueError::refused(Fault::DatetimeOverflow, "interval out of range"));
+        return Err(ValueError::refused(
+            Fault::DatetimeOverflow,
+            "interval out of range",
+        ));
     }
     Ok(Datum::Interval(Interval {
         months: whole(0) * 12 + whole(1),
@@ -687,4 +763,3 @@ fn to_precision(args: &[Datum<'_>]) -> i64 {
     let down = at - rest;
     if rest * 2 >= step { down + step } else { down }
 }
-

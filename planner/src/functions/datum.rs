@@ -82,6 +82,7 @@ impl<'a> Datum<'a> {
             }
             Values::Decimal256(a, scale) => match a.value(row).to_i128() {
                 Some(unscaled) => Datum::Numeric(Decimal::of_column(unscaled, 76, *scale)),
+                // No decimal of ours: `numeric` refuses it.
                 None => Datum::Float(f64::NAN),
             },
             Values::Text(a) => Datum::Text(Cow::Borrowed(a.value(row))),
@@ -344,9 +345,8 @@ pub(crate) fn build_column(data_type: &DataType, values: Vec<Datum<'_>>) -> Resu
 }
 
 fn narrow<T: TryFrom<i64>>(value: i64, type_name: &str) -> Result<T> {
-    T::try_from(value).map_err(|_| {
-        ValueError::refused(Fault::OutOfRange, format!("{type_name} out of range"))
-    })
+    T::try_from(value)
+        .map_err(|_| ValueError::refused(Fault::OutOfRange, format!("{type_name} out of range")))
 }
 
 fn arrow_interval(value: Interval) -> Result<IntervalMonthDayNano> {

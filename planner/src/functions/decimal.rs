@@ -79,7 +79,10 @@ impl Decimal {
     /// The same number with another scale, rounded half away from zero.
     pub(crate) fn rescaled(self, scale: u8) -> Result<Self> {
         let unscaled = match scale.checked_sub(self.scale) {
-            Some(more) => self.unscaled.checked_mul(power(more)?).ok_or_else(overflow)?,
+            Some(more) => self
+                .unscaled
+                .checked_mul(power(more)?)
+                .ok_or_else(overflow)?,
             None => {
                 let less = self.scale - scale;
                 match power(less) {
@@ -110,7 +113,9 @@ impl Decimal {
                     .checked_mul(i256::from(power(self.scale)?))
                     .ok_or_else(overflow)?;
                 let units = divide(self.unscaled.into(), unit_scaled).and_then(i256::to_i128);
-                let unscaled = units.and_then(|n| n.checked_mul(unit)).ok_or_else(overflow)?;
+                let unscaled = units
+                    .and_then(|n| n.checked_mul(unit))
+                    .ok_or_else(overflow)?;
                 Ok(Self { unscaled, scale: 0 })
             }
         }
@@ -171,7 +176,10 @@ impl Decimal {
     /// The quotient with `scale` digits behind the point.
     pub(crate) fn divided(self, divisor: Self, scale: u8) -> Result<Self> {
         if divisor.is_zero() {
-            return Err(ValueError::refused(Fault::DivisionByZero, "division by zero"));
+            return Err(ValueError::refused(
+                Fault::DivisionByZero,
+                "division by zero",
+            ));
         }
         let (a, b, _) = self.aligned(divisor);
         let raised = a.checked_mul(i256::from(power(scale)?));
@@ -185,7 +193,10 @@ impl Decimal {
     /// Whole quotient and remainder.
     pub(crate) fn divided_whole(self, divisor: Self) -> Result<(Self, Self)> {
         if divisor.is_zero() {
-            return Err(ValueError::refused(Fault::DivisionByZero, "division by zero"));
+            return Err(ValueError::refused(
+                Fault::DivisionByZero,
+                "division by zero",
+            ));
         }
         let (a, b, scale) = self.aligned(divisor);
         let parts = || {

@@ -11,7 +11,9 @@ const LINE: usize = 76;
 /// The functions of this family.
 pub(crate) fn functions() -> Vec<Function> {
     vec![
-        function("encode").on([Bytea, Text], Text, |_, a| encode(a[0].octets(), a[1].str())),
+        function("encode").on([Bytea, Text], Text, |_, a| {
+            encode(a[0].octets(), a[1].str())
+        }),
         function("decode").on([Text, Text], Bytea, |_, a| decode(a[0].str(), a[1].str())),
         function("pg_bytea_concat").on([Bytea, Bytea], Bytea, |_, a| {
             Ok(Datum::bytes([a[0].octets(), a[1].octets()].concat()))
@@ -20,7 +22,9 @@ pub(crate) fn functions() -> Vec<Function> {
             .on([Text], Int4, |_, a| Ok(size(a[0].str().chars().count())))
             .on([Bytea], Int4, |_, a| Ok(size(a[0].octets().len())))
             .on([Bytea, Text], Int4, |_, a| {
-                Ok(size(decoded_text(a[0].octets(), a[1].str())?.chars().count()))
+                Ok(size(
+                    decoded_text(a[0].octets(), a[1].str())?.chars().count(),
+                ))
             }),
         function("octet_length")
             .on([Text], Int4, |_, a| Ok(size(a[0].str().len())))
@@ -49,7 +53,12 @@ pub(crate) fn functions() -> Vec<Function> {
             match a[2].int() {
                 0 => bytes[at / 8] &= !(1 << (at % 8)),
                 1 => bytes[at / 8] |= 1 << (at % 8),
-                _ => return Err(ValueError::refused(Fault::Parameter, "new bit must be 0 or 1")),
+                _ => {
+                    return Err(ValueError::refused(
+                        Fault::Parameter,
+                        "new bit must be 0 or 1",
+                    ));
+                }
             }
             Ok(Datum::bytes(bytes))
         }),
@@ -72,11 +81,14 @@ fn size<'a>(units: usize) -> Datum<'a> {
 
 fn index(at: &Datum<'_>, length: usize) -> Result<usize> {
     let at = at.int();
-    usize::try_from(at).ok().filter(|at| *at < length).ok_or_else(|| {
-        let last = length as i64 - 1;
-        let message = format!("index {at} out of valid range, 0..{last}");
-        ValueError::refused(Fault::Array, message)
-    })
+    usize::try_from(at)
+        .ok()
+        .filter(|at| *at < length)
+        .ok_or_else(|| {
+            let last = length as i64 - 1;
+            let message = format!("index {at} out of valid range, 0..{last}");
+            ValueError::refused(Fault::Array, message)
+        })
 }
 
 fn trim(name: &'static str, left: bool, right: bool) -> Function {
@@ -134,16 +146,25 @@ fn known_encoding(name: &str) -> Result<()> {
 
 fn decoded_text(bytes: &[u8], encoding: &str) -> Result<String> {
     known_encoding(encoding)?;
-    let text = String::from_utf8(bytes.to_vec()).ok().filter(|text| !text.contains('\0'));
+    let text = String::from_utf8(bytes.to_vec())
+        .ok()
+        .filter(|text| !text.contains('\0'));
     text.ok_or_else(|| {
-        let wrong = bytes.iter().find(|byte| **byte == 0 || **byte >= 0x80).copied().unwrap_or(0);
+        let wrong = bytes
+            .iter()
+            .find(|byte| **byte == 0 || **byte >= 0x80)
+            .copied()
+            .unwrap_or(0);
         let message = format!("invalid byte sequence for encoding \"UTF8\": 0x{wrong:02x}");
         ValueError::refused(Fault::Bytes, message)
     })
 }
 
 fn unrecognized(encoding: &str) -> ValueError {
-    ValueError::refused(Fault::Parameter, format!("unrecognized encoding: \"{encoding}\""))
+    ValueError::refused(
+        Fault::Parameter,
+        format!("unrecognized encoding: \"{encoding}\""),
+    )
 }
 
 fn encode<'a>(bytes: &[u8], encoding: &str) -> Result<Datum<'a>> {
@@ -171,12 +192,18 @@ fn base64(bytes: &[u8]) -> String {
         if at > 0 && (at * 4).is_multiple_of(LINE) {
             out.push('\n');
         }
-        let bits = group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte));
+        let bits = group
+            .iter()
+            .fold(0u32, |bits, byte| bits << 8 | u32::from(*byte));
         let bits = bits << (8 * (3 - group.len()));
         for digit in 0..4 {
             let sextet = (bits >> (18 - 6 * digit)) & 63;
             let padding = digit > group.len();
-            out.push(if padding { '=' } else { char::from(ALPHABET[sextet as usize]) });
+            out.push(if padding {
+                '='
+            } else {
+                char::from(ALPHABET[sextet as usize])
+            });
         }
     }
     out
@@ -195,14 +222,18 @@ fn hexadecimal(text: &str) -> Result<Vec<u8>> {
     let digits = text.chars().filter(|c| !c.is_ascii_whitespace());
     let digit = |c: char| {
         let message = format!("invalid hexadecimal digit: \"{c}\"");
-        c.to_digit(16).ok_or_else(|| ValueError::refused(Fault::Parameter, message))
+        c.to_digit(16)
+            .ok_or_else(|| ValueError::refused(Fault::Parameter, message))
     };
     let digits: Vec<u32> = digits.map(digit).collect::<Result<_>>()?;
     if !digits.len().is_multiple_of(2) {
         let message = "invalid hexadecimal data: odd number of digits";
         return Err(ValueError::refused(Fault::Parameter, message));
     }
-    Ok(digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect())
+    Ok(digits
+        .chunks(2)
+        .map(|pair| (pair[0] * 16 + pair[1]) as u8)
+        .collect())
 }
 
 fn from_base64(text: &str) -> Result<Vec<u8>> {
@@ -214,10 +245,14 @@ fn from_base64(text: &str) -> Result<Vec<u8>> {
             ended = true;
             continue;
         }
-        let sextet = ALPHABET.iter().position(|letter| *letter == c).filter(|_| !ended);
+        let sextet = ALPHABET
+            .iter()
+            .position(|letter| *letter == c)
+            .filter(|_| !ended);
         let sextet = sextet.ok_or_else(|| {
             let shown = char::from(c);
-            let message = format!("invalid symbol \"{shown}\" found while decoding base64 sequence");
+            let message =
+                format!("invalid symbol \"{shown}\" found while decoding base64 sequence");
             ValueError::refused(Fault::Parameter, message)
         })?;
         bits = bits << 6 | sextet as u32;
@@ -229,7 +264,10 @@ fn from_base64(text: &str) -> Result<Vec<u8>> {
         }
     }
     if count >= 6 {
-        return Err(ValueError::refused(Fault::Parameter, "invalid base64 end sequence"));
+        return Err(ValueError::refused(
+            Fault::Parameter,
+            "invalid base64 end sequence",
+        ));
     }
     Ok(bytes)
 }

@@ -12,8 +12,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::timezone::Tz;
 use arrow::array::ArrayRef;
+use arrow::array::timezone::Tz;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
@@ -261,7 +261,10 @@ impl Overload {
         for (at, arg) in args.iter().enumerate() {
             match (self.param(at)?, arg) {
                 (_, DataType::Null) => {}
-                (Param::AnyArray, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)) => {
+                (
+                    Param::AnyArray,
+                    DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..),
+                ) => {
                     found.push(innermost(arg));
                 }
                 // The text of an array, until proven otherwise.
@@ -272,7 +275,11 @@ impl Overload {
             }
         }
         if found.is_empty() {
-            return Some(if literal { DataType::Utf8 } else { DataType::Null });
+            return Some(if literal {
+                DataType::Utf8
+            } else {
+                DataType::Null
+            });
         }
         // A text beside elements of another type is one of theirs, not yet read.
         let others = found.iter().filter(|t| **t != DataType::Utf8).cloned();

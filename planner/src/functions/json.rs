@@ -20,15 +20,21 @@ pub(crate) fn functions() -> Vec<Function> {
         get_text("jsonb_object_field_text"),
         function("pg_json_path").on([Of(Jsonb), texts()], Jsonb, |_, a| along(a, quoted)),
         function("pg_json_path_text").on([Of(Jsonb), texts()], Text, |_, a| along(a, unquoted)),
-        function("jsonb_extract_path").on([Of(Jsonb), Of(Text)], Jsonb, |_, a| {
-            through(a, quoted)
-        }).variadic(),
-        function("jsonb_extract_path_text").on([Of(Jsonb), Of(Text)], Text, |_, a| through(a, unquoted)).variadic(),
+        function("jsonb_extract_path")
+            .on([Of(Jsonb), Of(Text)], Jsonb, |_, a| through(a, quoted))
+            .variadic(),
+        function("jsonb_extract_path_text")
+            .on([Of(Jsonb), Of(Text)], Text, |_, a| through(a, unquoted))
+            .variadic(),
         function("pg_json_contains").on([Jsonb, Jsonb], Bool, |_, a| {
-            Ok(Datum::Bool(a[0].parsed_json()?.contains(&a[1].parsed_json()?)))
+            Ok(Datum::Bool(
+                a[0].parsed_json()?.contains(&a[1].parsed_json()?),
+            ))
         }),
         function("jsonb_contains").on([Jsonb, Jsonb], Bool, |_, a| {
-            Ok(Datum::Bool(a[0].parsed_json()?.contains(&a[1].parsed_json()?)))
+            Ok(Datum::Bool(
+                a[0].parsed_json()?.contains(&a[1].parsed_json()?),
+            ))
         }),
         function("jsonb_exists").on([Jsonb, Text], Bool, |_, a| {
             Ok(Datum::Bool(has_key(&a[0].parsed_json()?, a[1].str())))
@@ -42,11 +48,18 @@ pub(crate) fn functions() -> Vec<Function> {
             Ok(Datum::Bool(keys(&a[1]).all(|key| has_key(&value, key))))
         }),
         function("pg_json_concat").on([Jsonb, Jsonb], Jsonb, |_, a| {
-            Ok(Datum::json(&concatenated(a[0].parsed_json()?, a[1].parsed_json()?)))
+            Ok(Datum::json(&concatenated(
+                a[0].parsed_json()?,
+                a[1].parsed_json()?,
+            )))
         }),
         function("pg_json_delete")
-            .on([Jsonb, Int4], Jsonb, |_, a| delete_element(a[0].parsed_json()?, a[1].int()))
-            .on([Jsonb, Text], Jsonb, |_, a| deleted(a[0].parsed_json()?, &[a[1].str()]))
+            .on([Jsonb, Int4], Jsonb, |_, a| {
+                delete_element(a[0].parsed_json()?, a[1].int())
+            })
+            .on([Jsonb, Text], Jsonb, |_, a| {
+                deleted(a[0].parsed_json()?, &[a[1].str()])
+            })
             .on([Of(Jsonb), texts()], Jsonb, |_, a| {
                 deleted(a[0].parsed_json()?, &keys(&a[1]).collect::<Vec<_>>())
             }),
@@ -56,41 +69,70 @@ pub(crate) fn functions() -> Vec<Function> {
             delete_path(&mut value, &path)?;
             Ok(Datum::json(&value))
         }),
-        function("jsonb_set").on([Of(Jsonb), texts(), Of(Jsonb), Of(Bool)], Jsonb, |_, a| {
-            let create = a.get(3).is_none_or(Datum::bool);
-            changed(a, if create { Change::Set } else { Change::Replace })
-        }).optional(1),
-        function("jsonb_insert").on([Of(Jsonb), texts(), Of(Jsonb), Of(Bool)], Jsonb, |_, a| {
-            let after = a.get(3).is_some_and(Datum::bool);
-            changed(a, if after { Change::InsertAfter } else { Change::InsertBefore })
-        }).optional(1),
+        function("jsonb_set")
+            .on([Of(Jsonb), texts(), Of(Jsonb), Of(Bool)], Jsonb, |_, a| {
+                let create = a.get(3).is_none_or(Datum::bool);
+                changed(a, if create { Change::Set } else { Change::Replace })
+            })
+            .optional(1),
+        function("jsonb_insert")
+            .on([Of(Jsonb), texts(), Of(Jsonb), Of(Bool)], Jsonb, |_, a| {
+                let after = a.get(3).is_some_and(Datum::bool);
+                changed(
+                    a,
+                    if after {
+                        Change::InsertAfter
+                    } else {
+                        Change::InsertBefore
+                    },
+                )
+            })
+            .optional(1),
         function("jsonb_strip_nulls").on([Jsonb], Jsonb, |_, a| {
             let mut value = a[0].parsed_json()?;
             strip_nulls(&mut value);
             Ok(Datum::json(&value))
         }),
-        function("jsonb_pretty").on([Jsonb], Text, |_, a| Ok(Datum::text(a[0].parsed_json()?.pretty()))),
-        function("jsonb_typeof").on([Jsonb], Text, |_, a| Ok(Datum::text(a[0].parsed_json()?.kind()))),
+        function("jsonb_pretty").on([Jsonb], Text, |_, a| {
+            Ok(Datum::text(a[0].parsed_json()?.pretty()))
+        }),
+        function("jsonb_typeof").on([Jsonb], Text, |_, a| {
+            Ok(Datum::text(a[0].parsed_json()?.kind()))
+        }),
         function("jsonb_array_length").on([Jsonb], Int4, |_, a| {
             let count = elements(a[0].parsed_json()?, "get array length of")?.len();
             Ok(Datum::Int(i64::try_from(count).unwrap_or(i64::MAX)))
         }),
         function("to_jsonb").on([Any], Jsonb, |call, a| Ok(Datum::json(&made(call, &a[0])))),
-        function("jsonb_build_array").on([Any], Jsonb, |call, a| {
-            Ok(Datum::json(&Json::Array(a.iter().map(|item| made(call, item)).collect())))
-        }).variadic().sees_nulls(),
-        function("jsonb_build_object").on([Any], Jsonb, |call, a| build_object(call, a)).variadic().sees_nulls(),
+        function("jsonb_build_array")
+            .on([Any], Jsonb, |call, a| {
+                Ok(Datum::json(&Json::Array(
+                    a.iter().map(|item| made(call, item)).collect(),
+                )))
+            })
+            .variadic()
+            .sees_nulls(),
+        function("jsonb_build_object")
+            .on([Any], Jsonb, |call, a| build_object(call, a))
+            .variadic()
+            .sees_nulls(),
         function("pg_json_object").on([Param::AnyArray, Param::Any], Jsonb, |call, a| {
-            let members = a[0].elements().iter().zip(a[1].elements()).map(|(key, value)| {
-                let key = key.shown(call.zone);
-                let key = key.ok_or_else(|| refused("field name must not be null"))?;
-                Ok((key, made(call, value)))
-            });
+            let members = a[0]
+                .elements()
+                .iter()
+                .zip(a[1].elements())
+                .map(|(key, value)| {
+                    let key = key.shown(call.zone);
+                    let key = key.ok_or_else(|| refused("field name must not be null"))?;
+                    Ok((key, made(call, value)))
+                });
             Ok(Datum::json(&Json::object(members.collect::<Result<_>>()?)))
         }),
         function("jsonb_object")
             .on([texts()], Jsonb, |_, a| object_of_pairs(a[0].elements()))
-            .on([texts(), texts()], Jsonb, |_, a| object_of_columns(&a[0], &a[1])),
+            .on([texts(), texts()], Jsonb, |_, a| {
+                object_of_columns(&a[0], &a[1])
+            }),
         // What comparisons and ORDER BY compare; a value is not stored so.
         function("pg_json_order").on([Jsonb], Returns::Type(DataType::Binary), |_, a| {
             let mut key = Vec::new();
@@ -119,11 +161,21 @@ fn rows() -> Vec<Function> {
         }),
         function("pg_json_values").on([Jsonb], array_of(Jsonb), |_, a| {
             let members = members(a[0].parsed_json()?)?;
-            Ok(Datum::Array(members.iter().map(|(_, value)| Datum::json(value)).collect()))
+            Ok(Datum::Array(
+                members
+                    .iter()
+                    .map(|(_, value)| Datum::json(value))
+                    .collect(),
+            ))
         }),
         function("pg_json_value_texts").on([Jsonb], array_of(Text), |_, a| {
             let members = members(a[0].parsed_json()?)?;
-            Ok(Datum::Array(members.into_iter().map(|(_, value)| unquoted(value)).collect()))
+            Ok(Datum::Array(
+                members
+                    .into_iter()
+                    .map(|(_, value)| unquoted(value))
+                    .collect(),
+            ))
         }),
     ]
 }
@@ -166,7 +218,11 @@ fn member<'a>(args: &[Datum<'a>], make: Make) -> Datum<'a> {
 
 /// The texts of an array that are not NULL.
 fn keys<'b>(array: &'b Datum<'_>) -> impl Iterator<Item = &'b str> {
-    array.elements().iter().filter(|key| !key.is_null()).map(Datum::str)
+    array
+        .elements()
+        .iter()
+        .filter(|key| !key.is_null())
+        .map(Datum::str)
 }
 
 fn along<'a>(args: &[Datum<'a>], make: Make) -> Result<Datum<'a>> {
@@ -187,7 +243,9 @@ fn through<'a>(args: &[Datum<'a>], make: Make) -> Result<Datum<'a>> {
 fn has_key(value: &Json, key: &str) -> bool {
     match value {
         Json::Object(_) => value.member(key).is_some(),
-        Json::Array(elements) => elements.iter().any(|e| matches!(e, Json::Text(text) if text == key)),
+        Json::Array(elements) => elements
+            .iter()
+            .any(|e| matches!(e, Json::Text(text) if text == key)),
         Json::Text(text) => text == key,
         _ => false,
     }
@@ -200,7 +258,9 @@ fn refused(message: impl Into<String>) -> ValueError {
 fn elements(value: Json, action: &str) -> Result<Vec<Json>> {
     match value {
         Json::Array(elements) => Ok(elements),
-        Json::Object(_) if action.starts_with("get") => Err(refused(format!("cannot {action} a non-array"))),
+        Json::Object(_) if action.starts_with("get") => {
+            Err(refused(format!("cannot {action} a non-array")))
+        }
         Json::Object(_) => Err(refused(format!("cannot {action} an object"))),
         _ => Err(refused(format!("cannot {action} a scalar"))),
     }
@@ -258,7 +318,10 @@ fn deleted<'a>(mut value: Json, keys: &[&str]) -> Result<Datum<'a>> {
 
 fn array_position(step: &str, at: usize) -> Result<i64> {
     step.trim().parse().map_err(|_| {
-        let message = format!("path element at position {} is not an integer: \"{step}\"", at + 1);
+        let message = format!(
+            "path element at position {} is not an integer: \"{step}\"",
+            at + 1
+        );
         ValueError::refused(Fault::Text, message)
     })
 }
@@ -294,12 +357,10 @@ fn parent_of<'b>(value: &'b mut Json, path: &[&str]) -> Result<Option<&'b mut Js
                 Some((_, value)) => value,
                 None => return Ok(None),
             },
-            Json::Array(elements) => {
-                match position_in(elements.len(), array_position(step, at)?) {
-                    Some(at) => &mut elements[at],
-                    None => return Ok(None),
-                }
-            }
+            Json::Array(elements) => match position_in(elements.len(), array_position(step, at)?) {
+                Some(at) => &mut elements[at],
+                None => return Ok(None),
+            },
             _ => return Ok(None),
         };
     }
@@ -387,7 +448,9 @@ pub(crate) fn made(call: &Call, value: &Datum<'_>) -> Json {
     match value {
         Datum::Null => Json::Null,
         Datum::Bool(value) => Json::Bool(*value),
-        Datum::Int(_) | Datum::Numeric(_) => Json::Number(value.shown(call.zone).unwrap_or_default()),
+        Datum::Int(_) | Datum::Numeric(_) => {
+            Json::Number(value.shown(call.zone).unwrap_or_default())
+        }
         Datum::Float(_) | Datum::Float4(_) => {
             let shown = value.shown(call.zone).unwrap_or_default();
             // NaN and infinities are texts; exponents are spelled out.
@@ -405,10 +468,13 @@ pub(crate) fn made(call: &Call, value: &Datum<'_>) -> Json {
 
 /// ISO 8601: a `T` between date and time, minutes in the offset.
 fn iso(value: &Datum<'_>, call: &Call) -> String {
-    let shown = value.shown(call.zone).unwrap_or_default().replacen(' ', "T", 1);
-    let zoned = matches!(value, Datum::Timestamptz(_));
-    let short = shown.len() > 3 && shown.as_bytes()[shown.len() - 3].is_ascii_punctuation();
-    if zoned && short && !shown.ends_with("BC") && !shown[shown.len() - 6..].contains(['+', '-'].as_slice()) || zoned && shown[shown.len() - 3..].starts_with(['+', '-']) {
+    let shown = value
+        .shown(call.zone)
+        .unwrap_or_default()
+        .replacen(' ', "T", 1);
+    let offset = shown.len().checked_sub(3).map_or("", |at| &shown[at..]);
+    let hours_only = offset.starts_with(['+', '-']) && matches!(value, Datum::Timestamptz(_));
+    if hours_only {
         format!("{shown}:00")
     } else {
         shown
@@ -420,9 +486,9 @@ fn build_object<'a>(call: &Call, args: &[Datum<'a>]) -> Result<Datum<'a>> {
         return Err(refused("argument list must have even number of elements"));
     }
     let members = args.chunks(2).enumerate().map(|(at, pair)| {
-        let key = pair[0].shown(call.zone).ok_or_else(|| {
-            refused(format!("argument {}: key must not be null", at * 2 + 1))
-        })?;
+        let key = pair[0]
+            .shown(call.zone)
+            .ok_or_else(|| refused(format!("argument {}: key must not be null", at * 2 + 1)))?;
         Ok((key, made(call, &pair[1])))
     });
     let members = members.collect::<Result<Vec<_>>>()?;
@@ -431,15 +497,25 @@ fn build_object<'a>(call: &Call, args: &[Datum<'a>]) -> Result<Datum<'a>> {
 
 fn pair(key: &Datum<'_>, value: &Datum<'_>) -> Result<(String, Json)> {
     if key.is_null() {
-        return Err(ValueError::refused(Fault::Null, "null value not allowed for object key"));
+        return Err(ValueError::refused(
+            Fault::Null,
+            "null value not allowed for object key",
+        ));
     }
-    let value = if value.is_null() { Json::Null } else { Json::Text(value.str().to_owned()) };
+    let value = if value.is_null() {
+        Json::Null
+    } else {
+        Json::Text(value.str().to_owned())
+    };
     Ok((key.str().to_owned(), value))
 }
 
 fn object_of_pairs<'a>(items: &[Datum<'a>]) -> Result<Datum<'a>> {
     if !items.len().is_multiple_of(2) {
-        return Err(ValueError::refused(Fault::Array, "array must have even number of elements"));
+        return Err(ValueError::refused(
+            Fault::Array,
+            "array must have even number of elements",
+        ));
     }
     let members = items.chunks(2).map(|items| pair(&items[0], &items[1]));
     Ok(Datum::json(&Json::object(members.collect::<Result<_>>()?)))
@@ -448,7 +524,10 @@ fn object_of_pairs<'a>(items: &[Datum<'a>]) -> Result<Datum<'a>> {
 fn object_of_columns<'a>(keys: &Datum<'a>, values: &Datum<'a>) -> Result<Datum<'a>> {
     let (keys, values) = (keys.elements(), values.elements());
     if keys.len() != values.len() {
-        return Err(ValueError::refused(Fault::Array, "mismatched array dimensions"));
+        return Err(ValueError::refused(
+            Fault::Array,
+            "mismatched array dimensions",
+        ));
     }
     let members = keys.iter().zip(values).map(|(key, value)| pair(key, value));
     Ok(Datum::json(&Json::object(members.collect::<Result<_>>()?)))
@@ -471,7 +550,9 @@ fn write_order(value: &Json, key: &mut Vec<u8>) {
         Json::Array(elements) => {
             key.push(5);
             key.extend((elements.len() as u32).to_be_bytes());
-            elements.iter().for_each(|element| write_order(element, key));
+            elements
+                .iter()
+                .for_each(|element| write_order(element, key));
         }
         Json::Object(members) => {
             key.push(6);

@@ -12,7 +12,9 @@ pub(crate) fn functions() -> Vec<Function> {
             .variadic()
             .sees_nulls(),
         function("num_nonnulls")
-            .on([Param::Any], Int4, |_, a| Ok(count(a, |value| !value.is_null())))
+            .on([Param::Any], Int4, |_, a| {
+                Ok(count(a, |value| !value.is_null()))
+            })
             .variadic()
             .sees_nulls(),
     ]

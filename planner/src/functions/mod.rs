@@ -18,13 +18,13 @@ mod decimal;
 mod encodings;
 mod function;
 mod json;
-pub(crate) mod json_order;
 mod miscellaneous;
 mod number_templates;
 mod numbers;
 pub(crate) mod operators;
 mod patterns;
 mod rows;
+pub(crate) mod sort_keys;
 mod strings;
 pub(crate) mod syntax;
 
@@ -49,7 +49,10 @@ static FUNCTIONS: LazyLock<BTreeMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| 
         patterns::functions(),
         strings::functions(),
     ];
-    let functions = families.into_iter().flatten().map(function::Function::build);
+    let functions = families
+        .into_iter()
+        .flatten()
+        .map(function::Function::build);
     functions.map(|f| (f.name().to_owned(), f)).collect()
 });
 

@@ -43,18 +43,49 @@ enum Amount {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Pattern {
-    Nine, Zero, Point, Comma, Group, Currency, Blank, Sign, Minus, Plus, PlusMinus, Brackets,
-    Roman { upper: bool }, Ordinal { upper: bool }, Shift, Exponent, Fill, Ignored,
+    Nine,
+    Zero,
+    Point,
+    Comma,
+    Group,
+    Currency,
+    Blank,
+    Sign,
+    Minus,
+    Plus,
+    PlusMinus,
+    Brackets,
+    Roman { upper: bool },
+    Ordinal { upper: bool },
+    Shift,
+    Exponent,
+    Fill,
+    Ignored,
 }
 
 use Pattern as P;
 
 /// Longer names stand before their beginnings.
 const PATTERNS: &[(&str, Pattern)] = &[
-    (",", P::Comma), (".", P::Point), ("0", P::Zero), ("9", P::Nine), ("B", P::Blank), ("C", P::Ignored),
-    ("D", P::Point), ("EEEE", P::Exponent), ("FM", P::Fill), ("G", P::Group), ("L", P::Currency),
-    ("MI", P::Minus), ("PL", P::Plus), ("PR", P::Brackets), ("RN", P::Roman { upper: true }),
-    ("SG", P::PlusMinus), ("SP", P::Ignored), ("S", P::Sign), ("TH", P::Ordinal { upper: true }),
+    (",", P::Comma),
+    (".", P::Point),
+    ("0", P::Zero),
+    ("9", P::Nine),
+    ("B", P::Blank),
+    ("C", P::Ignored),
+    ("D", P::Point),
+    ("EEEE", P::Exponent),
+    ("FM", P::Fill),
+    ("G", P::Group),
+    ("L", P::Currency),
+    ("MI", P::Minus),
+    ("PL", P::Plus),
+    ("PR", P::Brackets),
+    ("RN", P::Roman { upper: true }),
+    ("SG", P::PlusMinus),
+    ("SP", P::Ignored),
+    ("S", P::Sign),
+    ("TH", P::Ordinal { upper: true }),
     ("V", P::Shift),
 ];
 
@@ -142,7 +173,9 @@ impl Template {
         while let Some((at, c)) = chars.next() {
             match c {
                 '"' => return &text[at + 1..],
-                '\\' => self.nodes.extend(chars.next().map(|(_, c)| Node::Literal(c))),
+                '\\' => self
+                    .nodes
+                    .extend(chars.next().map(|(_, c)| Node::Literal(c))),
                 c => self.nodes.push(Node::Literal(c)),
             }
         }
@@ -191,7 +224,9 @@ impl Template {
             P::PlusMinus => (self.minus, self.plus) = (true, true),
             P::Brackets => self.brackets = true,
             P::Roman { upper } => self.roman = Some(upper),
-            P::Shift if self.has_point => return wrong("cannot use \"V\" and decimal point together"),
+            P::Shift if self.has_point => {
+                return wrong("cannot use \"V\" and decimal point together");
+            }
             P::Shift => self.shifts = true,
             P::Exponent => self.exponent = true,
             P::Comma | P::Group | P::Currency | P::Blank | P::Ordinal { .. } | P::Ignored => {}
@@ -204,8 +239,12 @@ fn pattern_at(text: &str) -> Option<(&'static str, Pattern)> {
     let lower = PATTERNS.iter().find_map(|(name, pattern)| {
         let start = text.get(..name.len())?;
         let pattern = match pattern {
-            P::Roman { .. } => P::Roman { upper: start == *name },
-            P::Ordinal { .. } => P::Ordinal { upper: start == *name },
+            P::Roman { .. } => P::Roman {
+                upper: start == *name,
+            },
+            P::Ordinal { .. } => P::Ordinal {
+                upper: start == *name,
+            },
             other => *other,
         };
         (start == *name || start == name.to_lowercase()).then_some((*name, pattern))
@@ -220,7 +259,11 @@ fn to_char<'a>(amount: &Amount, text: &str) -> Result<Datum<'a>> {
     }
     if let Some(upper) = template.roman {
         let roman = roman(amount, upper);
-        let padded = if template.fill { roman } else { format!("{roman:>15}") };
+        let padded = if template.fill {
+            roman
+        } else {
+            format!("{roman:>15}")
+        };
         return Ok(Datum::text(padded));
     }
     let shown = digits(amount, &mut template)?;
@@ -237,7 +280,9 @@ fn to_char<'a>(amount: &Amount, text: &str) -> Result<Datum<'a>> {
     } else {
         digits
     };
-    Ok(Datum::text(Writer::new(template, number, negative, blanks).write()))
+    Ok(Datum::text(
+        Writer::new(template, number, negative, blanks).write(),
+    ))
 }
 
 /// The number with the digits that the template shows behind the point.
@@ -293,8 +338,19 @@ fn scientific(amount: &Amount, digits: usize) -> String {
 
 fn roman(amount: &Amount, upper: bool) -> String {
     const NUMERALS: [(i64, &str); 13] = [
-        (1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"),
-        (10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"),
+        (1000, "m"),
+        (900, "cm"),
+        (500, "d"),
+        (400, "cd"),
+        (100, "c"),
+        (90, "xc"),
+        (50, "l"),
+        (40, "xl"),
+        (10, "x"),
+        (9, "ix"),
+        (5, "v"),
+        (4, "iv"),
+        (1, "i"),
     ];
     let rounded = match amount {
         Amount::Exact(value) => value.rounded(0).map_or(0, |value| value.unscaled as i64),
@@ -395,7 +451,11 @@ impl Writer {
                 if !hidden && !self.template.has_point {
                     let number = String::from_utf8_lossy(&self.number).into_owned();
                     let suffix = ordinal_suffix(&number);
-                    self.out.push_str(&if upper { suffix.to_uppercase() } else { suffix.to_owned() });
+                    self.out.push_str(&if upper {
+                        suffix.to_uppercase()
+                    } else {
+                        suffix.to_owned()
+                    });
                 }
             }
             P::Minus if self.negative => self.out.push('-'),
@@ -403,7 +463,13 @@ impl Writer {
             P::Minus | P::Plus if fill => {}
             P::Minus | P::Plus => self.out.push(' '),
             P::PlusMinus => self.out.push(if self.negative { '-' } else { '+' }),
-            P::Blank | P::Sign | P::Brackets | P::Roman { .. } | P::Shift | P::Exponent | P::Fill
+            P::Blank
+            | P::Sign
+            | P::Brackets
+            | P::Roman { .. }
+            | P::Shift
+            | P::Exponent
+            | P::Fill
             | P::Ignored => {}
         }
     }
@@ -512,7 +578,9 @@ fn number_type(args: &ReturnFieldArgs<'_>) -> DataType {
         Some(Some(ScalarValue::Utf8(Some(text)))) => Template::parse(text).ok(),
         _ => None,
     };
-    let scale = template.and_then(|template| i8::try_from(template.behind).ok()).unwrap_or(scale);
+    let scale = template
+        .and_then(|template| i8::try_from(template.behind).ok())
+        .unwrap_or(scale);
     DataType::Decimal128(precision, scale.min(38))
 }
 
@@ -548,7 +616,11 @@ fn to_number<'a>(text: &str, template: &str) -> Result<Datum<'a>> {
     };
     let value = Decimal::parse(&digits).ok_or_else(invalid)?;
     Ok(Datum::Numeric(Decimal {
-        unscaled: if negative { -value.unscaled } else { value.unscaled },
+        unscaled: if negative {
+            -value.unscaled
+        } else {
+            value.unscaled
+        },
         ..value
     }))
 }

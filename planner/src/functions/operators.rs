@@ -14,14 +14,17 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::planner::{
     ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr,
 };
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, GetFieldAccess, Operator, cast, lit};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, GetFieldAccess, Operator, cast, lit,
+};
 use sqlparser::ast::BinaryOperator;
 
 use crate::functions::call;
 use crate::functions::decimal::Decimal;
+use crate::functions::function::external;
 use crate::functions::numbers::quotient_scale;
 use crate::functions::patterns::rust_pattern;
-use crate::functions::function::external;
+use crate::functions::sort_keys::key_function;
 use crate::values::types::SqlType;
 
 type Result<T> = std::result::Result<T, DataFusionError>;
@@ -90,7 +93,9 @@ impl ExprPlanner for PgOperators {
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawFieldAccessExpr>> {
         let RawFieldAccessExpr { field_access, expr } = expr;
-        let of_json = expr.get_type(schema).is_ok_and(|t| t == DataType::LargeUtf8);
+        let of_json = expr
+            .get_type(schema)
+            .is_ok_and(|t| t == DataType::LargeUtf8);
         Ok(match field_access {
             GetFieldAccess::ListIndex { key } if of_json => {
                 PlannerResult::Planned(call("pg_json_get", vec![expr, *key]))
@@ -124,7 +129,10 @@ fn is_literal(expr: &Expr) -> bool {
 
 fn is_temporal(sql_type: &SqlType) -> bool {
     use SqlType as T;
-    matches!(sql_type, T::Date | T::Time | T::Timestamp | T::Timestamptz | T::Interval)
+    matches!(
+        sql_type,
+        T::Date | T::Time | T::Timestamp | T::Timestamptz | T::Interval
+    )
 }
 
 fn is_whole(sql_type: &SqlType) -> bool {
@@ -168,7 +176,10 @@ impl Operands {
     }
 
     fn call(self, function: &str) -> Result<PlannerResult<RawBinaryExpr>> {
-        Ok(PlannerResult::Planned(call(function, vec![self.left, self.right])))
+        Ok(PlannerResult::Planned(call(
+            function,
+            vec![self.left, self.right],
+        )))
     }
 
     fn swapped(self) -> Self {
@@ -226,12 +237,9 @@ impl Operands {
     /// Intervals are compared by their length, `jsonb` by its own order.
     fn comparison(self, op: BinaryOperator) -> Result<PlannerResult<RawBinaryExpr>> {
         let operands = self.adopted();
-        let key = match (&operands.left_type, &operands.right_type) {
-            (SqlType::Interval, SqlType::Interval) => "pg_interval_span",
-            (SqlType::Jsonb, SqlType::Jsonb) => "pg_json_order",
-            _ => return operands.original(op),
-        };
-        let Some(operator) = comparison(&op) else {
+        let same = operands.left_type == operands.right_type;
+        let key = key_function(&operands.left_arrow).filter(|_| same);
+        let (Some(key), Some(operator)) = (key, comparison(&op)) else {
             return operands.original(op);
         };
         let keyed = |operand: Expr| Box::new(call(key, vec![operand]));
@@ -296,7 +304,10 @@ impl Operands {
             let scale = constant(&self.left).zip(constant(&self.right));
             let scale = scale.map(|(dividend, divisor)| lit(quotient_scale(dividend, divisor)));
             let args = [self.left, self.right].into_iter().chain(scale);
-            return Ok(PlannerResult::Planned(call("pg_numeric_divide", args.collect())));
+            return Ok(PlannerResult::Planned(call(
+                "pg_numeric_divide",
+                args.collect(),
+            )));
         }
         let float = |t: &SqlType| matches!(t, SqlType::Float4 | SqlType::Float8);
         if float(left) || float(right) {
@@ -332,7 +343,11 @@ impl Operands {
 
     fn containment(self, op: BinaryOperator) -> Result<PlannerResult<RawBinaryExpr>> {
         let json = self.left_type == SqlType::Jsonb || self.right_type == SqlType::Jsonb;
-        let function = if json { "pg_json_contains" } else { "pg_array_contains" };
+        let function = if json {
+            "pg_json_contains"
+        } else {
+            "pg_array_contains"
+        };
         if op == BinaryOperator::ArrowAt {
             self.swapped().call(function)
         } else {
@@ -350,8 +365,14 @@ impl Operands {
                 right: lit(translated),
             }));
         }
-        let negated = matches!(op, BinaryOperator::PGRegexNotMatch | BinaryOperator::PGRegexNotIMatch);
-        let insensitive = matches!(op, BinaryOperator::PGRegexIMatch | BinaryOperator::PGRegexNotIMatch);
+        let negated = matches!(
+            op,
+            BinaryOperator::PGRegexNotMatch | BinaryOperator::PGRegexNotIMatch
+        );
+        let insensitive = matches!(
+            op,
+            BinaryOperator::PGRegexIMatch | BinaryOperator::PGRegexNotIMatch
+        );
         let flags = lit(if insensitive { "i" } else { "" });
         let found = call("regexp_like", vec![self.left, self.right, flags]);
         Ok(PlannerResult::Planned(if negated { !found } else { found }))

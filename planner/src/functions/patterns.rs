@@ -30,13 +30,19 @@ pub(crate) fn functions() -> Vec<Function> {
         function("regexp_match")
             .on([Text, Text, Text], array_of(Text), |_, a| {
                 let regex = compiled(a[1].str(), flags(a, 2))?;
-                Ok(regex.captures(a[0].str()).map_or(Datum::Null, |found| groups(&found)))
+                Ok(regex
+                    .captures(a[0].str())
+                    .map_or(Datum::Null, |found| groups(&found)))
             })
             .optional(1),
         function("pg_regexp_matches")
             .on([Text, Text, Text], array_of(array_of(Text)), |_, a| {
                 let regex = compiled(a[1].str(), flags(a, 2))?;
-                let most = if flags(a, 2).contains('g') { usize::MAX } else { 1 };
+                let most = if flags(a, 2).contains('g') {
+                    usize::MAX
+                } else {
+                    1
+                };
                 let found = regex.captures_iter(a[0].str()).take(most);
                 Ok(Datum::Array(found.map(|found| groups(&found)).collect()))
             })
@@ -66,7 +72,9 @@ pub(crate) fn functions() -> Vec<Function> {
             })
             .optional(4),
         function("regexp_instr")
-            .on([Text, Text, Int4, Int4, Int4, Text, Int4], Int4, |_, a| instr(a))
+            .on([Text, Text, Int4, Int4, Int4, Text, Int4], Int4, |_, a| {
+                instr(a)
+            })
             .optional(5),
         function("pg_similar_to")
             .on([Text, Text, Text], Bool, |_, a| {
@@ -95,10 +103,13 @@ fn from_position<'b>(args: &'b [Datum<'_>], at: usize) -> Result<&'b str> {
 
 fn positive(args: &[Datum<'_>], at: usize, name: &str) -> Result<usize> {
     let value = args.get(at).map_or(1, Datum::int);
-    usize::try_from(value).ok().filter(|value| *value > 0).ok_or_else(|| {
-        let message = format!("invalid value for parameter \"{name}\": {value}");
-        ValueError::refused(Fault::Parameter, message)
-    })
+    usize::try_from(value)
+        .ok()
+        .filter(|value| *value > 0)
+        .ok_or_else(|| {
+            let message = format!("invalid value for parameter \"{name}\": {value}");
+            ValueError::refused(Fault::Parameter, message)
+        })
 }
 
 fn group_number(args: &[Datum<'_>], at: usize) -> Result<usize> {
@@ -162,7 +173,10 @@ fn regexp_replace() -> Function {
             let regex = compiled(a[1].str(), flags)?;
             let unnamed = if flags.contains('g') { 0 } else { 1 };
             let which = args_int(a, 4, unnamed)?;
-            Ok(Datum::text(format!("{kept}{}", replaced(&regex, rest, a[2].str(), which))))
+            Ok(Datum::text(format!(
+                "{kept}{}",
+                replaced(&regex, rest, a[2].str(), which)
+            )))
         })
         .optional(2)
 }
@@ -266,13 +280,19 @@ pub(crate) fn similar_part<'a>(text: &str, pattern: &str, escape: &Datum<'_>) ->
         piece(inside)?,
         piece(behind)?
     ))?;
-    let found = regex.captures(text).and_then(|found| found.get(1).map(|m| m.as_str().to_owned()));
+    let found = regex
+        .captures(text)
+        .and_then(|found| found.get(1).map(|m| m.as_str().to_owned()));
     Ok(found.map_or(Datum::Null, Datum::text))
 }
 
 fn first_similar<'a>(text: &str, pattern: &str, escape: Option<char>) -> Result<Datum<'a>> {
     let regex = compiled_rust(&similar_pattern(pattern, escape)?)?;
-    Ok(if regex.is_match(text) { Datum::text(text) } else { Datum::Null })
+    Ok(if regex.is_match(text) {
+        Datum::text(text)
+    } else {
+        Datum::Null
+    })
 }
 
 fn escape_character(escape: Option<&Datum<'_>>) -> Result<Option<char>> {
@@ -293,7 +313,10 @@ fn like_pattern(pattern: &str, escape: Option<char>) -> Result<String> {
     while let Some(c) = chars.next() {
         if Some(c) == escape {
             let next = chars.next().ok_or_else(|| {
-                ValueError::refused(Fault::Escape, "LIKE pattern must not end with escape character")
+                ValueError::refused(
+                    Fault::Escape,
+                    "LIKE pattern must not end with escape character",
+                )
             })?;
             if matches!(next, '%' | '_' | '\\') {
                 out.push('\\');
@@ -319,9 +342,9 @@ fn similar_body(pattern: &str, escape: Option<char>) -> Result<String> {
     while let Some(c) = chars.next() {
         match c {
             c if Some(c) == escape => {
-                let next = chars.next().ok_or_else(|| {
-                    ValueError::refused(Fault::Escape, "invalid escape string")
-                })?;
+                let next = chars
+                    .next()
+                    .ok_or_else(|| ValueError::refused(Fault::Escape, "invalid escape string"))?;
                 out.push_str(&regex::escape(&next.to_string()));
             }
             '[' if !in_class => {
@@ -376,7 +399,10 @@ fn invalid(error: &regex::Error) -> ValueError {
         ("unopened group", "parentheses () not balanced"),
         ("unclosed character class", "brackets [] not balanced"),
         ("repetition operator missing", "quantifier operand invalid"),
-        ("invalid repetition count range", "invalid repetition count(s)"),
+        (
+            "invalid repetition count range",
+            "invalid repetition count(s)",
+        ),
         ("invalid character class range", "invalid character range"),
         ("unrecognized escape", "invalid escape \\ sequence"),
     ];
@@ -387,7 +413,10 @@ fn invalid(error: &regex::Error) -> ValueError {
 }
 
 fn refused(reason: &str) -> ValueError {
-    ValueError::refused(Fault::RegularExpression, format!("invalid regular expression: {reason}"))
+    ValueError::refused(
+        Fault::RegularExpression,
+        format!("invalid regular expression: {reason}"),
+    )
 }
 
 /// An expression of PostgreSQL's syntax in that of the `regex` crate.
@@ -426,10 +455,23 @@ pub(crate) fn rust_pattern(pattern: &str, flags: &str) -> Result<String> {
             }
         }
     }
-    let set = [('i', insensitive), ('s', dots_match_lines), ('m', lines), ('x', extended)];
-    let set: String = set.iter().filter(|(_, on)| *on).map(|(flag, _)| *flag).collect();
+    let set = [
+        ('i', insensitive),
+        ('s', dots_match_lines),
+        ('m', lines),
+        ('x', extended),
+    ];
+    let set: String = set
+        .iter()
+        .filter(|(_, on)| *on)
+        .map(|(flag, _)| *flag)
+        .collect();
     let translated = translated(rest)?;
-    Ok(if set.is_empty() { translated } else { format!("(?{set}){translated}") })
+    Ok(if set.is_empty() {
+        translated
+    } else {
+        format!("(?{set}){translated}")
+    })
 }
 
 /// The letters of `(?letters)` at the start.
@@ -455,7 +497,10 @@ fn translated(pattern: &str) -> Result<String> {
                 7
             }
             '[' => class(rest, &mut out),
-            '(' if ["(?=", "(?!", "(?<"].iter().any(|look| rest.starts_with(look)) => {
+            '(' if ["(?=", "(?!", "(?<"]
+                .iter()
+                .any(|look| rest.starts_with(look)) =>
+            {
                 return Err(unsupported("look-around"));
             }
             c => {
@@ -469,7 +514,10 @@ fn translated(pattern: &str) -> Result<String> {
 }
 
 fn unsupported(what: &str) -> ValueError {
-    ValueError::refused(Fault::Unsupported, format!("{what} in regular expressions is not supported"))
+    ValueError::refused(
+        Fault::Unsupported,
+        format!("{what} in regular expressions is not supported"),
+    )
 }
 
 /// Translates an escape; returns how many bytes it has.
@@ -562,7 +610,9 @@ pub(crate) fn is_like(text: &str, pattern: &str, insensitive: bool) -> Result<bo
         match c {
             '%' => regex.push_str(".*"),
             '_' => regex.push('.'),
-            '\\' => regex.push_str(&regex::escape(&chars.next().map(String::from).unwrap_or_default())),
+            '\\' => regex.push_str(&regex::escape(
+                &chars.next().map(String::from).unwrap_or_default(),
+            )),
             c => regex.push_str(&regex::escape(&c.to_string())),
         }
     }

@@ -50,8 +50,9 @@ const fn one(name: &'static str, arrays: &'static [&'static str]) -> RowFunction
 }
 
 impl RowFunction {
-    /// The alias of the rows: the function's name, and its columns' if the query names none.
+    /// The alias of the rows, with names of columns if the query has none.
     pub(crate) fn alias(&self, written: Option<TableAlias>) -> TableAlias {
+        let named = written.is_some();
         let mut alias = written.unwrap_or_else(|| TableAlias {
             explicit: false,
             name: Ident::new(self.name),
@@ -59,11 +60,12 @@ impl RowFunction {
             at: None,
         });
         if alias.columns.is_empty() {
-            // One column without a name of its own is called as the rows are.
-            let names: Vec<String> = if self.columns.is_empty() {
-                vec![alias.name.value.clone()]
-            } else {
-                self.columns.iter().map(ToString::to_string).collect()
+            // One column is called as the rows are, if they have a name.
+            let own = self.columns.iter().map(ToString::to_string);
+            let names: Vec<String> = match self.columns {
+                [_] | [] if named => vec![alias.name.value.clone()],
+                [] => vec![self.name.to_owned()],
+                _ => own.collect(),
             };
             alias.columns = names
                 .into_iter()

@@ -11,7 +11,9 @@ use crate::values::types::SqlType::{Bool, Bytea, Int4, Int8, Text};
 pub(crate) fn functions() -> Vec<Function> {
     vec![
         function("format")
-            .on([Param::Of(Text), Param::Any], Text, |call, a| format(call, a))
+            .on([Param::Of(Text), Param::Any], Text, |call, a| {
+                format(call, a)
+            })
             .variadic()
             .sees_nulls(),
         function("concat")
@@ -32,7 +34,9 @@ pub(crate) fn functions() -> Vec<Function> {
             .sees_nulls(),
         function("split_part").on([Text, Text, Int4], Text, |_, a| split_part(a)),
         function("string_to_array")
-            .on([Text, Text, Text], array_of(Text), |_, a| Ok(string_to_array(a)))
+            .on([Text, Text, Text], array_of(Text), |_, a| {
+                Ok(string_to_array(a))
+            })
             .optional(1)
             .sees_nulls(),
         function("starts_with").on([Text, Text], Bool, |_, a| {
@@ -41,8 +45,12 @@ pub(crate) fn functions() -> Vec<Function> {
         function("substring")
             .on([Text, Int4, Int4], Text, |_, a| substring(a))
             .optional(1)
-            .on([Text, Text], Text, |_, a| first_match(a[0].str(), a[1].str()))
-            .on([Text, Text, Text], Text, |_, a| similar_part(a[0].str(), a[1].str(), &a[2]))
+            .on([Text, Text], Text, |_, a| {
+                first_match(a[0].str(), a[1].str())
+            })
+            .on([Text, Text, Text], Text, |_, a| {
+                similar_part(a[0].str(), a[1].str(), &a[2])
+            })
             .on([Bytea, Int4, Int4], Bytea, |_, a| substring(a))
             .optional(1),
         function("substr")
@@ -58,38 +66,55 @@ pub(crate) fn functions() -> Vec<Function> {
         function("strpos")
             .on([Text, Text], Int4, |_, a| {
                 let (text, wanted) = (a[0].str(), a[1].str());
-                let found = text.find(wanted).map(|byte| text[..byte].chars().count() + 1);
+                let found = text
+                    .find(wanted)
+                    .map(|byte| text[..byte].chars().count() + 1);
                 Ok(count(found.unwrap_or(0)))
             })
             .on([Bytea, Bytea], Int4, |_, a| {
                 let (bytes, wanted) = (a[0].octets(), a[1].octets());
                 let mut windows = bytes.windows(wanted.len().max(1));
-                let found = if wanted.is_empty() { Some(0) } else { windows.position(|w| w == wanted) };
+                let found = if wanted.is_empty() {
+                    Some(0)
+                } else {
+                    windows.position(|w| w == wanted)
+                };
                 Ok(count(found.map_or(0, |at| at + 1)))
             }),
         function("quote_ident").on([Text], Text, |_, a| {
             Ok(Datum::text(quoted_identifier(a[0].str())))
         }),
         function("quote_literal").on([Param::Any], Text, |call, a| {
-            Ok(a[0].shown(call.zone).map_or(Datum::Null, |shown| Datum::text(quoted_literal(&shown))))
+            Ok(a[0]
+                .shown(call.zone)
+                .map_or(Datum::Null, |shown| Datum::text(quoted_literal(&shown))))
         }),
         function("quote_nullable")
             .on([Param::Any], Text, |call, a| {
                 let shown = a[0].shown(call.zone);
-                Ok(Datum::text(shown.map_or_else(|| "NULL".to_owned(), |shown| quoted_literal(&shown))))
+                Ok(Datum::text(shown.map_or_else(
+                    || "NULL".to_owned(),
+                    |shown| quoted_literal(&shown),
+                )))
             })
             .sees_nulls(),
         function("chr").on([Int4], Text, |_, a| chr(a[0].int())),
         function("to_hex")
-            .on([Int4], Text, |_, a| Ok(Datum::text(format!("{:x}", a[0].int() as i32))))
-            .on([Int8], Text, |_, a| Ok(Datum::text(format!("{:x}", a[0].int())))),
+            .on([Int4], Text, |_, a| {
+                Ok(Datum::text(format!("{:x}", a[0].int() as i32)))
+            })
+            .on([Int8], Text, |_, a| {
+                Ok(Datum::text(format!("{:x}", a[0].int())))
+            }),
         function("unistr").on([Text], Text, |_, a| unistr(a[0].str()).map(Datum::text)),
         function("pg_varchar").on([Text, Int4], Text, |_, a| {
             Ok(Datum::text(cut(a[0].str(), a[1].int())))
         }),
         function("pg_char").on([Text, Int4], Text, |_, a| {
             let kept = cut(a[0].str(), a[1].int());
-            let missing = usize::try_from(a[1].int()).unwrap_or(0).saturating_sub(kept.chars().count());
+            let missing = usize::try_from(a[1].int())
+                .unwrap_or(0)
+                .saturating_sub(kept.chars().count());
             Ok(Datum::text(format!("{kept}{}", " ".repeat(missing))))
         }),
     ]
@@ -100,7 +125,9 @@ fn count<'a>(value: usize) -> Datum<'a> {
 }
 
 fn cut(text: &str, length: i64) -> String {
-    text.chars().take(usize::try_from(length).unwrap_or(0)).collect()
+    text.chars()
+        .take(usize::try_from(length).unwrap_or(0))
+        .collect()
 }
 
 /// The arguments that are not NULL, as text.
@@ -136,12 +163,17 @@ fn format<'a>(call: &Call, args: &[Datum<'a>]) -> Result<Datum<'a>> {
     let mut next = 1;
     let mut argument = |position: Option<usize>| {
         let at = match position {
-            Some(0) => return Err(parameter("format specifies argument 0, but arguments are numbered from 1")),
+            Some(0) => {
+                return Err(parameter(
+                    "format specifies argument 0, but arguments are numbered from 1",
+                ));
+            }
             Some(position) => position,
             None => next,
         };
         next = at + 1;
-        args.get(at).ok_or_else(|| parameter("too few arguments for format()"))
+        args.get(at)
+            .ok_or_else(|| parameter("too few arguments for format()"))
     };
     while let Some(c) = chars.next() {
         if c != '%' {
@@ -159,7 +191,10 @@ fn format<'a>(call: &Call, args: &[Datum<'a>]) -> Result<Datum<'a>> {
             Width::Fixed(width) => width,
             Width::Argument(position) => {
                 let width = argument(position)?;
-                let width = width.shown(call.zone).and_then(|w| w.parse::<i64>().ok()).unwrap_or(0);
+                let width = width
+                    .shown(call.zone)
+                    .and_then(|w| w.parse::<i64>().ok())
+                    .unwrap_or(0);
                 left |= width < 0;
                 usize::try_from(width.unsigned_abs()).unwrap_or(0)
             }
@@ -227,7 +262,9 @@ fn formatted(value: &Datum<'_>, kind: char, call: &Call) -> Result<String> {
         )),
         ('L', Some(shown)) => Ok(quoted_literal(&shown)),
         ('L', None) => Ok("NULL".to_owned()),
-        (other, _) => Err(parameter(format!("unrecognized format() type specifier \"{other}\""))),
+        (other, _) => Err(parameter(format!(
+            "unrecognized format() type specifier \"{other}\""
+        ))),
     }
 }
 
@@ -303,7 +340,10 @@ fn overlay<'a>(args: &[Datum<'a>]) -> Result<Datum<'a>> {
             "negative substring length not allowed",
         ));
     }
-    let length = |units: usize| args.get(3).map_or(i64::try_from(units).unwrap_or(0), Datum::int);
+    let length = |units: usize| {
+        args.get(3)
+            .map_or(i64::try_from(units).unwrap_or(0), Datum::int)
+    };
     let index = |position: i64| usize::try_from(position.max(0)).unwrap_or(0);
     Ok(match (&args[0], &args[1]) {
         (Datum::Bytes(bytes), Datum::Bytes(new)) => {
@@ -324,7 +364,10 @@ fn overlay<'a>(args: &[Datum<'a>]) -> Result<Datum<'a>> {
 fn chr<'a>(code: i64) -> Result<Datum<'a>> {
     match code {
         ..0 => Err(parameter("character number must be positive")),
-        0 => Err(ValueError::refused(Fault::Limit, "null character not permitted")),
+        0 => Err(ValueError::refused(
+            Fault::Limit,
+            "null character not permitted",
+        )),
         _ => {
             let c = u32::try_from(code).ok().and_then(char::from_u32);
             let c = c.ok_or_else(|| {
@@ -357,7 +400,11 @@ fn unistr(text: &str) -> Result<String> {
         };
         let digits = rest.get(skip..skip + width).ok_or_else(invalid)?;
         let code = u32::from_str_radix(digits, 16).map_err(|_| invalid())?;
-        out.push(char::from_u32(code).filter(|c| *c != '\0').ok_or_else(invalid)?);
+        out.push(
+            char::from_u32(code)
+                .filter(|c| *c != '\0')
+                .ok_or_else(invalid)?,
+        );
         rest = &rest[skip + width..];
     }
     out.push_str(rest);

@@ -12,6 +12,8 @@
 //! | `a[2:]`, `a[:2]` | `a[2:2147483647]`, `a[1:2]` |
 //! | `\|/ x`, `\|\|/ x`, `~ x` | `sqrt(x)`, `cbrt(x)`, `pg_bitwise_not(x)` |
 //! | `(a, b) OVERLAPS (c, d)` | `overlaps(a, b, c, d)` |
+//! | `(a, b) < (c, d)`, `(a, b) IN ((c, d))` | comparisons of the parts |
+//! | `date 'today'`, `localtimestamp`, `age(t)` | calls of `now` and `current_date` |
 //! | `gen_random_uuid()` | `uuid()::uuid` |
 //! | `jsonb_agg(x)` | `to_jsonb(array_agg(x))` |
 //! | `trim(LEADING x FROM a)` | `ltrim(a, x)` |
@@ -21,9 +23,10 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    AccessExpr, ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType, DateTimeField, ExactNumberInfo, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval,
-    ObjectName, Query, SelectItem, SetExpr, Subscript, TableFactor, TimezoneInfo, TrimWhereField, UnaryOperator, Value, VisitMut,
+    AccessExpr, ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType,
+    DateTimeField, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName, Query, SelectItem,
+    SetExpr, Subscript, TableFactor, TimezoneInfo, TrimWhereField, UnaryOperator, Value, VisitMut,
     VisitorMut,
 };
 
@@ -119,12 +122,16 @@ fn rewritten(expr: Expr) -> Expr {
             compare_op,
             right,
             ..
-        } if !matches!(*right, Expr::Subquery(_)) => quantified("pg_any", *left, &compare_op, *right),
+        } if !matches!(*right, Expr::Subquery(_)) => {
+            quantified("pg_any", *left, &compare_op, *right)
+        }
         Expr::AllOp {
             left,
             compare_op,
             right,
-        } if !matches!(*right, Expr::Subquery(_)) => quantified("pg_all", *left, &compare_op, *right),
+        } if !matches!(*right, Expr::Subquery(_)) => {
+            quantified("pg_all", *left, &compare_op, *right)
+        }
         Expr::CompoundFieldAccess { root, access_chain } => Expr::CompoundFieldAccess {
             root,
             access_chain: access_chain.into_iter().map(closed).collect(),
@@ -169,15 +176,102 @@ fn rewritten(expr: Expr) -> Expr {
             (Expr::Tuple(left), Expr::Tuple(right)) if left.len() == 2 && right.len() == 2 => {
                 call("overlaps", left.into_iter().chain(right).collect())
             }
-            (left, right) => Expr::BinaryOp {
-                left: Box::new(left),
-                op: BinaryOperator::Overlaps,
-                right: Box::new(right),
+            (left, right) => binary(left, BinaryOperator::Overlaps, right),
+        },
+        Expr::BinaryOp { left, op, right } => match (*left, *right) {
+            (Expr::Tuple(left), Expr::Tuple(right)) if left.len() == right.len() => {
+                rows_compared(left, op, right)
+            }
+            (left, right) => binary(left, op, right),
+        },
+        Expr::InList {
+            expr,
+            list,
+            negated,
+        } => match *expr {
+            Expr::Tuple(row) => row_in_list(row, list, negated),
+            other => Expr::InList {
+                expr: Box::new(other),
+                list,
+                negated,
             },
         },
+        Expr::Identifier(name) if name.quote_style.is_none() => {
+            named_time(&name.value).unwrap_or(Expr::Identifier(name))
+        }
         Expr::Function(function) => positional(function),
         other => other,
     }
+}
+
+fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+    Expr::BinaryOp {
+        left: Box::new(left),
+        op,
+        right: Box::new(right),
+    }
+}
+
+/// `(a, b) < (c, d)` as `a < c OR a = c AND b < d`; `(a, b) = (c, d)` as `a = c AND b = d`.
+fn rows_compared(left: Vec<Expr>, op: BinaryOperator, right: Vec<Expr>) -> Expr {
+    use BinaryOperator as Op;
+    let nested = |expr: Expr| Expr::Nested(Box::new(expr));
+    let strict = match op {
+        Op::Eq => None,
+        Op::NotEq => return not(nested(rows_compared(left, Op::Eq, right))),
+        Op::Lt | Op::LtEq => Some(Op::Lt),
+        Op::Gt | Op::GtEq => Some(Op::Gt),
+        other => return binary(Expr::Tuple(left), other, Expr::Tuple(right)),
+    };
+    let pairs = left.into_iter().zip(right).rev();
+    let compared = pairs.fold(None, |rest: Option<Expr>, (left, right)| {
+        let Some(rest) = rest else {
+            return Some(binary(left, op.clone(), right));
+        };
+        let equal = binary(left.clone(), Op::Eq, right.clone());
+        let both = nested(binary(equal, Op::And, rest));
+        Some(match &strict {
+            None => both,
+            Some(strict) => nested(binary(binary(left, strict.clone(), right), Op::Or, both)),
+        })
+    });
+    compared.unwrap_or_else(|| Expr::value(Value::Boolean(true)))
+}
+
+fn row_in_list(row: Vec<Expr>, list: Vec<Expr>, negated: bool) -> Expr {
+    let is_row = |item: &Expr| matches!(item, Expr::Tuple(items) if items.len() == row.len());
+    if !list.iter().all(is_row) {
+        return Expr::InList {
+            expr: Box::new(Expr::Tuple(row)),
+            list,
+            negated,
+        };
+    }
+    let equal = list.into_iter().filter_map(|item| match item {
+        Expr::Tuple(items) => Some(rows_compared(row.clone(), BinaryOperator::Eq, items)),
+        _ => None,
+    });
+    let any = equal.reduce(|any, equal| binary(any, BinaryOperator::Or, equal));
+    let any = Expr::Nested(Box::new(
+        any.unwrap_or_else(|| Expr::value(Value::Boolean(false))),
+    ));
+    if negated { not(any) } else { any }
+}
+
+/// `localtimestamp` and `localtime`, which look like columns.
+fn named_time(name: &str) -> Option<Expr> {
+    let data_type = match name.to_lowercase().as_str() {
+        "localtimestamp" => DataType::Timestamp(None, TimezoneInfo::None),
+        "localtime" => DataType::Time(None, TimezoneInfo::None),
+        _ => return None,
+    };
+    Some(Expr::Cast {
+        kind: CastKind::DoubleColon,
+        expr: Box::new(call("now", Vec::new())),
+        data_type,
+        array: false,
+        format: None,
+    })
 }
 
 fn not(expr: Expr) -> Expr {
@@ -267,12 +361,22 @@ fn fitted(
     array: bool,
     format: Option<sqlparser::ast::CastFormat>,
 ) -> Expr {
+    if let Some(moment) = moment(&expr, &data_type) {
+        return Expr::Cast {
+            kind,
+            expr: Box::new(moment),
+            data_type,
+            array,
+            format,
+        };
+    }
     let modifier = modifier(&data_type);
     let data_type = with_dimensions(&expr, data_type);
     let expr = match (&data_type, *expr) {
-        (DataType::Numeric(ExactNumberInfo::None) | DataType::Decimal(ExactNumberInfo::None), expr)
-            if !array =>
-        {
+        (
+            DataType::Numeric(ExactNumberInfo::None) | DataType::Decimal(ExactNumberInfo::None),
+            expr,
+        ) if !array => {
             return call("pg_numeric", vec![expr]);
         }
         (DataType::Interval { .. }, Expr::Value(value)) => {
@@ -304,10 +408,35 @@ fn fitted(
         format,
     };
     match modifier {
-        Some((function, length)) if !array => {
-            call(function, vec![cast, number(i64::try_from(length).unwrap_or(i64::MAX))])
-        }
+        Some((function, length)) if !array => call(
+            function,
+            vec![cast, number(i64::try_from(length).unwrap_or(i64::MAX))],
+        ),
         _ => cast,
+    }
+}
+
+/// What `'now'`, `'today'` and the like mean as a date or time.
+fn moment(expr: &Expr, data_type: &DataType) -> Option<Expr> {
+    let (Expr::Value(value), DataType::Date | DataType::Timestamp(..) | DataType::Time(..)) =
+        (expr, data_type)
+    else {
+        return None;
+    };
+    let Value::SingleQuotedString(word) = &value.value else {
+        return None;
+    };
+    let today = |op: BinaryOperator| Expr::BinaryOp {
+        left: Box::new(call("current_date", Vec::new())),
+        op,
+        right: Box::new(number(1)),
+    };
+    match word.trim().to_lowercase().as_str() {
+        "now" => Some(call("now", Vec::new())),
+        "today" => Some(call("current_date", Vec::new())),
+        "tomorrow" => Some(today(BinaryOperator::Plus)),
+        "yesterday" => Some(today(BinaryOperator::Minus)),
+        _ => None,
     }
 }
 
@@ -319,7 +448,11 @@ fn with_dimensions(expr: &Expr, data_type: DataType) -> DataType {
     let Value::SingleQuotedString(text) = &value.value else {
         return data_type;
     };
-    let written = text.chars().filter(|c| !c.is_whitespace()).take_while(|c| *c == '{').count();
+    let written = text
+        .chars()
+        .filter(|c| !c.is_whitespace())
+        .take_while(|c| *c == '{')
+        .count();
     let mut nested = data_type;
     for _ in 1..written.min(DIMENSIONS_MAX) {
         nested = DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(nested), None));
@@ -383,14 +516,31 @@ fn positional(mut function: Function) -> Expr {
             format: None,
         };
     }
-    let is_make_interval = last_word(&function.name).as_deref() == Some("make_interval");
+    let name = last_word(&function.name).unwrap_or_default();
+    if let Some(time) = named_time(&name) {
+        return time;
+    }
+    if matches!(
+        name.as_str(),
+        "transaction_timestamp" | "statement_timestamp"
+    ) {
+        return call("now", Vec::new());
+    }
+    let is_make_interval = name == "make_interval";
     let FunctionArguments::List(list) = &mut function.args else {
         return Expr::Function(function);
     };
-    let named = list
-        .args
-        .iter()
-        .any(|arg| matches!(arg, FunctionArg::Named { .. } | FunctionArg::ExprNamed { .. }));
+    if name == "age" && list.args.len() == 1 {
+        // Counted from midnight of the current day.
+        list.args
+            .insert(0, unnamed(call("current_date", Vec::new())));
+    }
+    let named = list.args.iter().any(|arg| {
+        matches!(
+            arg,
+            FunctionArg::Named { .. } | FunctionArg::ExprNamed { .. }
+        )
+    });
     if is_make_interval && named {
         let mut parts: Vec<Expr> = INTERVAL_PARTS.iter().map(|_| number(0)).collect();
         for (at, arg) in std::mem::take(&mut list.args).into_iter().enumerate() {
@@ -504,7 +654,10 @@ fn unnest_rows(table: &mut TableFactor) {
         // A table function of DataFusion's.
         return;
     }
-    let arrays = function.arrays.iter().map(|array| call(array, args.clone()));
+    let arrays = function
+        .arrays
+        .iter()
+        .map(|array| call(array, args.clone()));
     let array_exprs: Vec<Expr> = arrays.collect();
     let alias = Some(function.alias(alias.take()));
     *table = TableFactor::UNNEST {
@@ -537,7 +690,8 @@ fn unnest_item(item: &mut SelectItem) {
     let Expr::Function(function) = expr else {
         return;
     };
-    let (Some(rows), FunctionArguments::List(list)) = (row_function(&function.name), &function.args)
+    let (Some(rows), FunctionArguments::List(list)) =
+        (row_function(&function.name), &function.args)
     else {
         return;
     };

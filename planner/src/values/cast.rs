@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float32Array, IntervalMonthDayNanoArray, ListArray, PrimitiveArray, StringArray,
-    Time64MicrosecondArray, new_null_array,
+    Array, ArrayRef, AsArray, Float32Array, IntervalMonthDayNanoArray, ListArray, PrimitiveArray,
+    StringArray, Time64MicrosecondArray, new_null_array,
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
@@ -79,7 +79,9 @@ fn is_wider(from: &DataType, to: &DataType) -> bool {
             from.primitive_width() < to.primitive_width()
         }
         (from, to) => match (digits(from), digits(to)) {
-            (Some((p, s)), Some((to_p, to_s))) => to.is_decimal() && to_s >= s && to_p - to_s >= p - s,
+            (Some((p, s)), Some((to_p, to_s))) => {
+                to.is_decimal() && to_s >= s && to_p - to_s >= p - s
+            }
             _ => false,
         },
     }
@@ -132,7 +134,11 @@ fn plain(column: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     }
     cast_with_options(column, to, &checked()).map_err(|_| {
         let (from, to) = (SqlType::of(column.data_type()), SqlType::of(to));
-        let message = format!("cannot cast type {} to {}", from.base_name(), to.base_name());
+        let message = format!(
+            "cannot cast type {} to {}",
+            from.base_name(),
+            to.base_name()
+        );
         ValueError::refused(Fault::Type, message)
     })
 }
@@ -192,7 +198,11 @@ fn numbers(column: &ArrayRef, to: &DataType, target: &SqlType) -> Result<ArrayRe
 
 /// The digits that PostgreSQL keeps of a float in a `numeric`: 15, or 6 of a `real`.
 fn plain_floats(column: &ArrayRef) -> Result<ArrayRef> {
-    let digits = if *column.data_type() == DataType::Float32 { 5 } else { 14 };
+    let digits = if *column.data_type() == DataType::Float32 {
+        5
+    } else {
+        14
+    };
     let floats = plain(column, &DataType::Float64)?;
     let shown = |value: f64| {
         if value.is_finite() {
@@ -213,7 +223,10 @@ fn narrow_floats(column: &ArrayRef) -> Result<ArrayRef> {
             return Err(out_of_range(&SqlType::Float4));
         }
         if narrow == 0.0 && value != 0.0 {
-            return Err(ValueError::refused(Fault::OutOfRange, "value out of range: underflow"));
+            return Err(ValueError::refused(
+                Fault::OutOfRange,
+                "value out of range: underflow",
+            ));
         }
         Ok(narrow)
     };
@@ -269,7 +282,10 @@ fn micros(column: &ArrayRef) -> Result<PrimitiveArray<TimestampMicrosecondType>>
 
 fn instants(column: &ArrayRef, to: &DataType, zone: Tz) -> Result<ArrayRef> {
     let instants = micros(column)?.unary::<_, TimestampMicrosecondType>(|at| instant_of(at, zone));
-    plain(&(Arc::new(instants.with_timezone(crate::values::types::UTC)) as ArrayRef), to)
+    plain(
+        &(Arc::new(instants.with_timezone(crate::values::types::UTC)) as ArrayRef),
+        to,
+    )
 }
 
 fn locals(column: &ArrayRef, to: &DataType, zone: Tz) -> Result<ArrayRef> {
@@ -310,7 +326,12 @@ fn lists(column: &ArrayRef, to: &DataType, zone: Tz) -> Result<ArrayRef> {
     let lists = as_lists.as_list::<i32>();
     let values = cast(lists.values(), item.data_type(), zone)?;
     let field = Arc::new(Field::new("item", values.data_type().clone(), true));
-    let cast = ListArray::new(field, lists.offsets().clone(), values, lists.nulls().cloned());
+    let cast = ListArray::new(
+        field,
+        lists.offsets().clone(),
+        values,
+        lists.nulls().cloned(),
+    );
     plain(&(Arc::new(cast) as ArrayRef), to)
 }
 

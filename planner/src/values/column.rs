@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::array::timezone::Tz;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, Decimal256Array,
-    FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray,
-    LargeStringArray, ListArray, StringArray, UInt32Array,
+    FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
+    IntervalMonthDayNanoArray, LargeStringArray, ListArray, StringArray, UInt32Array,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{
@@ -193,10 +193,7 @@ impl Values {
     }
 }
 
-#[allow(
-    clippy::needless_pass_by_value,
-    reason = "as map_err wants it"
-)]
+#[allow(clippy::needless_pass_by_value, reason = "as map_err wants it")]
 fn unshown(error: arrow::error::ArrowError) -> ValueError {
     ValueError::refused(Fault::OutOfRange, error.to_string())
 }

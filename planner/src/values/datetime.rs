@@ -21,12 +21,40 @@ pub(crate) const JULIAN_EPOCH: i64 = 2_440_588;
 
 /// Abbreviations of zones, in seconds east of UTC: those of PostgreSQL's default set in wide use.
 const ZONES: &[(&str, i32)] = &[
-    ("utc", 0), ("gmt", 0), ("z", 0), ("zulu", 0), ("ut", 0), ("wet", 0), ("west", 3600), ("bst", 3600),
-    ("cet", 3600), ("cest", 7200), ("eet", 7200), ("eest", 10_800), ("msk", 10_800), ("ist", 7200),
-    ("est", -18_000), ("edt", -14_400), ("cst", -21_600), ("cdt", -18_000), ("mst", -25_200), ("mdt", -21_600),
-    ("pst", -28_800), ("pdt", -25_200), ("akst", -32_400), ("akdt", -28_800), ("hst", -36_000), ("jst", 32_400),
-    ("kst", 32_400), ("aest", 36_000), ("aedt", 39_600), ("acst", 34_200), ("acdt", 37_800), ("awst", 28_800),
-    ("nzst", 43_200), ("nzdt", 46_800),
+    ("utc", 0),
+    ("gmt", 0),
+    ("z", 0),
+    ("zulu", 0),
+    ("ut", 0),
+    ("wet", 0),
+    ("west", 3600),
+    ("bst", 3600),
+    ("cet", 3600),
+    ("cest", 7200),
+    ("eet", 7200),
+    ("eest", 10_800),
+    ("msk", 10_800),
+    ("ist", 7200),
+    ("est", -18_000),
+    ("edt", -14_400),
+    ("cst", -21_600),
+    ("cdt", -18_000),
+    ("mst", -25_200),
+    ("mdt", -21_600),
+    ("pst", -28_800),
+    ("pdt", -25_200),
+    ("akst", -32_400),
+    ("akdt", -28_800),
+    ("hst", -36_000),
+    ("jst", 32_400),
+    ("kst", 32_400),
+    ("aest", 36_000),
+    ("aedt", 39_600),
+    ("acst", 34_200),
+    ("acdt", 37_800),
+    ("awst", 28_800),
+    ("nzst", 43_200),
+    ("nzdt", 46_800),
 ];
 
 /// Short names of the months.
@@ -36,7 +64,13 @@ pub(crate) const MONTHS: [&str; 12] = [
 
 /// Long names of the days of the week, Sunday first.
 pub(crate) const DAYS: [&str; 7] = [
-    "sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
+    "sunday",
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
 ];
 
 /// Reads a date into days since 1970-01-01.
@@ -44,7 +78,10 @@ pub(crate) const DAYS: [&str; 7] = [
 /// # Errors
 /// [`ValueError::InvalidDatetime`], [`ValueError::DatetimeOverflow`].
 pub fn parse_date(text: &str) -> Result<i32> {
-    let input = Input { type_name: "date", text };
+    let input = Input {
+        type_name: "date",
+        text,
+    };
     let day = input.fields()?.day.ok_or_else(|| input.invalid())?;
     i32::try_from(day).map_err(|_| input.overflow())
 }
@@ -54,7 +91,10 @@ pub fn parse_date(text: &str) -> Result<i32> {
 /// # Errors
 /// [`ValueError::InvalidDatetime`], [`ValueError::DatetimeOverflow`].
 pub fn parse_time(text: &str) -> Result<i64> {
-    let input = Input { type_name: "time", text };
+    let input = Input {
+        type_name: "time",
+        text,
+    };
     if let Some(time) = input.compact_time()? {
         return Ok(time);
     }
@@ -67,7 +107,10 @@ pub fn parse_time(text: &str) -> Result<i64> {
 /// # Errors
 /// [`ValueError::InvalidDatetime`], [`ValueError::DatetimeOverflow`].
 pub fn parse_timestamp(text: &str) -> Result<i64> {
-    let input = Input { type_name: "timestamp", text };
+    let input = Input {
+        type_name: "timestamp",
+        text,
+    };
     let fields = input.fields()?;
     input.local(&fields)
 }
@@ -78,7 +121,10 @@ pub fn parse_timestamp(text: &str) -> Result<i64> {
 /// # Errors
 /// [`ValueError::InvalidDatetime`], [`ValueError::DatetimeOverflow`].
 pub fn parse_timestamptz(text: &str, session_zone: Tz) -> Result<i64> {
-    let input = Input { type_name: "timestamp with time zone", text };
+    let input = Input {
+        type_name: "timestamp with time zone",
+        text,
+    };
     let fields = input.fields()?;
     let local = input.local(&fields)?;
     Ok(match fields.zone {
@@ -99,14 +145,19 @@ pub(crate) enum Zone {
 /// The zone of a name, in any case.
 pub(crate) fn zone_of_name(name: &str) -> Option<Zone> {
     let lower = name.to_lowercase();
-    if let Some((_, seconds)) = ZONES.iter().find(|(abbreviation, _)| *abbreviation == lower) {
+    if let Some((_, seconds)) = ZONES
+        .iter()
+        .find(|(abbreviation, _)| *abbreviation == lower)
+    {
         return Some(Zone::Offset(*seconds));
     }
     if !name.contains(|c: char| c.is_ascii_alphabetic()) {
         return None;
     }
     let titled = titled(&lower);
-    let known = [name, titled.as_str()].into_iter().find_map(|name| name.parse().ok());
+    let known = [name, titled.as_str()]
+        .into_iter()
+        .find_map(|name| name.parse().ok());
     known.map(Zone::Named)
 }
 
@@ -236,15 +287,24 @@ impl<'a> Input<'a> {
     }
 
     /// A number that stands alone.
-    fn number(&self, digits: &'a str, fields: &mut Fields, parts: &mut DateParts<'a>) -> Result<()> {
+    fn number(
+        &self,
+        digits: &'a str,
+        fields: &mut Fields,
+        parts: &mut DateParts<'a>,
+    ) -> Result<()> {
         let date_known = fields.day.is_some() || parts.numbers.len() > 1;
         let plain = !digits.contains('.');
         if date_known && fields.time.is_none() && matches!(digits.len(), 4 | 6) && plain {
             fields.time = Some(self.run_together_time(digits)?);
         } else if parts.numbers.is_empty() && parts.month.is_none() && !date_known {
             match (digits.len(), digits.split_once('.')) {
-                (8, None) => parts.numbers.extend([&digits[..4], &digits[4..6], &digits[6..]]),
-                (6, None) => parts.numbers.extend([&digits[..2], &digits[2..4], &digits[4..]]),
+                (8, None) => parts
+                    .numbers
+                    .extend([&digits[..4], &digits[4..6], &digits[6..]]),
+                (6, None) => parts
+                    .numbers
+                    .extend([&digits[..2], &digits[2..4], &digits[4..]]),
                 // Year and day of the year.
                 (_, Some((year, day))) if year.len() == 4 && day.len() == 3 => {
                     let year = self.digits(year)?;
@@ -274,7 +334,7 @@ impl<'a> Input<'a> {
                 parts.numbers.push(part);
             } else {
                 let month = month_of(&part.to_lowercase()).filter(|_| parts.month.is_none());
-                    parts.month = Some(month.ok_or_else(|| self.invalid())?);
+                parts.month = Some(month.ok_or_else(|| self.invalid())?);
             }
         }
         if parts.numbers.len() + usize::from(parts.month.is_some()) != 3 {
@@ -333,7 +393,12 @@ impl<'a> Input<'a> {
 
     fn run_together_time(&self, digits: &str) -> Result<i64> {
         let second = digits.get(4..).filter(|s| !s.is_empty()).unwrap_or("0");
-        self.clock(self.digits(&digits[..2])?, self.digits(&digits[2..4])?, self.digits(second)?, 0)
+        self.clock(
+            self.digits(&digits[..2])?,
+            self.digits(&digits[2..4])?,
+            self.digits(second)?,
+            0,
+        )
     }
 
     /// Reads `h:m[:s[.f]]` into microseconds of the day.
@@ -393,18 +458,30 @@ pub(crate) fn parse_offset(text: &str) -> Option<i32> {
 
 fn month_of(lower: &str) -> Option<i64> {
     const LONG: [&str; 12] = [
-        "january", "february", "march", "april", "may", "june", "july", "august", "september",
-        "october", "november", "december",
+        "january",
+        "february",
+        "march",
+        "april",
+        "may",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
+        "december",
     ];
-    let at = LONG
-        .iter()
-        .zip(MONTHS)
-        .position(|(long, short)| *long == lower || short == lower || (lower == "sept" && short == "sep"))?;
+    let at = LONG.iter().zip(MONTHS).position(|(long, short)| {
+        *long == lower || short == lower || (lower == "sept" && short == "sep")
+    })?;
     i64::try_from(at + 1).ok()
 }
 
 fn is_day_of_week(lower: &str) -> bool {
-    lower.len() >= 3 && DAYS.iter().any(|day| *day == lower || day.starts_with(lower))
+    lower.len() >= 3
+        && DAYS
+            .iter()
+            .any(|day| *day == lower || day.starts_with(lower))
 }
 
 /// Digits behind a decimal point as microseconds, rounded; `None` if they are not digits.
@@ -482,7 +559,9 @@ fn span(text: &str, belongs: impl Fn(char) -> bool) -> usize {
 fn number_token(rest: &str) -> Token<'_> {
     let digits = span(rest, |c| c.is_ascii_digit());
     match rest[digits..].chars().next() {
-        Some(':') => Token::Time(&rest[..span(rest, |c| c.is_ascii_digit() || c == ':' || c == '.')]),
+        Some(':') => {
+            Token::Time(&rest[..span(rest, |c| c.is_ascii_digit() || c == ':' || c == '.')])
+        }
         Some(delimiter @ ('-' | '/' | '.')) => {
             let alphanumeric = |c: char| c.is_ascii_alphanumeric();
             let second = digits + 1 + span(&rest[digits + 1..], alphanumeric);
@@ -513,7 +592,9 @@ fn word_token(rest: &str) -> (Token<'_>, usize) {
     let word = if rest.starts_with(['T', 't']) && letters == 1 {
         1
     } else {
-        span(rest, |c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_'))
+        span(rest, |c| {
+            c.is_ascii_alphanumeric() || matches!(c, '/' | '_')
+        })
     };
     (Token::Word(&rest[..word]), word)
 }
@@ -531,8 +612,18 @@ mod tests {
     fn dates_in_many_notations() {
         let wanted = days("1999-01-08");
         for text in [
-            "January 8, 1999", "1/8/1999", "19990108", "990108", "1999.008", "Jan-08-1999",
-            "08-Jan-1999", "8-Jan-1999", "Jan 8 1999", "J2451187", "1999-Jan-08", "Fri Jan 8 1999",
+            "January 8, 1999",
+            "1/8/1999",
+            "19990108",
+            "990108",
+            "1999.008",
+            "Jan-08-1999",
+            "08-Jan-1999",
+            "8-Jan-1999",
+            "Jan 8 1999",
+            "J2451187",
+            "1999-Jan-08",
+            "Fri Jan 8 1999",
         ] {
             assert_eq!(days(text), wanted, "{text}");
         }
@@ -543,9 +634,15 @@ mod tests {
         let utc = crate::values::temporal::utc();
         let wanted = parse_timestamptz("2024-01-15 17:00:00+00", utc).unwrap();
         for text in [
-            "2024-01-15 12:00 America/New_York", "2024-01-15 12:00 EST", "2024-01-15T17:00:00Z",
-            "2024-01-15 17:00", "2024-01-15 22:30:00+05:30", "2024-01-15 05:00 PM UTC", "20240115 170000",
-            "20240115T170000", "Mon Jan 15 17:00:00 2024",
+            "2024-01-15 12:00 America/New_York",
+            "2024-01-15 12:00 EST",
+            "2024-01-15T17:00:00Z",
+            "2024-01-15 17:00",
+            "2024-01-15 22:30:00+05:30",
+            "2024-01-15 05:00 PM UTC",
+            "20240115 170000",
+            "20240115T170000",
+            "Mon Jan 15 17:00:00 2024",
         ] {
             assert_eq!(parse_timestamptz(text, utc).unwrap(), wanted, "{text}");
         }

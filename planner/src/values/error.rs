@@ -79,8 +79,6 @@ pub enum Fault {
     DatetimeFormat,
     /// A date or time outside of its range.
     DatetimeOverflow,
-    /// An interval outside of its range.
-    IntervalOverflow,
     /// A number outside of its range.
     OutOfRange,
     /// A division by zero.

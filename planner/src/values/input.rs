@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
 use arrow::array::{
-    Array, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, FixedSizeBinaryBuilder, LargeStringBuilder,
-    Decimal256Builder, Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder,
-    IntervalMonthDayNanoBuilder, ListArray, StringArray, StringBuilder, Time64MicrosecondBuilder,
-    TimestampMicrosecondBuilder, UInt32Builder,
+    Array, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
+    Decimal256Builder, FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder,
+    Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, LargeStringBuilder, ListArray,
+    StringArray, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+    UInt32Builder,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{Field, IntervalMonthDayNano};
 
-use crate::values::error::{Fault, Result, ValueError};
-use crate::values::numeric::{parse_decimal, parse_decimal256};
-use crate::values::json::Json;
 use crate::types::NUMERIC_DEFAULT;
+use crate::values::error::{Fault, Result, ValueError};
+use crate::values::json::Json;
+use crate::values::numeric::{parse_decimal, parse_decimal256};
 use crate::values::types::{NUMERIC_PRECISION_MAX, SqlType, UTC, UUID_BYTES};
 use crate::values::{datetime, interval};
 
@@ -263,8 +264,14 @@ pub(crate) fn parse_uuid(text: &str) -> Result<[u8; 16]> {
     if inner.ends_with('-') || inner.contains("--") {
         return Err(bad());
     }
-    let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair.iter().fold(0, |b, d| b * 16 + d)).collect();
-    <[u8; 16]>::try_from(bytes).ok().filter(|_| digits.len() == 32).ok_or_else(bad)
+    let bytes: Vec<u8> = digits
+        .chunks(2)
+        .map(|pair| pair.iter().fold(0, |b, d| b * 16 + d))
+        .collect();
+    <[u8; 16]>::try_from(bytes)
+        .ok()
+        .filter(|_| digits.len() == 32)
+        .ok_or_else(bad)
 }
 
 fn parse_interval(text: &str) -> Result<IntervalMonthDayNano> {
@@ -283,15 +290,10 @@ fn parse_arrays(
     zone: Tz,
 ) -> std::result::Result<ArrayRef, BadValue> {
     let read = |row: usize, text: Option<&str>| match text {
-        Some(text) => read_array(text)
-            .map(Some)
-            .ok_or_else(|| BadValue {
-                row,
-                error: ValueError::refused(
-                    Fault::Text,
-                    format!("malformed array literal: \"{text}\""),
-                ),
-            }),
+        Some(text) => read_array(text).map(Some).ok_or_else(|| BadValue {
+            row,
+            error: ValueError::refused(Fault::Text, format!("malformed array literal: \"{text}\"")),
+        }),
         None => Ok(None),
     };
     let rows = texts.iter().enumerate().map(|(row, text)| read(row, text));
@@ -357,7 +359,12 @@ fn nested_lists(
     let field = Arc::new(Field::new("item", values.data_type().clone(), true));
     let offsets = OffsetBuffer::<i32>::from_lengths(lengths);
     let nulls = NullBuffer::from(valid);
-    Ok(Arc::new(ListArray::new(field, offsets, values, Some(nulls))))
+    Ok(Arc::new(ListArray::new(
+        field,
+        offsets,
+        values,
+        Some(nulls),
+    )))
 }
 
 /// The elements of `{a,"b c",NULL}`; `None` if it is not a one-dimensional array.

@@ -64,7 +64,10 @@ pub fn with_unit(value: &str, leading: Option<&str>, last: Option<&str>) -> Stri
         return value.to_owned();
     };
     let trimmed = value.trim();
-    let is_number = trimmed.trim_start_matches(['-', '+']).parse::<f64>().is_ok();
+    let is_number = trimmed
+        .trim_start_matches(['-', '+'])
+        .parse::<f64>()
+        .is_ok();
     let minutes_first = leading.is_some_and(|unit| unit.eq_ignore_ascii_case("minute"));
     if is_number {
         format!("{trimmed} {unit}")
@@ -209,7 +212,11 @@ fn iso_interval(text: &str) -> Option<Span> {
         // The alternative format: P0001-02-03T04:05:06.
         span.months = years.parse::<f64>().ok()? * 12.0 + months.parse::<f64>().ok()?;
         span.days = days.parse().ok()?;
-        span.micros = if time.is_empty() { 0.0 } else { clock_micros(time)? };
+        span.micros = if time.is_empty() {
+            0.0
+        } else {
+            clock_micros(time)?
+        };
         return Some(span);
     }
     for (part, is_time) in [(date, false), (time, true)] {

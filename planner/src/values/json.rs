@@ -135,9 +135,9 @@ impl Json {
                 .iter()
                 .all(|wanted| elements.iter().any(|element| element.holds(wanted))),
             // An array contains a primitive, at the top only.
-            (Json::Array(elements), primitive) if primitive.is_primitive() => {
-                elements.iter().any(|e| e.is_primitive() && e.same(primitive))
-            }
+            (Json::Array(elements), primitive) if primitive.is_primitive() => elements
+                .iter()
+                .any(|e| e.is_primitive() && e.same(primitive)),
             _ => self.holds(other),
         }
     }
@@ -169,13 +169,17 @@ impl Json {
             (Json::Text(a), Json::Text(b)) => a.cmp(b),
             (Json::Array(a), Json::Array(b)) => {
                 let elements = a.iter().zip(b).map(|(a, b)| a.order(b));
-                a.len().cmp(&b.len()).then_with(|| first_difference(elements))
+                a.len()
+                    .cmp(&b.len())
+                    .then_with(|| first_difference(elements))
             }
             (Json::Object(a), Json::Object(b)) => {
                 let members = a.iter().zip(b);
                 let members =
                     members.map(|(a, b)| key_order(&a.0, &b.0).then_with(|| a.1.order(&b.1)));
-                a.len().cmp(&b.len()).then_with(|| first_difference(members))
+                a.len()
+                    .cmp(&b.len())
+                    .then_with(|| first_difference(members))
             }
             _ => self.rank().cmp(&other.rank()),
         }
@@ -484,7 +488,10 @@ impl Parser<'_> {
     }
 
     fn hexadecimal(&mut self) -> Result<u32> {
-        let digits = self.rest().get(..4).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
+        let digits = self
+            .rest()
+            .get(..4)
+            .filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
         let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
         let code = code.ok_or_else(|| self.invalid())?;
         self.at += 4;
@@ -544,7 +551,10 @@ mod tests {
     #[test]
     fn texts_become_canonical() {
         for (text, canonical) in [
-            (r#"{"bb":1,"a":2,"b":3,"a":4}"#, r#"{"a": 4, "b": 3, "bb": 1}"#),
+            (
+                r#"{"bb":1,"a":2,"b":3,"a":4}"#,
+                r#"{"a": 4, "b": 3, "bb": 1}"#,
+            ),
             ("[1, 2.50, 1e3, -0, 1E-2]", "[1, 2.50, 1000, 0, 0.01]"),
             (r#""x\u00e9\n\ud83d\ude00""#, "\"xé\\n😀\""),
             (" null ", "null"),
@@ -552,7 +562,9 @@ mod tests {
         ] {
             assert_eq!(printed(text), canonical);
         }
-        for bad in ["", "{", "[1,]", "{a:1}", "01", "1.", "nul", "1 2", "\"\\x\"", "[1"] {
+        for bad in [
+            "", "{", "[1,]", "{a:1}", "01", "1.", "nul", "1 2", "\"\\x\"", "[1",
+        ] {
             assert!(Json::parse(bad).is_err(), "{bad}");
         }
         assert!(Json::parse(&"[".repeat(100_000)).is_err());
@@ -560,12 +572,27 @@ mod tests {
 
     #[test]
     fn values_are_ordered_as_in_postgresql() {
-        let ascending = ["[]", "null", "\"a\"", "\"b\"", "2", "10", "false", "true", "[1]", "[0, 0]", "{}", "{\"a\": 1}"];
+        let ascending = [
+            "[]",
+            "null",
+            "\"a\"",
+            "\"b\"",
+            "2",
+            "10",
+            "false",
+            "true",
+            "[1]",
+            "[0, 0]",
+            "{}",
+            "{\"a\": 1}",
+        ];
         for pair in ascending.windows(2) {
             let (a, b) = (Json::parse(pair[0]).unwrap(), Json::parse(pair[1]).unwrap());
             assert_eq!(a.order(&b), Ordering::Less, "{pair:?}");
         }
-        let same = Json::parse("1").unwrap().order(&Json::parse("1.0").unwrap());
+        let same = Json::parse("1")
+            .unwrap()
+            .order(&Json::parse("1.0").unwrap());
         assert_eq!(same, Ordering::Equal);
     }
 }

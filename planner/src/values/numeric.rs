@@ -272,7 +272,10 @@ pub fn compare_texts(a: &str, b: &str) -> Ordering {
 fn compare_unsigned(a: &str, b: &str) -> Ordering {
     let parts = |text| {
         let (whole, fraction): (&str, &str) = str::split_once(text, '.').unwrap_or((text, ""));
-        (whole.trim_start_matches('0'), fraction.trim_end_matches('0'))
+        (
+            whole.trim_start_matches('0'),
+            fraction.trim_end_matches('0'),
+        )
     };
     let (a, b) = (parts(a), parts(b));
     let whole = a.0.len().cmp(&b.0.len()).then_with(|| a.0.cmp(b.0));
@@ -323,7 +326,7 @@ mod tests {
     fn decimals_keep_their_scale() {
         let text = |value, scale| {
             let mut out = String::new();
-            write_decimal128(value, scale, &mut out);
+            write_decimal128(value, 38, scale, &mut out);
             out
         };
         assert_eq!(text(150, 2), "1.50");
@@ -359,7 +362,10 @@ mod tests {
         ));
         for bad in ["", ".", "1.2.3", "abc", "1e", "--1"] {
             assert!(
-                matches!(parse_decimal(bad, 10, 2), Err(ValueError::InvalidText { .. })),
+                matches!(
+                    parse_decimal(bad, 10, 2),
+                    Err(ValueError::InvalidText { .. })
+                ),
                 "{bad}"
             );
         }

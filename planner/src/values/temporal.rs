@@ -162,10 +162,15 @@ pub fn offset_seconds(micros: i64, zone: Tz) -> i32 {
 pub fn zone_abbreviation(micros: i64, zone: Tz) -> String {
     let offset = offset_seconds(micros, zone);
     match zone.to_string().parse::<chrono_tz::Tz>() {
-        Ok(named) => chrono::DateTime::from_timestamp_micros(micros)
-            .map_or_else(String::new, |at| {
-                named.offset_from_utc_datetime(&at.naive_utc()).abbreviation().unwrap_or_default().to_owned()
-            }),
+        Ok(named) => {
+            chrono::DateTime::from_timestamp_micros(micros).map_or_else(String::new, |at| {
+                named
+                    .offset_from_utc_datetime(&at.naive_utc())
+                    .abbreviation()
+                    .unwrap_or_default()
+                    .to_owned()
+            })
+        }
         Err(_) if offset == 0 => "UTC".to_owned(),
         Err(_) => {
             let sign = if offset < 0 { '-' } else { '+' };

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use arrow::array::{Array, ArrayRef};
 
-use crate::values::error::Result;
 use crate::values::column::{Style, Values};
+use crate::values::error::Result;
 use crate::values::{interval, numeric, temporal};
 
 /// Writes a value that is not NULL.
@@ -18,7 +18,9 @@ pub fn write_value(values: &Values, row: usize, style: Style, out: &mut String) 
         Values::Oid(a) => display(a.value(row), out),
         Values::Float4(a) => numeric::write_float4(a.value(row), out),
         Values::Float8(a) => numeric::write_float8(a.value(row), out),
-        Values::Decimal128(a, scale) => numeric::write_decimal128(a.value(row), a.precision(), *scale, out),
+        Values::Decimal128(a, scale) => {
+            numeric::write_decimal128(a.value(row), a.precision(), *scale, out)
+        }
         Values::Decimal256(a, scale) => numeric::write_decimal256(a.value(row), *scale, out),
         Values::Text(a) => out.push_str(a.value(row)),
         Values::Jsonb(a) => out.push_str(a.value(row)),
@@ -52,7 +54,11 @@ pub fn write_value(values: &Values, row: usize, style: Style, out: &mut String) 
 /// Writes a uuid in groups of hexadecimal digits.
 pub(crate) fn write_uuid(bytes: &[u8], out: &mut String) {
     for (at, byte) in bytes.iter().enumerate() {
-        out.push_str(if matches!(at, 4 | 6 | 8 | 10) { "-" } else { "" });
+        out.push_str(if matches!(at, 4 | 6 | 8 | 10) {
+            "-"
+        } else {
+            ""
+        });
         let _ = write!(out, "{byte:02x}");
     }
 }

@@ -24,8 +24,8 @@ use crate::pg_catalog::{
 use crate::server::Shared;
 use crate::session::{DATABASE, lock};
 use crate::settings::Settings;
-use planner::values::input::split_array;
 use planner::names::quoted_literal;
+use planner::values::input::split_array;
 use planner::values::types::{SqlType, by_name};
 
 /// Casts to and from the reg* types become calls of these; see `rewrite.rs`.

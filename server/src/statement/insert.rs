@@ -456,7 +456,8 @@ fn whole_number(number: &str, target: &SqlType) -> Result<Option<String>> {
     let out_of_range = || Error::NumberOutOfRange {
         type_name: target.base_name(),
     };
-    let whole = planner::values::numeric::parse_decimal(number, 38, 0).map_err(|_| out_of_range())?;
+    let whole =
+        planner::values::numeric::parse_decimal(number, 38, 0).map_err(|_| out_of_range())?;
     let range = match target {
         SqlType::Int2 => i128::from(i16::MIN)..=i128::from(i16::MAX),
         SqlType::Int4 => i128::from(i32::MIN)..=i128::from(i32::MAX),

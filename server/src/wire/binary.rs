@@ -27,7 +27,9 @@ pub(crate) fn put_value(values: &Values, row: usize, out: &mut BytesMut) {
         Values::Oid(a) => out.put_u32(a.value(row)),
         Values::Float4(a) => out.put_f32(a.value(row)),
         Values::Float8(a) => out.put_f64(a.value(row)),
-        Values::Decimal128(a, scale) => numeric::put_decimal128(a.value(row), a.precision(), *scale, out),
+        Values::Decimal128(a, scale) => {
+            numeric::put_decimal128(a.value(row), a.precision(), *scale, out)
+        }
         Values::Decimal256(a, scale) => numeric::put_decimal256(a.value(row), *scale, out),
         Values::Text(a) => out.put_slice(a.value(row).as_bytes()),
         Values::Jsonb(a) => {

@@ -12,9 +12,9 @@ use planner::values::text;
 
 use crate::error::Result;
 use crate::wire::backend::{Outbox, without_nul};
+use crate::wire::binary;
 use crate::wire::frame::Format;
 use planner::values::types::SqlType;
-use crate::wire::binary;
 
 /// The rows of one batch, ready to be written.
 pub struct RowEncoder {

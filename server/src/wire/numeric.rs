@@ -115,6 +115,8 @@ pub fn decimal_text(mut bytes: &[u8]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use planner::values::numeric::parse_decimal;
+
     use super::*;
 
     #[test]

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array,
-    Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, StringArray,
-    Time64MicrosecondArray, TimestampMicrosecondArray, UInt32Array, new_null_array,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, FixedSizeBinaryArray, Float32Array,
+    Float64Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray,
+    StringArray, Time64MicrosecondArray, TimestampMicrosecondArray, UInt32Array, new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::concat;
@@ -16,8 +16,8 @@ use bytes::{Buf, Bytes};
 use crate::error::{Error, Result};
 use crate::wire::binary::{EPOCH_DAYS, EPOCH_MICROS, JSONB_VERSION};
 use crate::wire::frame::Format;
-use planner::values::input::parse_column;
 use crate::wire::numeric;
+use planner::values::input::parse_column;
 use planner::values::types::{SqlType, UTC};
 
 /// Reads one parameter as `sql_type`: an array of one row with the type's Arrow type.
@@ -217,7 +217,7 @@ mod tests {
 
     use super::*;
     use crate::wire::binary::put_value;
-    use crate::wire::encode::Values;
+    use planner::values::column::Values;
 
     fn zone() -> Tz {
         "UTC".parse().unwrap()
