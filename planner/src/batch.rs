@@ -77,7 +77,10 @@ pub fn session(catalog: Arc<dyn Catalog>, settings: &Settings) -> Session {
     options.optimizer.skip_failed_rules = false;
     let state = SessionStateBuilder::new()
         .with_config(config)
-        .with_expr_planners(vec![Arc::new(IntegerLiterals), Arc::new(PgOperators)])
+        .with_expr_planners(vec![
+            Arc::new(IntegerLiterals),
+            Arc::new(PgOperators::new(&settings.time_zone)),
+        ])
         .with_default_features()
         .with_analyzer_rules(vec![
             Arc::new(ResolveGroupingFunction::new()),

@@ -174,6 +174,12 @@ pub fn column_type(computed: &DataType) -> Result<DataType> {
         | DataType::Date32
         | DataType::Binary => computed.clone(),
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            if matches!(item.data_type(), DataType::List(_)) {
+                return Err(Error::unsupported(
+                    "a column of arrays of more than one dimension",
+                    "use jsonb",
+                ));
+            }
             array_type(column_type(item.data_type())?)
         }
         DataType::Int8 | DataType::UInt8 => DataType::Int16,

@@ -43,7 +43,18 @@ fn constant(expr: &Expr) -> Option<Decimal> {
 
 /// Gives operators to DataFusion's SQL planner.
 #[derive(Debug)]
-pub(crate) struct PgOperators;
+pub(crate) struct PgOperators {
+    /// Whether days have 24 hours in the session's zone, and months start where those of UTC do.
+    is_utc: bool,
+}
+
+impl PgOperators {
+    /// Operators for a session in a zone.
+    pub(crate) fn new(zone: &str) -> Self {
+        let is_utc = ["UTC", "Etc/UTC", "GMT", "+00:00"].contains(&zone);
+        Self { is_utc }
+    }
+}
 
 impl ExprPlanner for PgOperators {
     fn plan_binary_op(
@@ -56,7 +67,7 @@ impl ExprPlanner for PgOperators {
             return Ok(PlannerResult::Original(expr));
         };
         let operands = Operands::new(expr.left, left, expr.right, right);
-        operands.plan(expr.op)
+        operands.plan(expr.op, self.is_utc)
     }
 
     fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
@@ -186,15 +197,15 @@ impl Operands {
         Self::new(self.right, self.right_arrow, self.left, self.left_arrow)
     }
 
-    fn plan(self, op: BinaryOperator) -> Result<PlannerResult<RawBinaryExpr>> {
+    fn plan(self, op: BinaryOperator, is_utc: bool) -> Result<PlannerResult<RawBinaryExpr>> {
         use BinaryOperator as Op;
         if self.left_arrow == DataType::Null || self.right_arrow == DataType::Null {
             return self.original(op);
         }
         match op {
             Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq => self.comparison(op),
-            Op::Plus => self.plus(),
-            Op::Minus => self.minus(),
+            Op::Plus => self.plus(is_utc),
+            Op::Minus => self.minus(is_utc),
             Op::Multiply => self.multiply(),
             Op::Divide => self.divide(),
             Op::PGExp => self.call("power"),
@@ -250,12 +261,15 @@ impl Operands {
         })))
     }
 
-    fn plus(self) -> Result<PlannerResult<RawBinaryExpr>> {
+    fn plus(self, is_utc: bool) -> Result<PlannerResult<RawBinaryExpr>> {
         use SqlType as T;
         let op = BinaryOperator::Plus;
         match (&self.left_type, &self.right_type) {
             // DataFusion's own, which plans of views look at.
             (T::Timestamp, T::Interval) | (T::Interval, T::Timestamp | T::Interval) => {
+                self.original(op)
+            }
+            (T::Timestamptz, T::Interval) | (T::Interval, T::Timestamptz) if is_utc => {
                 self.original(op)
             }
             (T::Date | T::Time | T::Timestamp | T::Timestamptz, _) if !self.swap_needed() => {
@@ -274,11 +288,12 @@ impl Operands {
         self.left_type == SqlType::Time && self.right_type == SqlType::Date
     }
 
-    fn minus(self) -> Result<PlannerResult<RawBinaryExpr>> {
+    fn minus(self, is_utc: bool) -> Result<PlannerResult<RawBinaryExpr>> {
         use SqlType as T;
         let op = BinaryOperator::Minus;
         match (&self.left_type, &self.right_type) {
             (T::Timestamp | T::Interval, T::Interval) => self.original(op),
+            (T::Timestamptz, T::Interval) if is_utc => self.original(op),
             (T::Jsonb, _) => self.call("pg_json_delete"),
             (left, _) if is_temporal(left) => self.adopted().call("pg_subtract"),
             (_, right) if is_temporal(right) => self.adopted().call("pg_subtract"),

@@ -69,43 +69,7 @@ fn rewritten(expr: Expr) -> Expr {
             time_zone,
         } => call("timezone", vec![*time_zone, *timestamp]),
         Expr::Interval(interval) => plain_interval(interval),
-        Expr::SimilarTo {
-            negated,
-            expr,
-            pattern,
-            escape_char,
-        } => {
-            let mut args = vec![*expr, *pattern];
-            args.extend(escape_char.map(|escape| Expr::Value(escape)));
-            let similar = call("pg_similar_to", args);
-            if negated { not(similar) } else { similar }
-        }
-        Expr::Like {
-            negated,
-            any: false,
-            expr,
-            pattern,
-            escape_char: Some(escape),
-        } => Expr::Like {
-            negated,
-            any: false,
-            expr,
-            pattern: Box::new(call("pg_like_pattern", vec![*pattern, Expr::Value(escape)])),
-            escape_char: None,
-        },
-        Expr::ILike {
-            negated,
-            any: false,
-            expr,
-            pattern,
-            escape_char: Some(escape),
-        } => Expr::ILike {
-            negated,
-            any: false,
-            expr,
-            pattern: Box::new(call("pg_like_pattern", vec![*pattern, Expr::Value(escape)])),
-            escape_char: None,
-        },
+        Expr::SimilarTo { .. } | Expr::Like { .. } | Expr::ILike { .. } => pattern_match(expr),
         Expr::Cast {
             kind,
             expr,
@@ -140,20 +104,6 @@ fn rewritten(expr: Expr) -> Expr {
             op: UnaryOperator::Minus,
             expr,
         } if matches!(*expr, Expr::Interval(_)) => call("pg_negate", vec![*expr]),
-        Expr::Like {
-            negated: false,
-            any: true,
-            expr,
-            pattern,
-            ..
-        } => call("pg_any", vec![text("~~"), *expr, *pattern]),
-        Expr::ILike {
-            negated: false,
-            any: true,
-            expr,
-            pattern,
-            ..
-        } => call("pg_any", vec![text("~~*"), *expr, *pattern]),
         Expr::Trim {
             trim_where,
             trim_what,
@@ -200,6 +150,63 @@ fn rewritten(expr: Expr) -> Expr {
             named_time(&name.value).unwrap_or(Expr::Identifier(name))
         }
         Expr::Function(function) => positional(function),
+        other => other,
+    }
+}
+
+fn pattern_match(expr: Expr) -> Expr {
+    match expr {
+        Expr::SimilarTo {
+            negated,
+            expr,
+            pattern,
+            escape_char,
+        } => {
+            let mut args = vec![*expr, *pattern];
+            args.extend(escape_char.map(|escape| Expr::Value(escape)));
+            let similar = call("pg_similar_to", args);
+            if negated { not(similar) } else { similar }
+        }
+        Expr::Like {
+            negated,
+            any: false,
+            expr,
+            pattern,
+            escape_char: Some(escape),
+        } => Expr::Like {
+            negated,
+            any: false,
+            expr,
+            pattern: Box::new(call("pg_like_pattern", vec![*pattern, Expr::Value(escape)])),
+            escape_char: None,
+        },
+        Expr::ILike {
+            negated,
+            any: false,
+            expr,
+            pattern,
+            escape_char: Some(escape),
+        } => Expr::ILike {
+            negated,
+            any: false,
+            expr,
+            pattern: Box::new(call("pg_like_pattern", vec![*pattern, Expr::Value(escape)])),
+            escape_char: None,
+        },
+        Expr::Like {
+            negated: false,
+            any: true,
+            expr,
+            pattern,
+            ..
+        } => call("pg_any", vec![text("~~"), *expr, *pattern]),
+        Expr::ILike {
+            negated: false,
+            any: true,
+            expr,
+            pattern,
+            ..
+        } => call("pg_any", vec![text("~~*"), *expr, *pattern]),
         other => other,
     }
 }

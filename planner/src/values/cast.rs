@@ -25,7 +25,7 @@ use arrow::datatypes::{
 use crate::types::NUMERIC_DEFAULT;
 use crate::values::column::Style;
 use crate::values::error::{Fault, Result, ValueError};
-use crate::values::input::parse_column;
+use crate::values::input::{parse_arrays, parse_column};
 use crate::values::json::Json;
 use crate::values::temporal::{MICROS_DAY, instant_of, local_micros};
 use crate::values::text::column_texts;
@@ -102,6 +102,11 @@ pub fn cast(column: &ArrayRef, to: &DataType, zone: Tz) -> Result<ArrayRef> {
     let target = SqlType::of(to);
     match (SqlType::of(from), &target) {
         (_, SqlType::Text) => texts(column, zone),
+        (SqlType::Text, SqlType::Array(element)) => {
+            let texts = plain(column, &DataType::Utf8)?;
+            let read = parse_arrays(texts.as_string(), element, dimensions(to), zone);
+            plain(&read.map_err(|bad| bad.error)?, to)
+        }
         (SqlType::Text, _) => {
             let texts = plain(column, &DataType::Utf8)?;
             let read = parse_column(texts.as_string(), &target, zone).map_err(|bad| bad.error)?;
@@ -117,6 +122,13 @@ pub fn cast(column: &ArrayRef, to: &DataType, zone: Tz) -> Result<ArrayRef> {
         (SqlType::Time, SqlType::Interval) => intervals_of_times(column),
         _ if is_number(from) && is_number(to) => numbers(column, to, &target),
         _ => plain(column, to),
+    }
+}
+
+fn dimensions(data_type: &DataType) -> usize {
+    match data_type {
+        DataType::List(item) => 1 + dimensions(item.data_type()),
+        _ => 0,
     }
 }
 

@@ -566,7 +566,8 @@ fn number_token(rest: &str) -> Token<'_> {
             let alphanumeric = |c: char| c.is_ascii_alphanumeric();
             let second = digits + 1 + span(&rest[digits + 1..], alphanumeric);
             if rest[second..].starts_with(delimiter) {
-                let third = second + 1 + span(&rest[second + 1..], |c| c.is_ascii_digit());
+                let third =
+                    second + span(&rest[second..], |c| c.is_ascii_digit() || c == delimiter);
                 Token::Date(&rest[..third])
             } else if delimiter == '.' {
                 Token::Number(&rest[..second])

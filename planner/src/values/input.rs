@@ -106,7 +106,7 @@ pub fn parse_column(
             read!(builder, |t| datetime::parse_timestamptz(t, zone))
         }
         SqlType::Interval => read!(IntervalMonthDayNanoBuilder::new(), parse_interval),
-        SqlType::Array(element) => return parse_arrays(texts, element, zone),
+        SqlType::Array(element) => return parse_arrays(texts, element, 1, zone),
     })
 }
 
@@ -284,26 +284,40 @@ fn parse_interval(text: &str) -> Result<IntervalMonthDayNano> {
     Ok(IntervalMonthDayNano::new(months, days, nanos))
 }
 
-fn parse_arrays(
+/// Reads a column of arrays of `dimensions`.
+///
+/// # Errors
+/// The first row that cannot be read, or has another number of dimensions.
+pub(crate) fn parse_arrays(
     texts: &StringArray,
     element: &SqlType,
+    dimensions: usize,
     zone: Tz,
 ) -> std::result::Result<ArrayRef, BadValue> {
-    let read = |row: usize, text: Option<&str>| match text {
-        Some(text) => read_array(text).map(Some).ok_or_else(|| BadValue {
-            row,
-            error: ValueError::refused(Fault::Text, format!("malformed array literal: \"{text}\"")),
-        }),
-        None => Ok(None),
+    let refused = |row: usize, fault: Fault, message: String| BadValue {
+        row,
+        error: ValueError::refused(fault, message),
     };
-    let rows = texts.iter().enumerate().map(|(row, text)| read(row, text));
-    let lists = rows.collect::<std::result::Result<Vec<_>, _>>()?;
-    let depth = lists.iter().flatten().map(Item::depth).max().unwrap_or(1);
-    let mut items = Vec::new();
-    for list in lists {
-        items.push(list.map_or(Item::Value(None), |list| list));
+    let mut lists = Vec::with_capacity(texts.len());
+    for (row, text) in texts.iter().enumerate() {
+        let Some(text) = text else {
+            lists.push(Item::Value(None));
+            continue;
+        };
+        let list = read_array(text).ok_or_else(|| {
+            let message = format!("malformed array literal: \"{text}\"");
+            refused(row, Fault::Text, message)
+        })?;
+        if list.depth() != dimensions && !list.is_empty() {
+            let message = format!(
+                "an array of {} dimensions is not supported here",
+                list.depth()
+            );
+            return Err(refused(row, Fault::Unsupported, message));
+        }
+        lists.push(list);
     }
-    nested_lists(items, depth.max(1), element, zone)
+    nested_lists(lists, dimensions, element, zone)
 }
 
 /// A part of an array's text.
@@ -313,6 +327,10 @@ enum Item {
 }
 
 impl Item {
+    fn is_empty(&self) -> bool {
+        matches!(self, Item::List(items) if items.is_empty())
+    }
+
     fn depth(&self) -> usize {
         match self {
             Item::Value(_) => 0,

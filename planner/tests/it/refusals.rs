@@ -174,11 +174,7 @@ async fn what_cannot_be_maintained_is_refused_with_a_hint() {
             "a constant relation of more than 1000000 rows",
             "into a table",
         ),
-        (
-            "select make_array(a, b) from t",
-            "a column of type",
-            "cast it",
-        ),
+        ("select struct(a, b) from t", "a column of type", "cast it"),
     ] {
         match plan_error(sql).await {
             Error::Unsupported { what, hint } => {
