@@ -375,10 +375,10 @@ impl Field {
 fn extract() -> Function {
     let returns = || Returns::By(extracted_type);
     function("extract")
-        .on([Text, Timestamp], returns(), |call, a| extracted(call, a))
-        .on([Text, Timestamptz], returns(), |call, a| extracted(call, a))
-        .on([Text, Date], returns(), |call, a| extracted(call, a))
-        .on([Text, Time], returns(), |call, a| extracted(call, a))
+        .on([Text, Timestamp], returns(), extracted)
+        .on([Text, Timestamptz], returns(), extracted)
+        .on([Text, Date], returns(), extracted)
+        .on([Text, Time], returns(), extracted)
         .on([Text, IntervalType], returns(), |call, a| {
             extracted(call, a)
         })

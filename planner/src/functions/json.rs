@@ -113,7 +113,7 @@ pub(crate) fn functions() -> Vec<Function> {
             .variadic()
             .sees_nulls(),
         function("jsonb_build_object")
-            .on([Any], Jsonb, |call, a| build_object(call, a))
+            .on([Any], Jsonb, build_object)
             .variadic()
             .sees_nulls(),
         function("pg_json_object").on([Param::AnyArray, Param::Any], Jsonb, |call, a| {

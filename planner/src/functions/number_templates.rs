@@ -236,7 +236,7 @@ impl Template {
 }
 
 fn pattern_at(text: &str) -> Option<(&'static str, Pattern)> {
-    let lower = PATTERNS.iter().find_map(|(name, pattern)| {
+    PATTERNS.iter().find_map(|(name, pattern)| {
         let start = text.get(..name.len())?;
         let pattern = match pattern {
             P::Roman { .. } => P::Roman {
@@ -248,8 +248,7 @@ fn pattern_at(text: &str) -> Option<(&'static str, Pattern)> {
             other => *other,
         };
         (start == *name || start == name.to_lowercase()).then_some((*name, pattern))
-    });
-    lower
+    })
 }
 
 fn to_char<'a>(amount: &Amount, text: &str) -> Result<Datum<'a>> {

@@ -163,7 +163,7 @@ fn pattern_match(expr: Expr) -> Expr {
             escape_char,
         } => {
             let mut args = vec![*expr, *pattern];
-            args.extend(escape_char.map(|escape| Expr::Value(escape)));
+            args.extend(escape_char.map(Expr::Value));
             let similar = call("pg_similar_to", args);
             if negated { not(similar) } else { similar }
         }

@@ -193,7 +193,6 @@ impl Values {
     }
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "as map_err wants it")]
 fn unshown(error: arrow::error::ArrowError) -> ValueError {
     ValueError::refused(Fault::OutOfRange, error.to_string())
 }
@@ -202,11 +201,11 @@ fn displayed(column: &ArrayRef) -> Result<StringArray> {
     let formatter = ArrayFormatter::try_new(column, &FormatOptions::default()).map_err(unshown)?;
     (0..column.len())
         .map(|row| {
-            Ok(column
+            column
                 .is_valid(row)
                 .then(|| formatter.value(row).try_to_string())
                 .transpose()
-                .map_err(unshown)?)
+                .map_err(unshown)
         })
         .collect()
 }

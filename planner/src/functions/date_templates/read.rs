@@ -303,7 +303,8 @@ impl Reader<'_> {
         let found = &self.found;
         let mut hour = found.hour;
         if found.twelve_hours {
-            if !(1..=12).contains(&hour) && !(hour == 0 && found.afternoon.is_none()) {
+            let midnight = hour == 0 && found.afternoon.is_none();
+            if !midnight && !(1..=12).contains(&hour) {
                 let message = format!("hour \"{hour}\" is invalid for the 12-hour clock");
                 return Err(ValueError::refused(Fault::DatetimeFormat, message));
             }
