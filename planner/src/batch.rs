@@ -30,6 +30,10 @@ use crate::catalog::{Catalog, Relation, RelationId};
 use crate::checked_integers::{CheckedIntegers, checked};
 use crate::error::{Error, Result};
 use crate::float_rule::FloatOverDecimal;
+use crate::functions;
+use crate::functions::casts::{PgCasts, with_casts};
+use crate::functions::operators::PgOperators;
+use crate::functions::sort_keys::SortKeys;
 use crate::integer_literals::IntegerLiterals;
 
 /// Settings of a session that change plans or results.
@@ -57,7 +61,7 @@ pub struct Session {
     context: SessionContext,
 }
 
-/// A session over a catalog, with DataFusion's functions.
+/// A session over a catalog, with DataFusion's functions and PostgreSQL's.
 #[must_use]
 pub fn session(catalog: Arc<dyn Catalog>, settings: &Settings) -> Session {
     let mut config = SessionConfig::new()
@@ -73,19 +77,25 @@ pub fn session(catalog: Arc<dyn Catalog>, settings: &Settings) -> Session {
     options.optimizer.skip_failed_rules = false;
     let state = SessionStateBuilder::new()
         .with_config(config)
-        .with_expr_planners(vec![Arc::new(IntegerLiterals)])
+        .with_expr_planners(vec![
+            Arc::new(IntegerLiterals),
+            Arc::new(PgOperators::new(&settings.time_zone)),
+        ])
         .with_default_features()
         .with_analyzer_rules(vec![
             Arc::new(ResolveGroupingFunction::new()),
             Arc::new(FloatOverDecimal),
             Arc::new(TypeCoercion::new()),
+            Arc::new(SortKeys),
+            Arc::new(PgCasts),
             Arc::new(CheckedIntegers),
         ])
         .build();
-    Session {
-        catalog,
-        context: SessionContext::new_with_state(state),
+    let context = SessionContext::new_with_state(state);
+    for function in functions::all() {
+        context.register_udf(function.as_ref().clone());
     }
+    Session { catalog, context }
 }
 
 impl Session {
@@ -168,7 +178,7 @@ impl Session {
             .build();
         let simplifier = ExprSimplifier::new(context);
         let coerced = simplifier.coerce(typed, &schema)?;
-        let simple = simplifier.simplify(checked(coerced, &schema)?)?;
+        let simple = simplifier.simplify(checked(with_casts(coerced, &schema)?, &schema)?)?;
         let physical = state.create_physical_expr(simple, &schema)?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let empty = Arc::new(Schema::empty());

@@ -35,6 +35,8 @@ use sqlparser::ast::Query;
 use crate::catalog::{Catalog, Relation, RelationKind};
 use crate::checked_integers::checked;
 use crate::error::{Error, Result};
+use crate::functions::casts::with_casts;
+use crate::functions::syntax;
 use crate::integer_literals;
 use crate::names::{alias_beside_stars, alias_outputs, output_names};
 use crate::parse::{Statement, parse};
@@ -108,6 +110,7 @@ pub(crate) fn bind_constant(
     let planner = SqlToRel::new_with_options(&binder, binder.parser_options());
     let mut context = datafusion::sql::planner::PlannerContext::new();
     let mut expr = expr.clone();
+    syntax::rewrite(&mut expr);
     integer_literals::mark(&mut expr);
     Ok(planner.sql_to_expr(expr, &DFSchema::empty(), &mut context)?)
 }
@@ -133,6 +136,7 @@ impl Binder<'_> {
             window_tables::expand(&mut query)
                 .map_err(|error| DataFusionError::External(Box::new(error)))?;
             alias(&mut query);
+            syntax::rewrite(&mut query);
             integer_literals::mark(&mut query);
             planner.sql_statement_to_plan(ast::Statement::Query(Box::new(query)))
         };
@@ -234,10 +238,14 @@ impl Binder<'_> {
     }
 }
 
-/// Table functions take integers as `bigint` only.
+/// Table functions take integers as `bigint` and timestamps in nanoseconds only.
 fn widened(arg: Expr) -> Expr {
     match arg {
         Expr::Literal(ScalarValue::Int32(Some(value)), _) => lit(i64::from(value)),
+        Expr::Literal(ScalarValue::TimestampMicrosecond(Some(value), zone), _) => {
+            let nanos = value.checked_mul(1000);
+            lit(ScalarValue::TimestampNanosecond(nanos, zone))
+        }
         other => other,
     }
 }
@@ -288,7 +296,8 @@ impl ContextProvider for Binder<'_> {
             .into_iter()
             .map(|arg| {
                 let coerced = simplifier.coerce(arg, &schema)?;
-                Ok(widened(simplifier.simplify(checked(coerced, &schema)?)?))
+                let cast = with_casts(coerced, &schema)?;
+                Ok(widened(simplifier.simplify(checked(cast, &schema)?)?))
             })
             .collect::<Result<Vec<_>, DataFusionError>>()?;
         let args = TableFunctionArgs::new(&args, self.state);

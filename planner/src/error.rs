@@ -9,6 +9,8 @@ use arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
+use crate::values::ValueError;
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -130,6 +132,9 @@ pub enum Error {
         /// Which text and type.
         message: String,
     },
+    /// A value that an input function, a cast or a function refuses.
+    #[error(transparent)]
+    Value(#[from] ValueError),
     /// Anything else that DataFusion reports.
     #[error("{0}")]
     DataFusion(#[source] Box<DataFusionError>),

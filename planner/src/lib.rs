@@ -21,6 +21,7 @@ mod evaluation;
 pub mod explain;
 mod expression_rule;
 mod float_rule;
+mod functions;
 mod integer_literals;
 pub mod names;
 pub mod parse;
@@ -28,6 +29,7 @@ pub mod source;
 pub mod stream;
 pub mod table;
 pub mod types;
+pub mod values;
 mod window_tables;
 
 pub use batch::{BatchPlan, Session, Settings};

@@ -16,6 +16,9 @@ use sqlparser::ast::{
     AccessExpr, CastKind, DataType, Expr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr,
     TableAlias, TableAliasColumnDef, TableFactor, TrimWhereField, Value, VisitMut, VisitorMut,
 };
+use sqlparser::keywords::{
+    ALL_KEYWORDS, Keyword, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_TABLE_ALIAS,
+};
 
 /// An identifier as the catalog knows it: in lower case unless it was quoted.
 #[must_use]
@@ -379,4 +382,40 @@ fn set_alias(item: &mut SelectItem, alias: &str) {
         }
         _ => {}
     }
+}
+
+/// A name as SQL writes it: in quotes if it needs them.
+#[must_use]
+pub fn quoted_identifier(name: &str) -> String {
+    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !is_reserved(name);
+    if plain {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
+}
+
+/// A text as SQL writes it.
+#[must_use]
+pub fn quoted_literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    if quoted.contains('\\') {
+        format!("E'{}'", quoted.replace('\\', "\\\\"))
+    } else {
+        format!("'{quoted}'")
+    }
+}
+
+fn is_reserved(name: &str) -> bool {
+    let upper = name.to_uppercase();
+    let is = |keyword: &Keyword| {
+        ALL_KEYWORDS
+            .get(*keyword as usize - 1)
+            .is_some_and(|word| *word == upper)
+    };
+    RESERVED_FOR_COLUMN_ALIAS.iter().any(is) || RESERVED_FOR_TABLE_ALIAS.iter().any(is)
 }

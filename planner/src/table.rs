@@ -117,7 +117,7 @@ impl TableDefinition {
     fn add_column(&mut self, column: &ColumnDef) -> Result<()> {
         let name = identifier(&column.name);
         self.push(ColumnDefinition {
-            data_type: arrow_type(&column.data_type)?,
+            data_type: column_type(&arrow_type(&column.data_type)?)?,
             name: name.clone(),
             not_null: false,
             default: None,

@@ -11,14 +11,20 @@
 //! | `date`, `time`, `timestamp`, `timestamptz` | `Date32`, `Time64`, `Timestamp`, `Timestamp` of UTC; microseconds |
 //! | `interval` | `Interval(MonthDayNano)` |
 //! | `bytea` | `Binary` |
+//! | `jsonb` | `LargeUtf8`, see `values/json.rs` |
+//! | `uuid` | `FixedSizeBinary(16)` |
+//! | `T[]` | `List(T)` |
 
-use arrow::datatypes::{DataType, IntervalUnit, Schema, TimeUnit};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, TimeUnit};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::planner::TypePlanner;
 use sqlparser::ast;
-use sqlparser::ast::{ExactNumberInfo, TimezoneInfo};
+use sqlparser::ast::{ArrayElemTypeDef, ExactNumberInfo, TimezoneInfo};
 
 use crate::error::{Error, Result};
+use crate::values::types::{SqlType, UUID_BYTES};
 
 /// Digits of a `numeric` without precision, and how many of them stand behind the point.
 pub const NUMERIC_DEFAULT: (u8, i8) = (38, 10);
@@ -56,6 +62,14 @@ pub fn arrow_type(sql: &ast::DataType) -> Result<DataType> {
         Sql::TimestampNtz(_) => timestamp_type(TimezoneInfo::None),
         Sql::Interval { .. } => DataType::Interval(IntervalUnit::MonthDayNano),
         Sql::Bytea => DataType::Binary,
+        Sql::JSONB => SqlType::Jsonb.arrow(),
+        Sql::Uuid => SqlType::Uuid.arrow(),
+        Sql::Array(
+            ArrayElemTypeDef::SquareBracket(element, _)
+            | ArrayElemTypeDef::AngleBracket(element)
+            | ArrayElemTypeDef::Parenthesis(element),
+        ) => array_type(arrow_type(element)?),
+        Sql::JSON => return Err(Error::unsupported("type json", "use jsonb")),
         Sql::Custom(name, _) => return custom_type(name),
         other => {
             return Err(Error::unsupported(
@@ -64,6 +78,11 @@ pub fn arrow_type(sql: &ast::DataType) -> Result<DataType> {
             ));
         }
     })
+}
+
+/// An array's Arrow type. Its field is named as DataFusion's own, since Arrow compares the names too.
+pub(crate) fn array_type(element: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new("item", element, true)))
 }
 
 /// Types that `sqlparser` knows by no keyword.
@@ -138,7 +157,7 @@ fn decimal_type(digits: &ExactNumberInfo) -> Result<DataType> {
 /// it, else the one that PostgreSQL would give them.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for lists, structs and the like.
+/// [`Error::Unsupported`] for structs, maps and the like.
 pub fn column_type(computed: &DataType) -> Result<DataType> {
     Ok(match computed {
         DataType::Boolean
@@ -150,8 +169,19 @@ pub fn column_type(computed: &DataType) -> Result<DataType> {
         | DataType::Decimal128(..)
         | DataType::Decimal256(..)
         | DataType::Utf8
+        | DataType::LargeUtf8
+        | DataType::FixedSizeBinary(UUID_BYTES)
         | DataType::Date32
         | DataType::Binary => computed.clone(),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            if matches!(item.data_type(), DataType::List(_)) {
+                return Err(Error::unsupported(
+                    "a column of arrays of more than one dimension",
+                    "use jsonb",
+                ));
+            }
+            array_type(column_type(item.data_type())?)
+        }
         DataType::Int8 | DataType::UInt8 => DataType::Int16,
         DataType::UInt16 => DataType::Int32,
         DataType::UInt32 => DataType::Int64,
@@ -160,7 +190,7 @@ pub fn column_type(computed: &DataType) -> Result<DataType> {
         DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
             DataType::Decimal128(*precision, *scale)
         }
-        DataType::Null | DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+        DataType::Null | DataType::Utf8View => DataType::Utf8,
         DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
             DataType::Binary
         }
@@ -206,7 +236,10 @@ pub fn sql_name(arrow: &DataType) -> String {
         DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
             format!("numeric({precision},{scale})")
         }
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "character varying".to_owned(),
+        DataType::LargeUtf8 => "jsonb".to_owned(),
+        DataType::FixedSizeBinary(UUID_BYTES) => "uuid".to_owned(),
+        DataType::List(item) => format!("{}[]", sql_name(item.data_type())),
+        DataType::Utf8 | DataType::Utf8View => "character varying".to_owned(),
         DataType::Date32 | DataType::Date64 => "date".to_owned(),
         DataType::Time32(_) | DataType::Time64(_) => "time without time zone".to_owned(),
         DataType::Timestamp(_, None) => "timestamp without time zone".to_owned(),
@@ -224,8 +257,8 @@ pub(crate) struct PgTypes;
 impl TypePlanner for PgTypes {
     fn plan_type(&self, sql: &ast::DataType) -> Result<Option<DataType>, DataFusionError> {
         match sql {
-            // Arrays and catalog types are DataFusion's, and the server's, affair.
-            ast::DataType::Array(_) | ast::DataType::Regclass => Ok(None),
+            // Catalog types are the server's affair.
+            ast::DataType::Regclass => Ok(None),
             other => match arrow_type(other) {
                 Ok(arrow) => Ok(Some(arrow)),
                 Err(error) => Err(DataFusionError::External(Box::new(error))),
@@ -279,6 +312,10 @@ mod tests {
             ("timestamp with time zone", "timestamp with time zone"),
             ("interval", "interval"),
             ("bytea", "bytea"),
+            ("jsonb", "jsonb"),
+            ("uuid", "uuid"),
+            ("int[]", "integer[]"),
+            ("text[][]", "character varying[][]"),
         ] {
             assert_eq!(sql_name(&of(sql).unwrap()), name, "{sql}");
         }
@@ -287,9 +324,7 @@ mod tests {
     #[test]
     fn other_types_are_refused_by_name() {
         for (sql, message) in [
-            ("jsonb", "type jsonb is not supported"),
-            ("uuid", "type uuid is not supported"),
-            ("int[]", "type int[] is not supported"),
+            ("json", "type json is not supported"),
             ("serial", "type serial is not supported"),
             (
                 "time with time zone",

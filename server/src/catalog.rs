@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use storage::CatalogChange;
 
 use crate::error::{Error, Result};
-use crate::wire::types::SqlType;
+use planner::values::types::SqlType;
 
 /// First id of a user's relation, as in PostgreSQL (`FirstNormalObjectId` + 1).
 pub const FIRST_ID: u32 = 16_385;

@@ -5,6 +5,7 @@
 //! [`Error::Executor`], [`Error::Storage`] and [`Error::DataFusion`].
 
 use datafusion::error::DataFusionError;
+use planner::values::ValueError;
 
 /// Result with this crate's error.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -179,62 +180,10 @@ pub enum Error {
     },
 
     // --- values
-    /// Text that is no value of its type.
-    #[error("invalid input syntax for type {type_name}: \"{value}\"")]
-    InvalidText {
-        /// SQL name of the type.
-        type_name: String,
-        /// The text.
-        value: String,
-    },
-    /// Text that is no date or time.
-    #[error("invalid input syntax for type {type_name}: \"{value}\"")]
-    InvalidDatetime {
-        /// SQL name of the type.
-        type_name: String,
-        /// The text.
-        value: String,
-    },
-    /// A date or time outside its range.
-    #[error("date/time field value out of range: \"{value}\"")]
-    DatetimeOverflow {
-        /// The text.
-        value: String,
-    },
-    /// A number outside its type's range.
-    #[error("value \"{value}\" is out of range for type {type_name}")]
-    ValueOutOfRange {
-        /// SQL name of the type.
-        type_name: String,
-        /// The number.
-        value: String,
-    },
     /// A computed number outside its type's range.
     #[error("{type_name} out of range")]
     NumberOutOfRange {
         /// SQL name of the type.
-        type_name: String,
-    },
-    /// A numeric that does not fit precision and scale.
-    #[error("numeric field overflow")]
-    NumericOverflow {
-        /// Digits.
-        precision: u8,
-        /// Digits after the point.
-        scale: i8,
-    },
-    /// A value that PostgreSQL has and we cannot store.
-    #[error("{type_name} value \"{value}\" is not supported")]
-    NotStorable {
-        /// SQL name of the type.
-        type_name: String,
-        /// The value.
-        value: String,
-    },
-    /// A string longer than its column.
-    #[error("value too long for type {type_name}")]
-    StringTooLong {
-        /// SQL name of the type, with length.
         type_name: String,
     },
     /// NULL where there must be a value.
@@ -438,5 +387,11 @@ impl Error {
             what: what.into(),
             hint: None,
         }
+    }
+}
+
+impl From<ValueError> for Error {
+    fn from(error: ValueError) -> Self {
+        Error::Planner(planner::Error::Value(error))
     }
 }

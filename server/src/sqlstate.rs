@@ -5,6 +5,7 @@
 
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
+use planner::values::{Fault, ValueError};
 
 use crate::error::Error;
 use crate::notice::Notice;
@@ -104,14 +105,7 @@ fn code(error: &Error) -> &'static str {
         Error::LimitExceeded { .. } => "54000",
         Error::TooManyColumns { .. } => "54011",
         Error::TypeMismatch { .. } => "42804",
-        Error::InvalidText { .. } => "22P02",
-        Error::InvalidDatetime { .. } => "22007",
-        Error::DatetimeOverflow { .. } => "22008",
-        Error::ValueOutOfRange { .. }
-        | Error::NumberOutOfRange { .. }
-        | Error::NumericOverflow { .. } => "22003",
-        Error::NotStorable { .. } => "0A000",
-        Error::StringTooLong { .. } => "22001",
+        Error::NumberOutOfRange { .. } => "22003",
         Error::NotNull { .. } => "23502",
         Error::DuplicateKey { .. } => "23505",
         Error::InvalidUtf8 { .. } => "22021",
@@ -147,6 +141,41 @@ fn code(error: &Error) -> &'static str {
     }
 }
 
+fn value_code(error: &ValueError) -> &'static str {
+    match error {
+        ValueError::InvalidText { .. } => "22P02",
+        ValueError::InvalidDatetime { .. } => "22007",
+        ValueError::DatetimeOverflow { .. } => "22008",
+        ValueError::ValueOutOfRange { .. } | ValueError::NumericOverflow { .. } => "22003",
+        ValueError::NotStorable { .. } => "0A000",
+        ValueError::StringTooLong { .. } => "22001",
+        ValueError::Refused { fault, .. } => fault_code(*fault),
+    }
+}
+
+fn fault_code(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Parameter => "22023",
+        Fault::Text => "22P02",
+        Fault::DatetimeFormat => "22007",
+        Fault::DatetimeOverflow => "22008",
+        Fault::OutOfRange => "22003",
+        Fault::DivisionByZero => "22012",
+        Fault::Null => "22004",
+        Fault::Substring => "22011",
+        Fault::RegularExpression => "2201B",
+        Fault::Escape => "22025",
+        Fault::Logarithm => "2201E",
+        Fault::Power => "2201F",
+        Fault::WidthBucket => "2201G",
+        Fault::Array => "2202E",
+        Fault::Bytes => "22021",
+        Fault::Limit => "54000",
+        Fault::Type => "42846",
+        Fault::Unsupported => "0A000",
+    }
+}
+
 fn planner_code(error: &planner::Error) -> &'static str {
     use planner::Error as Planner;
     match error {
@@ -168,6 +197,7 @@ fn planner_code(error: &planner::Error) -> &'static str {
         Planner::DivisionByZero => "22012",
         Planner::OutOfRange { .. } => "22003",
         Planner::InvalidText { .. } => "22P02",
+        Planner::Value(error) => value_code(error),
         Planner::DataFusion(error) => datafusion_code(error),
     }
 }
@@ -285,7 +315,7 @@ fn detail(error: &Error) -> Option<String> {
         Error::Dependents { detail, .. }
         | Error::NotNull { detail, .. }
         | Error::DuplicateKey { detail, .. } => Some(detail.clone()),
-        Error::NumericOverflow { precision, scale } => {
+        Error::Planner(planner::Error::Value(ValueError::NumericOverflow { precision, scale })) => {
             let digits = i16::from(*precision) - i16::from(*scale);
             let bound = if digits == 0 {
                 "1".to_owned()
@@ -366,10 +396,10 @@ mod tests {
 
     #[test]
     fn reports_carry_detail_hint_and_context() {
-        let overflow = Error::NumericOverflow {
+        let overflow = Error::from(ValueError::NumericOverflow {
             precision: 5,
             scale: 2,
-        };
+        });
         let report = Report::of_error(&Error::InCopy {
             source: Box::new(overflow),
             context: "COPY t, line 3".into(),

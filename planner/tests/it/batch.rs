@@ -3,6 +3,7 @@
 use arrow::datatypes::DataType;
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::common::ScalarValue;
+use planner::values::{Fault, ValueError};
 use planner::{Error, Statement};
 use sqlparser::ast;
 
@@ -276,15 +277,18 @@ async fn faults_of_rows_have_their_kind() {
     ));
     assert!(matches!(
         rows("select 'x'::int").await,
-        Err(Error::InvalidText { .. })
+        Err(Error::Value(ValueError::InvalidText { .. }))
     ));
     assert!(matches!(
         rows("select 300000::bigint::smallint").await,
-        Err(Error::OutOfRange { .. })
+        Err(Error::Value(ValueError::Refused {
+            fault: Fault::OutOfRange,
+            ..
+        }))
     ));
     assert!(matches!(
         rows("select x::int from (values ('1'), ('b')) v(x)").await,
-        Err(Error::InvalidText { .. })
+        Err(Error::Value(ValueError::InvalidText { .. }))
     ));
     assert!(matches!(
         rows("select auction from bid").await,

@@ -119,7 +119,7 @@ fn definitions_that_are_refused() {
             "create temporary table t (a int)",
             "a temporary table is not supported",
         ),
-        ("create table t (a jsonb)", "type jsonb is not supported"),
+        ("create table t (a json)", "type json is not supported"),
         (
             "create table t ()",
             "a table without columns is not supported",

@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
 
 use crate::error::Error;
 use crate::wire::encode::Style;
-use crate::wire::text;
+use planner::values::text;
 
 /// One argument, as text.
 pub(crate) type Arg<'a> = Option<&'a str>;
@@ -143,7 +143,7 @@ fn as_texts(arg: &ColumnarValue, rows: usize) -> Result<StringArray> {
         let style = Style {
             zone: crate::settings::utc(),
         };
-        let texts = text::column_texts(&column, style).map_err(external)?;
+        let texts = text::column_texts(&column, style).map_err(|error| external(error.into()))?;
         return Ok(texts.into_iter().collect());
     }
     Ok(cast(&column, &DataType::Utf8)?.as_string::<i32>().clone())

@@ -24,8 +24,9 @@ use crate::pg_catalog::{
 use crate::server::Shared;
 use crate::session::{DATABASE, lock};
 use crate::settings::Settings;
-use crate::wire::input::split_array;
-use crate::wire::types::{SqlType, by_name};
+use planner::names::quoted_literal;
+use planner::values::input::split_array;
+use planner::values::types::{SqlType, by_name};
 
 /// Casts to and from the reg* types become calls of these; see `rewrite.rs`.
 pub(crate) const REGCLASS_IN: &str = "pg_regclass_in";
@@ -56,15 +57,6 @@ pub(crate) fn pure() -> Vec<ScalarUDF> {
                 .into()
         }),
         immutable("pg_char_to_encoding", Int32, |_| 6i64.into()),
-        immutable("quote_ident", Utf8, |args| arg(args, 0).map(quoted).into()),
-        immutable("quote_literal", Utf8, |args| {
-            arg(args, 0).map(quoted_literal).into()
-        }),
-        immutable("quote_nullable", Utf8, |args| {
-            arg(args, 0)
-                .map_or_else(|| "NULL".to_owned(), quoted_literal)
-                .into()
-        }),
         immutable("pg_size_pretty", Utf8, |args| {
             arg(args, 0)
                 .and_then(|n| n.parse::<f64>().ok())
@@ -93,15 +85,6 @@ fn format_type(oid: u32, modifier: Arg<'_>) -> String {
             format!("numeric({},{})", bits >> 16, bits & 0x7ff)
         }
         _ => sql_type.to_string(),
-    }
-}
-
-fn quoted_literal(text: &str) -> String {
-    let escaped = text.replace('\'', "''");
-    if escaped.contains('\\') {
-        format!("E'{}'", escaped.replace('\\', "\\\\"))
-    } else {
-        format!("'{escaped}'")
     }
 }
 
@@ -377,7 +360,7 @@ fn about_session(settings: &Arc<Mutex<Settings>>, process_id: u32) -> Vec<Scalar
 
 /// Functions whose answer is the same for everyone, whatever is asked.
 fn constants() -> Vec<ScalarUDF> {
-    use DataType::{Boolean, Int32, Int64, UInt32, Utf8};
+    use DataType::{Boolean, Int64, UInt32, Utf8};
     let mut functions = vec![
         stable("version", Utf8, |_| {
             format!(
@@ -441,7 +424,6 @@ fn constants() -> Vec<ScalarUDF> {
         stable("pg_my_temp_schema", UInt32, |_| 0i64.into()),
         stable("txid_current", Int64, |_| 0i64.into()),
         stable("pg_is_in_recovery", Boolean, |_| false.into()),
-        stable("array_upper", Int32, |_| Returned::Null),
         stable(OPTION_TEXTS, text_list(), |args| {
             let mut items = Vec::new();
             let options = arg(args, 0)

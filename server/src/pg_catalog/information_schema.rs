@@ -5,7 +5,7 @@ use crate::pg_catalog::relations::view_definition;
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
 use crate::pg_catalog::{INFORMATION_SCHEMA, PUBLIC_OID, SCHEMA as PG_CATALOG, SCHEMAS};
 use crate::session::DATABASE;
-use crate::wire::types::{SCALARS, SqlType};
+use planner::values::types::{SCALARS, SqlType};
 
 #[rustfmt::skip] // Column lists read best as tables.
 pub(crate) static TABLES: &[SystemTable] = &[

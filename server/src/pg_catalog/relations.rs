@@ -6,7 +6,8 @@ use crate::pg_catalog::{
     CONSTRAINT_OID, DEFAULT_OID, INDEX_OID, INFORMATION_SCHEMA, OWNER_OID, PG_CATALOG_OID,
     PUBLIC_OID, RULE_OID, oid_of_schema, tables,
 };
-use crate::wire::types::{SCALARS, SqlType};
+pub(crate) use planner::names::quoted_identifier as quoted;
+use planner::values::types::{SCALARS, SqlType};
 
 /// Oid of access method heap.
 const HEAP: u32 = 2;
@@ -215,33 +216,6 @@ pub(crate) fn key_columns(entry: &Entry) -> String {
         .map(|&c| quoted(&entry.columns[c].name))
         .collect();
     names.join(", ")
-}
-
-/// An identifier as SQL must write it.
-pub(crate) fn quoted(name: &str) -> String {
-    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-        && !is_reserved(name);
-    if plain {
-        name.to_owned()
-    } else {
-        format!("\"{}\"", name.replace('"', "\"\""))
-    }
-}
-
-fn is_reserved(name: &str) -> bool {
-    use datafusion::sql::sqlparser::keywords::{
-        ALL_KEYWORDS, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_TABLE_ALIAS,
-    };
-    let upper = name.to_uppercase();
-    let is = |keyword: &datafusion::sql::sqlparser::keywords::Keyword| {
-        ALL_KEYWORDS
-            .get(*keyword as usize - 1)
-            .is_some_and(|word| *word == upper)
-    };
-    RESERVED_FOR_COLUMN_ALIAS.iter().any(is) || RESERVED_FOR_TABLE_ALIAS.iter().any(is)
 }
 
 struct Class<'a> {

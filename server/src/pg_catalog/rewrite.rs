@@ -8,7 +8,6 @@
 //! | `a COLLATE c` | `a` |
 //! | `pg_catalog.f(x)`, `x::pg_catalog.t` | `f(x)`, `x::t` |
 //! | `'t'::regclass`, `oid::regclass` | a function that looks up, one that prints |
-//! | `x = ANY (array)` | `array_has(array, x)` |
 //! | `ARRAY(SELECT x … ORDER BY 1)` | `(SELECT array_agg(x ORDER BY x) …)` |
 //! | a scalar sub-select over system tables | the same with `max(…)`: it has one row at most |
 //! | the same over pg_collation | NULL: no column has a collation of its own |
@@ -117,14 +116,6 @@ fn rewritten(expr: Expr) -> Expr {
                 format,
             },
         },
-        Expr::AnyOp {
-            left,
-            compare_op: BinaryOperator::Eq,
-            right,
-            ..
-        } if !matches!(*right, Expr::Subquery(_)) => {
-            call_with("array_has", vec![array_value(*right), *left])
-        }
         Expr::Function(mut function) => {
             strip_schema(&mut function.name);
             if let Some(options) = options_argument(&function) {
@@ -250,28 +241,6 @@ fn function(name: &str, args: FunctionArguments) -> Expr {
         over: None,
         within_group: Vec::new(),
     })
-}
-
-/// `'{a,b}'` where an array is wanted: its elements.
-fn array_value(expr: Expr) -> Expr {
-    let Expr::Value(value) = &expr else {
-        return expr;
-    };
-    let Value::SingleQuotedString(text) = &value.value else {
-        return expr;
-    };
-    match text.strip_prefix('{').and_then(|t| t.strip_suffix('}')) {
-        Some(inner) => {
-            let items = inner
-                .split(',')
-                .map(|item| item.trim().trim_matches('"').to_owned());
-            let items = items
-                .map(|item| Expr::value(Value::SingleQuotedString(item)))
-                .collect();
-            call_with("make_array", items)
-        }
-        None => expr,
-    }
 }
 
 /// Whether this is the column `pg_policy.polroles`, which psql compares with `'{0}'`. No text is

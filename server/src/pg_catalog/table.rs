@@ -18,7 +18,7 @@ use crate::catalog::Catalog;
 use crate::error::Result;
 use crate::pg_catalog::Context;
 use crate::tide::Seen;
-use crate::wire::types::UTC;
+use planner::values::types::UTC;
 
 /// Type of a system table's column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use crate::pg_catalog::relations::DEFAULT_COLLATION;
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
 use crate::pg_catalog::{OWNER_OID, PG_CATALOG_OID};
-use crate::wire::types::SCALARS;
+use planner::values::types::SCALARS;
 
 /// Types that clients look up and that we have under another name: oid, name, array oid, category,
 /// bytes, alignment.

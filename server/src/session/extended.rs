@@ -20,7 +20,7 @@ use crate::statement::query::Rows;
 use crate::wire::encode::{RowEncoder, describe, spread_formats};
 use crate::wire::frame::{Format, Message, Target};
 use crate::wire::parameter;
-use crate::wire::types::SqlType;
+use planner::values::types::SqlType;
 
 /// A prepared statement.
 #[derive(Debug)]

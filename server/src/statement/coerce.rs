@@ -9,13 +9,13 @@ use std::sync::Arc;
 use arrow::array::timezone::Tz;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::DataType;
+use planner::values::cast::cast;
+use planner::values::input::parse_column;
+use planner::values::types::SqlType;
 
 use crate::error::{Error, Result};
 use crate::wire::encode::Style;
-use crate::wire::input::parse_column;
-use crate::wire::temporal;
-use crate::wire::types::SqlType;
 
 /// What text may become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,12 +55,12 @@ pub fn assign(
         } else {
             shown_texts(values, zone)?
         };
-        return parse_column(&texts, target, zone).map_err(|bad| bad.error);
+        return parse_column(&texts, target, zone).map_err(|bad| bad.error.into());
     }
     if source.is_text() {
         return match text {
             TextInput::Parse => {
-                parse_column(&plain_texts(values)?, target, zone).map_err(|bad| bad.error)
+                parse_column(&plain_texts(values)?, target, zone).map_err(|bad| bad.error.into())
             }
             TextInput::Refuse => Err(mismatch()),
         };
@@ -71,7 +71,7 @@ pub fn assign(
     if !has_assignment_cast(&source, target) {
         return Err(mismatch());
     }
-    convert(values, target, zone)
+    Ok(cast(values, &target.arrow(), zone)?)
 }
 
 /// Values as an Arrow type that a plan asks for; text is read.
@@ -115,79 +115,6 @@ fn checked() -> CastOptions<'static> {
     }
 }
 
-fn convert(values: &ArrayRef, target: &SqlType, zone: Tz) -> Result<ArrayRef> {
-    let source = SqlType::of(values.data_type());
-    let out_of_range = || match target {
-        SqlType::Numeric(Some((precision, scale))) => Error::NumericOverflow {
-            precision: *precision,
-            scale: *scale,
-        },
-        _ => Error::NumberOutOfRange {
-            type_name: target.base_name(),
-        },
-    };
-    if is_number(&source) && is_number(target) {
-        let whole = matches!(
-            target,
-            SqlType::Int2 | SqlType::Int4 | SqlType::Int8 | SqlType::Oid
-        );
-        let rounded = if whole {
-            rounded(values)?
-        } else {
-            Arc::clone(values)
-        };
-        return cast_with_options(&rounded, &target.arrow(), &checked())
-            .map_err(|_| out_of_range());
-    }
-    let plain = DataType::Timestamp(TimeUnit::Microsecond, None);
-    let local = match (&source, target) {
-        // Through the session's zone: a local time is an instant there.
-        (SqlType::Date | SqlType::Timestamp, SqlType::Timestamptz) => {
-            let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some(zone.to_string().into()));
-            cast_with_options(
-                &cast_with_options(values, &plain, &checked())?,
-                &zoned,
-                &checked(),
-            )?
-        }
-        (SqlType::Timestamptz, SqlType::Date | SqlType::Time | SqlType::Timestamp) => {
-            let micros = cast_with_options(values, &SqlType::Timestamptz.arrow(), &checked())?;
-            let micros = micros.as_primitive::<TimestampMicrosecondType>();
-            let shown = |micros| temporal::local_micros(micros, zone);
-            Arc::new(
-                micros
-                    .unary::<_, TimestampMicrosecondType>(shown)
-                    .with_data_type(plain),
-            )
-        }
-        _ => Arc::clone(values),
-    };
-    Ok(cast_with_options(&local, &target.arrow(), &checked())?)
-}
-
-/// Fractions to whole numbers: floats half to even, numerics half away from zero, as PostgreSQL.
-fn rounded(values: &ArrayRef) -> Result<ArrayRef> {
-    Ok(match values.data_type() {
-        DataType::Float32 => Arc::new(
-            values
-                .as_primitive::<Float32Type>()
-                .unary::<_, Float32Type>(f32::round_ties_even),
-        ),
-        DataType::Float64 => Arc::new(
-            values
-                .as_primitive::<Float64Type>()
-                .unary::<_, Float64Type>(f64::round_ties_even),
-        ),
-        DataType::Decimal128(_, scale) if *scale > 0 => {
-            cast_with_options(values, &DataType::Decimal128(38, 0), &checked())?
-        }
-        DataType::Decimal256(_, scale) if *scale > 0 => {
-            cast_with_options(values, &DataType::Decimal256(76, 0), &checked())?
-        }
-        _ => Arc::clone(values),
-    })
-}
-
 fn plain_texts(values: &ArrayRef) -> Result<StringArray> {
     let texts = cast_with_options(values, &DataType::Utf8, &checked())?;
     Ok(texts.as_string::<i32>().clone())
@@ -195,7 +122,7 @@ fn plain_texts(values: &ArrayRef) -> Result<StringArray> {
 
 /// Values as they are printed.
 fn shown_texts(values: &ArrayRef, zone: Tz) -> Result<StringArray> {
-    Ok(crate::wire::text::column_texts(values, Style { zone })?
+    Ok(planner::values::text::column_texts(values, Style { zone })?
         .into_iter()
         .collect())
 }
@@ -204,6 +131,7 @@ fn shown_texts(values: &ArrayRef, zone: Tz) -> Result<StringArray> {
 mod tests {
     use arrow::array::{Float64Array, Int64Array, TimestampMicrosecondArray};
     use arrow::datatypes::{Int16Type, Int32Type};
+    use planner::values::ValueError;
 
     use super::*;
 
@@ -232,7 +160,9 @@ mod tests {
         );
         assert!(matches!(
             assigned(big, SqlType::Numeric(Some((4, 0)))),
-            Err(Error::NumericOverflow { .. })
+            Err(Error::Planner(planner::Error::Value(
+                ValueError::NumericOverflow { .. }
+            )))
         ));
     }
 

@@ -22,7 +22,7 @@ use crate::statement::insert::named_columns;
 use crate::statement::query::Rows;
 use crate::wire::encode::{RowEncoder, spread_formats};
 use crate::wire::frame::{Expect, Message};
-use crate::wire::input::parse_column;
+use planner::values::input::parse_column;
 
 /// Records that become columns together.
 const BATCH_ROWS: usize = 8192;
@@ -290,7 +290,7 @@ impl Loader {
             let values = parse_column(&texts, &column.sql_type, self.zone).map_err(|bad| {
                 let (line, value) = (lines[bad.row], texts.value(bad.row));
                 in_copy(
-                    bad.error,
+                    bad.error.into(),
                     format!(
                         "COPY {}, line {line}, column {}: \"{value}\"",
                         self.entry.name, column.name

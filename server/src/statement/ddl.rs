@@ -23,7 +23,7 @@ use crate::pg_catalog;
 use crate::server::{job, table_job, with_jobs};
 use crate::session::{DATABASE, Session};
 use crate::statement::Outcome;
-use crate::wire::types::SqlType;
+use planner::values::types::SqlType;
 
 /// Columns of a table, as in PostgreSQL (`MaxHeapAttributeNumber`).
 const TABLE_COLUMNS_MAX: usize = 1600;

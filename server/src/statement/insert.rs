@@ -18,8 +18,8 @@ use crate::statement::Outcome;
 use crate::statement::coerce::{TextInput, assign};
 use crate::statement::ddl::local_name;
 use crate::table_locks::Mode;
-use crate::wire::input::parse_column;
-use crate::wire::types::SqlType;
+use planner::values::input::parse_column;
+use planner::values::types::SqlType;
 
 /// A value of a VALUES list that needs no plan.
 #[derive(Debug, Clone)]
@@ -163,7 +163,7 @@ impl Session {
                 .iter()
                 .map(|cell| cell_text(cell, column))
                 .collect::<Result<StringArray>>()?;
-            return parse_column(&texts, &column.sql_type, zone).map_err(|bad| bad.error);
+            return parse_column(&texts, &column.sql_type, zone).map_err(|bad| bad.error.into());
         }
         let mut parts = Vec::with_capacity(cells.len());
         for cell in cells {
@@ -456,7 +456,8 @@ fn whole_number(number: &str, target: &SqlType) -> Result<Option<String>> {
     let out_of_range = || Error::NumberOutOfRange {
         type_name: target.base_name(),
     };
-    let whole = crate::wire::numeric::parse_decimal(number, 38, 0).map_err(|_| out_of_range())?;
+    let whole =
+        planner::values::numeric::parse_decimal(number, 38, 0).map_err(|_| out_of_range())?;
     let range = match target {
         SqlType::Int2 => i128::from(i16::MIN)..=i128::from(i16::MAX),
         SqlType::Int4 => i128::from(i32::MIN)..=i128::from(i32::MAX),

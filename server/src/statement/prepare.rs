@@ -17,7 +17,7 @@ use crate::session::extended::Prepared;
 use crate::statement::explain::EXPLAIN_COLUMNS;
 use crate::statement::insert::{parameter_columns, parameter_index, target_columns};
 use crate::statement::show::{DESCRIBE_COLUMNS, SHOW_CREATE_COLUMNS, show_columns};
-use crate::wire::types::SqlType;
+use planner::values::types::SqlType;
 
 /// What is known of the parameters so far; `$1` first.
 #[derive(Default)]

@@ -10,7 +10,7 @@ use scaling::{ExecutorId, KeyGroup, Strategy};
 use crate::catalog::{Adaptivity, OWNER};
 use crate::error::{Error, Result};
 use crate::settings::parse_strategy;
-use crate::wire::interval::parse_interval;
+use planner::values::interval::parse_interval;
 
 /// Share of the time that executors of an adaptive relation are busy, unless the user says.
 const TARGET_UTILIZATION_DEFAULT: f64 = 0.7;

@@ -2,14 +2,20 @@
 
 use bytes::{BufMut, BytesMut};
 
-use crate::wire::encode::{Values, with_length};
+use planner::values::column::Values;
+use planner::values::temporal::MICROS_DAY;
+
+use crate::wire::encode::with_length;
 use crate::wire::numeric;
 
 /// Days from 1970-01-01 to 2000-01-01.
 pub(crate) const EPOCH_DAYS: i32 = 10_957;
 
 /// Microseconds from 1970-01-01 to 2000-01-01.
-pub(crate) const EPOCH_MICROS: i64 = EPOCH_DAYS as i64 * super::temporal::MICROS_DAY;
+pub(crate) const EPOCH_MICROS: i64 = EPOCH_DAYS as i64 * MICROS_DAY;
+
+/// First byte of a `jsonb`; its text follows.
+pub(crate) const JSONB_VERSION: u8 = 1;
 
 /// Writes a value that is not NULL, without its length.
 pub(crate) fn put_value(values: &Values, row: usize, out: &mut BytesMut) {
@@ -21,9 +27,16 @@ pub(crate) fn put_value(values: &Values, row: usize, out: &mut BytesMut) {
         Values::Oid(a) => out.put_u32(a.value(row)),
         Values::Float4(a) => out.put_f32(a.value(row)),
         Values::Float8(a) => out.put_f64(a.value(row)),
-        Values::Decimal128(a, scale) => numeric::put_decimal128(a.value(row), *scale, out),
+        Values::Decimal128(a, scale) => {
+            numeric::put_decimal128(a.value(row), a.precision(), *scale, out)
+        }
         Values::Decimal256(a, scale) => numeric::put_decimal256(a.value(row), *scale, out),
         Values::Text(a) => out.put_slice(a.value(row).as_bytes()),
+        Values::Jsonb(a) => {
+            out.put_u8(JSONB_VERSION);
+            out.put_slice(a.value(row).as_bytes());
+        }
+        Values::Uuid(a) => out.put_slice(a.value(row)),
         Values::Bytea(a) => out.put_slice(a.value(row)),
         Values::Date(a) => out.put_i32(a.value(row).saturating_sub(EPOCH_DAYS)),
         Values::Timestamp(a) | Values::Timestamptz(a) => {

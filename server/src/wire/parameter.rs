@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Float32Array, Float64Array, Int16Array,
-    Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, StringArray,
-    Time64MicrosecondArray, TimestampMicrosecondArray, UInt32Array, new_null_array,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, FixedSizeBinaryArray, Float32Array,
+    Float64Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray,
+    StringArray, Time64MicrosecondArray, TimestampMicrosecondArray, UInt32Array, new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::concat;
@@ -14,11 +14,11 @@ use arrow::datatypes::{Field, IntervalMonthDayNano};
 use bytes::{Buf, Bytes};
 
 use crate::error::{Error, Result};
-use crate::wire::binary::{EPOCH_DAYS, EPOCH_MICROS};
+use crate::wire::binary::{EPOCH_DAYS, EPOCH_MICROS, JSONB_VERSION};
 use crate::wire::frame::Format;
-use crate::wire::input::parse_column;
 use crate::wire::numeric;
-use crate::wire::types::{SqlType, UTC};
+use planner::values::input::parse_column;
+use planner::values::types::{SqlType, UTC};
 
 /// Reads one parameter as `sql_type`: an array of one row with the type's Arrow type.
 ///
@@ -41,7 +41,7 @@ pub fn decode(
 }
 
 fn decode_text(text: &str, sql_type: &SqlType, zone: Tz) -> Result<ArrayRef> {
-    parse_column(&StringArray::from(vec![text]), sql_type, zone).map_err(|bad| bad.error)
+    parse_column(&StringArray::from(vec![text]), sql_type, zone).map_err(|bad| bad.error.into())
 }
 
 /// Checks that bytes are UTF-8 without NUL.
@@ -111,6 +111,15 @@ fn decode_binary(mut bytes: &[u8], sql_type: &SqlType, zone: Tz) -> Result<Array
             return decode_text(utf8(bytes)?, sql_type, zone);
         }
         SqlType::Bytea => Arc::new(BinaryArray::from(vec![bytes])),
+        SqlType::Jsonb => match bytes.split_first() {
+            Some((&JSONB_VERSION, text)) => return decode_text(utf8(text)?, sql_type, zone),
+            _ => return Err(broken()),
+        },
+        SqlType::Uuid => {
+            sized(16)?;
+            let value = FixedSizeBinaryArray::try_from_iter([bytes].into_iter());
+            Arc::new(value.map_err(|_| broken())?)
+        }
         SqlType::Date => {
             sized(4)?;
             let days = bytes.get_i32().checked_add(EPOCH_DAYS).ok_or_else(broken)?;
@@ -119,7 +128,7 @@ fn decode_binary(mut bytes: &[u8], sql_type: &SqlType, zone: Tz) -> Result<Array
         SqlType::Time => {
             sized(8)?;
             let micros = bytes.get_i64();
-            if !(0..=super::temporal::MICROS_DAY).contains(&micros) {
+            if !(0..=planner::values::temporal::MICROS_DAY).contains(&micros) {
                 return Err(broken());
             }
             Arc::new(Time64MicrosecondArray::from(vec![micros]))
@@ -208,7 +217,7 @@ mod tests {
 
     use super::*;
     use crate::wire::binary::put_value;
-    use crate::wire::encode::Values;
+    use planner::values::column::Values;
 
     fn zone() -> Tz {
         "UTC".parse().unwrap()

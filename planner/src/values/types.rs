@@ -8,7 +8,11 @@
 //! | numeric(p, s) | Decimal128(p, s), Decimal256 beyond 38 digits | | timestamptz | Timestamp(µs, "+00:00") |
 //! | text, varchar, char(n) | Utf8 | | interval | Interval(MonthDayNano) |
 //! | bytea | Binary | | oid | UInt32 |
+//! | jsonb | LargeUtf8, canonical text | | uuid | FixedSizeBinary(16) |
 //! | T[] | List(T) | | | |
+//!
+//! Each SQL type has an Arrow type that no other one has, so that a type survives whatever rewrites
+//! plans: text is never `LargeUtf8`, and `bytea` never of fixed size.
 //!
 //! Results of DataFusion may have other Arrow types; [`SqlType::of`] says what they are shown as.
 
@@ -23,6 +27,9 @@ pub const NUMERIC_PRECISION_MAX: u8 = 38;
 
 /// Scale of `numeric` without one.
 pub const NUMERIC_SCALE_DEFAULT: i8 = 10;
+
+/// Bytes of a `uuid`.
+pub const UUID_BYTES: i32 = 16;
 
 /// Time zone of the stored instants.
 pub const UTC: &str = "+00:00";
@@ -64,6 +71,10 @@ pub enum SqlType {
     Bytea,
     /// `oid`
     Oid,
+    /// `jsonb`
+    Jsonb,
+    /// `uuid`
+    Uuid,
     /// An array of another type
     Array(Box<SqlType>),
 }
@@ -90,6 +101,8 @@ impl SqlType {
             DataType::Timestamp(_, None) => SqlType::Timestamp,
             DataType::Timestamp(_, Some(_)) => SqlType::Timestamptz,
             DataType::Interval(_) | DataType::Duration(_) => SqlType::Interval,
+            DataType::LargeUtf8 => SqlType::Jsonb,
+            DataType::FixedSizeBinary(UUID_BYTES) => SqlType::Uuid,
             DataType::Binary
             | DataType::LargeBinary
             | DataType::BinaryView
@@ -179,6 +192,8 @@ impl SqlType {
             SqlType::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             SqlType::Bytea => DataType::Binary,
             SqlType::Oid => DataType::UInt32,
+            SqlType::Jsonb => DataType::LargeUtf8,
+            SqlType::Uuid => DataType::FixedSizeBinary(UUID_BYTES),
             SqlType::Array(element) => {
                 DataType::List(Arc::new(Field::new("item", element.arrow(), true)))
             }
@@ -272,7 +287,7 @@ const fn row(
 static TEXT: TypeRow = row(25, 1009, "text", "text", -1, "S", "i", "x");
 
 /// The scalar types, in the order of their oids in PostgreSQL's `pg_type.dat`.
-pub static SCALARS: [(SqlType, TypeRow); 17] = [
+pub static SCALARS: [(SqlType, TypeRow); 19] = [
     (
         SqlType::Bool,
         row(16, 1000, "bool", "boolean", 1, "B", "c", "p"),
@@ -373,6 +388,14 @@ pub static SCALARS: [(SqlType, TypeRow); 17] = [
     (
         SqlType::Numeric(None),
         row(1700, 1231, "numeric", "numeric", -1, "N", "i", "m"),
+    ),
+    (
+        SqlType::Uuid,
+        row(2950, 2951, "uuid", "uuid", 16, "U", "c", "p"),
+    ),
+    (
+        SqlType::Jsonb,
+        row(3802, 3807, "jsonb", "jsonb", -1, "U", "i", "x"),
     ),
 ];
 

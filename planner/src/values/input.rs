@@ -6,17 +6,23 @@ use std::sync::Arc;
 use arrow::array::timezone::Tz;
 use arrow::array::{
     Array, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
-    Decimal256Builder, Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder,
-    IntervalMonthDayNanoBuilder, ListArray, StringArray, StringBuilder, Time64MicrosecondBuilder,
-    TimestampMicrosecondBuilder, UInt32Builder,
+    Decimal256Builder, FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder,
+    Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, LargeStringBuilder, ListArray,
+    StringArray, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+    UInt32Builder,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Field, IntervalMonthDayNano};
+use arrow::datatypes::{Field, IntervalMonthDayNano};
 
-use crate::error::{Error, Result};
-use crate::wire::numeric::{parse_decimal, parse_decimal256};
-use crate::wire::types::{SqlType, UTC};
-use crate::wire::{interval, temporal};
+use crate::types::NUMERIC_DEFAULT;
+use crate::values::error::{Fault, Result, ValueError};
+use crate::values::json::Json;
+use crate::values::numeric::{parse_decimal, parse_decimal256};
+use crate::values::types::{NUMERIC_PRECISION_MAX, SqlType, UTC, UUID_BYTES};
+use crate::values::{datetime, interval};
+
+/// Dimensions that an array may have, as in PostgreSQL (`MAXDIM`).
+pub(crate) const DIMENSIONS_MAX: usize = 6;
 
 /// A text that is no value of its column's type.
 #[derive(Debug)]
@@ -24,7 +30,7 @@ pub struct BadValue {
     /// Which row of the column, counted from 0.
     pub row: usize,
     /// Why.
-    pub error: Error,
+    pub error: ValueError,
 }
 
 /// Reads a column of texts as `sql_type`. The result has the type's Arrow type and as many rows.
@@ -57,20 +63,14 @@ pub fn parse_column(
         SqlType::Oid => read!(UInt32Builder::new(), |t| parse_integer::<u32>(t, "oid")),
         SqlType::Float4 => read!(Float32Builder::new(), parse_float4),
         SqlType::Float8 => read!(Float64Builder::new(), parse_float8),
-        SqlType::Numeric(_) => match sql_type.arrow() {
-            DataType::Decimal256(precision, scale) => {
+        SqlType::Numeric(digits) => match digits.unwrap_or(NUMERIC_DEFAULT) {
+            (precision, scale) if precision > NUMERIC_PRECISION_MAX => {
                 let builder = Decimal256Builder::new().with_data_type(sql_type.arrow());
                 read!(builder, |t| parse_decimal256(t, precision, scale))
             }
-            DataType::Decimal128(precision, scale) => {
+            (precision, scale) => {
                 let builder = Decimal128Builder::new().with_data_type(sql_type.arrow());
                 read!(builder, |t| parse_decimal(t, precision, scale))
-            }
-            other => {
-                return Err(BadValue {
-                    row: 0,
-                    error: Error::Internal(format!("numeric as {other}")),
-                });
             }
         },
         SqlType::Text => Arc::new(texts.clone()),
@@ -80,29 +80,44 @@ pub fn parse_column(
         }
         SqlType::Char(length) => read!(StringBuilder::new(), |t| pad_text(t, *length, sql_type)),
         SqlType::Bytea => read!(BinaryBuilder::new(), parse_bytea),
-        SqlType::Date => read!(Date32Builder::new(), temporal::parse_date),
-        SqlType::Time => read!(Time64MicrosecondBuilder::new(), temporal::parse_time),
+        SqlType::Jsonb => read!(LargeStringBuilder::new(), |t| Json::parse(t)
+            .map(|json| json.to_string())),
+        SqlType::Uuid => {
+            let mut builder = FixedSizeBinaryBuilder::new(UUID_BYTES);
+            for (row, text) in texts.iter().enumerate() {
+                match text.map(parse_uuid).transpose() {
+                    Ok(Some(bytes)) => builder
+                        .append_value(bytes)
+                        .expect("a uuid has as many bytes as the builder's values"),
+                    Ok(None) => builder.append_null(),
+                    Err(error) => return Err(BadValue { row, error }),
+                }
+            }
+            Arc::new(builder.finish())
+        }
+        SqlType::Date => read!(Date32Builder::new(), datetime::parse_date),
+        SqlType::Time => read!(Time64MicrosecondBuilder::new(), datetime::parse_time),
         SqlType::Timestamp => read!(
             TimestampMicrosecondBuilder::new(),
-            temporal::parse_timestamp
+            datetime::parse_timestamp
         ),
         SqlType::Timestamptz => {
             let builder = TimestampMicrosecondBuilder::new().with_timezone(UTC);
-            read!(builder, |t| temporal::parse_timestamptz(t, zone))
+            read!(builder, |t| datetime::parse_timestamptz(t, zone))
         }
         SqlType::Interval => read!(IntervalMonthDayNanoBuilder::new(), parse_interval),
-        SqlType::Array(element) => return parse_arrays(texts, element, zone),
+        SqlType::Array(element) => return parse_arrays(texts, element, 1, zone),
     })
 }
 
-fn invalid(type_name: &str, value: &str) -> Error {
-    Error::InvalidText {
+fn invalid(type_name: &str, value: &str) -> ValueError {
+    ValueError::InvalidText {
         type_name: type_name.to_owned(),
         value: value.to_owned(),
     }
 }
 
-fn parse_bool(text: &str) -> Result<bool> {
+pub(crate) fn parse_bool(text: &str) -> Result<bool> {
     let word = text.trim().to_ascii_lowercase();
     let is_prefix = |whole: &str, least: usize| word.len() >= least && whole.starts_with(&word);
     if word == "1" || is_prefix("true", 1) || is_prefix("yes", 1) || is_prefix("on", 2) {
@@ -115,7 +130,7 @@ fn parse_bool(text: &str) -> Result<bool> {
 }
 
 /// An integer of any width, between blanks.
-pub(crate) fn parse_integer<T: TryFrom<i128>>(text: &str, type_name: &str) -> Result<T> {
+pub fn parse_integer<T: TryFrom<i128>>(text: &str, type_name: &str) -> Result<T> {
     let trimmed = text.trim_matches(|c: char| c.is_ascii_whitespace());
     let digits = trimmed.strip_prefix(['-', '+']).unwrap_or(trimmed);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -125,7 +140,7 @@ pub(crate) fn parse_integer<T: TryFrom<i128>>(text: &str, type_name: &str) -> Re
         .parse::<i128>()
         .ok()
         .and_then(|value| T::try_from(value).ok())
-        .ok_or_else(|| Error::ValueOutOfRange {
+        .ok_or_else(|| ValueError::ValueOutOfRange {
             type_name: type_name.to_owned(),
             value: text.to_owned(),
         })
@@ -144,10 +159,7 @@ fn parse_float8(text: &str) -> Result<f64> {
         .and_then(|t| t.parse().ok())
         .ok_or_else(|| invalid("double precision", text))?;
     if is_overflow(value.is_infinite(), value == 0.0, trimmed) {
-        return Err(Error::ValueOutOfRange {
-            type_name: "double precision".to_owned(),
-            value: trimmed.to_owned(),
-        });
+        return Err(float_out_of_range("double precision", trimmed));
     }
     Ok(value)
 }
@@ -159,12 +171,14 @@ fn parse_float4(text: &str) -> Result<f32> {
         .and_then(|t| t.parse().ok())
         .ok_or_else(|| invalid("real", text))?;
     if is_overflow(value.is_infinite(), value == 0.0, trimmed) {
-        return Err(Error::ValueOutOfRange {
-            type_name: "real".to_owned(),
-            value: trimmed.to_owned(),
-        });
+        return Err(float_out_of_range("real", trimmed));
     }
     Ok(value)
+}
+
+fn float_out_of_range(type_name: &str, value: &str) -> ValueError {
+    let message = format!("\"{value}\" is out of range for type {type_name}");
+    ValueError::refused(Fault::OutOfRange, message)
 }
 
 /// Digits that became infinity, or other digits than 0 that became 0.
@@ -179,7 +193,7 @@ fn fit_text(text: &str, length: u32, sql_type: &SqlType) -> Result<String> {
     match text.char_indices().nth(length as usize) {
         None => Ok(text.to_owned()),
         Some((end, _)) if text[end..].bytes().all(|b| b == b' ') => Ok(text[..end].to_owned()),
-        Some(_) => Err(Error::StringTooLong {
+        Some(_) => Err(ValueError::StringTooLong {
             type_name: sql_type.to_string(),
         }),
     }
@@ -192,7 +206,7 @@ fn pad_text(text: &str, length: u32, sql_type: &SqlType) -> Result<String> {
     Ok(fitted)
 }
 
-fn parse_bytea(text: &str) -> Result<Vec<u8>> {
+pub(crate) fn parse_bytea(text: &str) -> Result<Vec<u8>> {
     let bad = || invalid("bytea", text);
     if let Some(hex) = text.strip_prefix("\\x") {
         let digits: Vec<u8> = hex.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
@@ -205,6 +219,12 @@ fn parse_bytea(text: &str) -> Result<Vec<u8>> {
             .map(|pair| Ok((nibble(pair[0])? * 16 + nibble(pair[1])?) as u8))
             .collect();
     }
+    parse_bytea_escape(text)
+}
+
+/// Reads `\\` and `\ooo` as bytes, everything else as itself.
+pub(crate) fn parse_bytea_escape(text: &str) -> Result<Vec<u8>> {
+    let bad = || invalid("bytea", text);
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
@@ -226,98 +246,245 @@ fn parse_bytea(text: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// 32 hexadecimal digits, with hyphens behind any four of them, in braces or not.
+pub(crate) fn parse_uuid(text: &str) -> Result<[u8; 16]> {
+    let bad = || invalid("uuid", text);
+    let inner = match text.strip_prefix('{') {
+        Some(rest) => rest.strip_suffix('}').ok_or_else(bad)?,
+        None => text,
+    };
+    let mut digits = Vec::with_capacity(32);
+    for c in inner.chars() {
+        match c.to_digit(16) {
+            Some(digit) => digits.push(digit as u8),
+            None if c == '-' && !digits.is_empty() && digits.len().is_multiple_of(4) => {}
+            None => return Err(bad()),
+        }
+    }
+    if inner.ends_with('-') || inner.contains("--") {
+        return Err(bad());
+    }
+    let bytes: Vec<u8> = digits
+        .chunks(2)
+        .map(|pair| pair.iter().fold(0, |b, d| b * 16 + d))
+        .collect();
+    <[u8; 16]>::try_from(bytes)
+        .ok()
+        .filter(|_| digits.len() == 32)
+        .ok_or_else(bad)
+}
+
 fn parse_interval(text: &str) -> Result<IntervalMonthDayNano> {
     let (months, days, micros) = interval::parse_interval(text)?;
     let nanos = micros
         .checked_mul(1000)
-        .ok_or_else(|| Error::DatetimeOverflow {
+        .ok_or_else(|| ValueError::DatetimeOverflow {
             value: text.to_owned(),
         })?;
     Ok(IntervalMonthDayNano::new(months, days, nanos))
 }
 
-fn parse_arrays(
+/// Reads a column of arrays of `dimensions`.
+///
+/// # Errors
+/// The first row that cannot be read, or has another number of dimensions.
+pub(crate) fn parse_arrays(
     texts: &StringArray,
+    element: &SqlType,
+    dimensions: usize,
+    zone: Tz,
+) -> std::result::Result<ArrayRef, BadValue> {
+    let refused = |row: usize, fault: Fault, message: String| BadValue {
+        row,
+        error: ValueError::refused(fault, message),
+    };
+    let mut lists = Vec::with_capacity(texts.len());
+    for (row, text) in texts.iter().enumerate() {
+        let Some(text) = text else {
+            lists.push(Item::Value(None));
+            continue;
+        };
+        let list = read_array(text).ok_or_else(|| {
+            let message = format!("malformed array literal: \"{text}\"");
+            refused(row, Fault::Text, message)
+        })?;
+        if list.depth() != dimensions && !list.is_empty() {
+            let message = format!(
+                "an array of {} dimensions is not supported here",
+                list.depth()
+            );
+            return Err(refused(row, Fault::Unsupported, message));
+        }
+        lists.push(list);
+    }
+    nested_lists(lists, dimensions, element, zone)
+}
+
+/// A part of an array's text.
+enum Item {
+    Value(Option<String>),
+    List(Vec<Item>),
+}
+
+impl Item {
+    fn is_empty(&self) -> bool {
+        matches!(self, Item::List(items) if items.is_empty())
+    }
+
+    fn depth(&self) -> usize {
+        match self {
+            Item::Value(_) => 0,
+            Item::List(items) => 1 + items.first().map_or(0, Item::depth),
+        }
+    }
+}
+
+/// Lists of `depth` dimensions. What is no list there is NULL.
+fn nested_lists(
+    rows: Vec<Item>,
+    depth: usize,
     element: &SqlType,
     zone: Tz,
 ) -> std::result::Result<ArrayRef, BadValue> {
-    let mut items: Vec<Option<String>> = Vec::new();
-    let mut lengths = Vec::with_capacity(texts.len());
-    for (row, text) in texts.iter().enumerate() {
-        let before = items.len();
-        if let Some(text) = text {
-            split_array(text, &mut items).ok_or_else(|| BadValue {
-                row,
-                error: Error::InvalidText {
-                    type_name: "array".to_owned(),
-                    value: text.to_owned(),
-                },
-            })?;
-        }
-        lengths.push(items.len() - before);
+    let mut lengths = Vec::with_capacity(rows.len());
+    let mut valid = Vec::with_capacity(rows.len());
+    let mut items = Vec::new();
+    let mut row_of = Vec::new();
+    for (row, item) in rows.into_iter().enumerate() {
+        let list = match item {
+            Item::List(list) => Some(list),
+            Item::Value(_) => None,
+        };
+        valid.push(list.is_some());
+        let list = list.unwrap_or_default();
+        lengths.push(list.len());
+        row_of.extend(std::iter::repeat_n(row, list.len()));
+        items.extend(list);
     }
-    let offsets = OffsetBuffer::<i32>::from_lengths(lengths);
-    let values =
-        parse_column(&StringArray::from(items), element, zone).map_err(|bad| BadValue {
-            row: offsets
-                .windows(2)
-                .position(|w| bad.row < w[1] as usize)
-                .unwrap_or(0),
-            error: bad.error,
-        })?;
+    let inner = if depth > 1 {
+        nested_lists(items, depth - 1, element, zone)
+    } else {
+        let texts = items.into_iter().map(|item| match item {
+            Item::Value(text) => text,
+            Item::List(_) => None,
+        });
+        parse_column(&texts.collect(), element, zone)
+    };
+    let values = inner.map_err(|bad| BadValue {
+        row: row_of.get(bad.row).copied().unwrap_or(0),
+        error: bad.error,
+    })?;
     let field = Arc::new(Field::new("item", values.data_type().clone(), true));
-    let nulls: Option<NullBuffer> = texts.nulls().cloned();
-    Ok(Arc::new(ListArray::new(field, offsets, values, nulls)))
+    let offsets = OffsetBuffer::<i32>::from_lengths(lengths);
+    let nulls = NullBuffer::from(valid);
+    Ok(Arc::new(ListArray::new(
+        field,
+        offsets,
+        values,
+        Some(nulls),
+    )))
 }
 
-/// Splits `{a,"b c",NULL}`; `None` if it is not a one-dimensional array.
-pub(crate) fn split_array(text: &str, items: &mut Vec<Option<String>>) -> Option<()> {
-    let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
-    if inner.trim().is_empty() {
-        return Some(());
+/// The elements of `{a,"b c",NULL}`; `None` if it is not a one-dimensional array.
+pub fn split_array(text: &str, items: &mut Vec<Option<String>>) -> Option<()> {
+    let Item::List(list) = read_array(text)? else {
+        return None;
+    };
+    for item in list {
+        match item {
+            Item::Value(text) => items.push(text),
+            Item::List(_) => return None,
+        }
     }
-    let mut chars = inner.chars().peekable();
+    Some(())
+}
+
+/// Reads the text of an array. All lists of one dimension have one length.
+fn read_array(text: &str) -> Option<Item> {
+    let mut chars = text.trim().chars().peekable();
+    let list = read_list(&mut chars, 0)?;
+    if chars.next().is_some() || !is_regular(&list) {
+        return None;
+    }
+    Some(list)
+}
+
+fn is_regular(item: &Item) -> bool {
+    let shape = |item: &Item| match item {
+        Item::Value(_) => None,
+        Item::List(items) => Some(items.len()),
+    };
+    match item {
+        Item::Value(_) => true,
+        Item::List(items) => {
+            let first = items.first().map(shape);
+            items
+                .iter()
+                .all(|item| Some(shape(item)) == first && is_regular(item))
+        }
+    }
+}
+
+type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
+
+fn skip_blanks(chars: &mut Chars<'_>) {
+    while chars.next_if(char::is_ascii_whitespace).is_some() {}
+}
+
+fn read_list(chars: &mut Chars<'_>, depth: usize) -> Option<Item> {
+    if chars.next()? != '{' || depth > DIMENSIONS_MAX {
+        return None;
+    }
+    let mut items = Vec::new();
+    skip_blanks(chars);
+    if chars.next_if_eq(&'}').is_some() {
+        return Some(Item::List(items));
+    }
     loop {
-        while chars.peek().is_some_and(|c| c.is_ascii_whitespace()) {
-            chars.next();
-        }
-        if chars.peek() == Some(&'"') {
-            chars.next();
-            let mut item = String::new();
-            loop {
-                match chars.next()? {
-                    '"' => break,
-                    '\\' => item.push(chars.next()?),
-                    c => item.push(c),
-                }
-            }
-            items.push(Some(item));
-            while chars.peek().is_some_and(|c| c.is_ascii_whitespace()) {
-                chars.next();
-            }
-        } else {
-            let mut item = String::new();
-            while let Some(c) = chars.next_if(|&c| c != ',') {
-                match c {
-                    '{' | '}' | '"' => return None,
-                    '\\' => item.push(chars.next()?),
-                    c => item.push(c),
-                }
-            }
-            let item = item.trim_end();
-            if item.is_empty() {
-                return None;
-            }
-            items.push((!item.eq_ignore_ascii_case("null")).then(|| item.to_owned()));
-        }
-        match chars.next() {
-            None => return Some(()),
-            Some(',') => {}
-            Some(_) => return None,
+        skip_blanks(chars);
+        items.push(match chars.peek()? {
+            '{' => read_list(chars, depth + 1)?,
+            '"' => Item::Value(Some(read_quoted(chars)?)),
+            _ => read_plain(chars)?,
+        });
+        skip_blanks(chars);
+        match chars.next()? {
+            '}' => return Some(Item::List(items)),
+            ',' => {}
+            _ => return None,
         }
     }
 }
 
+fn read_quoted(chars: &mut Chars<'_>) -> Option<String> {
+    chars.next();
+    let mut item = String::new();
+    loop {
+        match chars.next()? {
+            '"' => return Some(item),
+            '\\' => item.push(chars.next()?),
+            c => item.push(c),
+        }
+    }
+}
+
+fn read_plain(chars: &mut Chars<'_>) -> Option<Item> {
+    let mut item = String::new();
+    while let Some(c) = chars.next_if(|c| !matches!(c, ',' | '}')) {
+        match c {
+            '{' | '"' => return None,
+            '\\' => item.push(chars.next()?),
+            c => item.push(c),
+        }
+    }
+    let item = item.trim_end();
+    if item.is_empty() {
+        return None;
+    }
+    Some(Item::Value(
+        (!item.eq_ignore_ascii_case("null")).then(|| item.to_owned()),
+    ))
+}
 #[cfg(test)]
 mod tests {
     use arrow::array::AsArray;
@@ -325,7 +492,7 @@ mod tests {
 
     use super::*;
 
-    fn parse(text: &str, sql_type: &SqlType) -> std::result::Result<ArrayRef, Error> {
+    fn parse(text: &str, sql_type: &SqlType) -> std::result::Result<ArrayRef, ValueError> {
         parse_column(
             &StringArray::from(vec![Some("1"), None, Some(text)][2..].to_vec()),
             sql_type,
@@ -349,15 +516,15 @@ mod tests {
         );
         assert!(matches!(
             parse("32768", &SqlType::Int2),
-            Err(Error::ValueOutOfRange { .. })
+            Err(ValueError::ValueOutOfRange { .. })
         ));
         assert!(matches!(
             parse("1.5", &SqlType::Int4),
-            Err(Error::InvalidText { .. })
+            Err(ValueError::InvalidText { .. })
         ));
         assert!(matches!(
             parse("", &SqlType::Int8),
-            Err(Error::InvalidText { .. })
+            Err(ValueError::InvalidText { .. })
         ));
     }
 
@@ -365,16 +532,16 @@ mod tests {
     fn floats_refuse_what_they_cannot_hold() {
         assert!(matches!(
             parse("1e400", &SqlType::Float8),
-            Err(Error::ValueOutOfRange { .. })
+            Err(ValueError::Refused { .. })
         ));
         assert!(matches!(
             parse("1e-400", &SqlType::Float8),
-            Err(Error::ValueOutOfRange { .. })
+            Err(ValueError::Refused { .. })
         ));
         assert!(parse("-Infinity", &SqlType::Float8).is_ok());
         assert!(matches!(
             parse("x", &SqlType::Float8),
-            Err(Error::InvalidText { .. })
+            Err(ValueError::InvalidText { .. })
         ));
     }
 
@@ -392,7 +559,7 @@ mod tests {
         );
         assert!(matches!(
             parse("abc", &SqlType::Varchar(Some(2))),
-            Err(Error::StringTooLong { .. })
+            Err(ValueError::StringTooLong { .. })
         ));
         assert_eq!(
             parse("é", &SqlType::Char(2))
@@ -441,7 +608,7 @@ mod tests {
             list.as_string::<i32>().iter().flatten().collect::<Vec<_>>(),
             ["a,b", "q\"", "x"]
         );
-        for bad in ["1", "{1", "{1,}", "{{1}}", "{\"a}"] {
+        for bad in ["1", "{1", "{1,}", "{{1},2}", "{\"a}"] {
             assert!(
                 parse(bad, &SqlType::Array(Box::new(SqlType::Int4))).is_err(),
                 "{bad}"

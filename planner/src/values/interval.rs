@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::error::{Error, Result};
-use crate::wire::temporal::{
+use crate::values::error::{Result, ValueError};
+use crate::values::temporal::{
     MICROS_DAY, MICROS_HOUR, MICROS_MINUTE, MICROS_SECOND, write_fraction,
 };
 
@@ -56,6 +56,28 @@ pub fn write_interval(months: i32, days: i32, micros: i64, out: &mut String) {
     write_fraction((magnitude % second) as i64, out);
 }
 
+/// The text of `INTERVAL 'value' leading TO last`, without its fields: they are the unit of a number
+/// that stands alone.
+#[must_use]
+pub fn with_unit(value: &str, leading: Option<&str>, last: Option<&str>) -> String {
+    let Some(unit) = last.or(leading) else {
+        return value.to_owned();
+    };
+    let trimmed = value.trim();
+    let is_number = trimmed
+        .trim_start_matches(['-', '+'])
+        .parse::<f64>()
+        .is_ok();
+    let minutes_first = leading.is_some_and(|unit| unit.eq_ignore_ascii_case("minute"));
+    if is_number {
+        format!("{trimmed} {unit}")
+    } else if minutes_first && trimmed.matches(':').count() == 1 {
+        format!("0:{trimmed}")
+    } else {
+        value.to_owned()
+    }
+}
+
 /// Months, days and microseconds.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 struct Span {
@@ -67,9 +89,9 @@ struct Span {
 /// Reads an interval: `1 year 2 mons -3 days 04:05:06.7`, `1-2`, `P1Y2M3DT4H5M6S`, with `ago`.
 ///
 /// # Errors
-/// [`Error::InvalidDatetime`] or [`Error::DatetimeOverflow`].
+/// [`ValueError::InvalidDatetime`] or [`ValueError::DatetimeOverflow`].
 pub fn parse_interval(text: &str) -> Result<(i32, i32, i64)> {
-    let invalid = || Error::InvalidDatetime {
+    let invalid = || ValueError::InvalidDatetime {
         type_name: "interval".to_owned(),
         value: text.to_owned(),
     };
@@ -85,7 +107,7 @@ pub fn parse_interval(text: &str) -> Result<(i32, i32, i64)> {
     let micros = (span.micros + (days - whole_days) * MICROS_DAY as f64).round();
     let fits = months.abs() <= f64::from(i32::MAX) && whole_days.abs() <= f64::from(i32::MAX);
     if !fits || micros.abs() >= i64::MAX as f64 {
-        return Err(Error::DatetimeOverflow {
+        return Err(ValueError::DatetimeOverflow {
             value: text.to_owned(),
         });
     }
@@ -135,6 +157,8 @@ fn verbose_interval(text: &str) -> Option<Span> {
             let unit_at = word.find(|c: char| c.is_ascii_alphabetic());
             let (number, unit) = match unit_at {
                 Some(at) => (&word[..at], &word[at..]),
+                // `3 4:05`: days in front of a time.
+                None if words.peek().is_some_and(|next| next.contains(':')) => (word, "day"),
                 // A number without unit at the end counts seconds.
                 None => (word, words.next().unwrap_or("second")),
             };
@@ -182,6 +206,19 @@ fn clock_micros(word: &str) -> Option<f64> {
 fn iso_interval(text: &str) -> Option<Span> {
     let mut span = Span::default();
     let (date, time) = text.split_once(['T', 't']).unwrap_or((text, ""));
+    if let [years, months, days] = date.split('-').collect::<Vec<_>>()[..]
+        && !date.starts_with('-')
+    {
+        // The alternative format: P0001-02-03T04:05:06.
+        span.months = years.parse::<f64>().ok()? * 12.0 + months.parse::<f64>().ok()?;
+        span.days = days.parse().ok()?;
+        span.micros = if time.is_empty() {
+            0.0
+        } else {
+            clock_micros(time)?
+        };
+        return Some(span);
+    }
     for (part, is_time) in [(date, false), (time, true)] {
         let mut rest = part;
         while !rest.is_empty() {

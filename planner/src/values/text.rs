@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use arrow::array::{Array, ArrayRef};
 
-use crate::error::Result;
-use crate::wire::encode::{Style, Values};
-use crate::wire::{interval, numeric, temporal};
+use crate::values::column::{Style, Values};
+use crate::values::error::Result;
+use crate::values::{interval, numeric, temporal};
 
 /// Writes a value that is not NULL.
-pub(crate) fn write_value(values: &Values, row: usize, style: Style, out: &mut String) {
+pub fn write_value(values: &Values, row: usize, style: Style, out: &mut String) {
     match values {
         Values::Bool(a) => out.push(if a.value(row) { 't' } else { 'f' }),
         Values::Int2(a) => display(a.value(row), out),
@@ -18,9 +18,13 @@ pub(crate) fn write_value(values: &Values, row: usize, style: Style, out: &mut S
         Values::Oid(a) => display(a.value(row), out),
         Values::Float4(a) => numeric::write_float4(a.value(row), out),
         Values::Float8(a) => numeric::write_float8(a.value(row), out),
-        Values::Decimal128(a, scale) => numeric::write_decimal128(a.value(row), *scale, out),
+        Values::Decimal128(a, scale) => {
+            numeric::write_decimal128(a.value(row), a.precision(), *scale, out)
+        }
         Values::Decimal256(a, scale) => numeric::write_decimal256(a.value(row), *scale, out),
         Values::Text(a) => out.push_str(a.value(row)),
+        Values::Jsonb(a) => out.push_str(a.value(row)),
+        Values::Uuid(a) => write_uuid(a.value(row), out),
         Values::Bytea(a) => {
             out.push_str("\\x");
             a.value(row).iter().for_each(|b| {
@@ -47,8 +51,20 @@ pub(crate) fn write_value(values: &Values, row: usize, style: Style, out: &mut S
     }
 }
 
+/// Writes a uuid in groups of hexadecimal digits.
+pub(crate) fn write_uuid(bytes: &[u8], out: &mut String) {
+    for (at, byte) in bytes.iter().enumerate() {
+        out.push_str(if matches!(at, 4 | 6 | 8 | 10) {
+            "-"
+        } else {
+            ""
+        });
+        let _ = write!(out, "{byte:02x}");
+    }
+}
+
 /// All values of a column.
-pub(crate) fn column_texts(column: &ArrayRef, style: Style) -> Result<Vec<Option<String>>> {
+pub fn column_texts(column: &ArrayRef, style: Style) -> Result<Vec<Option<String>>> {
     let values = Values::new(column)?;
     let text = |row| {
         let mut out = String::new();
@@ -78,20 +94,51 @@ fn write_array(items: &Values, range: std::ops::Range<usize>, style: Style, out:
         }
         item.clear();
         write_value(items, index, style, &mut item);
-        if matches!(items, Values::Array { .. }) || !needs_quotes(&item) {
+        if matches!(items, Values::Array { .. }) {
             out.push_str(&item);
         } else {
-            out.push('"');
-            for c in item.chars() {
-                if matches!(c, '"' | '\\') {
-                    out.push('\\');
-                }
-                out.push(c);
-            }
-            out.push('"');
+            write_item(&item, out);
         }
     }
     out.push('}');
+}
+
+/// Writes an element of an array that is not NULL.
+pub fn write_item(item: &str, out: &mut String) {
+    if !needs_quotes(item) {
+        out.push_str(item);
+        return;
+    }
+    out.push('"');
+    for c in item.chars() {
+        if matches!(c, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out.push('"');
+}
+
+/// Writes a field of a composite value that is not NULL: quotes and backslashes are doubled.
+pub(crate) fn write_field(values: &Values, row: usize, style: Style, out: &mut String) {
+    let mut field = String::new();
+    write_value(values, row, style, &mut field);
+    let quoted = field.is_empty()
+        || field
+            .chars()
+            .any(|c| matches!(c, '"' | '\\' | '(' | ')' | ',') || c.is_ascii_whitespace());
+    if !quoted {
+        out.push_str(&field);
+        return;
+    }
+    out.push('"');
+    for c in field.chars() {
+        if matches!(c, '"' | '\\') {
+            out.push(c);
+        }
+        out.push(c);
+    }
+    out.push('"');
 }
 
 /// PostgreSQL's `array_out`: quotes what would otherwise read back differently.

@@ -1,0 +1,718 @@
+//! PostgreSQL's syntax for functions, in terms of calls: on the syntax tree, before names are
+//! resolved.
+//!
+//! | written | becomes |
+//! |---|---|
+//! | `t AT TIME ZONE z` | `timezone(z, t)` |
+//! | `INTERVAL '3 4:05' DAY TO MINUTE` | the same interval, in units that DataFusion reads |
+//! | `a SIMILAR TO p ESCAPE e` | `pg_similar_to(a, p, e)` |
+//! | `a LIKE p ESCAPE e` | `a LIKE pg_like_pattern(p, e)` |
+//! | `x::varchar(3)`, `x::char(3)`, `x::timestamp(3)`, `x::numeric` | the cast, and a function that cuts, pads, rounds or keeps the scale |
+//! | `x op ANY (array)`, `x op ALL (array)` | `pg_any('op', x, array)`, `pg_all('op', x, array)` |
+//! | `a[2:]`, `a[:2]` | `a[2:2147483647]`, `a[1:2]` |
+//! | `\|/ x`, `\|\|/ x`, `~ x` | `sqrt(x)`, `cbrt(x)`, `pg_bitwise_not(x)` |
+//! | `(a, b) OVERLAPS (c, d)` | `overlaps(a, b, c, d)` |
+//! | `(a, b) < (c, d)`, `(a, b) IN ((c, d))` | comparisons of the parts |
+//! | `date 'today'`, `localtimestamp`, `age(t)` | calls of `now` and `current_date` |
+//! | `gen_random_uuid()` | `uuid()::uuid` |
+//! | `jsonb_agg(x)` | `to_jsonb(array_agg(x))` |
+//! | `trim(LEADING x FROM a)` | `ltrim(a, x)` |
+//! | `make_interval(days => 3)` | `make_interval(0, 0, 0, 3, 0, 0, 0)` |
+//! | `jsonb_each(x)` and other functions that return rows | `unnest` of functions that return arrays |
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    AccessExpr, ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType,
+    DateTimeField, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName, Query, SelectItem,
+    SetExpr, Subscript, TableFactor, TimezoneInfo, TrimWhereField, UnaryOperator, Value, VisitMut,
+    VisitorMut,
+};
+
+use crate::functions::rows::{ROW_FUNCTIONS, RowFunction};
+use crate::values::input::DIMENSIONS_MAX;
+use crate::values::interval::{parse_interval, with_unit};
+
+/// Rewrites a query or an expression in place.
+pub(crate) fn rewrite<T: VisitMut>(node: &mut T) {
+    let visited = node.visit(&mut Rewriter);
+    debug_assert!(visited.is_continue(), "the visitor never breaks");
+}
+
+struct Rewriter;
+
+impl VisitorMut for Rewriter {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        name_row_functions(&mut query.body);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let taken = std::mem::replace(expr, Expr::value(Value::Null));
+        *expr = rewritten(taken);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+        unnest_rows(table);
+        ControlFlow::Continue(())
+    }
+}
+
+fn rewritten(expr: Expr) -> Expr {
+    match expr {
+        Expr::AtTimeZone {
+            timestamp,
+            time_zone,
+        } => call("timezone", vec![*time_zone, *timestamp]),
+        Expr::Interval(interval) => plain_interval(interval),
+        Expr::SimilarTo { .. } | Expr::Like { .. } | Expr::ILike { .. } => pattern_match(expr),
+        Expr::Cast {
+            kind,
+            expr,
+            data_type,
+            array,
+            format,
+        } => fitted(kind, expr, data_type, array, format),
+        Expr::TypedString(typed) => {
+            let value = Box::new(Expr::Value(typed.value));
+            fitted(CastKind::DoubleColon, value, typed.data_type, false, None)
+        }
+        Expr::AnyOp {
+            left,
+            compare_op,
+            right,
+            ..
+        } if !matches!(*right, Expr::Subquery(_)) => {
+            quantified("pg_any", *left, &compare_op, *right)
+        }
+        Expr::AllOp {
+            left,
+            compare_op,
+            right,
+        } if !matches!(*right, Expr::Subquery(_)) => {
+            quantified("pg_all", *left, &compare_op, *right)
+        }
+        Expr::CompoundFieldAccess { root, access_chain } => Expr::CompoundFieldAccess {
+            root,
+            access_chain: access_chain.into_iter().map(closed).collect(),
+        },
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr,
+        } if matches!(*expr, Expr::Interval(_)) => call("pg_negate", vec![*expr]),
+        Expr::Trim {
+            trim_where,
+            trim_what,
+            expr,
+            trim_characters,
+        } => trimmed(trim_where, trim_what, expr, trim_characters),
+        Expr::Value(value) => match value.value {
+            Value::UnicodeStringLiteral(written) => text(written),
+            other => Expr::value(other),
+        },
+        Expr::UnaryOp { op, expr } => match unary_function(&op) {
+            Some(function) => call(function, vec![*expr]),
+            None => Expr::UnaryOp { op, expr },
+        },
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::Overlaps,
+            right,
+        } => match (*left, *right) {
+            (Expr::Tuple(left), Expr::Tuple(right)) if left.len() == 2 && right.len() == 2 => {
+                call("overlaps", left.into_iter().chain(right).collect())
+            }
+            (left, right) => binary(left, BinaryOperator::Overlaps, right),
+        },
+        Expr::BinaryOp { left, op, right } => match (*left, *right) {
+            (Expr::Tuple(left), Expr::Tuple(right)) if left.len() == right.len() => {
+                rows_compared(left, op, right)
+            }
+            (left, right) => binary(left, op, right),
+        },
+        Expr::InList {
+            expr,
+            list,
+            negated,
+        } => match *expr {
+            Expr::Tuple(row) => row_in_list(row, list, negated),
+            other => Expr::InList {
+                expr: Box::new(other),
+                list,
+                negated,
+            },
+        },
+        Expr::Identifier(name) if name.quote_style.is_none() => {
+            named_time(&name.value).unwrap_or(Expr::Identifier(name))
+        }
+        Expr::Function(function) => positional(function),
+        other => other,
+    }
+}
+
+fn pattern_match(expr: Expr) -> Expr {
+    match expr {
+        Expr::SimilarTo {
+            negated,
+            expr,
+            pattern,
+            escape_char,
+        } => {
+            let mut args = vec![*expr, *pattern];
+            args.extend(escape_char.map(Expr::Value));
+            let similar = call("pg_similar_to", args);
+            if negated { not(similar) } else { similar }
+        }
+        Expr::Like {
+            negated,
+            any: false,
+            expr,
+            pattern,
+            escape_char: Some(escape),
+        } => Expr::Like {
+            negated,
+            any: false,
+            expr,
+            pattern: Box::new(call("pg_like_pattern", vec![*pattern, Expr::Value(escape)])),
+            escape_char: None,
+        },
+        Expr::ILike {
+            negated,
+            any: false,
+            expr,
+            pattern,
+            escape_char: Some(escape),
+        } => Expr::ILike {
+            negated,
+            any: false,
+            expr,
+            pattern: Box::new(call("pg_like_pattern", vec![*pattern, Expr::Value(escape)])),
+            escape_char: None,
+        },
+        Expr::Like {
+            negated: false,
+            any: true,
+            expr,
+            pattern,
+            ..
+        } => call("pg_any", vec![text("~~"), *expr, *pattern]),
+        Expr::ILike {
+            negated: false,
+            any: true,
+            expr,
+            pattern,
+            ..
+        } => call("pg_any", vec![text("~~*"), *expr, *pattern]),
+        other => other,
+    }
+}
+
+fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+    Expr::BinaryOp {
+        left: Box::new(left),
+        op,
+        right: Box::new(right),
+    }
+}
+
+/// `(a, b) < (c, d)` as `a < c OR a = c AND b < d`; `(a, b) = (c, d)` as `a = c AND b = d`.
+fn rows_compared(left: Vec<Expr>, op: BinaryOperator, right: Vec<Expr>) -> Expr {
+    use BinaryOperator as Op;
+    let nested = |expr: Expr| Expr::Nested(Box::new(expr));
+    let strict = match op {
+        Op::Eq => None,
+        Op::NotEq => return not(nested(rows_compared(left, Op::Eq, right))),
+        Op::Lt | Op::LtEq => Some(Op::Lt),
+        Op::Gt | Op::GtEq => Some(Op::Gt),
+        other => return binary(Expr::Tuple(left), other, Expr::Tuple(right)),
+    };
+    let pairs = left.into_iter().zip(right).rev();
+    let compared = pairs.fold(None, |rest: Option<Expr>, (left, right)| {
+        let Some(rest) = rest else {
+            return Some(binary(left, op.clone(), right));
+        };
+        let equal = binary(left.clone(), Op::Eq, right.clone());
+        let both = nested(binary(equal, Op::And, rest));
+        Some(match &strict {
+            None => both,
+            Some(strict) => nested(binary(binary(left, strict.clone(), right), Op::Or, both)),
+        })
+    });
+    compared.unwrap_or_else(|| Expr::value(Value::Boolean(true)))
+}
+
+fn row_in_list(row: Vec<Expr>, list: Vec<Expr>, negated: bool) -> Expr {
+    let is_row = |item: &Expr| matches!(item, Expr::Tuple(items) if items.len() == row.len());
+    if !list.iter().all(is_row) {
+        return Expr::InList {
+            expr: Box::new(Expr::Tuple(row)),
+            list,
+            negated,
+        };
+    }
+    let equal = list.into_iter().filter_map(|item| match item {
+        Expr::Tuple(items) => Some(rows_compared(row.clone(), BinaryOperator::Eq, items)),
+        _ => None,
+    });
+    let any = equal.reduce(|any, equal| binary(any, BinaryOperator::Or, equal));
+    let any = Expr::Nested(Box::new(
+        any.unwrap_or_else(|| Expr::value(Value::Boolean(false))),
+    ));
+    if negated { not(any) } else { any }
+}
+
+/// `localtimestamp` and `localtime`, which look like columns.
+fn named_time(name: &str) -> Option<Expr> {
+    let data_type = match name.to_lowercase().as_str() {
+        "localtimestamp" => DataType::Timestamp(None, TimezoneInfo::None),
+        "localtime" => DataType::Time(None, TimezoneInfo::None),
+        _ => return None,
+    };
+    Some(Expr::Cast {
+        kind: CastKind::DoubleColon,
+        expr: Box::new(call("now", Vec::new())),
+        data_type,
+        array: false,
+        format: None,
+    })
+}
+
+fn not(expr: Expr) -> Expr {
+    Expr::UnaryOp {
+        op: UnaryOperator::Not,
+        expr: Box::new(expr),
+    }
+}
+
+/// `trim(LEADING x FROM a)` as `ltrim(a, x)`.
+fn trimmed(
+    place: Option<TrimWhereField>,
+    what: Option<Box<Expr>>,
+    expr: Box<Expr>,
+    characters: Option<Vec<Expr>>,
+) -> Expr {
+    let function = match place {
+        None | Some(TrimWhereField::Both) => "btrim",
+        Some(TrimWhereField::Leading) => "ltrim",
+        Some(TrimWhereField::Trailing) => "rtrim",
+    };
+    let mut args = vec![*expr];
+    args.extend(what.map(|what| *what));
+    args.extend(characters.into_iter().flatten());
+    call(function, args)
+}
+
+fn unary_function(op: &UnaryOperator) -> Option<&'static str> {
+    match op {
+        UnaryOperator::PGSquareRoot => Some("sqrt"),
+        UnaryOperator::PGCubeRoot => Some("cbrt"),
+        UnaryOperator::PGAbs => Some("abs"),
+        UnaryOperator::BitwiseNot => Some("pg_bitwise_not"),
+        _ => None,
+    }
+}
+
+fn number(value: i64) -> Expr {
+    Expr::value(Value::Number(value.to_string(), false))
+}
+
+fn text(value: impl Into<String>) -> Expr {
+    Expr::value(Value::SingleQuotedString(value.into()))
+}
+
+/// An interval in months, days and microseconds. One that cannot be read stays a text to be cast,
+/// so that the cast says what is wrong.
+fn plain_interval(interval: Interval) -> Expr {
+    let Expr::Value(value) = &*interval.value else {
+        return Expr::Interval(interval);
+    };
+    let (Value::SingleQuotedString(written) | Value::EscapedStringLiteral(written)) = &value.value
+    else {
+        return Expr::Interval(interval);
+    };
+    let name = |field: &Option<DateTimeField>| field.as_ref().map(ToString::to_string);
+    let (leading, last) = (name(&interval.leading_field), name(&interval.last_field));
+    let written = with_unit(written, leading.as_deref(), last.as_deref());
+    match parse_interval(&written) {
+        Ok((months, days, micros)) => Expr::Interval(Interval {
+            value: Box::new(text(format!(
+                "{months} months {days} days {micros} microseconds"
+            ))),
+            leading_field: None,
+            leading_precision: None,
+            last_field: None,
+            fractional_seconds_precision: None,
+        }),
+        Err(_) => Expr::Cast {
+            kind: CastKind::DoubleColon,
+            expr: Box::new(text(written)),
+            data_type: DataType::Interval {
+                fields: None,
+                precision: None,
+            },
+            array: false,
+            format: None,
+        },
+    }
+}
+
+/// A cast, and what the modifier of its type asks for.
+fn fitted(
+    kind: CastKind,
+    expr: Box<Expr>,
+    data_type: DataType,
+    array: bool,
+    format: Option<sqlparser::ast::CastFormat>,
+) -> Expr {
+    if let Some(moment) = moment(&expr, &data_type) {
+        return Expr::Cast {
+            kind,
+            expr: Box::new(moment),
+            data_type,
+            array,
+            format,
+        };
+    }
+    let modifier = modifier(&data_type);
+    let data_type = with_dimensions(&expr, data_type);
+    let expr = match (&data_type, *expr) {
+        (
+            DataType::Numeric(ExactNumberInfo::None) | DataType::Decimal(ExactNumberInfo::None),
+            expr,
+        ) if !array => {
+            return call("pg_numeric", vec![expr]);
+        }
+        (DataType::Interval { .. }, Expr::Value(value)) => {
+            // As INTERVAL 'text', whose value is known at once.
+            return match value.value {
+                Value::SingleQuotedString(_) => plain_interval(Interval {
+                    value: Box::new(Expr::Value(value)),
+                    leading_field: None,
+                    leading_precision: None,
+                    last_field: None,
+                    fractional_seconds_precision: None,
+                }),
+                other => Expr::Cast {
+                    kind,
+                    expr: Box::new(Expr::value(other)),
+                    data_type,
+                    array,
+                    format,
+                },
+            };
+        }
+        (_, expr) => expr,
+    };
+    let cast = Expr::Cast {
+        kind,
+        expr: Box::new(expr),
+        data_type,
+        array,
+        format,
+    };
+    match modifier {
+        Some((function, length)) if !array => call(
+            function,
+            vec![cast, number(i64::try_from(length).unwrap_or(i64::MAX))],
+        ),
+        _ => cast,
+    }
+}
+
+/// What `'now'`, `'today'` and the like mean as a date or time.
+fn moment(expr: &Expr, data_type: &DataType) -> Option<Expr> {
+    let (Expr::Value(value), DataType::Date | DataType::Timestamp(..) | DataType::Time(..)) =
+        (expr, data_type)
+    else {
+        return None;
+    };
+    let Value::SingleQuotedString(word) = &value.value else {
+        return None;
+    };
+    let today = |op: BinaryOperator| Expr::BinaryOp {
+        left: Box::new(call("current_date", Vec::new())),
+        op,
+        right: Box::new(number(1)),
+    };
+    match word.trim().to_lowercase().as_str() {
+        "now" => Some(call("now", Vec::new())),
+        "today" => Some(call("current_date", Vec::new())),
+        "tomorrow" => Some(today(BinaryOperator::Plus)),
+        "yesterday" => Some(today(BinaryOperator::Minus)),
+        _ => None,
+    }
+}
+
+/// The type of an array's text, with as many dimensions as the text has.
+fn with_dimensions(expr: &Expr, data_type: DataType) -> DataType {
+    let (Expr::Value(value), DataType::Array(_)) = (expr, &data_type) else {
+        return data_type;
+    };
+    let Value::SingleQuotedString(text) = &value.value else {
+        return data_type;
+    };
+    let written = text
+        .chars()
+        .filter(|c| !c.is_whitespace())
+        .take_while(|c| *c == '{')
+        .count();
+    let mut nested = data_type;
+    for _ in 1..written.min(DIMENSIONS_MAX) {
+        nested = DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(nested), None));
+    }
+    nested
+}
+
+fn modifier(data_type: &DataType) -> Option<(&'static str, u64)> {
+    let characters = |length: &Option<CharacterLength>| match length {
+        Some(CharacterLength::IntegerLength { length, .. }) => Some(*length),
+        _ => None,
+    };
+    match data_type {
+        DataType::Varchar(length) | DataType::CharacterVarying(length) => {
+            Some(("pg_varchar", characters(length)?))
+        }
+        DataType::Char(length) | DataType::Character(length) => {
+            Some(("pg_char", characters(length).unwrap_or(1)))
+        }
+        DataType::Timestamp(Some(digits), _) | DataType::Time(Some(digits), TimezoneInfo::None) => {
+            Some(("pg_timestamp_precision", *digits))
+        }
+        _ => None,
+    }
+}
+
+fn quantified(function: &str, left: Expr, op: &BinaryOperator, right: Expr) -> Expr {
+    call(function, vec![text(op.to_string()), left, right])
+}
+
+/// A slice with both bounds.
+fn closed(access: AccessExpr) -> AccessExpr {
+    match access {
+        AccessExpr::Subscript(Subscript::Slice {
+            lower_bound,
+            upper_bound,
+            stride,
+        }) => AccessExpr::Subscript(Subscript::Slice {
+            lower_bound: Some(lower_bound.unwrap_or_else(|| number(1))),
+            upper_bound: Some(upper_bound.unwrap_or_else(|| number(i32::MAX.into()))),
+            stride,
+        }),
+        other => other,
+    }
+}
+
+/// Names of the parameters of `make_interval`, the one function that is called with them.
+const INTERVAL_PARTS: [&str; 7] = ["years", "months", "weeks", "days", "hours", "mins", "secs"];
+
+fn positional(mut function: Function) -> Expr {
+    if let Some(aggregate) = json_aggregate(&function) {
+        return aggregate;
+    }
+    if last_word(&function.name).as_deref() == Some("gen_random_uuid") {
+        // DataFusion's function gives a text.
+        return Expr::Cast {
+            kind: CastKind::DoubleColon,
+            expr: Box::new(call("uuid", Vec::new())),
+            data_type: DataType::Uuid,
+            array: false,
+            format: None,
+        };
+    }
+    let name = last_word(&function.name).unwrap_or_default();
+    if let Some(time) = named_time(&name) {
+        return time;
+    }
+    if matches!(
+        name.as_str(),
+        "transaction_timestamp" | "statement_timestamp"
+    ) {
+        return call("now", Vec::new());
+    }
+    let is_make_interval = name == "make_interval";
+    let FunctionArguments::List(list) = &mut function.args else {
+        return Expr::Function(function);
+    };
+    if name == "age" && list.args.len() == 1 {
+        // Counted from midnight of the current day.
+        list.args
+            .insert(0, unnamed(call("current_date", Vec::new())));
+    }
+    let named = list.args.iter().any(|arg| {
+        matches!(
+            arg,
+            FunctionArg::Named { .. } | FunctionArg::ExprNamed { .. }
+        )
+    });
+    if is_make_interval && named {
+        let mut parts: Vec<Expr> = INTERVAL_PARTS.iter().map(|_| number(0)).collect();
+        for (at, arg) in std::mem::take(&mut list.args).into_iter().enumerate() {
+            let (at, value) = match arg {
+                FunctionArg::ExprNamed {
+                    name: Expr::Identifier(name),
+                    arg: FunctionArgExpr::Expr(value),
+                    ..
+                }
+                | FunctionArg::Named {
+                    name,
+                    arg: FunctionArgExpr::Expr(value),
+                    ..
+                } => {
+                    let part = INTERVAL_PARTS.iter().position(|part| *part == name.value);
+                    (part.unwrap_or(parts.len()), value)
+                }
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => (at, value),
+                _ => continue,
+            };
+            // A name that is none makes one argument too many, which no overload takes.
+            match parts.get_mut(at) {
+                Some(part) => *part = value,
+                None => parts.push(value),
+            }
+        }
+        list.args = parts.into_iter().map(unnamed).collect();
+    }
+    Expr::Function(function)
+}
+
+/// `jsonb_agg(x)` and `jsonb_object_agg(k, v)`: functions of arrays, which DataFusion aggregates.
+fn json_aggregate(function: &Function) -> Option<Expr> {
+    let maker = match last_word(&function.name)?.as_str() {
+        "jsonb_agg" => "to_jsonb",
+        "jsonb_object_agg" => "pg_json_object",
+        _ => return None,
+    };
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    let array_of = |arg: &FunctionArg| {
+        let mut array = function.clone();
+        array.name = ObjectName::from(vec![Ident::new("array_agg")]);
+        array.args = FunctionArguments::List(FunctionArgumentList {
+            args: vec![arg.clone()],
+            ..list.clone()
+        });
+        Expr::Function(array)
+    };
+    Some(call(maker, list.args.iter().map(array_of).collect()))
+}
+
+fn unnamed(expr: Expr) -> FunctionArg {
+    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
+}
+
+fn last_word(name: &ObjectName) -> Option<String> {
+    Some(name.0.last()?.as_ident()?.value.to_lowercase())
+}
+
+/// A call of a function by its name.
+fn call(name: &str, args: Vec<Expr>) -> Expr {
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: args.into_iter().map(unnamed).collect(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+fn row_function(name: &ObjectName) -> Option<&'static RowFunction> {
+    let name = last_word(name)?;
+    ROW_FUNCTIONS.iter().find(|function| function.name == name)
+}
+
+fn values_of(args: &[FunctionArg]) -> Option<Vec<Expr>> {
+    let values = args.iter().map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => Some(value.clone()),
+        _ => None,
+    });
+    values.collect()
+}
+
+/// `FROM f(x)` as `FROM unnest(arrays of f's columns)`.
+fn unnest_rows(table: &mut TableFactor) {
+    let (name, args, alias) = match table {
+        TableFactor::Table {
+            name,
+            args: Some(args),
+            alias,
+            ..
+        } => (&*name, &args.args, alias),
+        TableFactor::Function {
+            name, args, alias, ..
+        } => (&*name, &*args, alias),
+        _ => return,
+    };
+    let (Some(function), Some(args)) = (row_function(name), values_of(args)) else {
+        return;
+    };
+    if function.arrays == [function.name] {
+        // A table function of DataFusion's.
+        return;
+    }
+    let arrays = function
+        .arrays
+        .iter()
+        .map(|array| call(array, args.clone()));
+    let array_exprs: Vec<Expr> = arrays.collect();
+    let alias = Some(function.alias(alias.take()));
+    *table = TableFactor::UNNEST {
+        alias,
+        array_exprs,
+        with_offset: false,
+        with_offset_alias: None,
+        with_ordinality: false,
+    };
+}
+
+/// `SELECT f(x)` as `SELECT unnest(array of f) AS f`, for functions of one column.
+fn name_row_functions(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => select.projection.iter_mut().for_each(unnest_item),
+        SetExpr::SetOperation { left, right, .. } => {
+            name_row_functions(left);
+            name_row_functions(right);
+        }
+        _ => {}
+    }
+}
+
+fn unnest_item(item: &mut SelectItem) {
+    let expr = match item {
+        SelectItem::UnnamedExpr(expr) => expr,
+        SelectItem::ExprWithAlias { expr, .. } => expr,
+        _ => return,
+    };
+    let Expr::Function(function) = expr else {
+        return;
+    };
+    let (Some(rows), FunctionArguments::List(list)) =
+        (row_function(&function.name), &function.args)
+    else {
+        return;
+    };
+    let ([array], Some(args)) = (rows.arrays, values_of(&list.args)) else {
+        return;
+    };
+    let unnested = call("unnest", vec![call(array, args)]);
+    match item {
+        SelectItem::ExprWithAlias { expr, .. } => *expr = unnested,
+        _ => {
+            *item = SelectItem::ExprWithAlias {
+                expr: unnested,
+                alias: Ident::new(rows.name),
+            }
+        }
+    }
+}
