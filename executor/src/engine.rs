@@ -377,6 +377,12 @@ impl Engine {
         Arc::clone(&self.visible.borrow())
     }
 
+    /// The visible epochs as they come; a slow reader misses some. Closed when the engine stops.
+    #[must_use]
+    pub fn epochs(&self) -> watch::Receiver<Arc<DatabaseSnapshot>> {
+        self.visible.clone()
+    }
+
     /// All jobs, by id.
     #[must_use]
     pub fn jobs(&self) -> Vec<JobStatus> {

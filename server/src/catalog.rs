@@ -120,6 +120,9 @@ pub struct Entry {
     pub adaptivity: Option<Adaptivity>,
     /// `TimeZone` of the session that made it: its query means the same for ever.
     pub time_zone: String,
+    /// Whether it lives only as long as its reader (`temporary_view.rs`).
+    #[serde(default)]
+    pub temporary: bool,
     /// Arrow columns of a view. Not durable: they follow from its query.
     #[serde(skip)]
     pub planned: Option<SchemaRef>,
@@ -138,6 +141,16 @@ impl Entry {
             .map(|c| Field::new(&c.name, c.sql_type.arrow(), true))
             .collect();
         Arc::new(Schema::new(fields))
+    }
+
+    /// What it is, as messages name it.
+    #[must_use]
+    pub fn kind_name(&self) -> &'static str {
+        if self.temporary {
+            "subscription"
+        } else {
+            self.kind.name()
+        }
     }
 
     /// Name of the primary key's constraint and index.
@@ -246,9 +259,17 @@ impl Catalog {
         self.entries.get(&id)
     }
 
-    /// All relations, by id: a relation comes after those that it reads.
+    /// All relations but temporary ones, by id: a relation comes after those that it reads.
     pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.entries.values()
+        self.entries.values().filter(|entry| !entry.temporary)
+    }
+
+    /// Forgets temporary relations; gives their ids.
+    pub fn remove_temporary(&mut self) -> BTreeSet<u32> {
+        let temporary = self.entries.values().filter(|entry| entry.temporary);
+        let ids: BTreeSet<u32> = temporary.map(|entry| entry.id).collect();
+        ids.iter().for_each(|id| self.remove(*id));
+        ids
     }
 
     /// Relations that read one of `ids`, directly or not, without `ids`; by id.
@@ -273,12 +294,14 @@ impl Catalog {
     }
 
     fn insert(&mut self, entry: Entry) {
-        self.names.insert(entry.name.clone(), entry.id);
+        if !entry.temporary {
+            self.names.insert(entry.name.clone(), entry.id);
+        }
         self.entries.insert(entry.id, Arc::new(entry));
     }
 
     fn remove(&mut self, id: u32) {
-        if let Some(entry) = self.entries.remove(&id) {
+        if let Some(entry) = self.entries.remove(&id).filter(|entry| !entry.temporary) {
             self.names.remove(&entry.name);
         }
     }
@@ -419,6 +442,7 @@ pub(crate) mod tests {
             parallelism: 1,
             adaptivity: None,
             time_zone: "UTC".into(),
+            temporary: false,
             planned: None,
         }
     }

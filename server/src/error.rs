@@ -312,7 +312,34 @@ pub enum Error {
         /// Its name.
         name: String,
     },
-    /// A portal or cursor that does not exist.
+    /// A cursor that does not exist.
+    #[error("cursor \"{name}\" does not exist")]
+    UndefinedCursor {
+        /// Its name.
+        name: String,
+    },
+    /// A cursor was to go backwards.
+    #[error("cursor can only scan forward")]
+    ForwardOnly,
+    /// EXECUTE gives another number of parameters than its statement has.
+    #[error("wrong number of parameters for prepared statement \"{statement}\"")]
+    ParameterCount {
+        /// The statement.
+        statement: String,
+        /// How many it has.
+        expected: usize,
+        /// How many were given.
+        given: usize,
+    },
+    /// A subscription cannot give the changes that come next.
+    #[error("{message}")]
+    SubscriptionEnded {
+        /// Why not.
+        message: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A portal that does not exist.
     #[error("portal \"{name}\" does not exist")]
     UndefinedPortal {
         /// Its name.

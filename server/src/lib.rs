@@ -17,6 +17,7 @@ pub mod catalog_view;
 pub mod client;
 pub mod config;
 pub mod error;
+pub mod feed;
 pub mod interrupt;
 pub mod key_set;
 pub mod listener;
@@ -30,6 +31,7 @@ pub mod snapshot_table;
 pub mod sqlstate;
 pub mod statement;
 pub mod table_locks;
+mod temporary_view;
 pub mod tide;
 pub mod wire;
 

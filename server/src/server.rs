@@ -22,12 +22,13 @@ use crate::catalog::{Catalog, Entry, Kind, SharedCatalog};
 use crate::catalog_view::CatalogView;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::feed::{Feeds, Retention};
 use crate::interrupt::CancelSender;
 use crate::key_set::{KeySet, KeySets};
 use crate::listener;
 use crate::settings::Settings;
 use crate::table_locks::TableLocks;
-use crate::{adaptive, big_stack, pg_catalog};
+use crate::{adaptive, big_stack, pg_catalog, temporary_view};
 
 /// Looks at handles that should be gone, and the time between two of them.
 const RELEASE_TRIES: u32 = 1000;
@@ -63,6 +64,8 @@ pub struct Shared {
     pub ddl: tokio::sync::Mutex<()>,
     /// What adaptive relations decided.
     pub decisions: Decisions,
+    /// Changes, for subscriptions.
+    pub feeds: Feeds,
     sessions: Mutex<BTreeMap<u32, Connected>>,
     next_process_id: AtomicU32,
 }
@@ -155,7 +158,8 @@ impl Server {
         let storage = Arc::new(storage);
         let rows = storage.catalog_rows()?;
         pin_key_groups(&storage, &rows, config.key_groups)?;
-        let catalog = Catalog::from_rows(&rows)?;
+        let mut catalog = Catalog::from_rows(&rows)?;
+        temporary_view::remove_left_behind(&mut catalog, &storage)?;
         let (catalog, jobs) = plan_jobs(catalog).await?;
         let options = EngineOptions {
             barrier_interval: config.barrier_interval,
@@ -175,6 +179,10 @@ impl Server {
             what: "cannot read the listening address".to_owned(),
             source,
         })?;
+        let feeds = Feeds::new(Retention {
+            time: config.subscription_retention,
+            bytes_max: config.subscription_bytes_max,
+        });
         let shared = Arc::new(Shared {
             config,
             engine,
@@ -184,6 +192,7 @@ impl Server {
             locks: TableLocks::default(),
             ddl: tokio::sync::Mutex::new(()),
             decisions: Decisions::default(),
+            feeds,
             sessions: Mutex::default(),
             next_process_id: AtomicU32::new(1),
         });

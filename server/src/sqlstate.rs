@@ -46,6 +46,7 @@ impl Report {
         let code = match notice {
             Notice::AlreadyExists { .. } => "42P07",
             Notice::InTransaction | Notice::NoTransaction => "25P01",
+            Notice::Differs { .. } => "XX001",
             Notice::DoesNotExist { .. }
             | Notice::Cascades { .. }
             | Notice::CascadesToMany { .. }
@@ -119,7 +120,9 @@ fn code(error: &Error) -> &'static str {
         Error::CopyFormat { .. } => "22P04",
         Error::InCopy { source, .. } => code(source),
         Error::UndefinedStatement { .. } => "26000",
-        Error::UndefinedPortal { .. } => "34000",
+        Error::UndefinedPortal { .. } | Error::UndefinedCursor { .. } => "34000",
+        Error::ForwardOnly | Error::SubscriptionEnded { .. } => "55000",
+        Error::ParameterCount { .. } => "42601",
         Error::DuplicateStatement { .. } => "42P05",
         Error::DuplicatePortal { .. } => "42P03",
         Error::Bind(_) | Error::Protocol(_) => "08P01",
@@ -296,6 +299,9 @@ fn detail(error: &Error) -> Option<String> {
                 "A field with precision {precision}, scale {scale} must round to an absolute value less than {bound}."
             ))
         }
+        Error::ParameterCount {
+            expected, given, ..
+        } => Some(format!("Expected {expected} parameters but got {given}.")),
         Error::InCopy { source, .. } => detail(source),
         Error::Storage(storage::Error::RocksDb(source) | storage::Error::DiskFull { source }) => {
             Some(source.to_string())
@@ -321,6 +327,7 @@ fn hint(error: &Error) -> Option<String> {
             Some("Split the statement, or use IN or VALUES lists instead of long chains.".to_owned())
         }
         Error::InCopy { source, .. } => hint(source),
+        Error::SubscriptionEnded { hint, .. } => Some((*hint).to_owned()),
         Error::UndefinedRescale { .. } => Some("SHOW RESCALES lists them.".to_owned()),
         _ => None,
     }

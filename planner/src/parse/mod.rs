@@ -10,14 +10,16 @@
 //! Errors carry the position in characters from the start of the whole text.
 //! Not here: what the statements mean (`table`, `source`, `stream`, and the server).
 
+mod cursor;
 mod position;
 mod scaling;
 mod streaming;
+mod subscribe;
 
 use std::collections::BTreeMap;
 
 use sqlparser::ast;
-use sqlparser::ast::{ColumnDef, CreateView, ObjectName, Query};
+use sqlparser::ast::{ColumnDef, CreateView, Ident, ObjectName, Query};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -26,6 +28,9 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use crate::complexity;
 use crate::error::{Error, Result};
 use position::Positions;
+
+pub use cursor::{CursorBody, Declare, Direction, Execute, Fetch, Prepare};
+pub use subscribe::{Subscribe, Subscribed};
 
 /// One statement with the text that it was read from.
 #[derive(Clone, Debug)]
@@ -41,6 +46,16 @@ pub struct Parsed {
 }
 
 impl Parsed {
+    /// Another statement that was read from the same text, such as the one within a `PREPARE`.
+    #[must_use]
+    pub fn with_statement(&self, statement: Statement) -> Self {
+        Self {
+            statement,
+            query_start: None,
+            ..self.clone()
+        }
+    }
+
     /// The text of the query of a `CREATE [MATERIALIZED] VIEW`, with or without `EXPLAIN`.
     #[must_use]
     pub fn view_definition(&self) -> Option<&str> {
@@ -89,6 +104,33 @@ pub enum Statement {
     },
     /// `FLUSH`.
     Flush,
+    /// `DECLARE …`
+    Declare(Declare),
+    /// `FETCH …` or `MOVE …`
+    Fetch(Fetch),
+    /// `CLOSE {name | ALL}`.
+    CloseCursor {
+        /// The cursor; `None`: all.
+        name: Option<Ident>,
+    },
+    /// `PREPARE …`
+    Prepare(Prepare),
+    /// `EXECUTE …`
+    Execute(Execute),
+    /// `SUBSCRIBE …`
+    Subscribe(Subscribe),
+    /// `COPY (SUBSCRIBE …) TO …`
+    CopySubscribe {
+        /// What is sent.
+        subscribe: Subscribe,
+        /// A `COPY` of a relation in its place.
+        copy: Box<ast::Statement>,
+    },
+    /// `VERIFY MATERIALIZED VIEW name`.
+    Verify {
+        /// As written.
+        name: ObjectName,
+    },
     /// `SHOW …`, other than `SHOW CREATE`.
     Show(Show),
     /// `SHOW CREATE {TABLE | VIEW | SOURCE | MATERIALIZED VIEW} name`.

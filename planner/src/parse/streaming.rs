@@ -11,7 +11,9 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
+use super::cursor::cursor_statement;
 use super::scaling;
+use super::subscribe::{copy_subscribe, subscribe};
 use super::{ExplainOptions, ObjectKind, Show, Statement};
 use crate::error::Error;
 
@@ -41,8 +43,17 @@ pub(super) fn parse_statement(parser: &mut Parser<'_>) -> Result<Statement> {
     Ok(statement)
 }
 
-fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
-    if take(parser, &["CREATE", "SOURCE"]) {
+pub(super) fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
+    if let Some(statement) = cursor_statement(parser)? {
+        Ok(statement)
+    } else if take(parser, &["SUBSCRIBE"]) {
+        subscribe(parser).map(Statement::Subscribe)
+    } else if let Some((subscribe, copy)) = copy_subscribe(parser)? {
+        Ok(Statement::CopySubscribe { subscribe, copy })
+    } else if take(parser, &["VERIFY", "MATERIALIZED", "VIEW"]) {
+        let name = parser.parse_object_name(false)?;
+        Ok(Statement::Verify { name })
+    } else if take(parser, &["CREATE", "SOURCE"]) {
         create_source(parser)
     } else if take(parser, &["DROP", "SOURCE"]) {
         drop_source(parser)
@@ -123,7 +134,7 @@ pub(super) fn with_options(parser: &mut Parser<'_>) -> Result<BTreeMap<String, S
     Ok(options)
 }
 
-fn option_key(parser: &mut Parser<'_>) -> Result<String> {
+pub(super) fn option_key(parser: &mut Parser<'_>) -> Result<String> {
     let mut key = String::new();
     loop {
         let token = parser.next_token();
@@ -139,7 +150,7 @@ fn option_key(parser: &mut Parser<'_>) -> Result<String> {
     }
 }
 
-fn option_value(parser: &mut Parser<'_>) -> Result<String> {
+pub(super) fn option_value(parser: &mut Parser<'_>) -> Result<String> {
     let minus = parser.consume_token(&Token::Minus);
     let token = parser.next_token();
     let value = match token.token {

@@ -16,10 +16,10 @@ use sqlparser::ast::{
 use crate::catalog::Entry;
 use crate::error::{Error, Result};
 use crate::session::Session;
-use crate::statement::Outcome;
 use crate::statement::copy_format::{CopyFormat, CopyOptions, Record, Splitter, write_line};
 use crate::statement::insert::named_columns;
-use crate::statement::query::Rows;
+use crate::statement::rows::Rows;
+use crate::statement::{Outcome, select_all};
 use crate::wire::encode::{RowEncoder, spread_formats};
 use crate::wire::frame::{Expect, Message};
 use crate::wire::input::parse_column;
@@ -36,8 +36,8 @@ pub struct CopyIn {
 
 /// A COPY that writes to the client.
 pub struct CopyOut {
-    rows: Rows,
-    options: CopyOptions,
+    pub(crate) rows: Rows,
+    pub(crate) options: CopyOptions,
 }
 
 impl Session {
@@ -50,15 +50,7 @@ impl Session {
         legacy: &[CopyLegacyOption],
     ) -> Result<Outcome> {
         let options = copy_options(options, legacy)?;
-        match (target, to) {
-            (CopyTarget::Stdin, false) | (CopyTarget::Stdout, true) => {}
-            _ => {
-                return Err(Error::unsupported(
-                    "COPY with a file or program of the server is not supported",
-                    "Use COPY ... FROM STDIN or TO STDOUT; psql's \\copy reads and writes files of the client.",
-                ));
-            }
-        }
+        check_target(target, to)?;
         if to {
             let query = self.copied_query(source)?;
             let rows = self.select(&query, Vec::new()).await?;
@@ -91,6 +83,26 @@ impl Session {
         })))
     }
 
+    /// How a COPY to the client writes its rows.
+    ///
+    /// # Errors
+    /// Options that do not exist or contradict each other; another target.
+    pub(crate) fn copy_to_options(&self, copy: &ast::Statement) -> Result<CopyOptions> {
+        match copy {
+            ast::Statement::Copy {
+                to: true,
+                target,
+                options,
+                legacy_options,
+                ..
+            } => {
+                check_target(target, true)?;
+                copy_options(options, legacy_options)
+            }
+            _ => Err(Error::Internal("not a COPY TO".to_owned())),
+        }
+    }
+
     /// The rows that COPY TO sends: a query, or a table's columns.
     fn copied_query(&self, source: &CopySource) -> Result<Query> {
         let (table_name, columns) = match source {
@@ -100,33 +112,16 @@ impl Session {
                 columns,
             } => (table_name, columns),
         };
-        let mut statements = planner::parse("SELECT * FROM t")?;
-        let Some(planner::Statement::Pg(statement)) =
-            statements.pop().map(|parsed| parsed.statement)
-        else {
-            return Err(Error::Internal(
-                "the pattern of a query is no query".to_owned(),
-            ));
-        };
-        let ast::Statement::Query(mut query) = *statement else {
-            return Err(Error::Internal(
-                "the pattern of a query is no query".to_owned(),
-            ));
-        };
-        if let ast::SetExpr::Select(select) = &mut *query.body {
-            if let Some(ast::TableFactor::Table { name, .. }) =
-                select.from.first_mut().map(|from| &mut from.relation)
-            {
-                name.clone_from(table_name);
-            }
-            if !columns.is_empty() {
-                let column = |ident: &ast::Ident| {
-                    ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(ident.clone()))
-                };
-                select.projection = columns.iter().map(column).collect();
-            }
+        let mut query = select_all(table_name.clone())?;
+        if let ast::SetExpr::Select(select) = &mut *query.body
+            && !columns.is_empty()
+        {
+            let column = |ident: &ast::Ident| {
+                ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(ident.clone()))
+            };
+            select.projection = columns.iter().map(column).collect();
         }
-        Ok(*query)
+        Ok(query)
     }
 
     /// Reads the client's rows and writes them; gives the command tag.
@@ -199,7 +194,7 @@ impl Session {
         }
         let mut sent = 0usize;
         let interrupt = self.interrupt.clone();
-        while let Some(batch) = interrupt.guard(copy.rows.next()).await? {
+        while let Some(batch) = self.next_batch(&mut copy.rows).await? {
             let encoder = RowEncoder::new(&batch, &formats, self.style())?;
             for row in 0..encoder.rows() {
                 let fields: Vec<Option<String>> =
@@ -215,6 +210,16 @@ impl Session {
         }
         self.client.outbox.copy_done();
         Ok(format!("COPY {sent}"))
+    }
+}
+
+fn check_target(target: &CopyTarget, to: bool) -> Result<()> {
+    match (target, to) {
+        (CopyTarget::Stdin, false) | (CopyTarget::Stdout, true) => Ok(()),
+        _ => Err(Error::unsupported(
+            "COPY with a file or program of the server is not supported",
+            "Use COPY ... FROM STDIN or TO STDOUT; psql's \\copy reads and writes files of the client.",
+        )),
     }
 }
 

@@ -138,7 +138,7 @@ pub fn renamed(planned: &Schema, columns: &[Column]) -> SchemaRef {
 }
 
 /// Columns of a relation whose types follow from a query or a connector.
-fn derived_columns(schema: &Schema) -> Vec<Column> {
+pub(crate) fn derived_columns(schema: &Schema) -> Vec<Column> {
     let column = |field: &Arc<Field>| Column {
         name: field.name().clone(),
         sql_type: SqlType::of(field.data_type()),
@@ -206,12 +206,12 @@ impl Session {
         Ok(())
     }
 
-    fn new_entry(
+    pub(crate) fn new_entry(
         &self,
         name: String,
         kind: Kind,
         columns: Vec<Column>,
-        statement: &Parsed,
+        statement: &str,
     ) -> Entry {
         let settings = self.settings();
         Entry {
@@ -229,11 +229,12 @@ impl Session {
             primary_key: Vec::new(),
             unique_key: Vec::new(),
             definition: None,
-            statement: statement.text.clone(),
+            statement: statement.to_owned(),
             dependencies: BTreeSet::new(),
             time_zone: settings
                 .get("TimeZone")
                 .unwrap_or_else(|_| "UTC".to_owned()),
+            temporary: false,
             planned: None,
         }
     }
@@ -281,7 +282,7 @@ impl Session {
                 default: column.default.as_ref().map(ToString::to_string),
             })
             .collect();
-        let mut entry = self.new_entry(name, Kind::Table, columns, parsed);
+        let mut entry = self.new_entry(name, Kind::Table, columns, &parsed.text);
         entry.primary_key.clone_from(&definition.primary_key);
         entry.unique_key.clone_from(&definition.primary_key);
         let spec = table_job(&entry);
@@ -330,7 +331,7 @@ impl Session {
         let kind = Kind::Source {
             options: options.clone(),
         };
-        let entry = self.new_entry(name, kind, derived_columns(&schema), parsed);
+        let entry = self.new_entry(name, kind, derived_columns(&schema), &parsed.text);
         self.add_without_job(entry).await?;
         Outcome::done("CREATE SOURCE")
     }
@@ -372,7 +373,7 @@ impl Session {
                 name,
                 Kind::MaterializedView,
                 derived_columns(&schema),
-                parsed,
+                &parsed.text,
             );
             entry.unique_key.clone_from(&plan.dataflow.stream_key);
             entry.append_only = plan.dataflow.append_only;
@@ -383,7 +384,8 @@ impl Session {
             self.start_job(entry, spec).await?;
         } else {
             let (schema, dependencies) = self.plan_plain(view).await?;
-            let mut entry = self.new_entry(name, Kind::View, derived_columns(&schema), parsed);
+            let mut entry =
+                self.new_entry(name, Kind::View, derived_columns(&schema), &parsed.text);
             entry.definition = Some(definition);
             entry.dependencies = dependencies;
             entry.planned = Some(schema);
@@ -397,13 +399,18 @@ impl Session {
         &mut self,
         view: &CreateView,
     ) -> Result<planner::ViewPlan> {
+        let columns = view.columns.iter().map(|column| column.name.clone());
+        self.plan_continuous(&view.query, columns.collect()).await
+    }
+
+    /// Plans a query to be maintained, under these names of its first columns.
+    pub(crate) async fn plan_continuous(
+        &mut self,
+        query: &Query,
+        columns: Vec<Ident>,
+    ) -> Result<planner::ViewPlan> {
         let session = self.planner();
-        let query = view.query.clone();
-        let columns: Vec<Ident> = view
-            .columns
-            .iter()
-            .map(|column| column.name.clone())
-            .collect();
+        let query = query.clone();
         let planned = big_stack::run(move |handle| {
             Ok(handle.block_on(planner::plan_view(&session, &query, &columns))?)
         });
@@ -448,7 +455,7 @@ impl Session {
     }
 
     /// Starts a relation's job and adds the relation. A cancelled statement leaves nothing.
-    async fn start_job(&mut self, entry: Entry, spec: executor::JobSpec) -> Result<()> {
+    pub(crate) async fn start_job(&mut self, entry: Entry, spec: executor::JobSpec) -> Result<()> {
         let engine = self.shared.engine.clone();
         let change = put_change(&entry)?;
         let id = entry.id;
@@ -580,12 +587,13 @@ impl Session {
     }
 }
 
-fn user_ids(ids: impl Iterator<Item = u32>) -> BTreeSet<u32> {
+/// Those of users' relations among ids.
+pub(crate) fn user_ids(ids: impl Iterator<Item = u32>) -> BTreeSet<u32> {
     ids.filter(|id| *id >= crate::catalog::FIRST_ID).collect()
 }
 
 fn described(entry: &Entry) -> String {
-    format!("{} {}", entry.kind.name(), entry.name)
+    format!("{} {}", entry.kind_name(), entry.name)
 }
 
 fn dependents_error(catalog: &Catalog, ids: &BTreeSet<u32>, dependents: &[Arc<Entry>]) -> Error {

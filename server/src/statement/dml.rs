@@ -10,8 +10,8 @@ use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
 use sqlparser::ast;
 use sqlparser::ast::{
-    AssignmentTarget, Delete, Expr, FromTable, Ident, Query, SelectItem, SetExpr, TableFactor,
-    TableWithJoins, Update,
+    AssignmentTarget, Delete, Expr, FromTable, Ident, ObjectName, Query, SelectItem, SetExpr,
+    TableFactor, TableWithJoins, Update,
 };
 
 use crate::catalog::Entry;
@@ -19,9 +19,9 @@ use crate::error::{Error, Result};
 use crate::key_set::KeyChange;
 use crate::session::transaction::Write;
 use crate::session::{Parameters, Session};
-use crate::statement::Outcome;
 use crate::statement::coerce::{TextInput, assign};
 use crate::statement::insert::{default_expr, is_default, parameter_index};
+use crate::statement::{Outcome, select_all};
 use crate::table_locks::{Guard, Mode};
 use crate::wire::encode::RowEncoder;
 use crate::wire::frame::Format;
@@ -278,7 +278,7 @@ impl Session {
     }
 
     /// A row as messages show it.
-    fn row_texts(&self, rows: &RecordBatch, row: usize) -> Vec<String> {
+    pub(crate) fn row_texts(&self, rows: &RecordBatch, row: usize) -> Vec<String> {
         let formats = vec![Format::Text; rows.num_columns()];
         let one = rows.slice(row, 1);
         match RowEncoder::new(&one, &formats, self.style()) {
@@ -323,7 +323,8 @@ fn set_value(value: &Expr, default: Option<&str>) -> Result<Expr> {
     }
 }
 
-fn is_literal(value: &Expr) -> bool {
+/// Whether a value's text is open to be read as any type.
+pub(crate) fn is_literal(value: &Expr) -> bool {
     match value {
         Expr::Value(value) => matches!(
             value.value,
@@ -354,25 +355,11 @@ fn finding_query(
     selection: Option<Expr>,
     items: Vec<SelectItem>,
 ) -> Result<Query> {
-    let mut statements = planner::parse("SELECT * FROM t")?;
-    let pattern = statements.pop().map(|parsed| parsed.statement);
-    let Some(planner::Statement::Pg(statement)) = pattern else {
-        return Err(Error::Internal(
-            "the pattern of a query is no query".to_owned(),
-        ));
-    };
-    let ast::Statement::Query(mut query) = *statement else {
-        return Err(Error::Internal(
-            "the pattern of a query is no query".to_owned(),
-        ));
-    };
-    let SetExpr::Select(select) = &mut *query.body else {
-        return Err(Error::Internal(
-            "the pattern of a query is no SELECT".to_owned(),
-        ));
-    };
-    select.from = vec![table];
-    select.selection = selection;
-    select.projection.extend(items);
-    Ok(*query)
+    let mut query = select_all(ObjectName::from(vec![Ident::new("t")]))?;
+    if let SetExpr::Select(select) = &mut *query.body {
+        select.from = vec![table];
+        select.selection = selection;
+        select.projection.extend(items);
+    }
+    Ok(query)
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::session::{Parameters, Session};
 use crate::statement::Outcome;
 use crate::statement::ddl::explained;
-use crate::statement::query::Rows;
+use crate::statement::rows::Rows;
 
 /// The one column of EXPLAIN.
 pub(crate) const EXPLAIN_COLUMNS: [&str; 1] = ["QUERY PLAN"];

@@ -4,6 +4,7 @@ pub mod alter;
 pub mod coerce;
 pub mod copy;
 pub mod copy_format;
+pub mod cursor;
 pub mod ddl;
 pub mod dml;
 pub mod explain;
@@ -11,9 +12,12 @@ pub mod explain_scaling;
 pub mod insert;
 pub mod prepare;
 pub mod query;
+pub mod rows;
 pub mod scaling_options;
 pub mod set;
 pub mod show;
+pub mod subscribe;
+pub mod verify;
 
 use planner::Parsed;
 use planner::parse::Statement;
@@ -24,7 +28,7 @@ use crate::notice::Notice;
 use crate::session::transaction;
 use crate::session::{Parameters, Session};
 use crate::statement::copy::{CopyIn, CopyOut};
-use crate::statement::query::Rows;
+use crate::statement::rows::Rows;
 
 /// What a statement answers.
 pub enum Outcome {
@@ -89,6 +93,16 @@ impl Session {
             }
             Statement::CancelRescale { id } => self.cancel_rescale(*id).await,
             Statement::Flush => self.flush_statement().await,
+            Statement::Declare(declare) => self.declare(parsed, declare, parameters).await,
+            Statement::Fetch(fetch) => self.fetch(fetch).await,
+            Statement::CloseCursor { name } => self.close_cursor(name.as_ref()),
+            Statement::Prepare(prepare) => self.prepare_statement(parsed, prepare).await,
+            Statement::Execute(execute) => self.execute_prepared(execute).await,
+            Statement::Subscribe(subscribe) => Ok(Outcome::Rows(self.subscribe(subscribe).await?)),
+            Statement::CopySubscribe { subscribe, copy } => {
+                self.copy_subscribe(subscribe, copy).await
+            }
+            Statement::Verify { name } => self.verify(name).await,
             Statement::Show(what) => self.show(what).await,
             Statement::ShowCreate { kind, name } => self.show_create(*kind, name),
             Statement::Describe { name } => self.describe_relation(name),
@@ -191,6 +205,7 @@ impl Session {
         let (writes, keys, guards) = self.transaction.commit();
         let written = self.write_all(writes).await;
         drop(guards);
+        self.end_portals(written.is_ok());
         if let Err(error) = written {
             // What was added stays claimed: some tables' part of it may have been written.
             tracing::warn!(%error, "a transaction was not written as a whole");
@@ -211,6 +226,7 @@ impl Session {
             }
             None => {
                 let settings = self.transaction.roll_back(&self.shared.keys);
+                self.end_portals(false);
                 if settings.is_none() {
                     self.client.notice(&Notice::NoTransaction);
                 }
@@ -260,21 +276,24 @@ impl Session {
         self.see_own_writes().await?;
         Outcome::done("FLUSH")
     }
+}
 
-    fn discard(&mut self, what: &ast::DiscardObject) -> Result<Outcome> {
-        if self.transaction.is_open() {
-            return Err(Error::ActiveTransaction {
-                statement: "DISCARD ALL",
-            });
-        }
-        if matches!(what, ast::DiscardObject::ALL) {
-            self.deallocate(None)?;
-            let reports = crate::session::lock(&self.settings).reset_all();
-            self.report_settings(reports);
-            return Outcome::done("DISCARD ALL");
-        }
-        Outcome::done(&format!("DISCARD {what}"))
+/// `SELECT * FROM name`, made from a parsed pattern.
+pub(crate) fn select_all(name: ast::ObjectName) -> Result<ast::Query> {
+    let mut statements = planner::parse("SELECT * FROM t")?;
+    let Some(Statement::Pg(statement)) = statements.pop().map(|parsed| parsed.statement) else {
+        return Err(Error::Internal("the pattern is no statement".to_owned()));
+    };
+    let ast::Statement::Query(mut query) = *statement else {
+        return Err(Error::Internal("the pattern is no query".to_owned()));
+    };
+    if let ast::SetExpr::Select(select) = &mut *query.body
+        && let Some(ast::TableFactor::Table { name: pattern, .. }) =
+            select.from.first_mut().map(|from| &mut from.relation)
+    {
+        *pattern = name;
     }
+    Ok(*query)
 }
 
 /// Whether a failed block still takes this statement.

@@ -7,16 +7,17 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use planner::Parsed;
-use planner::parse::Statement;
+use planner::parse::{CursorBody, Statement};
 use sqlparser::ast;
 use sqlparser::ast::Query;
 
 use crate::error::{Error, Result};
 use crate::session::Session;
-use crate::session::extended::Prepared;
+use crate::session::portal::Prepared;
 use crate::statement::explain::EXPLAIN_COLUMNS;
 use crate::statement::insert::{parameter_columns, parameter_index, target_columns};
 use crate::statement::show::{DESCRIBE_COLUMNS, SHOW_CREATE_COLUMNS, show_columns};
+use crate::statement::verify::verify_columns;
 use crate::wire::types::SqlType;
 
 /// What is known of the parameters so far; `$1` first.
@@ -97,7 +98,30 @@ impl Session {
             }
             Statement::ExplainCreateMaterializedView { .. }
             | Statement::ExplainAlterScaling { .. } => Ok(Some(text_columns(&EXPLAIN_COLUMNS))),
-            Statement::CreateSource { .. }
+            Statement::Declare(declare) => {
+                if let CursorBody::Query(query) = &declare.body {
+                    self.infer_query(query, types).await?;
+                }
+                Ok(None)
+            }
+            Statement::Fetch(fetch) if fetch.returns_rows => {
+                let name = planner::names::identifier(&fetch.cursor);
+                match self.portals.get(&name) {
+                    Some(portal) => Ok(portal.prepared.columns.clone()),
+                    None => Err(Error::UndefinedCursor { name }),
+                }
+            }
+            Statement::Execute(execute) => {
+                let name = planner::names::identifier(&execute.name);
+                Ok(self.statement(&name)?.columns.clone())
+            }
+            Statement::Subscribe(subscribe) => Ok(Some(self.subscribe_columns(subscribe).await?)),
+            Statement::Verify { .. } => Ok(Some(verify_columns())),
+            Statement::CopySubscribe { .. }
+            | Statement::Fetch(_)
+            | Statement::CloseCursor { .. }
+            | Statement::Prepare(_)
+            | Statement::CreateSource { .. }
             | Statement::DropSource { .. }
             | Statement::AlterScaling(_)
             | Statement::CancelRescale { .. }

@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use arrow::datatypes::DataType;
 use datafusion::scalar::ScalarValue;
-use futures::{StreamExt, TryStreamExt};
 use planner::BatchPlan;
 use sqlparser::ast::Query;
+use storage::DatabaseSnapshot;
 
 use crate::big_stack;
 use crate::catalog::{Catalog, FIRST_ID};
@@ -18,96 +15,10 @@ use crate::error::{Error, Result};
 use crate::pg_catalog;
 use crate::session::{Parameters, Session};
 use crate::statement::coerce;
+use crate::statement::rows::Rows;
 
 /// Columns of a result, as in PostgreSQL (`MaxTupleAttributeNumber`).
 const RESULT_COLUMNS_MAX: usize = 1664;
-
-/// Rows on their way to a client.
-pub struct Rows {
-    /// Columns, under the names that the client sees.
-    pub schema: SchemaRef,
-    stream: SendableRecordBatchStream,
-    /// Command tag; with the number of rows behind it if it is SELECT.
-    tag: &'static str,
-}
-
-impl Rows {
-    /// The rows of a stream.
-    #[must_use]
-    pub fn of_stream(stream: SendableRecordBatchStream) -> Rows {
-        Rows {
-            schema: stream.schema(),
-            stream,
-            tag: "SELECT",
-        }
-    }
-
-    /// Rows that are known already, all columns text.
-    ///
-    /// # Errors
-    /// If the columns differ in length, which is a bug.
-    pub fn of_texts(
-        names: &[&str],
-        rows: &[Vec<Option<String>>],
-        tag: &'static str,
-    ) -> Result<Rows> {
-        let fields: Vec<Field> = names
-            .iter()
-            .map(|name| Field::new(*name, DataType::Utf8, true))
-            .collect();
-        let schema = Arc::new(Schema::new(fields));
-        let columns: Vec<ArrayRef> = (0..names.len())
-            .map(|c| {
-                Arc::new(
-                    rows.iter()
-                        .map(|row| row[c].as_deref())
-                        .collect::<StringArray>(),
-                ) as ArrayRef
-            })
-            .collect();
-        let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
-        let stream = futures::stream::iter([Ok(batch)]);
-        let stream = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), stream));
-        Ok(Rows {
-            schema,
-            stream,
-            tag,
-        })
-    }
-
-    /// The next batch.
-    ///
-    /// # Errors
-    /// The query's error.
-    pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        match self.stream.next().await {
-            Some(Ok(batch)) => Ok(Some(batch)),
-            Some(Err(error)) => Err(Error::Planner(planner::Error::from(error))),
-            None => Ok(None),
-        }
-    }
-
-    /// All batches.
-    ///
-    /// # Errors
-    /// The query's error.
-    pub async fn collect(self) -> Result<Vec<RecordBatch>> {
-        self.stream
-            .try_collect()
-            .await
-            .map_err(|error| Error::Planner(planner::Error::from(error)))
-    }
-
-    /// The command tag after `rows` rows.
-    #[must_use]
-    pub fn tag(&self, rows: usize) -> String {
-        if self.tag == "SELECT" {
-            format!("SELECT {rows}")
-        } else {
-            self.tag.to_owned()
-        }
-    }
-}
 
 impl Session {
     /// Starts a query of the client.
@@ -165,16 +76,21 @@ impl Session {
 
     /// A planner session over the rows that are visible now: catalog and rows of one moment.
     pub(crate) fn reading_planner(&mut self) -> planner::Session {
-        let (catalog, snapshot) = loop {
+        let (catalog, snapshot) = self.moment();
+        let view = CatalogView::new(catalog, Some(snapshot), self.system_context());
+        self.planner_over(view)
+    }
+
+    /// Catalog and rows of one moment.
+    pub(crate) fn moment(&self) -> (Arc<Catalog>, Arc<DatabaseSnapshot>) {
+        loop {
             let catalog = self.shared.catalog.read();
             let snapshot = self.shared.engine.snapshot();
             // A drop leaves the catalog first, so an unchanged catalog fits the snapshot.
             if Arc::ptr_eq(&catalog, &self.shared.catalog.read()) {
-                break (catalog, snapshot);
+                return (catalog, snapshot);
             }
-        };
-        let view = CatalogView::new(catalog, Some(snapshot), self.system_context());
-        self.planner_over(view)
+        }
     }
 
     /// A block's own changes are not in any snapshot yet.

@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::settings::Settings;
 use crate::statement::Outcome;
 use crate::statement::ddl::{is_kind, kind_name, local_name, wrong_kind};
-use crate::statement::query::Rows;
+use crate::statement::rows::Rows;
 use crate::tide::key_groups_done;
 
 /// Columns of what a SHOW shows.
