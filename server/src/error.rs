@@ -257,6 +257,20 @@ pub enum Error {
         /// "Key (a)=(1) already exists."
         detail: String,
     },
+    /// ON CONFLICT names columns that are no unique constraint.
+    #[error("there is no unique or exclusion constraint matching the ON CONFLICT specification")]
+    NoConflictTarget,
+    /// A constraint that does not exist.
+    #[error("constraint \"{name}\" for table \"{relation}\" does not exist")]
+    UndefinedConstraint {
+        /// As written.
+        name: String,
+        /// The table.
+        relation: String,
+    },
+    /// Two proposed rows have the same key.
+    #[error("ON CONFLICT DO UPDATE command cannot affect row a second time")]
+    AffectedTwice,
     /// Bytes that are not text.
     #[error("invalid byte sequence for encoding \"UTF8\": {bytes}")]
     InvalidUtf8 {

@@ -115,6 +115,9 @@ fn code(error: &Error) -> &'static str {
         Error::StringTooLong { .. } => "22001",
         Error::NotNull { .. } => "23502",
         Error::DuplicateKey { .. } => "23505",
+        Error::NoConflictTarget => "42P10",
+        Error::UndefinedConstraint { .. } => "42704",
+        Error::AffectedTwice => "21000",
         Error::InvalidUtf8 { .. } => "22021",
         Error::BinaryFormat { .. } => "22P03",
         Error::CopyFormat { .. } => "22P04",
@@ -327,6 +330,10 @@ fn hint(error: &Error) -> Option<String> {
             Some("Split the statement, or use IN or VALUES lists instead of long chains.".to_owned())
         }
         Error::InCopy { source, .. } => hint(source),
+        Error::AffectedTwice => Some(
+            "Ensure that no rows proposed for insertion within the same command have duplicate constrained values."
+                .to_owned(),
+        ),
         Error::SubscriptionEnded { hint, .. } => Some((*hint).to_owned()),
         Error::UndefinedRescale { .. } => Some("SHOW RESCALES lists them.".to_owned()),
         _ => None,

@@ -391,6 +391,7 @@ impl Conductor {
         }
         let topology = Arc::new(topology);
         let waiting: BTreeSet<ExecutorId> = self.tasks.keys().copied().collect();
+        let root_lanes = self.shared.root_lanes.lock();
         for (key, fragment, placement) in self.jobs.iter().flat_map(Job::fragments) {
             let root = placement.executors[0];
             if is_root(fragment) && waiting.contains(&root) {
@@ -400,6 +401,7 @@ impl Conductor {
                 }
             }
         }
+        drop(root_lanes);
         self.next_tick = now + self.shared.options.barrier_interval;
         if durable {
             self.next_checkpoint = now + self.shared.options.checkpoint_interval;

@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::compute::{concat, concat_batches};
 use datafusion::scalar::ScalarValue;
 use sqlparser::ast;
-use sqlparser::ast::{Expr, Insert, Query, SetExpr, TableObject, UnaryOperator, Value};
+use sqlparser::ast::{Expr, Ident, Insert, Query, SetExpr, TableObject, UnaryOperator, Value};
 
 use crate::big_stack;
 use crate::catalog::{Column, Entry};
@@ -17,6 +17,7 @@ use crate::session::{Parameters, Session};
 use crate::statement::Outcome;
 use crate::statement::coerce::{TextInput, assign};
 use crate::statement::ddl::local_name;
+use crate::statement::returning::{self, Returning};
 use crate::table_locks::Mode;
 use crate::wire::input::parse_column;
 use crate::wire::types::SqlType;
@@ -51,30 +52,31 @@ impl Session {
                         .await?
                 }
                 None => {
+                    let parameters = parameters.clone();
                     self.query_batch(&entry, &targets, listed, query, parameters)
                         .await?
                 }
             },
         };
+        let table = insert_name(&entry, insert);
+        let returning = insert.returning.as_ref().map(|items| Returning {
+            items,
+            table: &table,
+            reads_others: false,
+        });
+        if insert.on.is_some() {
+            return self
+                .upsert(insert, &entry, rows, returning, parameters)
+                .await;
+        }
+        let returned = self.returned(&entry, returning, &rows, &parameters).await?;
         let count = rows.num_rows();
         self.add_rows(&entry, rows).await?;
-        Ok(Outcome::Done(format!("INSERT 0 {count}")))
+        Ok(returning::outcome("INSERT 0", count, returned))
     }
 
-    /// The table that an INSERT writes, and that its clauses are ones we have.
+    /// The table that an INSERT writes.
     pub(crate) fn insert_target(&self, insert: &Insert) -> Result<Arc<Entry>> {
-        if insert.returning.is_some() {
-            return Err(Error::unsupported(
-                "RETURNING is not supported",
-                "SELECT the rows after the statement.",
-            ));
-        }
-        if insert.on.is_some() {
-            return Err(Error::unsupported(
-                "ON CONFLICT is not supported",
-                "UPDATE or DELETE the row first, inside BEGIN ... COMMIT of its own.",
-            ));
-        }
         match &insert.table {
             TableObject::TableName(name) => self.writable(name, "insert into"),
             _ => Err(Error::not_supported(
@@ -109,8 +111,8 @@ impl Session {
     pub(crate) async fn add_rows(&mut self, entry: &Entry, rows: RecordBatch) -> Result<()> {
         let guard = self.lock_table(entry.id, Mode::Shared).await?;
         let keys = self.replace_keys(entry, None, Some(&rows))?;
-        let weights = vec![1; rows.num_rows()];
-        self.keep_or_write(entry.id, rows, weights, keys, guard)
+        let none = RecordBatch::new_empty(entry.schema());
+        self.keep_or_write(entry.id, &none, &rows, keys, guard)
             .await
     }
 
@@ -276,6 +278,14 @@ impl Session {
             assign(&values, &name, &sql_type, TextInput::Parse, zone)
         })
         .await
+    }
+}
+
+/// What an INSERT calls its table.
+pub(crate) fn insert_name(entry: &Entry, insert: &Insert) -> Ident {
+    match &insert.table_alias {
+        Some(alias) => alias.alias.clone(),
+        None => Ident::with_quote('"', &entry.name),
     }
 }
 

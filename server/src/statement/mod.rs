@@ -12,12 +12,15 @@ pub mod explain_scaling;
 pub mod insert;
 pub mod prepare;
 pub mod query;
+pub mod returning;
 pub mod rows;
 pub mod scaling_options;
 pub mod set;
 pub mod show;
 pub mod subscribe;
+pub mod upsert;
 pub mod verify;
+pub mod write;
 
 use planner::Parsed;
 use planner::parse::Statement;
@@ -25,7 +28,6 @@ use sqlparser::ast;
 
 use crate::error::{Error, Result};
 use crate::notice::Notice;
-use crate::session::transaction;
 use crate::session::{Parameters, Session};
 use crate::statement::copy::{CopyIn, CopyOut};
 use crate::statement::rows::Rows;
@@ -128,6 +130,7 @@ impl Session {
             ast::Statement::Insert(insert) => self.insert(insert, parameters).await,
             ast::Statement::Update(update) => self.update(update, parameters).await,
             ast::Statement::Delete(delete) => self.delete(delete, parameters).await,
+            ast::Statement::Truncate(truncate) => self.truncate(truncate).await,
             ast::Statement::Copy {
                 source,
                 to,
@@ -207,8 +210,8 @@ impl Session {
         drop(guards);
         self.end_portals(written.is_ok());
         if let Err(error) = written {
-            // What was added stays claimed: some tables' part of it may have been written.
-            tracing::warn!(%error, "a transaction was not written as a whole");
+            // What was added stays claimed: it may have been written all the same.
+            tracing::warn!(%error, "a transaction may not have been written");
             drop(keys);
             return Err(error);
         }
@@ -240,35 +243,6 @@ impl Session {
             self.begin()?;
         }
         Outcome::done("ROLLBACK")
-    }
-
-    /// Writes the changes of a block durably, each table's as one write.
-    async fn write_all(&mut self, writes: Vec<transaction::Write>) -> Result<()> {
-        // All are put together before the first is written: an error then leaves nothing.
-        for write in transaction::by_table(writes)? {
-            self.write(write).await?;
-        }
-        Ok(())
-    }
-
-    /// Writes changes durably, all or none; they are on their way to the views when it returns.
-    /// Never stopped half-way by a cancel request.
-    pub(crate) async fn write(&mut self, write: transaction::Write) -> Result<()> {
-        if write.weights.is_empty() {
-            return Ok(());
-        }
-        let written = self
-            .shared
-            .engine
-            .write(write.table, write.rows, write.weights)
-            .await;
-        self.has_unseen_writes = true;
-        written.map_err(|error| match error {
-            executor::Error::UnknownJob { job } => Error::UndefinedRelation {
-                name: format!("with OID {job}"),
-            },
-            other => Error::Executor(other),
-        })
     }
 
     async fn flush_statement(&mut self) -> Result<Outcome> {

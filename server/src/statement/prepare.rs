@@ -5,18 +5,23 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use planner::Parsed;
 use planner::parse::{CursorBody, Statement};
 use sqlparser::ast;
 use sqlparser::ast::Query;
 
+use crate::catalog::Entry;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::session::portal::Prepared;
+use crate::statement::dml::Assigned;
 use crate::statement::explain::EXPLAIN_COLUMNS;
-use crate::statement::insert::{parameter_columns, parameter_index, target_columns};
+use crate::statement::insert::{insert_name, parameter_columns, parameter_index, target_columns};
+use crate::statement::returning::Returning;
 use crate::statement::show::{DESCRIBE_COLUMNS, SHOW_CREATE_COLUMNS, show_columns};
+use crate::statement::upsert::conflict_query;
 use crate::statement::verify::verify_columns;
 use crate::wire::types::SqlType;
 
@@ -150,33 +155,66 @@ impl Session {
                         None => drop(self.infer_query(query, types).await?),
                     }
                 }
-                Ok(None)
+                if let Some((query, assigned)) = conflict_query(insert, &entry)? {
+                    assigned_types(&entry, &assigned, types);
+                    let view = self.view_of_conflicts(&entry)?;
+                    let session = self.planner_over(view);
+                    self.infer_query_over(session, &query, types).await?;
+                }
+                let table = insert_name(&entry, insert);
+                let returning = insert.returning.as_ref().map(|items| Returning {
+                    items,
+                    table: &table,
+                    reads_others: false,
+                });
+                self.infer_returning(&entry, returning, types).await
             }
             ast::Statement::Update(update) => {
-                let (entry, query, assigned) = self.update_query(update)?;
-                for set in &assigned {
-                    if let Some(at) = set.parameter {
-                        types.set(
-                            at,
-                            Some(parameter_type(&entry.columns[set.column].sql_type)),
-                        );
-                    }
-                }
-                self.infer_query(&query, types).await?;
-                Ok(None)
+                let finding = self.update_finding(update)?;
+                assigned_types(&finding.entry, &finding.assigned, types);
+                self.infer_query(&finding.query, types).await?;
+                let returning = finding.returning(update.returning.as_ref());
+                self.infer_returning(&finding.entry, returning, types).await
             }
             ast::Statement::Delete(delete) => {
-                let (_, query) = self.delete_query(delete)?;
-                self.infer_query(&query, types).await?;
-                Ok(None)
+                let finding = self.delete_finding(delete)?;
+                self.infer_query(&finding.query, types).await?;
+                let returning = finding.returning(delete.returning.as_ref());
+                self.infer_returning(&finding.entry, returning, types).await
             }
             _ => Ok(None),
         }
     }
 
+    /// The columns of a RETURNING clause, if there is one.
+    async fn infer_returning(
+        &mut self,
+        entry: &Entry,
+        returning: Option<Returning<'_>>,
+        types: &mut Types,
+    ) -> Result<Option<SchemaRef>> {
+        let Some(returning) = returning else {
+            return Ok(None);
+        };
+        let none = RecordBatch::new_empty(entry.schema());
+        let (query, session) = self.returning_query(entry, returning, &none)?;
+        self.infer_query_over(session, &query, types)
+            .await
+            .map(Some)
+    }
+
     async fn infer_query(&mut self, query: &Query, types: &mut Types) -> Result<SchemaRef> {
-        cast_parameters(query, types);
         let session = self.reading_planner();
+        self.infer_query_over(session, query, types).await
+    }
+
+    async fn infer_query_over(
+        &mut self,
+        session: planner::Session,
+        query: &Query,
+        types: &mut Types,
+    ) -> Result<SchemaRef> {
+        cast_parameters(query, types);
         let (plan, session) = self.plan_batch(query, session, Vec::new()).await?;
         let found = plan.parameter_types()?;
         for (at, data_type) in found.iter().enumerate() {
@@ -214,6 +252,16 @@ fn cast_parameters(query: &Query, types: &mut Types) {
         std::ops::ControlFlow::<()>::Continue(())
     });
     debug_assert!(visited.is_continue(), "the visitor never breaks");
+}
+
+/// Parameters that are whole values of SET have their columns' types.
+fn assigned_types(entry: &Entry, assigned: &[Assigned], types: &mut Types) {
+    for set in assigned {
+        if let Some(at) = set.parameter {
+            let column = &entry.columns[set.column];
+            types.set(at, Some(parameter_type(&column.sql_type)));
+        }
+    }
 }
 
 /// Clients send values without length or precision; the column checks them.

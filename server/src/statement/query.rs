@@ -1,5 +1,6 @@
 //! SELECT: a DataFusion plan over one snapshot.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
@@ -9,7 +10,7 @@ use sqlparser::ast::Query;
 use storage::DatabaseSnapshot;
 
 use crate::big_stack;
-use crate::catalog::{Catalog, FIRST_ID};
+use crate::catalog::{Catalog, Kind};
 use crate::catalog_view::CatalogView;
 use crate::error::{Error, Result};
 use crate::pg_catalog;
@@ -30,6 +31,15 @@ impl Session {
         let session = self.reading_planner();
         let (plan, session) = self.plan_batch(query, session, parameters).await?;
         self.refuse_changed(&plan)?;
+        self.run_plan(plan, session).await
+    }
+
+    /// Starts a planned query.
+    pub(crate) async fn run_plan(
+        &mut self,
+        plan: BatchPlan,
+        session: planner::Session,
+    ) -> Result<Rows> {
         let interrupt = self.interrupt.clone();
         let started = big_stack::run(move |handle| Ok(handle.block_on(plan.execute(&session))?));
         Ok(Rows::of_stream(interrupt.guard(started).await?))
@@ -76,9 +86,15 @@ impl Session {
 
     /// A planner session over the rows that are visible now: catalog and rows of one moment.
     pub(crate) fn reading_planner(&mut self) -> planner::Session {
-        let (catalog, snapshot) = self.moment();
-        let view = CatalogView::new(catalog, Some(snapshot), self.system_context());
+        let view = self.present_view();
         self.planner_over(view)
+    }
+
+    /// What is visible now, to this session's open block.
+    pub(crate) fn present_view(&self) -> CatalogView {
+        let (catalog, snapshot) = self.moment();
+        CatalogView::new(catalog, Some(snapshot), self.system_context())
+            .with_changes(self.transaction.writes())
     }
 
     /// Catalog and rows of one moment.
@@ -93,34 +109,23 @@ impl Session {
         }
     }
 
-    /// A block's own changes are not in any snapshot yet.
+    /// A block's own changes are not in any view yet.
     pub(crate) fn refuse_changed(&self, plan: &BatchPlan) -> Result<()> {
-        let catalog: Arc<Catalog> = self.shared.catalog.read();
-        let upstream_changed = |id: u32| {
-            self.transaction.has_changed(id)
-                || catalog.by_id(id).is_some_and(|entry| {
-                    entry
-                        .dependencies
-                        .iter()
-                        .any(|d| self.transaction.has_changed(*d))
-                })
-        };
-        match plan
-            .relations()
-            .find(|id| id.0 >= FIRST_ID && upstream_changed(id.0))
-        {
+        let changed = self.transaction.writes().map(|write| write.table).collect();
+        let stale = self.shared.catalog.read().dependents(&changed);
+        let read: BTreeSet<u32> = plan.relations().map(|id| id.0).collect();
+        let view = stale
+            .iter()
+            .find(|entry| entry.kind == Kind::MaterializedView && read.contains(&entry.id));
+        match view {
             None => Ok(()),
-            Some(id) => {
-                let name = catalog
-                    .by_id(id.0)
-                    .map_or_else(String::new, |entry| entry.name.clone());
-                Err(Error::unsupported(
-                    format!(
-                        "reading \"{name}\" after this transaction changed it is not supported"
-                    ),
-                    "COMMIT first: changes of a transaction become visible when it ends.",
-                ))
-            }
+            Some(view) => Err(Error::unsupported(
+                format!(
+                    "reading \"{}\" after this transaction changed what it reads is not supported",
+                    view.name
+                ),
+                "COMMIT first: views follow the changes of a transaction when it ends.",
+            )),
         }
     }
 }
