@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use storage::CatalogChange;
 
 use crate::error::{Error, Result};
+use crate::pg_catalog::relations::quoted;
+use crate::sequence::{self, Sequence};
 use crate::wire::types::SqlType;
 
 /// First id of a user's relation, as in PostgreSQL (`FirstNormalObjectId` + 1).
@@ -45,6 +47,18 @@ pub enum Kind {
     View,
     /// A continuously maintained view.
     MaterializedView,
+    /// Numbers that are given once.
+    Sequence(Sequence),
+}
+
+/// Who gives the values of an identity column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identity {
+    /// Its sequence alone.
+    Always,
+    /// Its sequence, if a statement does not.
+    ByDefault,
 }
 
 impl Kind {
@@ -56,6 +70,7 @@ impl Kind {
             Kind::Source { .. } => "source",
             Kind::View => "view",
             Kind::MaterializedView => "materialized view",
+            Kind::Sequence(_) => "sequence",
         }
     }
 
@@ -77,6 +92,31 @@ pub struct Column {
     pub not_null: bool,
     /// SQL text of its `DEFAULT`.
     pub default: Option<String>,
+    /// Whether it is an identity; its default then takes the next number of its sequence.
+    #[serde(default)]
+    pub identity: Option<Identity>,
+    /// SQL text of what it is computed from.
+    #[serde(default)]
+    pub generated: Option<String>,
+    /// Its `COMMENT`.
+    #[serde(default)]
+    pub comment: Option<String>,
+}
+
+impl Column {
+    /// A column that may be NULL.
+    #[must_use]
+    pub fn new(name: &str, sql_type: SqlType) -> Column {
+        Column {
+            name: name.to_owned(),
+            sql_type,
+            not_null: false,
+            default: None,
+            identity: None,
+            generated: None,
+            comment: None,
+        }
+    }
 }
 
 /// How a relation's parallelism follows its load.
@@ -120,6 +160,9 @@ pub struct Entry {
     pub adaptivity: Option<Adaptivity>,
     /// `TimeZone` of the session that made it: its query means the same for ever.
     pub time_zone: String,
+    /// Its `COMMENT`.
+    #[serde(default)]
+    pub comment: Option<String>,
     /// Whether it lives only as long as its reader (`temporary_view.rs`).
     #[serde(default)]
     pub temporary: bool,
@@ -179,6 +222,9 @@ impl Entry {
             Kind::Source { options } => {
                 let (source, _) = planner::source::source_definition(&[], options)?;
                 planner::RelationKind::Source(source)
+            }
+            Kind::Sequence(_) => {
+                return Err(Error::not_supported("a sequence cannot be read as a table"));
             }
         };
         Ok(planner::Relation {
@@ -272,6 +318,29 @@ impl Catalog {
         ids
     }
 
+    /// The table of which a column takes its numbers from this sequence.
+    #[must_use]
+    pub fn table_of_numbers(&self, sequence: &Entry) -> Option<&Arc<Entry>> {
+        let Kind::Sequence(_) = &sequence.kind else {
+            return None;
+        };
+        let call = format!("nextval('{}'", quoted(&sequence.name));
+        let uses = |column: &Column| column.default.as_ref().is_some_and(|d| d.contains(&call));
+        self.entries().find(|table| table.columns.iter().any(uses))
+    }
+
+    /// The sequences of columns of these tables.
+    #[must_use]
+    pub fn owned_sequences(&self, ids: &BTreeSet<u32>) -> BTreeSet<u32> {
+        let owned = |entry: &&Arc<Entry>| match &entry.kind {
+            Kind::Sequence(sequence) => sequence
+                .owner
+                .is_some_and(|(table, _)| ids.contains(&table)),
+            _ => false,
+        };
+        self.entries().filter(owned).map(|entry| entry.id).collect()
+    }
+
     /// Relations that read one of `ids`, directly or not, without `ids`; by id.
     #[must_use]
     pub fn dependents(&self, ids: &BTreeSet<u32>) -> Vec<Arc<Entry>> {
@@ -294,6 +363,7 @@ impl Catalog {
     }
 
     fn insert(&mut self, entry: Entry) {
+        self.remove(entry.id);
         if !entry.temporary {
             self.names.insert(entry.name.clone(), entry.id);
         }
@@ -338,7 +408,10 @@ pub fn update_change(entry: &Entry) -> Result<CatalogChange> {
 pub fn delete_change(ids: &BTreeSet<u32>) -> CatalogChange {
     CatalogChange {
         puts: Vec::new(),
-        deletes: ids.iter().map(|id| relation_key(*id)).collect(),
+        deletes: ids
+            .iter()
+            .flat_map(|id| [relation_key(*id), sequence::key(*id)])
+            .collect(),
     }
 }
 
@@ -428,10 +501,8 @@ pub(crate) mod tests {
                 Kind::MaterializedView
             },
             columns: vec![Column {
-                name: "a".into(),
-                sql_type: SqlType::Int4,
                 not_null: true,
-                default: None,
+                ..Column::new("a", SqlType::Int4)
             }],
             primary_key: vec![0],
             unique_key: vec![0],
@@ -442,6 +513,7 @@ pub(crate) mod tests {
             parallelism: 1,
             adaptivity: None,
             time_zone: "UTC".into(),
+            comment: None,
             temporary: false,
             planned: None,
         }

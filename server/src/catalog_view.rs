@@ -10,7 +10,7 @@ use datafusion::catalog::{MemTable, TableProvider};
 use planner::{Relation, RelationId, RelationKind};
 use storage::DatabaseSnapshot;
 
-use crate::catalog::{Catalog, SCHEMA};
+use crate::catalog::{Catalog, Kind, SCHEMA};
 use crate::error::Error;
 use crate::pg_catalog;
 use crate::session::transaction::Write;
@@ -90,6 +90,9 @@ impl planner::Catalog for CatalogView {
         let system = |schema: &str| pg_catalog::relation(schema, name).map(Arc::new);
         let user = || {
             let entry = self.catalog.by_name(name)?;
+            if matches!(entry.kind, Kind::Sequence(_)) {
+                return None;
+            }
             entry
                 .relation()
                 .inspect_err(|error| tracing::error!(%error, name, "cannot describe a relation"))

@@ -45,6 +45,12 @@ pub enum Error {
         /// Its name as written.
         name: String,
     },
+    /// A role that should own something.
+    #[error("role \"{name}\" does not exist")]
+    UnknownOwner {
+        /// Its name as written.
+        name: String,
+    },
     /// A column that its table does not have.
     #[error("column \"{column}\" of relation \"{relation}\" does not exist")]
     UndefinedColumn {
@@ -267,6 +273,46 @@ pub enum Error {
         name: String,
         /// The table.
         relation: String,
+    },
+    /// A sequence has no further number.
+    #[error("{message}")]
+    SequenceLimit {
+        /// As PostgreSQL words it.
+        message: String,
+    },
+    /// A number beyond a sequence's bounds.
+    #[error("{message}")]
+    ValueOutOfBounds {
+        /// As PostgreSQL words it.
+        message: String,
+    },
+    /// A session has not taken a number from the sequence.
+    #[error("{message}")]
+    NoLastNumber {
+        /// As PostgreSQL words it.
+        message: String,
+    },
+    /// A value for a column that has a source of its own.
+    #[error("{message}")]
+    GeneratedAlways {
+        /// As PostgreSQL words it.
+        message: String,
+        /// Which source.
+        detail: String,
+    },
+    /// A column that cannot be used here.
+    #[error("{message}")]
+    InvalidColumnReference {
+        /// As PostgreSQL words it.
+        message: String,
+        /// Why not.
+        detail: String,
+    },
+    /// A definition that means nothing.
+    #[error("{message}")]
+    InvalidObjectDefinition {
+        /// As PostgreSQL words it.
+        message: String,
     },
     /// Two proposed rows have the same key.
     #[error("ON CONFLICT DO UPDATE command cannot affect row a second time")]

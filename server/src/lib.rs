@@ -24,6 +24,7 @@ pub mod listener;
 pub mod notice;
 pub mod pg_catalog;
 pub mod rescale;
+pub mod sequence;
 pub mod server;
 pub mod session;
 pub mod settings;

@@ -26,6 +26,7 @@ use crate::feed::{Feeds, Retention};
 use crate::interrupt::CancelSender;
 use crate::key_set::{KeySet, KeySets};
 use crate::listener;
+use crate::sequence::Sequences;
 use crate::settings::Settings;
 use crate::table_locks::TableLocks;
 use crate::{adaptive, big_stack, pg_catalog, temporary_view};
@@ -66,6 +67,8 @@ pub struct Shared {
     pub decisions: Decisions,
     /// Changes, for subscriptions.
     pub feeds: Feeds,
+    /// Where sequences are.
+    pub sequences: Sequences,
     sessions: Mutex<BTreeMap<u32, Connected>>,
     next_process_id: AtomicU32,
 }
@@ -179,6 +182,7 @@ impl Server {
             what: "cannot read the listening address".to_owned(),
             source,
         })?;
+        let sequences = Sequences::from_rows(Arc::clone(&storage), &rows)?;
         let feeds = Feeds::new(Retention {
             time: config.subscription_retention,
             bytes_max: config.subscription_bytes_max,
@@ -193,6 +197,7 @@ impl Server {
             ddl: tokio::sync::Mutex::new(()),
             decisions: Decisions::default(),
             feeds,
+            sequences,
             sessions: Mutex::default(),
             next_process_id: AtomicU32::new(1),
         });
@@ -280,7 +285,7 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
                         &entry.columns,
                     ));
                 }
-                Kind::Source { .. } => {}
+                Kind::Source { .. } | Kind::Sequence(_) => {}
             }
             growing.put(entry);
         }
@@ -299,10 +304,11 @@ pub fn table_job(entry: &Entry) -> JobSpec {
             .columns
             .iter()
             .map(|column| planner::table::ColumnDefinition {
-                name: column.name.clone(),
-                data_type: column.sql_type.arrow(),
                 not_null: column.not_null,
-                default: None,
+                ..planner::table::ColumnDefinition::plain(
+                    column.name.clone(),
+                    column.sql_type.arrow(),
+                )
             })
             .collect(),
         primary_key: entry.primary_key.clone(),

@@ -92,6 +92,7 @@ fn code(error: &Error) -> &'static str {
         Error::UndefinedColumn { .. } => "42703",
         Error::UndefinedType { .. }
         | Error::UndefinedSetting { .. }
+        | Error::UnknownOwner { .. }
         | Error::UndefinedRescale { .. } => "42704",
         Error::DuplicateRelation { .. } => "42P07",
         Error::DuplicateColumn { .. } => "42701",
@@ -118,6 +119,12 @@ fn code(error: &Error) -> &'static str {
         Error::NoConflictTarget => "42P10",
         Error::UndefinedConstraint { .. } => "42704",
         Error::AffectedTwice => "21000",
+        Error::SequenceLimit { .. } => "2200H",
+        Error::ValueOutOfBounds { .. } => "22003",
+        Error::NoLastNumber { .. } => "55000",
+        Error::GeneratedAlways { .. } => "428C9",
+        Error::InvalidColumnReference { .. } => "42P10",
+        Error::InvalidObjectDefinition { .. } => "42P17",
         Error::InvalidUtf8 { .. } => "22021",
         Error::BinaryFormat { .. } => "22P03",
         Error::CopyFormat { .. } => "22P04",
@@ -227,10 +234,11 @@ fn datafusion_code(error: &DataFusionError) -> &'static str {
         DataFusionError::Shared(inner) => datafusion_code(inner),
         DataFusionError::Collection(errors) => errors.first().map_or("XX000", datafusion_code),
         DataFusionError::ArrowError(inner, _) => arrow_code(inner),
-        DataFusionError::External(inner) => match inner.downcast_ref::<planner::Error>() {
-            Some(error) => planner_code(error),
-            None => "XX000",
-        },
+        DataFusionError::External(inner) => {
+            let planners = inner.downcast_ref::<planner::Error>().map(planner_code);
+            let ours = || inner.downcast_ref::<Error>().map(code);
+            planners.or_else(ours).unwrap_or("XX000")
+        }
         DataFusionError::NotImplemented(_) => "0A000",
         DataFusionError::Plan(_) => "42601",
         DataFusionError::ResourcesExhausted(_) => "53200",
@@ -289,6 +297,8 @@ fn message(error: &Error) -> String {
 fn detail(error: &Error) -> Option<String> {
     match error {
         Error::Dependents { detail, .. }
+        | Error::GeneratedAlways { detail, .. }
+        | Error::InvalidColumnReference { detail, .. }
         | Error::NotNull { detail, .. }
         | Error::DuplicateKey { detail, .. } => Some(detail.clone()),
         Error::NumericOverflow { precision, scale } => {

@@ -60,7 +60,7 @@ impl Session {
         entry.dependencies = user_ids(plan.dependencies.iter().map(|id| id.0));
         entry.planned = Some(Arc::clone(&columns));
         let (id, spec) = (entry.id, job(&entry, plan.dataflow));
-        self.start_job(entry, spec).await?;
+        self.start_job(entry, spec, Vec::new()).await?;
         Ok(TemporaryView {
             shared: Arc::clone(&shared),
             id,

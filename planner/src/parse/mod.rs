@@ -10,6 +10,7 @@
 //! Errors carry the position in characters from the start of the whole text.
 //! Not here: what the statements mean (`table`, `source`, `stream`, and the server).
 
+mod alter;
 mod cursor;
 mod position;
 mod scaling;
@@ -29,6 +30,7 @@ use crate::complexity;
 use crate::error::{Error, Result};
 use position::Positions;
 
+pub use alter::{AlterRelation, RelationChange};
 pub use cursor::{CursorBody, Declare, Direction, Execute, Fetch, Prepare};
 pub use subscribe::{Subscribe, Subscribed};
 
@@ -88,6 +90,8 @@ pub enum Statement {
         /// Whether dependent views go too.
         cascade: bool,
     },
+    /// `ALTER … RENAME TO` and `OWNER TO`.
+    AlterRelation(AlterRelation),
     /// `ALTER … SET PARALLELISM`, `MOVE KEY GROUP` or `REBALANCE`.
     AlterScaling(AlterScaling),
     /// `EXPLAIN [ANALYZE] ALTER …` of the same.
@@ -133,7 +137,7 @@ pub enum Statement {
     },
     /// `SHOW …`, other than `SHOW CREATE`.
     Show(Show),
-    /// `SHOW CREATE {TABLE | VIEW | SOURCE | MATERIALIZED VIEW} name`.
+    /// `SHOW CREATE {TABLE | VIEW | SOURCE | MATERIALIZED VIEW | SEQUENCE} name`.
     ShowCreate {
         /// What the user says it is.
         kind: ObjectKind,
@@ -172,6 +176,8 @@ pub enum ObjectKind {
     View,
     /// `MATERIALIZED VIEW`
     MaterializedView,
+    /// `SEQUENCE`
+    Sequence,
 }
 
 impl std::fmt::Display for ObjectKind {
@@ -181,6 +187,7 @@ impl std::fmt::Display for ObjectKind {
             Self::Source => "source",
             Self::View => "view",
             Self::MaterializedView => "materialized view",
+            Self::Sequence => "sequence",
         })
     }
 }
@@ -242,6 +249,16 @@ pub enum Show {
     MaterializedViews,
     /// `RESCALES`
     Rescales,
+    /// `SEQUENCES`
+    Sequences,
+    /// `SCHEMAS`
+    Schemas,
+    /// `DATABASES`
+    Databases,
+    /// `COLUMNS FROM name`, as written
+    Columns(ObjectName),
+    /// `INDEXES FROM name`, as written
+    Indexes(ObjectName),
     /// `ALL`: every session variable.
     All,
     /// A session variable, in lower case: `TIME ZONE` is `timezone`.

@@ -11,6 +11,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
+use super::alter::alter_relation;
 use super::cursor::cursor_statement;
 use super::scaling;
 use super::subscribe::{copy_subscribe, subscribe};
@@ -57,6 +58,8 @@ pub(super) fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
         create_source(parser)
     } else if take(parser, &["DROP", "SOURCE"]) {
         drop_source(parser)
+    } else if let Some(alter) = alter_relation(parser)? {
+        Ok(Statement::AlterRelation(alter))
     } else if let Some(alter) = scaling::alter(parser)? {
         Ok(Statement::AlterScaling(alter))
     } else if take(parser, &["CANCEL", "RESCALE"]) {
@@ -185,20 +188,34 @@ fn object_kind(parser: &mut Parser<'_>) -> Result<ObjectKind> {
         Ok(ObjectKind::Source)
     } else if take(parser, &["TABLE"]) {
         Ok(ObjectKind::Table)
+    } else if take(parser, &["SEQUENCE"]) {
+        Ok(ObjectKind::Sequence)
     } else {
-        let expected = "TABLE, VIEW, SOURCE or MATERIALIZED VIEW";
+        let expected = "TABLE, VIEW, SOURCE, MATERIALIZED VIEW or SEQUENCE";
         Ok(parser.expected_ref(expected, parser.peek_token_ref())?)
     }
 }
 
 fn show(parser: &mut Parser<'_>) -> Result<Show> {
-    let lists: [(&[&str], Show); 10] = [
+    for (words, show) in [
+        (["COLUMNS"], Show::Columns as fn(_) -> _),
+        (["INDEXES"], Show::Indexes),
+    ] {
+        if take(parser, &words) {
+            parser.expect_keyword_is(Keyword::FROM)?;
+            return Ok(show(parser.parse_object_name(false)?));
+        }
+    }
+    let lists: [(&[&str], Show); 13] = [
         (&["JOBS"], Show::Jobs),
         (&["TABLES"], Show::Tables),
         (&["SOURCES"], Show::Sources),
         (&["VIEWS"], Show::Views),
         (&["MATERIALIZED", "VIEWS"], Show::MaterializedViews),
         (&["RESCALES"], Show::Rescales),
+        (&["SEQUENCES"], Show::Sequences),
+        (&["SCHEMAS"], Show::Schemas),
+        (&["DATABASES"], Show::Databases),
         (&["ALL"], Show::All),
         (&["TIME", "ZONE"], Show::Variable("timezone".to_owned())),
         (

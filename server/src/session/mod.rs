@@ -32,6 +32,7 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::pg_catalog;
+use crate::sequence::LastNumbers;
 use crate::server::{Connected, Shared, initial_settings};
 use crate::session::portal::{Portal, Prepared};
 use crate::session::transaction::Transaction;
@@ -62,6 +63,8 @@ pub struct Session {
     pub(crate) has_unseen_writes: bool,
     pub(crate) prepared: HashMap<String, Arc<Prepared>>,
     pub(crate) portals: HashMap<String, Portal>,
+    /// Shared with functions such as `currval`.
+    pub(crate) last_numbers: Arc<Mutex<LastNumbers>>,
     /// DataFusion's functions and settings, made for one time zone.
     pub(crate) planning: Option<(String, planner::Session)>,
 }
@@ -106,6 +109,7 @@ pub async fn serve(socket: TcpStream, shared: Arc<Shared>, stop: watch::Receiver
         has_unseen_writes: false,
         prepared: HashMap::new(),
         portals: HashMap::new(),
+        last_numbers: Arc::default(),
         planning: None,
     };
     let _registered = Registered { shared, process_id };
@@ -319,6 +323,7 @@ impl Session {
                     &session,
                     &self.shared,
                     &self.settings,
+                    &self.last_numbers,
                     self.process_id,
                 );
                 self.planning = Some((zone, session.clone()));

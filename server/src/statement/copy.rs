@@ -17,6 +17,7 @@ use crate::catalog::Entry;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement::copy_format::{CopyFormat, CopyOptions, Record, Splitter, write_line};
+use crate::statement::generated;
 use crate::statement::insert::named_columns;
 use crate::statement::rows::Rows;
 use crate::statement::{Outcome, select_all};
@@ -67,7 +68,8 @@ impl Session {
         };
         let entry = self.writable(table_name, "copy to")?;
         let targets = if columns.is_empty() {
-            (0..entry.columns.len()).collect()
+            let given = |at: &usize| entry.columns[*at].generated.is_none();
+            (0..entry.columns.len()).filter(given).collect()
         } else {
             named_columns(
                 &entry,
@@ -76,6 +78,7 @@ impl Session {
                     .map(|ident| Ok(planner::names::identifier(ident))),
             )?
         };
+        generated::check_copy(&entry, &targets)?;
         Ok(Outcome::CopyIn(Box::new(CopyIn {
             entry,
             targets,

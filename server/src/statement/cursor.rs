@@ -325,6 +325,16 @@ impl Session {
     }
 
     pub(crate) fn discard(&mut self, what: &ast::DiscardObject) -> Result<Outcome> {
+        if matches!(
+            what,
+            ast::DiscardObject::ALL | ast::DiscardObject::SEQUENCES
+        ) {
+            let mut numbers = self.last_numbers.lock();
+            numbers
+                .as_mut()
+                .unwrap_or_else(|poisoned| poisoned.get_mut())
+                .clear();
+        }
         if !matches!(what, ast::DiscardObject::ALL) {
             return Outcome::done(&format!("DISCARD {what}"));
         }

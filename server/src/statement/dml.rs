@@ -24,6 +24,7 @@ use crate::catalog::Entry;
 use crate::error::{Error, Result};
 use crate::session::{Parameters, Session};
 use crate::statement::coerce::{TextInput, assign};
+use crate::statement::generated;
 use crate::statement::insert::{default_expr, is_default, parameter_index};
 use crate::statement::returning::{self, Returning};
 use crate::statement::{Outcome, select_all};
@@ -77,6 +78,7 @@ impl Session {
         let entry = &finding.entry;
         let (old, outputs, guard) = self.rows_to_change(&finding, parameters.clone()).await?;
         let new = self.with_assigned(entry, &old, &outputs, &finding.assigned)?;
+        let new = self.with_generated(entry, new).await?;
         self.check_not_null(entry, &new)?;
         let returning = finding.returning(update.returning.as_ref());
         let returned = self.returned(entry, returning, &new, &parameters).await?;
@@ -262,6 +264,9 @@ impl Assigned {
             if assigned.iter().any(|other| other.column == column) {
                 let message = format!("multiple assignments to same column \"{name}\"");
                 return Err(Error::Syntax { message });
+            }
+            if !is_default(value) {
+                generated::check_set(entry, column)?;
             }
             let value = set_value(value, entry.columns[column].default.as_deref())?;
             assigned.push(Assigned {

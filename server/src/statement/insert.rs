@@ -17,6 +17,7 @@ use crate::session::{Parameters, Session};
 use crate::statement::Outcome;
 use crate::statement::coerce::{TextInput, assign};
 use crate::statement::ddl::local_name;
+use crate::statement::generated;
 use crate::statement::returning::{self, Returning};
 use crate::table_locks::Mode;
 use crate::wire::input::parse_column;
@@ -43,6 +44,7 @@ impl Session {
     ) -> Result<Outcome> {
         let entry = self.insert_target(insert)?;
         let targets = target_columns(&entry, insert)?;
+        generated::check_insert(&entry, insert, &targets)?;
         let listed = !insert.columns.is_empty();
         let rows = match insert.source.as_deref() {
             None => self.default_rows(&entry).await?,
@@ -250,6 +252,7 @@ impl Session {
         }
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(entry.schema(), complete, &options)?;
+        let batch = self.with_generated(entry, batch).await?;
         self.check_not_null(entry, &batch)?;
         Ok(batch)
     }

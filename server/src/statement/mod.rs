@@ -2,19 +2,25 @@
 
 pub mod alter;
 pub mod coerce;
+pub mod comment;
 pub mod copy;
 pub mod copy_format;
+pub mod create_table;
 pub mod cursor;
 pub mod ddl;
 pub mod dml;
 pub mod explain;
 pub mod explain_scaling;
+pub mod generated;
 pub mod insert;
 pub mod prepare;
 pub mod query;
+pub mod rename;
+pub mod replace_view;
 pub mod returning;
 pub mod rows;
 pub mod scaling_options;
+pub mod sequence;
 pub mod set;
 pub mod show;
 pub mod subscribe;
@@ -89,6 +95,7 @@ impl Session {
                 )
                 .await
             }
+            Statement::AlterRelation(alter) => self.alter_relation(alter).await,
             Statement::AlterScaling(alter) => self.alter_scaling(alter).await,
             Statement::ExplainAlterScaling { alter, options } => {
                 self.explain_scaling(alter, options).await
@@ -144,6 +151,18 @@ impl Session {
             }
             ast::Statement::CreateTable(table) => self.create_table(parsed, table).await,
             ast::Statement::CreateView(view) => self.create_view(parsed, view).await,
+            ast::Statement::CreateSequence { .. } => {
+                self.create_sequence(&parsed.text, statement).await
+            }
+            ast::Statement::Comment {
+                object_type,
+                object_name,
+                comment,
+                ..
+            } => {
+                self.comment(*object_type, object_name, comment.as_deref())
+                    .await
+            }
             ast::Statement::Drop {
                 object_type,
                 names,

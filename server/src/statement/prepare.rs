@@ -128,6 +128,7 @@ impl Session {
             | Statement::Prepare(_)
             | Statement::CreateSource { .. }
             | Statement::DropSource { .. }
+            | Statement::AlterRelation(_)
             | Statement::AlterScaling(_)
             | Statement::CancelRescale { .. }
             | Statement::Flush => Ok(None),

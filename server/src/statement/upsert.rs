@@ -70,7 +70,8 @@ impl Session {
             }
             None => (Conflicts::none(entry), Vec::new()),
         };
-        let change = self.resolved(entry, &rows, &conflicts, &assigned)?;
+        let mut change = self.resolved(entry, &rows, &conflicts, &assigned)?;
+        change.new = self.with_generated(entry, change.new).await?;
         self.check_not_null(entry, &change.new)?;
         let returned = self
             .returned(entry, returning, &change.new, &parameters)
