@@ -51,6 +51,16 @@ pub enum Kind {
     Sequence(Sequence),
 }
 
+/// What becomes of a row whose primary key exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConflictPolicy {
+    /// The row that exists stays.
+    Ignore,
+    /// The new row takes its place.
+    Overwrite,
+}
+
 /// Who gives the values of an identity column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -147,6 +157,9 @@ pub struct Entry {
     pub unique_key: Vec<usize>,
     /// Whether rows are never updated or deleted.
     pub append_only: bool,
+    /// What becomes of a new row whose primary key exists, if that is no error.
+    #[serde(default)]
+    pub on_conflict: Option<ConflictPolicy>,
     /// SQL text of a view's query.
     pub definition: Option<String>,
     /// The statement that made it.
@@ -507,6 +520,7 @@ pub(crate) mod tests {
             primary_key: vec![0],
             unique_key: vec![0],
             append_only: false,
+            on_conflict: None,
             definition: None,
             statement: String::new(),
             dependencies: dependencies.iter().copied().collect(),

@@ -11,9 +11,11 @@
 //! Not here: what the statements mean (`table`, `source`, `stream`, and the server).
 
 mod alter;
+mod create_table;
 mod cursor;
 mod position;
 mod scaling;
+mod sequence;
 mod streaming;
 mod subscribe;
 
@@ -31,6 +33,7 @@ use crate::error::{Error, Result};
 use position::Positions;
 
 pub use alter::{AlterRelation, RelationChange};
+pub use create_table::{ConflictPolicy, TableExtras};
 pub use cursor::{CursorBody, Declare, Direction, Execute, Fetch, Prepare};
 pub use subscribe::{Subscribe, Subscribed};
 
@@ -70,6 +73,13 @@ impl Parsed {
 pub enum Statement {
     /// PostgreSQL's own, `CREATE MATERIALIZED VIEW` and `DROP MATERIALIZED VIEW` included.
     Pg(Box<ast::Statement>),
+    /// `CREATE TABLE` with what PostgreSQL's has not.
+    CreateTable {
+        /// PostgreSQL's part.
+        table: Box<ast::CreateTable>,
+        /// What follows it; not nothing.
+        extras: TableExtras,
+    },
     /// `CREATE SOURCE [IF NOT EXISTS] name [(columns)] WITH (key = value, …)`.
     CreateSource {
         /// As written.

@@ -12,8 +12,10 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
 use super::alter::alter_relation;
+use super::create_table::{TableExtras, table_extras};
 use super::cursor::cursor_statement;
 use super::scaling;
+use super::sequence::create_sequence;
 use super::subscribe::{copy_subscribe, subscribe};
 use super::{ExplainOptions, ObjectKind, Show, Statement};
 use crate::error::Error;
@@ -58,6 +60,8 @@ pub(super) fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
         create_source(parser)
     } else if take(parser, &["DROP", "SOURCE"]) {
         drop_source(parser)
+    } else if take(parser, &["CREATE", "SEQUENCE"]) {
+        Ok(Statement::Pg(Box::new(create_sequence(parser)?)))
     } else if let Some(alter) = alter_relation(parser)? {
         Ok(Statement::AlterRelation(alter))
     } else if let Some(alter) = scaling::alter(parser)? {
@@ -80,7 +84,18 @@ pub(super) fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
         explain(parser)
     } else {
         refuse_unknown_streaming(parser)?;
-        Ok(Statement::Pg(Box::new(parser.parse_statement()?)))
+        match parser.parse_statement()? {
+            ast::Statement::CreateTable(table) => {
+                let extras = table_extras(parser)?;
+                Ok(if extras == TableExtras::default() {
+                    Statement::Pg(Box::new(ast::Statement::CreateTable(table)))
+                } else {
+                    let table = Box::new(table);
+                    Statement::CreateTable { table, extras }
+                })
+            }
+            other => Ok(Statement::Pg(Box::new(other))),
+        }
     }
 }
 

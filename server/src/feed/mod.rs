@@ -91,23 +91,28 @@ impl Feeds {
         start: Start,
     ) -> Result<(Reader, Arc<TableSnapshot>)> {
         let visible = engine.snapshot().epoch;
-        let feed = self.feed(engine, relation)?;
-        let mut advanced = feed.advanced.subscribe();
-        while !feed.kept().has_reached(visible) {
-            if advanced.changed().await.is_err() {
-                break;
+        loop {
+            let feed = self.feed(engine, relation)?;
+            let mut advanced = feed.advanced.subscribe();
+            while !feed.kept().has_reached(visible) {
+                if advanced.changed().await.is_err() {
+                    break;
+                }
             }
+            // Under the lock of all feeds: a feed that has a reader does not end.
+            let feeds = lock(&self.feeds);
+            if !feeds
+                .get(&relation)
+                .is_some_and(|current| Arc::ptr_eq(current, &feed))
+            {
+                continue; // It has ended meanwhile.
+            }
+            let mut kept = feed.kept();
+            let rows = Arc::clone(kept.rows());
+            let number = kept.add_reader(start)?;
+            drop(kept);
+            return Ok((Reader::new(Arc::clone(&feed), number, advanced), rows));
         }
-        // Under the lock of all feeds: a feed that has a reader does not end.
-        let feeds = lock(&self.feeds);
-        let mut kept = feed.kept();
-        if !feeds.contains_key(&relation) {
-            return Err(gone(relation));
-        }
-        let rows = Arc::clone(kept.rows());
-        let number = kept.add_reader(start)?;
-        drop(kept);
-        Ok((Reader::new(feed, number, advanced), rows))
     }
 
     /// The feed of a relation; a new one starts with what is visible now.
@@ -180,6 +185,7 @@ async fn follow(
         let mut feeds = lock(&feeds);
         if feed.kept().is_unread_for(feed.retention.time) {
             feeds.remove(&feed.relation);
+            feed.end();
             return;
         }
     }

@@ -20,6 +20,7 @@ use crate::statement::copy_format::{CopyFormat, CopyOptions, Record, Splitter, w
 use crate::statement::generated;
 use crate::statement::insert::named_columns;
 use crate::statement::rows::Rows;
+use crate::statement::upsert::Clause;
 use crate::statement::{Outcome, select_all};
 use crate::wire::encode::{RowEncoder, spread_formats};
 use crate::wire::frame::{Expect, Message};
@@ -153,7 +154,13 @@ impl Session {
         self.load_batch(&copy, &mut loader).await?;
         let rows = concat_batches(&copy.entry.schema(), &loader.batches)?;
         let count = rows.num_rows();
-        self.add_rows(&copy.entry, rows).await?;
+        match Clause::of_table(&copy.entry) {
+            None => self.add_rows(&copy.entry, rows).await?,
+            Some(clause) => {
+                let entry = Arc::clone(&copy.entry);
+                self.upsert(&entry, rows, &clause, None, Vec::new()).await?;
+            }
+        }
         Ok(format!("COPY {count}"))
     }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
+use planner::parse::TableExtras;
 use planner::{Parsed, TableDefinition};
 use sqlparser::ast::{
     CreateTable, CreateTableLike, CreateTableLikeDefaults, CreateTableLikeKind, Query,
 };
 
-use crate::catalog::{Column, Entry, Kind};
+use crate::catalog::{Column, ConflictPolicy, Entry, Kind};
 use crate::error::{Error, Result};
 use crate::server::table_job;
 use crate::session::Session;
@@ -28,6 +29,7 @@ impl Session {
         &mut self,
         parsed: &Parsed,
         table: &CreateTable,
+        extras: TableExtras,
     ) -> Result<Outcome> {
         let shared = Arc::clone(&self.shared);
         let _ddl = self
@@ -42,15 +44,22 @@ impl Session {
             });
         };
         match (&table.query, &table.like) {
-            (Some(query), _) => self.create_table_as(name, parsed, table, query).await,
+            (Some(query), _) => {
+                let created = self.create_table_as(name, parsed, table, extras, query);
+                created.await
+            }
             (None, Some(like)) => {
                 let columns = self.columns_like(like)?;
-                let entry = self.new_entry(name, Kind::Table, columns, &parsed.text);
+                let mut entry = self.new_entry(name, Kind::Table, columns, &parsed.text);
+                set_extras(&mut entry, extras)?;
                 let spec = table_job(&entry);
                 self.start_job(entry, spec, Vec::new()).await?;
                 Outcome::done("CREATE TABLE")
             }
-            (None, None) => self.create_defined_table(name, parsed, table).await,
+            (None, None) => {
+                let created = self.create_defined_table(name, parsed, table, extras);
+                created.await
+            }
         }
     }
 
@@ -59,6 +68,7 @@ impl Session {
         name: String,
         parsed: &Parsed,
         table: &CreateTable,
+        extras: TableExtras,
     ) -> Result<Outcome> {
         check_width(table.columns.len())?;
         let definition = TableDefinition::from_ast(table)?;
@@ -80,6 +90,7 @@ impl Session {
         let mut entry = self.new_entry(name, Kind::Table, columns, &parsed.text);
         entry.primary_key.clone_from(&definition.primary_key);
         entry.unique_key.clone_from(&definition.primary_key);
+        set_extras(&mut entry, extras)?;
         self.check_generated(&entry, &definition).await?;
         let mut sequences = Vec::new();
         for (at, column) in definition.columns.iter().enumerate() {
@@ -98,6 +109,7 @@ impl Session {
         name: String,
         parsed: &Parsed,
         table: &CreateTable,
+        extras: TableExtras,
         query: &Query,
     ) -> Result<Outcome> {
         let rows = self.select(query, Vec::new()).await?;
@@ -111,7 +123,8 @@ impl Session {
             .iter()
             .map(|column| Column::new(&column.name, SqlType::of(&column.data_type)))
             .collect();
-        let entry = self.new_entry(name, Kind::Table, columns, &parsed.text);
+        let mut entry = self.new_entry(name, Kind::Table, columns, &parsed.text);
+        set_extras(&mut entry, extras)?;
         let rows = self.fitted(&entry, &rows)?;
         let (id, count, spec) = (entry.id, rows.num_rows(), table_job(&entry));
         self.start_job(entry, spec, Vec::new()).await?;
@@ -159,6 +172,20 @@ impl Session {
         };
         Ok(entry.columns.iter().map(column).collect())
     }
+}
+
+fn set_extras(entry: &mut Entry, extras: TableExtras) -> Result<()> {
+    entry.append_only = extras.append_only;
+    entry.on_conflict = extras.on_conflict.map(|policy| match policy {
+        planner::parse::ConflictPolicy::Ignore => ConflictPolicy::Ignore,
+        planner::parse::ConflictPolicy::Overwrite => ConflictPolicy::Overwrite,
+    });
+    if entry.on_conflict.is_some() && entry.primary_key.is_empty() {
+        return Err(Error::InvalidDefinition {
+            message: "ON CONFLICT of a table needs a primary key".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 fn check_width(columns: usize) -> Result<()> {

@@ -219,6 +219,7 @@ impl Session {
             },
             adaptivity: None,
             append_only: matches!(kind, Kind::Source { .. }),
+            on_conflict: None,
             kind,
             columns,
             primary_key: Vec::new(),

@@ -248,6 +248,15 @@ impl Session {
 }
 
 impl Assigned {
+    /// A column that is set to a value of its own type.
+    pub(crate) fn value_of_its_type(column: usize) -> Assigned {
+        Assigned {
+            column,
+            text: TextInput::Refuse,
+            parameter: None,
+        }
+    }
+
     /// The columns that SET names, and the values as items of a SELECT, in the same order.
     pub(crate) fn of(
         entry: &Entry,

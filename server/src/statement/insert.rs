@@ -19,9 +19,13 @@ use crate::statement::coerce::{TextInput, assign};
 use crate::statement::ddl::local_name;
 use crate::statement::generated;
 use crate::statement::returning::{self, Returning};
+use crate::statement::upsert::Clause;
 use crate::table_locks::Mode;
 use crate::wire::input::parse_column;
 use crate::wire::types::SqlType;
+
+/// What may be done to a table whose rows are never changed.
+const ADDS: [&str; 2] = ["insert into", "copy to"];
 
 /// A value of a VALUES list that needs no plan.
 #[derive(Debug, Clone)]
@@ -66,9 +70,9 @@ impl Session {
             table: &table,
             reads_others: false,
         });
-        if insert.on.is_some() {
+        if let Some(clause) = Clause::of_insert(insert, &entry)? {
             return self
-                .upsert(insert, &entry, rows, returning, parameters)
+                .upsert(&entry, rows, &clause, returning, parameters)
                 .await;
         }
         let returned = self.returned(&entry, returning, &rows, &parameters).await?;
@@ -96,6 +100,13 @@ impl Session {
         let name = local_name(name)?;
         let catalog = self.shared.catalog.read();
         match catalog.by_name(&name) {
+            Some(entry) if entry.append_only && !ADDS.contains(&action) => {
+                Err(Error::NotWritable {
+                    action,
+                    kind: "append-only table",
+                    name,
+                })
+            }
             Some(entry) if entry.kind == crate::catalog::Kind::Table => Ok(Arc::clone(entry)),
             Some(entry) => Err(Error::NotWritable {
                 action,

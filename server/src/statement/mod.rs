@@ -29,7 +29,7 @@ pub mod verify;
 pub mod write;
 
 use planner::Parsed;
-use planner::parse::Statement;
+use planner::parse::{Statement, TableExtras};
 use sqlparser::ast;
 
 use crate::error::{Error, Result};
@@ -73,6 +73,9 @@ impl Session {
         }
         match &parsed.statement {
             Statement::Pg(statement) => self.execute_pg(parsed, statement, parameters).await,
+            Statement::CreateTable { table, extras } => {
+                self.create_table(parsed, table, *extras).await
+            }
             Statement::CreateSource {
                 name,
                 if_not_exists,
@@ -149,7 +152,10 @@ impl Session {
                 self.copy(source, *to, target, options, legacy_options)
                     .await
             }
-            ast::Statement::CreateTable(table) => self.create_table(parsed, table).await,
+            ast::Statement::CreateTable(table) => {
+                let extras = TableExtras::default();
+                self.create_table(parsed, table, extras).await
+            }
             ast::Statement::CreateView(view) => self.create_view(parsed, view).await,
             ast::Statement::CreateSequence { .. } => {
                 self.create_sequence(&parsed.text, statement).await

@@ -21,7 +21,7 @@ use crate::statement::explain::EXPLAIN_COLUMNS;
 use crate::statement::insert::{insert_name, parameter_columns, parameter_index, target_columns};
 use crate::statement::returning::Returning;
 use crate::statement::show::{DESCRIBE_COLUMNS, SHOW_CREATE_COLUMNS, show_columns};
-use crate::statement::upsert::conflict_query;
+use crate::statement::upsert::{Clause, conflict_query};
 use crate::statement::verify::verify_columns;
 use crate::wire::types::SqlType;
 
@@ -126,6 +126,7 @@ impl Session {
             | Statement::Fetch(_)
             | Statement::CloseCursor { .. }
             | Statement::Prepare(_)
+            | Statement::CreateTable { .. }
             | Statement::CreateSource { .. }
             | Statement::DropSource { .. }
             | Statement::AlterRelation(_)
@@ -156,7 +157,11 @@ impl Session {
                         None => drop(self.infer_query(query, types).await?),
                     }
                 }
-                if let Some((query, assigned)) = conflict_query(insert, &entry)? {
+                let clause = Clause::of_insert(insert, &entry)?;
+                let found = clause
+                    .map(|clause| conflict_query(&entry, &clause))
+                    .transpose()?;
+                if let Some((query, assigned)) = found.flatten() {
                     assigned_types(&entry, &assigned, types);
                     let view = self.view_of_conflicts(&entry)?;
                     let session = self.planner_over(view);

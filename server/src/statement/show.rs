@@ -117,7 +117,7 @@ impl Session {
                 }
             };
             let entry = catalog.by_id(job.id);
-            let kind = entry.map_or("materialized view", |entry| entry.kind.name());
+            let kind = entry.map_or("materialized view", |entry| entry.kind_name());
             let parallelism = match entry.and_then(|entry| entry.adaptivity) {
                 Some(_) => format!("ADAPTIVE, now {}", job.parallelism),
                 None => job.parallelism.to_string(),

@@ -1,4 +1,4 @@
-//! INSERT … ON CONFLICT: what becomes of rows whose primary key exists.
+//! ON CONFLICT of an INSERT or of a table: what becomes of rows whose primary key exists.
 //!
 //! A join of the proposed rows with the table, which is locked, finds the conflicts, and computes
 //! for each what DO UPDATE sets.
@@ -9,14 +9,14 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
-use arrow::row::{RowConverter, SortField};
+use arrow::row::{Row, RowConverter, SortField};
 use sqlparser::ast::{
-    BinaryOperator, ConflictTarget, Expr, Ident, Insert, ObjectName, OnConflict, OnConflictAction,
-    OnInsert, Query, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor,
-    TableObject, Value,
+    BinaryOperator, ConflictTarget, DoUpdate, Expr, Ident, Insert, ObjectName, OnConflict,
+    OnConflictAction, OnInsert, Query, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
+    TableAlias, TableFactor, Value,
 };
 
-use crate::catalog::Entry;
+use crate::catalog::{Column, ConflictPolicy, Entry};
 use crate::catalog_view::CatalogView;
 use crate::error::{Error, Result};
 use crate::session::{Parameters, Session};
@@ -32,6 +32,68 @@ const ROW: &str = "?row?";
 /// Whether a conflicting row is to be updated.
 const IS_UPDATED: &str = "?if?";
 
+/// An ON CONFLICT clause, of an INSERT or else of its table.
+pub(crate) struct Clause<'a> {
+    /// The table, and what the statement calls it.
+    table: ObjectName,
+    alias: Option<Ident>,
+    action: Action<'a>,
+}
+
+enum Action<'a> {
+    Nothing,
+    /// The new row takes the place of the old one.
+    Overwrite,
+    Update(&'a DoUpdate),
+}
+
+impl<'a> Clause<'a> {
+    /// The clause that an INSERT follows, if there is one.
+    ///
+    /// # Errors
+    /// A clause that means no constraint of the table.
+    pub(crate) fn of_insert(insert: &'a Insert, entry: &Entry) -> Result<Option<Clause<'a>>> {
+        let clause = match &insert.on {
+            None => return Ok(Clause::of_table(entry)),
+            Some(OnInsert::OnConflict(clause)) => clause,
+            Some(_) => return Err(Error::not_supported("ON DUPLICATE KEY is not supported")),
+        };
+        check_target(entry, clause)?;
+        let action = match &clause.action {
+            OnConflictAction::DoNothing => Action::Nothing,
+            OnConflictAction::DoUpdate(_) if entry.append_only => {
+                return Err(Error::NotWritable {
+                    action: "update",
+                    kind: "append-only table",
+                    name: entry.name.clone(),
+                });
+            }
+            OnConflictAction::DoUpdate(update) => Action::Update(update),
+        };
+        Ok(Some(Clause {
+            table: table_name(entry),
+            alias: insert.table_alias.as_ref().map(|alias| alias.alias.clone()),
+            action,
+        }))
+    }
+
+    /// The clause of the table itself.
+    pub(crate) fn of_table(entry: &Entry) -> Option<Clause<'a>> {
+        Some(Clause {
+            table: table_name(entry),
+            alias: None,
+            action: match entry.on_conflict? {
+                ConflictPolicy::Ignore => Action::Nothing,
+                ConflictPolicy::Overwrite => Action::Overwrite,
+            },
+        })
+    }
+}
+
+fn table_name(entry: &Entry) -> ObjectName {
+    ObjectName::from(vec![Ident::with_quote('"', &entry.name)])
+}
+
 /// The conflicts of proposed rows.
 struct Conflicts {
     /// By proposed row: its place in `old` and `outputs`.
@@ -46,19 +108,14 @@ impl Session {
     /// Inserts rows, or does what the clause says with those that are there.
     pub(crate) async fn upsert(
         &mut self,
-        insert: &Insert,
         entry: &Arc<Entry>,
         rows: RecordBatch,
+        clause: &Clause<'_>,
         returning: Option<Returning<'_>>,
         parameters: Parameters,
     ) -> Result<Outcome> {
-        let found = conflict_query(insert, entry)?;
-        let updates = found.as_ref().is_some_and(|(_, set)| !set.is_empty());
-        let rows = if entry.primary_key.is_empty() {
-            rows
-        } else {
-            first_of_each_key(entry, &rows, updates)?
-        };
+        let found = conflict_query(entry, clause)?;
+        let rows = one_of_each_key(entry, rows, &clause.action)?;
         let guard = self.lock_table(entry.id, Mode::Exclusive).await?;
         // Writes of other sessions are acknowledged before they are visible.
         self.has_unseen_writes = true;
@@ -211,8 +268,11 @@ fn check_target(entry: &Entry, clause: &OnConflict) -> Result<()> {
     }
 }
 
-/// The proposed rows, without those whose key came before among them.
-fn first_of_each_key(entry: &Entry, rows: &RecordBatch, updates: bool) -> Result<RecordBatch> {
+/// The proposed rows, one of each key: the first, or the last if it takes the others' place.
+fn one_of_each_key(entry: &Entry, rows: RecordBatch, action: &Action<'_>) -> Result<RecordBatch> {
+    if entry.primary_key.is_empty() {
+        return Ok(rows);
+    }
     let columns: Vec<ArrayRef> = entry
         .primary_key
         .iter()
@@ -221,19 +281,24 @@ fn first_of_each_key(entry: &Entry, rows: &RecordBatch, updates: bool) -> Result
     let field = |column: &ArrayRef| SortField::new(column.data_type().clone());
     let converter = RowConverter::new(columns.iter().map(field).collect())?;
     let keys = converter.convert_columns(&columns)?;
-    let mut seen = BTreeSet::new();
-    let firsts: Vec<u32> = (0u32..)
-        .zip(&keys)
-        .filter(|(_, key)| seen.insert(*key))
-        .map(|(row, _)| row)
-        .collect();
-    if firsts.len() == rows.num_rows() {
-        return Ok(rows.clone());
+    let mut kept: BTreeMap<Row<'_>, u32> = BTreeMap::new();
+    for (key, row) in keys.iter().zip(0u32..) {
+        match action {
+            Action::Overwrite => drop(kept.insert(key, row)),
+            Action::Nothing | Action::Update(_) => {
+                kept.entry(key).or_insert(row);
+            }
+        }
     }
-    if updates {
+    if kept.len() == rows.num_rows() {
+        return Ok(rows);
+    }
+    if matches!(action, Action::Update(_)) {
         return Err(Error::AffectedTwice);
     }
-    Ok(take_record_batch(rows, &UInt32Array::from(firsts))?)
+    let mut kept: Vec<u32> = kept.into_values().collect();
+    kept.sort_unstable();
+    Ok(take_record_batch(&rows, &UInt32Array::from(kept))?)
 }
 
 /// Proposed rows with their numbers.
@@ -254,41 +319,36 @@ fn numbered(entry: &Entry, rows: &RecordBatch) -> Result<(Arc<Schema>, RecordBat
 }
 
 /// `SELECT excluded."?row?", t.*, values…, condition FROM excluded JOIN t ON the keys are equal`;
-/// nothing without the clause, or if the table has no key. With the query come the columns that
-/// the values are for.
+/// nothing if the table has no key. With the query come the columns that the values are for.
 ///
 /// # Errors
-/// A clause that means no constraint of the table; columns that do not exist.
+/// Columns that do not exist, or that cannot be set.
 pub(crate) fn conflict_query(
-    insert: &Insert,
     entry: &Entry,
+    clause: &Clause<'_>,
 ) -> Result<Option<(Query, Vec<Assigned>)>> {
-    let clause = match &insert.on {
-        None => return Ok(None),
-        Some(OnInsert::OnConflict(clause)) => clause,
-        Some(_) => return Err(Error::not_supported("ON DUPLICATE KEY is not supported")),
-    };
-    check_target(entry, clause)?;
     if entry.primary_key.is_empty() {
         return Ok(None);
     }
-    let TableObject::TableName(target) = &insert.table else {
-        return Err(Error::not_supported(
-            "INSERT into this target is not supported",
-        ));
-    };
-    let alias = insert.table_alias.as_ref().map(|alias| alias.alias.clone());
+    let excluded = Ident::new(EXCLUDED);
+    let alias = clause.alias.clone();
     let table = alias
         .clone()
         .unwrap_or_else(|| Ident::with_quote('"', &entry.name));
-    let excluded = Ident::new(EXCLUDED);
-    let (assigned, values, condition) = match &clause.action {
-        OnConflictAction::DoNothing => (Vec::new(), Vec::new(), Expr::value(Value::Boolean(false))),
-        OnConflictAction::DoUpdate(update) => {
+    let always = |is: bool| Expr::value(Value::Boolean(is));
+    let (assigned, values, condition) = match clause.action {
+        Action::Nothing => (Vec::new(), Vec::new(), always(false)),
+        Action::Overwrite => {
+            let value =
+                |column: &Column| SelectItem::UnnamedExpr(self::column(&excluded, &column.name));
+            let assigned = (0..entry.columns.len()).map(Assigned::value_of_its_type);
+            let values = entry.columns.iter().map(value).collect();
+            (assigned.collect(), values, always(true))
+        }
+        Action::Update(update) => {
             let (assigned, values) = Assigned::of(entry, &update.assignments)?;
             let condition = update.selection.clone();
-            let condition = condition.unwrap_or_else(|| Expr::value(Value::Boolean(true)));
-            (assigned, values, condition)
+            (assigned, values, condition.unwrap_or_else(|| always(true)))
         }
     };
     let mut query = select_all(ObjectName::from(vec![excluded.clone()]))?;
@@ -309,7 +369,7 @@ pub(crate) fn conflict_query(
             name, alias: of, ..
         } = &mut joined.relation
         {
-            name.clone_from(target);
+            name.clone_from(&clause.table);
             *of = alias.map(|name| TableAlias {
                 explicit: true,
                 name,
