@@ -144,11 +144,11 @@ impl Session {
                 });
             }
         };
-        let read = entry
+        let mut read = entry
             .dependencies
             .iter()
             .filter_map(|id| catalog.by_id(*id));
-        for source in read.filter(|entry| matches!(entry.kind, Kind::Source { .. })) {
+        if let Some(source) = read.find(|entry| matches!(entry.kind, Kind::Source { .. })) {
             return Err(Error::unsupported(
                 format!("cannot verify a view over source \"{}\"", source.name),
                 "A source keeps no rows from which the view could be recomputed.",
