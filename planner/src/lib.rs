@@ -28,7 +28,7 @@ pub mod stream;
 pub mod table;
 pub mod types;
 
-pub use batch::{BatchPlan, Session, Settings};
+pub use batch::{BatchPlan, PlanNode, Session, Settings};
 pub use catalog::{Catalog, NexmarkSource, Relation, RelationId, RelationKind};
 pub use dataflow::Dataflow;
 pub use error::{Error, Result};

@@ -278,12 +278,12 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
                     jobs.push(job(&entry, plan.dataflow));
                 }
                 Kind::View => {
+                    // Its query may need a session, as `current_setting` does: its columns then
+                    // are of their stored types.
                     let (query, _) = crate::statement::ddl::stored_query(&entry)?;
-                    let plan = session.plan(&query)?;
-                    entry.planned = Some(crate::statement::ddl::renamed(
-                        plan.schema(),
-                        &entry.columns,
-                    ));
+                    let plan = session.plan(&query).ok();
+                    entry.planned = plan
+                        .map(|plan| crate::statement::ddl::renamed(plan.schema(), &entry.columns));
                 }
                 Kind::Source { .. } | Kind::Sequence(_) => {}
             }

@@ -282,6 +282,18 @@ pub struct ExplainOptions {
     pub analyze: bool,
     /// Show more.
     pub verbose: bool,
+    /// How to show it.
+    pub format: ExplainFormat,
+}
+
+/// How `EXPLAIN` shows a plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExplainFormat {
+    /// Indented lines.
+    #[default]
+    Text,
+    /// One JSON text.
+    Json,
 }
 
 /// Parses a text of statements, separated by semicolons. Empty statements are left out.

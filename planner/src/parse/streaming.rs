@@ -17,7 +17,7 @@ use super::cursor::cursor_statement;
 use super::scaling;
 use super::sequence::create_sequence;
 use super::subscribe::{copy_subscribe, subscribe};
-use super::{ExplainOptions, ObjectKind, Show, Statement};
+use super::{ExplainFormat, ExplainOptions, ObjectKind, Show, Statement};
 use crate::error::Error;
 
 /// A fault, with or without a place of its own.
@@ -302,11 +302,12 @@ fn explain_options(parser: &mut Parser<'_>, options: &mut ExplainOptions) -> Res
         match name.as_str() {
             "analyze" => options.analyze = on,
             "verbose" => options.verbose = on,
-            "format" if value == "text" => {}
+            "format" if value == "text" => options.format = ExplainFormat::Text,
+            "format" if value == "json" => options.format = ExplainFormat::Json,
             "format" => {
                 return Err(Fault::Ours(Error::unsupported(
                     format!("EXPLAIN format {value}"),
-                    "use FORMAT TEXT",
+                    "use FORMAT TEXT or JSON",
                 )));
             }
             // PostgreSQL's other options only leave things out of, or add costs to, its output.

@@ -324,7 +324,12 @@ fn explain_of_queries_and_views() {
         let Statement::ExplainQuery { options, .. } = one(sql) else {
             panic!("{sql}")
         };
-        assert_eq!(options, ExplainOptions { analyze, verbose }, "{sql}");
+        let expected = ExplainOptions {
+            analyze,
+            verbose,
+            ..ExplainOptions::default()
+        };
+        assert_eq!(options, expected, "{sql}");
     }
     let sql = "explain (verbose) create materialized view v as select 1";
     let parsed = parse(sql).unwrap().remove(0);

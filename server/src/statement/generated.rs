@@ -135,33 +135,32 @@ fn check_expression(expr: &Expr, definition: &TableDefinition) -> Result<()> {
     }
 }
 
-/// An INSERT must leave columns to their own source: generated ones, and identities that are
-/// always.
+/// VALUES must leave columns to their own source: generated ones, and identities that are always.
 pub(crate) fn check_insert(entry: &Entry, insert: &Insert, targets: &[usize]) -> Result<()> {
-    let rows = match insert.source.as_deref().map(|query| &*query.body) {
-        None => return Ok(()),
-        Some(SetExpr::Values(values)) => Some(&values.rows),
-        Some(_) => None,
+    let Some(SetExpr::Values(values)) = insert.source.as_deref().map(|query| &*query.body) else {
+        return Ok(());
     };
     for (at, &target) in targets.iter().enumerate() {
-        let given = match rows {
-            Some(rows) => rows
-                .iter()
-                .any(|row| row.get(at).is_some_and(|cell| !is_default(cell))),
-            // Without a list, a query may leave the last columns out.
-            None => !insert.columns.is_empty(),
-        };
-        if given && let Some(detail) = own_source(entry, target) {
-            return Err(Error::GeneratedAlways {
-                message: format!(
-                    "cannot insert a non-DEFAULT value into column \"{}\"",
-                    entry.columns[target].name
-                ),
-                detail,
-            });
+        let is_given = |row: &Vec<Expr>| row.get(at).is_some_and(|cell| !is_default(cell));
+        if values.rows.iter().any(|row| is_given(row)) {
+            check_given(entry, target)?;
         }
     }
     Ok(())
+}
+
+/// A column that gets a value by INSERT must not have its own source.
+pub(crate) fn check_given(entry: &Entry, column: usize) -> Result<()> {
+    match own_source(entry, column) {
+        None => Ok(()),
+        Some(detail) => Err(Error::GeneratedAlways {
+            message: format!(
+                "cannot insert a non-DEFAULT value into column \"{}\"",
+                entry.columns[column].name
+            ),
+            detail,
+        }),
+    }
 }
 
 /// SET must leave such columns alone; `value` is not DEFAULT.

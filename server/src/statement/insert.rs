@@ -219,6 +219,11 @@ impl Session {
         let rows = self.select(&query, parameters).await?;
         let width = rows.schema.fields().len();
         check_width(targets.len(), width, listed)?;
+        if !is_values {
+            for &target in targets.iter().take(width) {
+                generated::check_given(entry, target)?;
+            }
+        }
         let zone = self.style().zone;
         let mut rows = rows;
         let mut batches = Vec::new();
