@@ -28,7 +28,7 @@ use crate::rescale::{
     RescaleSummary, SubscaleStatus,
 };
 use crate::world;
-use crate::writer::TableWriter;
+use crate::writer::{TableWrite, TableWriter, write_together};
 
 /// Told of every epoch when it becomes visible, in order. Test harnesses check views there.
 pub type EpochObserver = Arc<dyn Fn(&Arc<DatabaseSnapshot>) + Send + Sync>;
@@ -189,6 +189,9 @@ pub(crate) struct Shared {
     pub(crate) storage: Arc<Storage>,
     pub(crate) options: EngineOptions,
     pub(crate) writers: Mutex<BTreeMap<u32, TableWriter>>,
+    /// Held while a barrier, or what several tables write together, is put into root lanes: the
+    /// parts of a write are all in front of a barrier or all behind it.
+    pub(crate) root_lanes: Mutex<()>,
     pub(crate) jobs: Mutex<Vec<JobStatus>>,
     /// Failing expressions of views whose result became NULL, since the start.
     pub(crate) row_errors: Arc<std::sync::atomic::AtomicU64>,
@@ -235,6 +238,7 @@ impl Engine {
             storage,
             options,
             writers: Mutex::default(),
+            root_lanes: Mutex::default(),
             jobs: Mutex::default(),
             row_errors: Arc::default(),
         });
@@ -363,6 +367,26 @@ impl Engine {
             .await
     }
 
+    /// Writes changes to several tables, as [`write`](Engine::write) does to one: a crash leaves
+    /// all of them or none, and they belong to one epoch.
+    ///
+    /// # Errors
+    /// As [`write`](Engine::write); nothing is written then.
+    pub async fn write_all(&self, changes: BTreeMap<u32, (RecordBatch, Vec<i64>)>) -> Result<()> {
+        let mut writes = Vec::with_capacity(changes.len());
+        for (table, (rows, weights)) in changes {
+            let writer = self.shared.writer(table);
+            let writer = writer.ok_or(Error::UnknownJob { job: table })?;
+            let batch = ChangeBatch::unkeyed(rows, Some(weights.into()));
+            writes.push(TableWrite {
+                table,
+                writer,
+                batch,
+            });
+        }
+        write_together(Arc::clone(&self.shared), writes).await
+    }
+
     /// Ends the epoch now. Everything written before is visible when it returns.
     ///
     /// # Errors
@@ -375,6 +399,12 @@ impl Engine {
     #[must_use]
     pub fn snapshot(&self) -> Arc<DatabaseSnapshot> {
         Arc::clone(&self.visible.borrow())
+    }
+
+    /// The visible epochs as they come; a slow reader misses some. Closed when the engine stops.
+    #[must_use]
+    pub fn epochs(&self) -> watch::Receiver<Arc<DatabaseSnapshot>> {
+        self.visible.clone()
     }
 
     /// All jobs, by id.

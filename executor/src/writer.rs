@@ -7,6 +7,7 @@
 //!
 //! Writes that arrive while a sync runs form the next group, so many sessions share one sync. A
 //! group is one record of the log, and no write is in two of them: it is durable whole or not at all.
+//! What a transaction writes to several tables goes past the queues, as one write of the log.
 //! A write is acknowledged once it is durable and in the lane: a barrier asked for afterwards
 //! goes behind it. The log is cut by the checkpoint that holds the writes.
 
@@ -18,6 +19,7 @@ use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot};
 
 use crate::change::ChangeBatch;
 use crate::channel::{Inbox, Sender};
+use crate::engine::Shared;
 use crate::error::{Error, Result};
 use crate::message::Message;
 use crate::wal;
@@ -78,6 +80,65 @@ impl TableWriter {
             .await
             .map_err(|_| Error::Stopped)?;
         outcome.await.map_err(|_| Error::Stopped)?
+    }
+}
+
+/// What a transaction writes to one table.
+pub(crate) struct TableWrite {
+    pub(crate) table: u32,
+    pub(crate) writer: TableWriter,
+    pub(crate) batch: ChangeBatch,
+}
+
+/// Writes changes of several tables, in ascending order of these: one write of the log, and one
+/// epoch. A single table takes the usual way, where writes share a sync.
+pub(crate) async fn write_together(shared: Arc<Shared>, mut writes: Vec<TableWrite>) -> Result<()> {
+    if writes.len() == 1
+        && let Some(write) = writes.pop()
+    {
+        return write.writer.write(write.batch).await;
+    }
+    // A task of its own: a caller that stops waiting must not leave it half done.
+    let written = world::spawn(async move {
+        let mut roots = all_with_credit(&writes).await;
+        let mut records = Vec::with_capacity(writes.len());
+        for (write, root) in writes.iter().zip(&roots) {
+            let record = wal::encode(&write.batch)?;
+            records.push((write.table, root.next_sequence, record));
+        }
+        let storage = Arc::clone(&shared.storage);
+        world::spawn_blocking(move || storage.wal_append_all(records))
+            .await
+            .map_err(|_| Error::Stopped)??;
+        crash_point!("write.logged");
+        let _root_lanes = shared.root_lanes.lock();
+        for (write, root) in writes.iter().zip(&mut roots) {
+            let sequence = root.next_sequence;
+            root.next_sequence += 1;
+            root.lane.push(Message::Write {
+                sequence,
+                batch: write.batch.clone(),
+            });
+        }
+        Ok(())
+    });
+    written.await.map_err(|_| Error::Stopped)?
+}
+
+/// Locks the roots of all tables once each has credit; like [`with_credit`] it holds no lock while
+/// it waits for that.
+async fn all_with_credit(writes: &[TableWrite]) -> Vec<MutexGuard<'_, Root>> {
+    loop {
+        let mut roots = Vec::with_capacity(writes.len());
+        for write in writes {
+            roots.push(write.writer.root().await);
+        }
+        let Some(full) = roots.iter().find(|root| root.lane.full()) else {
+            return roots;
+        };
+        let inbox = Arc::clone(&full.inbox);
+        drop(roots);
+        inbox.wait_at_most(CREDIT_WAIT_MAX).await;
     }
 }
 

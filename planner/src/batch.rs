@@ -308,19 +308,54 @@ impl BatchPlan {
         Ok(rows.try_collect().await?)
     }
 
-    /// The physical plan as indented lines.
+    /// The physical plan as indented lines; with all that is known of it if `verbose`.
     ///
     /// # Errors
     /// If planning fails.
-    pub async fn explain(&self, session: &Session) -> Result<Vec<String>> {
+    pub async fn explain(&self, session: &Session, verbose: bool) -> Result<Vec<String>> {
         let physical = self.physical(session).await?;
-        let text = displayable(physical.as_ref()).indent(false).to_string();
+        let text = displayable(physical.as_ref()).indent(verbose).to_string();
         Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// The physical plan as a tree.
+    ///
+    /// # Errors
+    /// If planning fails.
+    pub async fn explain_tree(&self, session: &Session) -> Result<PlanNode> {
+        Ok(PlanNode::of(self.physical(session).await?.as_ref()))
     }
 
     async fn physical(&self, session: &Session) -> Result<Arc<dyn ExecutionPlan>> {
         let state = session.context.state();
         Ok(state.create_physical_plan(&self.plan).await?)
+    }
+}
+
+/// A step of a physical plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanNode {
+    /// What kind of step it is.
+    pub name: String,
+    /// What exactly, in a line.
+    pub details: String,
+    /// The steps whose rows it takes.
+    pub inputs: Vec<PlanNode>,
+}
+
+impl PlanNode {
+    fn of(plan: &dyn ExecutionPlan) -> Self {
+        let line = displayable(plan).one_line().to_string();
+        let details = line.trim().trim_start_matches(plan.name());
+        Self {
+            name: plan.name().to_owned(),
+            details: details.trim_start_matches(':').trim().to_owned(),
+            inputs: plan
+                .children()
+                .into_iter()
+                .map(|input| Self::of(input.as_ref()))
+                .collect(),
+        }
     }
 }
 

@@ -32,7 +32,7 @@ pub mod types;
 pub mod values;
 mod window_tables;
 
-pub use batch::{BatchPlan, Session, Settings};
+pub use batch::{BatchPlan, PlanNode, Session, Settings};
 pub use catalog::{Catalog, NexmarkSource, Relation, RelationId, RelationKind};
 pub use dataflow::Dataflow;
 pub use error::{Error, Result};

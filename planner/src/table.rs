@@ -38,6 +38,43 @@ pub struct ColumnDefinition {
     pub not_null: bool,
     /// The `DEFAULT` expression; NULL if absent. It may be volatile.
     pub default: Option<ast::Expr>,
+    /// The sequence that gives its values, if it has one of its own.
+    pub sequence: Option<OwnSequence>,
+    /// The expression of `GENERATED ALWAYS AS (…) STORED`.
+    pub generated: Option<ast::Expr>,
+}
+
+/// The sequence of a `serial` or identity column.
+#[derive(Clone, Debug)]
+pub struct OwnSequence {
+    /// Absent for `serial`.
+    pub identity: Option<Identity>,
+    /// As written.
+    pub options: Vec<ast::SequenceOptions>,
+}
+
+/// Who gives the values of an identity column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// The sequence alone.
+    Always,
+    /// The sequence, if a statement does not.
+    ByDefault,
+}
+
+impl ColumnDefinition {
+    /// A column that may be NULL, and is unless it is given.
+    #[must_use]
+    pub fn plain(name: String, data_type: DataType) -> Self {
+        Self {
+            name,
+            data_type,
+            not_null: false,
+            default: None,
+            sequence: None,
+            generated: None,
+        }
+    }
 }
 
 impl TableDefinition {
@@ -85,12 +122,8 @@ impl TableDefinition {
             primary_key: Vec::new(),
         };
         for field in query.fields() {
-            table.push(ColumnDefinition {
-                name: field.name().clone(),
-                data_type: column_type(field.data_type())?,
-                not_null: false,
-                default: None,
-            })?;
+            let data_type = column_type(field.data_type())?;
+            table.push(ColumnDefinition::plain(field.name().clone(), data_type))?;
         }
         Ok(table)
     }
@@ -116,13 +149,16 @@ impl TableDefinition {
 
     fn add_column(&mut self, column: &ColumnDef) -> Result<()> {
         let name = identifier(&column.name);
-        self.push(ColumnDefinition {
-            data_type: column_type(&arrow_type(&column.data_type)?)?,
-            name: name.clone(),
-            not_null: false,
-            default: None,
-        })?;
+        let serial = serial_type(&column.data_type);
+        let data_type = match &serial {
+            Some(data_type) => data_type.clone(),
+            None => column_type(&arrow_type(&column.data_type)?)?,
+        };
+        self.push(ColumnDefinition::plain(name.clone(), data_type))?;
         let at = self.columns.len() - 1;
+        if serial.is_some() {
+            self.set_sequence(at, None, &[])?;
+        }
         for option in &column.options {
             match &option.option {
                 ColumnOption::Null => {}
@@ -132,15 +168,69 @@ impl TableDefinition {
                 ColumnOption::Unique(_) => return Err(refused("UNIQUE")),
                 ColumnOption::ForeignKey(_) => return Err(refused("FOREIGN KEY")),
                 ColumnOption::Check(_) => return Err(refused("CHECK")),
-                ColumnOption::Generated { .. } | ColumnOption::Identity(_) => {
-                    return Err(Error::unsupported(
-                        format!("generated column \"{name}\""),
-                        "compute the column in a view over the table",
-                    ));
-                }
+                ColumnOption::Generated {
+                    generated_as,
+                    sequence_options,
+                    generation_expr,
+                    generation_expr_mode,
+                    ..
+                } => match (generated_as, generation_expr) {
+                    (_, Some(expr)) => {
+                        if *generation_expr_mode != Some(ast::GeneratedExpressionMode::Stored) {
+                            return Err(Error::unsupported(
+                                format!("virtual generated column \"{name}\""),
+                                "declare it STORED",
+                            ));
+                        }
+                        self.columns[at].generated = Some(expr.clone());
+                    }
+                    (generated_as, None) => {
+                        let identity = match generated_as {
+                            ast::GeneratedAs::ByDefault => Identity::ByDefault,
+                            _ => Identity::Always,
+                        };
+                        let options = sequence_options.as_deref().unwrap_or_default();
+                        self.set_sequence(at, Some(identity), options)?;
+                    }
+                },
                 other => return Err(Error::unsupported(format!("column option {other}"), "")),
             }
         }
+        let column = &self.columns[at];
+        let sources = [
+            column.default.is_some(),
+            column.sequence.is_some(),
+            column.generated.is_some(),
+        ];
+        if sources.into_iter().filter(|present| *present).count() > 1 {
+            return Err(Error::Syntax {
+                message: format!("multiple default values specified for column \"{name}\""),
+                position: 1,
+            });
+        }
+        Ok(())
+    }
+
+    fn set_sequence(
+        &mut self,
+        at: usize,
+        identity: Option<Identity>,
+        options: &[ast::SequenceOptions],
+    ) -> Result<()> {
+        let column = &mut self.columns[at];
+        if !matches!(
+            column.data_type,
+            DataType::Int16 | DataType::Int32 | DataType::Int64
+        ) {
+            return Err(Error::InvalidParameter {
+                message: "identity column type must be smallint, integer, or bigint".to_owned(),
+            });
+        }
+        column.not_null = true;
+        column.sequence = Some(OwnSequence {
+            identity,
+            options: options.to_vec(),
+        });
         Ok(())
     }
 
@@ -182,6 +272,19 @@ impl TableDefinition {
     }
 }
 
+/// The type of a `serial` column, which is no type of its own.
+fn serial_type(data_type: &ast::DataType) -> Option<DataType> {
+    let ast::DataType::Custom(name, _) = data_type else {
+        return None;
+    };
+    match name.to_string().to_lowercase().as_str() {
+        "smallserial" | "serial2" => Some(DataType::Int16),
+        "serial" | "serial4" => Some(DataType::Int32),
+        "bigserial" | "serial8" => Some(DataType::Int64),
+        _ => None,
+    }
+}
+
 fn refused(constraint: &str) -> Error {
     Error::unsupported(
         format!("a {constraint} constraint"),
@@ -192,7 +295,6 @@ fn refused(constraint: &str) -> Error {
 fn refuse_clauses(statement: &CreateTable) -> Result<()> {
     let clauses = [
         (statement.temporary, "a temporary table"),
-        (statement.like.is_some(), "CREATE TABLE … LIKE"),
         (statement.inherits.is_some(), "table inheritance"),
         (statement.partition_by.is_some(), "a partitioned table"),
         (statement.partition_of.is_some(), "a partitioned table"),

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use storage::CatalogChange;
 
 use crate::error::{Error, Result};
+use crate::pg_catalog::relations::quoted;
+use crate::sequence::{self, Sequence};
 use planner::values::types::SqlType;
 
 /// First id of a user's relation, as in PostgreSQL (`FirstNormalObjectId` + 1).
@@ -45,6 +47,28 @@ pub enum Kind {
     View,
     /// A continuously maintained view.
     MaterializedView,
+    /// Numbers that are given once.
+    Sequence(Sequence),
+}
+
+/// What becomes of a row whose primary key exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConflictPolicy {
+    /// The row that exists stays.
+    Ignore,
+    /// The new row takes its place.
+    Overwrite,
+}
+
+/// Who gives the values of an identity column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identity {
+    /// Its sequence alone.
+    Always,
+    /// Its sequence, if a statement does not.
+    ByDefault,
 }
 
 impl Kind {
@@ -56,6 +80,7 @@ impl Kind {
             Kind::Source { .. } => "source",
             Kind::View => "view",
             Kind::MaterializedView => "materialized view",
+            Kind::Sequence(_) => "sequence",
         }
     }
 
@@ -77,6 +102,31 @@ pub struct Column {
     pub not_null: bool,
     /// SQL text of its `DEFAULT`.
     pub default: Option<String>,
+    /// Whether it is an identity; its default then takes the next number of its sequence.
+    #[serde(default)]
+    pub identity: Option<Identity>,
+    /// SQL text of what it is computed from.
+    #[serde(default)]
+    pub generated: Option<String>,
+    /// Its `COMMENT`.
+    #[serde(default)]
+    pub comment: Option<String>,
+}
+
+impl Column {
+    /// A column that may be NULL.
+    #[must_use]
+    pub fn new(name: &str, sql_type: SqlType) -> Column {
+        Column {
+            name: name.to_owned(),
+            sql_type,
+            not_null: false,
+            default: None,
+            identity: None,
+            generated: None,
+            comment: None,
+        }
+    }
 }
 
 /// How a relation's parallelism follows its load.
@@ -107,6 +157,9 @@ pub struct Entry {
     pub unique_key: Vec<usize>,
     /// Whether rows are never updated or deleted.
     pub append_only: bool,
+    /// What becomes of a new row whose primary key exists, if that is no error.
+    #[serde(default)]
+    pub on_conflict: Option<ConflictPolicy>,
     /// SQL text of a view's query.
     pub definition: Option<String>,
     /// The statement that made it.
@@ -120,6 +173,12 @@ pub struct Entry {
     pub adaptivity: Option<Adaptivity>,
     /// `TimeZone` of the session that made it: its query means the same for ever.
     pub time_zone: String,
+    /// Its `COMMENT`.
+    #[serde(default)]
+    pub comment: Option<String>,
+    /// Whether it lives only as long as its reader (`temporary_view.rs`).
+    #[serde(default)]
+    pub temporary: bool,
     /// Arrow columns of a view. Not durable: they follow from its query.
     #[serde(skip)]
     pub planned: Option<SchemaRef>,
@@ -138,6 +197,16 @@ impl Entry {
             .map(|c| Field::new(&c.name, c.sql_type.arrow(), true))
             .collect();
         Arc::new(Schema::new(fields))
+    }
+
+    /// What it is, as messages name it.
+    #[must_use]
+    pub fn kind_name(&self) -> &'static str {
+        if self.temporary {
+            "subscription"
+        } else {
+            self.kind.name()
+        }
     }
 
     /// Name of the primary key's constraint and index.
@@ -166,6 +235,9 @@ impl Entry {
             Kind::Source { options } => {
                 let (source, _) = planner::source::source_definition(&[], options)?;
                 planner::RelationKind::Source(source)
+            }
+            Kind::Sequence(_) => {
+                return Err(Error::not_supported("a sequence cannot be read as a table"));
             }
         };
         Ok(planner::Relation {
@@ -246,9 +318,40 @@ impl Catalog {
         self.entries.get(&id)
     }
 
-    /// All relations, by id: a relation comes after those that it reads.
+    /// All relations but temporary ones, by id: a relation comes after those that it reads.
     pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.entries.values()
+        self.entries.values().filter(|entry| !entry.temporary)
+    }
+
+    /// Forgets temporary relations; gives their ids.
+    pub fn remove_temporary(&mut self) -> BTreeSet<u32> {
+        let temporary = self.entries.values().filter(|entry| entry.temporary);
+        let ids: BTreeSet<u32> = temporary.map(|entry| entry.id).collect();
+        ids.iter().for_each(|id| self.remove(*id));
+        ids
+    }
+
+    /// The table of which a column takes its numbers from this sequence.
+    #[must_use]
+    pub fn table_of_numbers(&self, sequence: &Entry) -> Option<&Arc<Entry>> {
+        let Kind::Sequence(_) = &sequence.kind else {
+            return None;
+        };
+        let call = format!("nextval('{}'", quoted(&sequence.name));
+        let uses = |column: &Column| column.default.as_ref().is_some_and(|d| d.contains(&call));
+        self.entries().find(|table| table.columns.iter().any(uses))
+    }
+
+    /// The sequences of columns of these tables.
+    #[must_use]
+    pub fn owned_sequences(&self, ids: &BTreeSet<u32>) -> BTreeSet<u32> {
+        let owned = |entry: &&Arc<Entry>| match &entry.kind {
+            Kind::Sequence(sequence) => sequence
+                .owner
+                .is_some_and(|(table, _)| ids.contains(&table)),
+            _ => false,
+        };
+        self.entries().filter(owned).map(|entry| entry.id).collect()
     }
 
     /// Relations that read one of `ids`, directly or not, without `ids`; by id.
@@ -273,12 +376,15 @@ impl Catalog {
     }
 
     fn insert(&mut self, entry: Entry) {
-        self.names.insert(entry.name.clone(), entry.id);
+        self.remove(entry.id);
+        if !entry.temporary {
+            self.names.insert(entry.name.clone(), entry.id);
+        }
         self.entries.insert(entry.id, Arc::new(entry));
     }
 
     fn remove(&mut self, id: u32) {
-        if let Some(entry) = self.entries.remove(&id) {
+        if let Some(entry) = self.entries.remove(&id).filter(|entry| !entry.temporary) {
             self.names.remove(&entry.name);
         }
     }
@@ -315,7 +421,10 @@ pub fn update_change(entry: &Entry) -> Result<CatalogChange> {
 pub fn delete_change(ids: &BTreeSet<u32>) -> CatalogChange {
     CatalogChange {
         puts: Vec::new(),
-        deletes: ids.iter().map(|id| relation_key(*id)).collect(),
+        deletes: ids
+            .iter()
+            .flat_map(|id| [relation_key(*id), sequence::key(*id)])
+            .collect(),
     }
 }
 
@@ -405,20 +514,21 @@ pub(crate) mod tests {
                 Kind::MaterializedView
             },
             columns: vec![Column {
-                name: "a".into(),
-                sql_type: SqlType::Int4,
                 not_null: true,
-                default: None,
+                ..Column::new("a", SqlType::Int4)
             }],
             primary_key: vec![0],
             unique_key: vec![0],
             append_only: false,
+            on_conflict: None,
             definition: None,
             statement: String::new(),
             dependencies: dependencies.iter().copied().collect(),
             parallelism: 1,
             adaptivity: None,
             time_zone: "UTC".into(),
+            comment: None,
+            temporary: false,
             planned: None,
         }
     }

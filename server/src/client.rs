@@ -65,6 +65,11 @@ impl Client {
         self.reader.message(expect).await.map_err(frame_error)
     }
 
+    /// Waits until the client closes its connection.
+    pub async fn closed(&mut self) {
+        self.reader.closed().await;
+    }
+
     /// Queues a notice.
     pub fn notice(&mut self, notice: &Notice) {
         self.outbox

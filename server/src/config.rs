@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use crate::error::{Error, Result};
 
 /// The names of all values.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 11] = [
     "data_dir",
     "listen",
     "barrier_interval",
@@ -22,6 +22,8 @@ const NAMES: [&str; 9] = [
     "connections_max",
     "statement_bytes_max",
     "copy_bytes_max",
+    "subscription_retention",
+    "subscription_bytes_max",
 ];
 
 /// Values given on the command line; they win over all others.
@@ -58,6 +60,13 @@ pub struct Config {
     pub statement_bytes_max: usize,
     /// Most memory that the rows of one `COPY FROM` may take, in bytes. Default 1 GiB.
     pub copy_bytes_max: usize,
+    /// How long changes are kept that every subscription has read, so that one that was cut off
+    /// can go on. Default 5 min.
+    #[serde(deserialize_with = "duration")]
+    pub subscription_retention: Duration,
+    /// Most memory that the kept changes of one relation may take, in bytes. A subscription that
+    /// falls further behind ends. Default 64 MiB.
+    pub subscription_bytes_max: usize,
 }
 
 impl Default for Config {
@@ -73,6 +82,8 @@ impl Default for Config {
             connections_max: 1000,
             statement_bytes_max: 16 << 20,
             copy_bytes_max: 1 << 30,
+            subscription_retention: Duration::from_secs(300),
+            subscription_bytes_max: 64 << 20,
         }
     }
 }

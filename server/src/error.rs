@@ -46,6 +46,12 @@ pub enum Error {
         /// Its name as written.
         name: String,
     },
+    /// A role that should own something.
+    #[error("role \"{name}\" does not exist")]
+    UnknownOwner {
+        /// Its name as written.
+        name: String,
+    },
     /// A column that its table does not have.
     #[error("column \"{column}\" of relation \"{relation}\" does not exist")]
     UndefinedColumn {
@@ -206,6 +212,60 @@ pub enum Error {
         /// "Key (a)=(1) already exists."
         detail: String,
     },
+    /// ON CONFLICT names columns that are no unique constraint.
+    #[error("there is no unique or exclusion constraint matching the ON CONFLICT specification")]
+    NoConflictTarget,
+    /// A constraint that does not exist.
+    #[error("constraint \"{name}\" for table \"{relation}\" does not exist")]
+    UndefinedConstraint {
+        /// As written.
+        name: String,
+        /// The table.
+        relation: String,
+    },
+    /// A sequence has no further number.
+    #[error("{message}")]
+    SequenceLimit {
+        /// As PostgreSQL words it.
+        message: String,
+    },
+    /// A number beyond a sequence's bounds.
+    #[error("{message}")]
+    ValueOutOfBounds {
+        /// As PostgreSQL words it.
+        message: String,
+    },
+    /// A session has not taken a number from the sequence.
+    #[error("{message}")]
+    NoLastNumber {
+        /// As PostgreSQL words it.
+        message: String,
+    },
+    /// A value for a column that has a source of its own.
+    #[error("{message}")]
+    GeneratedAlways {
+        /// As PostgreSQL words it.
+        message: String,
+        /// Which source.
+        detail: String,
+    },
+    /// A column that cannot be used here.
+    #[error("{message}")]
+    InvalidColumnReference {
+        /// As PostgreSQL words it.
+        message: String,
+        /// Why not.
+        detail: String,
+    },
+    /// A definition that means nothing.
+    #[error("{message}")]
+    InvalidObjectDefinition {
+        /// As PostgreSQL words it.
+        message: String,
+    },
+    /// Two proposed rows have the same key.
+    #[error("ON CONFLICT DO UPDATE command cannot affect row a second time")]
+    AffectedTwice,
     /// Bytes that are not text.
     #[error("invalid byte sequence for encoding \"UTF8\": {bytes}")]
     InvalidUtf8 {
@@ -261,7 +321,34 @@ pub enum Error {
         /// Its name.
         name: String,
     },
-    /// A portal or cursor that does not exist.
+    /// A cursor that does not exist.
+    #[error("cursor \"{name}\" does not exist")]
+    UndefinedCursor {
+        /// Its name.
+        name: String,
+    },
+    /// A cursor was to go backwards.
+    #[error("cursor can only scan forward")]
+    ForwardOnly,
+    /// EXECUTE gives another number of parameters than its statement has.
+    #[error("wrong number of parameters for prepared statement \"{statement}\"")]
+    ParameterCount {
+        /// The statement.
+        statement: String,
+        /// How many it has.
+        expected: usize,
+        /// How many were given.
+        given: usize,
+    },
+    /// A subscription cannot give the changes that come next.
+    #[error("{message}")]
+    SubscriptionEnded {
+        /// Why not.
+        message: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A portal that does not exist.
     #[error("portal \"{name}\" does not exist")]
     UndefinedPortal {
         /// Its name.

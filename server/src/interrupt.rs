@@ -57,6 +57,18 @@ impl Interrupt {
         }
     }
 
+    /// Looks for a cancel request without waiting, for work that is always ready.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub fn check(&self) -> Result<()> {
+        // An error means that the sender is gone, with the session.
+        match self.cancel.has_changed() {
+            Ok(true) => Err(Error::Cancelled),
+            Ok(false) | Err(_) => Ok(()),
+        }
+    }
+
     /// Waits for `work`, which is no statement, unless the server goes down.
     ///
     /// # Errors

@@ -43,6 +43,14 @@ pub enum Notice {
         /// The setting.
         name: String,
     },
+    /// A view's rows are not what its query gives.
+    #[error("materialized view \"{view}\" differs from its query")]
+    Differs {
+        /// The view.
+        view: String,
+        /// A row, and where it is.
+        detail: String,
+    },
     /// How far a scaling or another long statement is.
     #[error("{0}")]
     Progress(String),
@@ -53,7 +61,9 @@ impl Notice {
     #[must_use]
     pub fn severity(&self) -> Severity {
         match self {
-            Notice::InTransaction | Notice::NoTransaction => Severity::Warning,
+            Notice::InTransaction | Notice::NoTransaction | Notice::Differs { .. } => {
+                Severity::Warning
+            }
             Notice::AlreadyExists { .. }
             | Notice::DoesNotExist { .. }
             | Notice::Cascades { .. }
@@ -66,8 +76,10 @@ impl Notice {
     /// The lines below the message.
     #[must_use]
     pub fn detail(&self) -> Option<String> {
-        let Notice::CascadesToMany { objects } = self else {
-            return None;
+        let objects = match self {
+            Notice::CascadesToMany { objects } => objects,
+            Notice::Differs { detail, .. } => return Some(detail.clone()),
+            _ => return None,
         };
         let lines: Vec<String> = objects
             .iter()

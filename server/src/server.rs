@@ -22,12 +22,14 @@ use crate::catalog::{Catalog, Entry, Kind, SharedCatalog};
 use crate::catalog_view::CatalogView;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::feed::{Feeds, Retention};
 use crate::interrupt::CancelSender;
 use crate::key_set::{KeySet, KeySets};
 use crate::listener;
+use crate::sequence::Sequences;
 use crate::settings::Settings;
 use crate::table_locks::TableLocks;
-use crate::{adaptive, big_stack, pg_catalog};
+use crate::{adaptive, big_stack, pg_catalog, temporary_view};
 
 /// Looks at handles that should be gone, and the time between two of them.
 const RELEASE_TRIES: u32 = 1000;
@@ -63,6 +65,10 @@ pub struct Shared {
     pub ddl: tokio::sync::Mutex<()>,
     /// What adaptive relations decided.
     pub decisions: Decisions,
+    /// Changes, for subscriptions.
+    pub feeds: Feeds,
+    /// Where sequences are.
+    pub sequences: Sequences,
     sessions: Mutex<BTreeMap<u32, Connected>>,
     next_process_id: AtomicU32,
 }
@@ -155,7 +161,8 @@ impl Server {
         let storage = Arc::new(storage);
         let rows = storage.catalog_rows()?;
         pin_key_groups(&storage, &rows, config.key_groups)?;
-        let catalog = Catalog::from_rows(&rows)?;
+        let mut catalog = Catalog::from_rows(&rows)?;
+        temporary_view::remove_left_behind(&mut catalog, &storage)?;
         let (catalog, jobs) = plan_jobs(catalog).await?;
         let options = EngineOptions {
             barrier_interval: config.barrier_interval,
@@ -175,6 +182,11 @@ impl Server {
             what: "cannot read the listening address".to_owned(),
             source,
         })?;
+        let sequences = Sequences::from_rows(Arc::clone(&storage), &rows)?;
+        let feeds = Feeds::new(Retention {
+            time: config.subscription_retention,
+            bytes_max: config.subscription_bytes_max,
+        });
         let shared = Arc::new(Shared {
             config,
             engine,
@@ -184,6 +196,8 @@ impl Server {
             locks: TableLocks::default(),
             ddl: tokio::sync::Mutex::new(()),
             decisions: Decisions::default(),
+            feeds,
+            sequences,
             sessions: Mutex::default(),
             next_process_id: AtomicU32::new(1),
         });
@@ -264,14 +278,14 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
                     jobs.push(job(&entry, plan.dataflow));
                 }
                 Kind::View => {
+                    // Its query may need a session, as `current_setting` does: its columns then
+                    // are of their stored types.
                     let (query, _) = crate::statement::ddl::stored_query(&entry)?;
-                    let plan = session.plan(&query)?;
-                    entry.planned = Some(crate::statement::ddl::renamed(
-                        plan.schema(),
-                        &entry.columns,
-                    ));
+                    let plan = session.plan(&query).ok();
+                    entry.planned = plan
+                        .map(|plan| crate::statement::ddl::renamed(plan.schema(), &entry.columns));
                 }
-                Kind::Source { .. } => {}
+                Kind::Source { .. } | Kind::Sequence(_) => {}
             }
             growing.put(entry);
         }
@@ -290,10 +304,11 @@ pub fn table_job(entry: &Entry) -> JobSpec {
             .columns
             .iter()
             .map(|column| planner::table::ColumnDefinition {
-                name: column.name.clone(),
-                data_type: column.sql_type.arrow(),
                 not_null: column.not_null,
-                default: None,
+                ..planner::table::ColumnDefinition::plain(
+                    column.name.clone(),
+                    column.sql_type.arrow(),
+                )
             })
             .collect(),
         primary_key: entry.primary_key.clone(),

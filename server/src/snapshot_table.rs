@@ -1,9 +1,12 @@
 //! A table or view as DataFusion scans it: the partitions of one snapshot, without a copy.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::SchemaRef;
+use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::datatypes::{Field, SchemaRef};
+use arrow::row::{Row, RowConverter, SortField};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -18,13 +21,44 @@ pub struct SnapshotTable {
     schema: SchemaRef,
     /// `None`: the relation has no rows yet.
     rows: Option<Arc<TableSnapshot>>,
+    /// What the reader has changed since.
+    changes: TableChanges,
 }
+
+/// Changes of a table that are not in its snapshot: rows, and a weight for each.
+pub type TableChanges = Vec<(RecordBatch, Vec<i64>)>;
 
 impl SnapshotTable {
     /// The rows of `rows`, with the columns of `schema`.
     #[must_use]
     pub fn new(schema: SchemaRef, rows: Option<Arc<TableSnapshot>>) -> SnapshotTable {
-        SnapshotTable { schema, rows }
+        SnapshotTable {
+            schema,
+            rows,
+            changes: Vec::new(),
+        }
+    }
+
+    /// The same rows, changed.
+    #[must_use]
+    pub fn with_changes(self, changes: TableChanges) -> SnapshotTable {
+        SnapshotTable { changes, ..self }
+    }
+
+    /// All rows, those of the changes added and taken away.
+    fn changed_rows(&self, projection: Option<&Vec<usize>>) -> Result<Vec<RecordBatch>> {
+        let all = self.partitions(None, &self.schema, 1)?;
+        let mut changed = Changed::new(&self.schema, &self.changes)?;
+        let mut batches = Vec::new();
+        for batch in all.into_iter().flatten() {
+            batches.push(changed.without_deleted(&batch)?);
+        }
+        batches.extend(changed.inserted(&self.changes)?);
+        let projected = batches.iter().map(|batch| match projection {
+            Some(columns) => Ok(batch.project(columns)?),
+            None => Ok(batch.clone()),
+        });
+        projected.collect()
     }
 
     /// Batches for each of `count` tasks; a key group's rows stay together.
@@ -62,6 +96,56 @@ impl SnapshotTable {
     }
 }
 
+/// The sum of all changes, by row.
+struct Changed {
+    converter: RowConverter,
+    weights: HashMap<Box<[u8]>, i64>,
+}
+
+impl Changed {
+    fn new(schema: &SchemaRef, changes: &TableChanges) -> Result<Changed> {
+        let field = |field: &Arc<Field>| SortField::new(field.data_type().clone());
+        let converter = RowConverter::new(schema.fields().iter().map(field).collect())?;
+        let mut weights: HashMap<Box<[u8]>, i64> = HashMap::new();
+        for (rows, of_rows) in changes {
+            let keys = converter.convert_columns(rows.columns())?;
+            for (row, weight) in keys.iter().zip(of_rows) {
+                *weights.entry(row.data().into()).or_default() += weight;
+            }
+        }
+        Ok(Changed { converter, weights })
+    }
+
+    /// Rows without those that are deleted, each as often as it is.
+    fn without_deleted(&mut self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let keys = self.converter.convert_columns(rows.columns())?;
+        let keep = |row: Row<'_>| match self.weights.get_mut(row.data()) {
+            Some(weight) if *weight < 0 => {
+                *weight += 1;
+                false
+            }
+            _ => true,
+        };
+        let kept: BooleanArray = keys.iter().map(keep).map(Some).collect();
+        Ok(filter_record_batch(rows, &kept)?)
+    }
+
+    /// The rows that are added, each as often as it is.
+    fn inserted(&mut self, changes: &TableChanges) -> Result<Vec<RecordBatch>> {
+        let mut batches = Vec::new();
+        for (rows, _) in changes {
+            let keys = self.converter.convert_columns(rows.columns())?;
+            let mut added = Vec::new();
+            for (row, key) in (0u32..).zip(&keys) {
+                let weight = self.weights.remove(key.data()).unwrap_or(0);
+                added.extend((0..weight).map(|_| row));
+            }
+            batches.push(take_record_batch(rows, &UInt32Array::from(added))?);
+        }
+        Ok(batches)
+    }
+}
+
 #[async_trait]
 impl TableProvider for SnapshotTable {
     fn schema(&self) -> SchemaRef {
@@ -84,7 +168,11 @@ impl TableProvider for SnapshotTable {
             None => Arc::clone(&self.schema),
         };
         let count = state.config_options().execution.target_partitions;
-        let partitions = self.partitions(projection.map(Vec::as_slice), &schema, count)?;
+        let partitions = if self.changes.is_empty() {
+            self.partitions(projection.map(Vec::as_slice), &schema, count)?
+        } else {
+            vec![self.changed_rows(projection)?]
+        };
         Ok(MemorySourceConfig::try_new_exec(&partitions, schema, None)?)
     }
 }

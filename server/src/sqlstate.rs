@@ -47,6 +47,7 @@ impl Report {
         let code = match notice {
             Notice::AlreadyExists { .. } => "42P07",
             Notice::InTransaction | Notice::NoTransaction => "25P01",
+            Notice::Differs { .. } => "XX001",
             Notice::DoesNotExist { .. }
             | Notice::Cascades { .. }
             | Notice::CascadesToMany { .. }
@@ -92,6 +93,7 @@ fn code(error: &Error) -> &'static str {
         Error::UndefinedColumn { .. } => "42703",
         Error::UndefinedType { .. }
         | Error::UndefinedSetting { .. }
+        | Error::UnknownOwner { .. }
         | Error::UndefinedRescale { .. } => "42704",
         Error::DuplicateRelation { .. } => "42P07",
         Error::DuplicateColumn { .. } => "42701",
@@ -108,12 +110,23 @@ fn code(error: &Error) -> &'static str {
         Error::NumberOutOfRange { .. } => "22003",
         Error::NotNull { .. } => "23502",
         Error::DuplicateKey { .. } => "23505",
+        Error::NoConflictTarget => "42P10",
+        Error::UndefinedConstraint { .. } => "42704",
+        Error::AffectedTwice => "21000",
+        Error::SequenceLimit { .. } => "2200H",
+        Error::ValueOutOfBounds { .. } => "22003",
+        Error::NoLastNumber { .. } => "55000",
+        Error::GeneratedAlways { .. } => "428C9",
+        Error::InvalidColumnReference { .. } => "42P10",
+        Error::InvalidObjectDefinition { .. } => "42P17",
         Error::InvalidUtf8 { .. } => "22021",
         Error::BinaryFormat { .. } => "22P03",
         Error::CopyFormat { .. } => "22P04",
         Error::InCopy { source, .. } => code(source),
         Error::UndefinedStatement { .. } => "26000",
-        Error::UndefinedPortal { .. } => "34000",
+        Error::UndefinedPortal { .. } | Error::UndefinedCursor { .. } => "34000",
+        Error::ForwardOnly | Error::SubscriptionEnded { .. } => "55000",
+        Error::ParameterCount { .. } => "42601",
         Error::DuplicateStatement { .. } => "42P05",
         Error::DuplicatePortal { .. } => "42P03",
         Error::Bind(_) | Error::Protocol(_) => "08P01",
@@ -251,10 +264,11 @@ fn datafusion_code(error: &DataFusionError) -> &'static str {
         DataFusionError::Shared(inner) => datafusion_code(inner),
         DataFusionError::Collection(errors) => errors.first().map_or("XX000", datafusion_code),
         DataFusionError::ArrowError(inner, _) => arrow_code(inner),
-        DataFusionError::External(inner) => match inner.downcast_ref::<planner::Error>() {
-            Some(error) => planner_code(error),
-            None => "XX000",
-        },
+        DataFusionError::External(inner) => {
+            let planners = inner.downcast_ref::<planner::Error>().map(planner_code);
+            let ours = || inner.downcast_ref::<Error>().map(code);
+            planners.or_else(ours).unwrap_or("XX000")
+        }
         DataFusionError::NotImplemented(_) => "0A000",
         DataFusionError::Plan(_) => "42601",
         DataFusionError::ResourcesExhausted(_) => "53200",
@@ -313,6 +327,8 @@ fn message(error: &Error) -> String {
 fn detail(error: &Error) -> Option<String> {
     match error {
         Error::Dependents { detail, .. }
+        | Error::GeneratedAlways { detail, .. }
+        | Error::InvalidColumnReference { detail, .. }
         | Error::NotNull { detail, .. }
         | Error::DuplicateKey { detail, .. } => Some(detail.clone()),
         Error::Planner(planner::Error::Value(ValueError::NumericOverflow { precision, scale })) => {
@@ -326,6 +342,9 @@ fn detail(error: &Error) -> Option<String> {
                 "A field with precision {precision}, scale {scale} must round to an absolute value less than {bound}."
             ))
         }
+        Error::ParameterCount {
+            expected, given, ..
+        } => Some(format!("Expected {expected} parameters but got {given}.")),
         Error::InCopy { source, .. } => detail(source),
         Error::Storage(storage::Error::RocksDb(source) | storage::Error::DiskFull { source }) => {
             Some(source.to_string())
@@ -351,6 +370,11 @@ fn hint(error: &Error) -> Option<String> {
             Some("Split the statement, or use IN or VALUES lists instead of long chains.".to_owned())
         }
         Error::InCopy { source, .. } => hint(source),
+        Error::AffectedTwice => Some(
+            "Ensure that no rows proposed for insertion within the same command have duplicate constrained values."
+                .to_owned(),
+        ),
+        Error::SubscriptionEnded { hint, .. } => Some((*hint).to_owned()),
         Error::UndefinedRescale { .. } => Some("SHOW RESCALES lists them.".to_owned()),
         _ => None,
     }

@@ -24,6 +24,17 @@ pub enum Guard {
     Exclusive(#[allow(dead_code, reason = "held for its drop")] OwnedRwLockWriteGuard<()>),
 }
 
+impl Guard {
+    /// How it holds its table.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        match self {
+            Guard::Shared(_) => Mode::Shared,
+            Guard::Exclusive(_) => Mode::Exclusive,
+        }
+    }
+}
+
 /// How a statement needs a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {

@@ -254,3 +254,73 @@ async fn a_large_statement_is_one_write() {
         }
     }
 }
+
+/// A server is ended before and after it has logged a transaction over two tables: both have its
+/// rows, or neither.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_is_one_write() {
+    for (armed, expected) in [("wal.append.before:2", "1|0"), ("write.logged:2", "2|1")] {
+        let mut server = ServerProcess::start_to_crash(armed);
+        let client = connect(&server).await;
+        for sql in [
+            "create table a (v int)",
+            "create table b (v int)",
+            "create materialized view both as select count(*) as n from a union all select count(*) from b",
+            "insert into a values (0)",
+            "begin; insert into b values (1); insert into a values (1)",
+        ] {
+            client.batch_execute(sql).await.expect("done");
+        }
+        let committed = client.batch_execute("commit").await;
+        assert!(
+            committed.is_err(),
+            "{armed}: the server outlived the commit"
+        );
+        server.wait_for_end();
+        server.kill_and_restart();
+        let client = connect(&server).await;
+        let counts = "select (select count(*) from a), (select count(*) from b)";
+        assert_eq!(rows(&client, counts).await, [expected], "{armed}");
+        let mut of_view: Vec<&str> = expected.split('|').collect();
+        of_view.sort_unstable();
+        assert_eq!(
+            rows(&client, "select n from both").await,
+            of_view,
+            "{armed}"
+        );
+    }
+}
+
+/// What a subscription had is gone with its server, and no epoch comes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn epochs_do_not_come_again() {
+    let mut server = ServerProcess::start();
+    let client = connect(&server).await;
+    for sql in [
+        "create table t (v int)",
+        "begin; declare c cursor for subscribe (select v + 1 as v from t) with (progress)",
+    ] {
+        client.batch_execute(sql).await.expect("done");
+    }
+    let epoch = |row: &str| row.split('|').next().and_then(|e| e.parse::<u64>().ok());
+    let seen = rows(&client, "fetch 3 from c").await;
+    let last = seen
+        .iter()
+        .filter_map(|row| epoch(row))
+        .max()
+        .expect("rows");
+    server.kill_and_restart();
+    let client = connect(&server).await;
+    assert_eq!(rows(&client, "show jobs").await.len(), 1);
+    client
+        .batch_execute("begin; declare c cursor for subscribe to t with (progress)")
+        .await
+        .expect("declared");
+    let again = rows(&client, "fetch 1 from c").await;
+    assert!(
+        again
+            .iter()
+            .filter_map(|row| epoch(row))
+            .all(|epoch| epoch > last)
+    );
+}

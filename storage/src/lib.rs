@@ -25,6 +25,7 @@ pub mod partition_state;
 pub mod rocks_kv;
 pub mod schema;
 pub mod snapshot;
+pub mod snapshot_changes;
 pub mod state_table;
 pub mod storage;
 
@@ -43,6 +44,7 @@ pub use crate::measures::{FloatSum, MeasureColumn, MeasureType, Measures};
 pub use crate::partition_state::PartitionState;
 pub use crate::schema::{Run, TableId, TableSchema};
 pub use crate::snapshot::{DatabaseSnapshot, PartitionSnapshot, TableSnapshot};
+pub use crate::snapshot_changes::RowChanges;
 pub use crate::state_table::{
     Changed, Committed, Matches, NullEquality, RowRef, StateDelta, StateTable,
 };

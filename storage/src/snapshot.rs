@@ -100,7 +100,7 @@ impl PartitionSnapshot {
         Ok(batches)
     }
 
-    fn batch(
+    pub(crate) fn batch(
         &self,
         chunk: &SnapshotChunk,
         rows: Rows,
@@ -142,13 +142,18 @@ impl PartitionSnapshot {
 }
 
 /// Which rows of a chunk, some perhaps more than once.
-enum Rows {
+pub(crate) enum Rows {
     All(usize),
     Some(Vec<u32>),
 }
 
 impl SnapshotChunk {
-    fn weights(&self) -> &[i64] {
+    /// Tells the rows of chunks apart, among snapshots that are alive.
+    pub(crate) fn identity(&self) -> (*const ChunkData, usize) {
+        (Arc::as_ptr(&self.data), self.offset)
+    }
+
+    pub(crate) fn weights(&self) -> &[i64] {
         self.measures
             .int64(0)
             .expect("the first measure of a visible table is its weight")

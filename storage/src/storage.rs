@@ -260,9 +260,20 @@ impl Storage {
     /// # Errors
     /// When the disk is full or fails.
     pub fn wal_append(&self, job: u32, sequence: u64, bytes: Vec<u8>) -> Result<()> {
+        self.wal_append_all(vec![(job, sequence, bytes)])
+    }
+
+    /// Appends write-ahead changes of several base tables, each with its job and sequence number:
+    /// all or none. They are durable when this returns.
+    ///
+    /// # Errors
+    /// When the disk is full or fails.
+    pub fn wal_append_all(&self, changes: Vec<(u32, u64, Vec<u8>)>) -> Result<()> {
         let mut writes = WriteSet::default();
-        let key = layout::wal_key(job, sequence).to_vec();
-        writes.put(ColumnFamily::Wal, key, bytes);
+        for (job, sequence, bytes) in changes {
+            let key = layout::wal_key(job, sequence).to_vec();
+            writes.put(ColumnFamily::Wal, key, bytes);
+        }
         crash_point!("wal.append.before");
         self.kv.write(writes, Durability::Synced)?;
         crash_point!("wal.append.after");

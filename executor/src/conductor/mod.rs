@@ -227,7 +227,7 @@ impl Conductor {
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Result<Opened> {
         let (report_to, reports) = mpsc::unbounded_channel();
-        let epoch = shared.storage.committed_epoch();
+        let epoch = first_epoch(shared.storage.committed_epoch());
         let (visible, visible_to_readers) = watch::channel(Arc::new(DatabaseSnapshot {
             epoch,
             tables: BTreeMap::new(),
@@ -391,6 +391,7 @@ impl Conductor {
         }
         let topology = Arc::new(topology);
         let waiting: BTreeSet<ExecutorId> = self.tasks.keys().copied().collect();
+        let root_lanes = self.shared.root_lanes.lock();
         for (key, fragment, placement) in self.jobs.iter().flat_map(Job::fragments) {
             let root = placement.executors[0];
             if is_root(fragment) && waiting.contains(&root) {
@@ -400,6 +401,7 @@ impl Conductor {
                 }
             }
         }
+        drop(root_lanes);
         self.next_tick = now + self.shared.options.barrier_interval;
         if durable {
             self.next_checkpoint = now + self.shared.options.checkpoint_interval;
@@ -707,6 +709,17 @@ impl Conductor {
             .jobs
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = jobs;
+    }
+}
+
+/// Where epochs go on after a restart of the process. Epochs after the last checkpoint were
+/// visible and are lost: no later one may have the number of one of them.
+fn first_epoch(committed: Epoch) -> Epoch {
+    /// More epochs than come between two checkpoints.
+    const LOST_MAX: u64 = 100_000;
+    match committed {
+        Epoch(0) => committed,
+        Epoch(last) => Epoch((last + LOST_MAX).next_multiple_of(LOST_MAX)),
     }
 }
 

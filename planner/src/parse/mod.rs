@@ -10,14 +10,19 @@
 //! Errors carry the position in characters from the start of the whole text.
 //! Not here: what the statements mean (`table`, `source`, `stream`, and the server).
 
+mod alter;
+mod create_table;
+mod cursor;
 mod position;
 mod scaling;
+mod sequence;
 mod streaming;
+mod subscribe;
 
 use std::collections::BTreeMap;
 
 use sqlparser::ast;
-use sqlparser::ast::{ColumnDef, CreateView, ObjectName, Query};
+use sqlparser::ast::{ColumnDef, CreateView, Ident, ObjectName, Query};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -26,6 +31,11 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use crate::complexity;
 use crate::error::{Error, Result};
 use position::Positions;
+
+pub use alter::{AlterRelation, RelationChange};
+pub use create_table::{ConflictPolicy, TableExtras};
+pub use cursor::{CursorBody, Declare, Direction, Execute, Fetch, Prepare};
+pub use subscribe::{Subscribe, Subscribed};
 
 /// One statement with the text that it was read from.
 #[derive(Clone, Debug)]
@@ -41,6 +51,16 @@ pub struct Parsed {
 }
 
 impl Parsed {
+    /// Another statement that was read from the same text, such as the one within a `PREPARE`.
+    #[must_use]
+    pub fn with_statement(&self, statement: Statement) -> Self {
+        Self {
+            statement,
+            query_start: None,
+            ..self.clone()
+        }
+    }
+
     /// The text of the query of a `CREATE [MATERIALIZED] VIEW`, with or without `EXPLAIN`.
     #[must_use]
     pub fn view_definition(&self) -> Option<&str> {
@@ -53,6 +73,13 @@ impl Parsed {
 pub enum Statement {
     /// PostgreSQL's own, `CREATE MATERIALIZED VIEW` and `DROP MATERIALIZED VIEW` included.
     Pg(Box<ast::Statement>),
+    /// `CREATE TABLE` with what PostgreSQL's has not.
+    CreateTable {
+        /// PostgreSQL's part.
+        table: Box<ast::CreateTable>,
+        /// What follows it; not nothing.
+        extras: TableExtras,
+    },
     /// `CREATE SOURCE [IF NOT EXISTS] name [(columns)] WITH (key = value, …)`.
     CreateSource {
         /// As written.
@@ -73,6 +100,8 @@ pub enum Statement {
         /// Whether dependent views go too.
         cascade: bool,
     },
+    /// `ALTER … RENAME TO` and `OWNER TO`.
+    AlterRelation(AlterRelation),
     /// `ALTER … SET PARALLELISM`, `MOVE KEY GROUP` or `REBALANCE`.
     AlterScaling(AlterScaling),
     /// `EXPLAIN [ANALYZE] ALTER …` of the same.
@@ -89,9 +118,36 @@ pub enum Statement {
     },
     /// `FLUSH`.
     Flush,
+    /// `DECLARE …`
+    Declare(Declare),
+    /// `FETCH …` or `MOVE …`
+    Fetch(Fetch),
+    /// `CLOSE {name | ALL}`.
+    CloseCursor {
+        /// The cursor; `None`: all.
+        name: Option<Ident>,
+    },
+    /// `PREPARE …`
+    Prepare(Prepare),
+    /// `EXECUTE …`
+    Execute(Execute),
+    /// `SUBSCRIBE …`
+    Subscribe(Subscribe),
+    /// `COPY (SUBSCRIBE …) TO …`
+    CopySubscribe {
+        /// What is sent.
+        subscribe: Subscribe,
+        /// A `COPY` of a relation in its place.
+        copy: Box<ast::Statement>,
+    },
+    /// `VERIFY MATERIALIZED VIEW name`.
+    Verify {
+        /// As written.
+        name: ObjectName,
+    },
     /// `SHOW …`, other than `SHOW CREATE`.
     Show(Show),
-    /// `SHOW CREATE {TABLE | VIEW | SOURCE | MATERIALIZED VIEW} name`.
+    /// `SHOW CREATE {TABLE | VIEW | SOURCE | MATERIALIZED VIEW | SEQUENCE} name`.
     ShowCreate {
         /// What the user says it is.
         kind: ObjectKind,
@@ -130,6 +186,8 @@ pub enum ObjectKind {
     View,
     /// `MATERIALIZED VIEW`
     MaterializedView,
+    /// `SEQUENCE`
+    Sequence,
 }
 
 impl std::fmt::Display for ObjectKind {
@@ -139,6 +197,7 @@ impl std::fmt::Display for ObjectKind {
             Self::Source => "source",
             Self::View => "view",
             Self::MaterializedView => "materialized view",
+            Self::Sequence => "sequence",
         })
     }
 }
@@ -200,6 +259,16 @@ pub enum Show {
     MaterializedViews,
     /// `RESCALES`
     Rescales,
+    /// `SEQUENCES`
+    Sequences,
+    /// `SCHEMAS`
+    Schemas,
+    /// `DATABASES`
+    Databases,
+    /// `COLUMNS FROM name`, as written
+    Columns(ObjectName),
+    /// `INDEXES FROM name`, as written
+    Indexes(ObjectName),
     /// `ALL`: every session variable.
     All,
     /// A session variable, in lower case: `TIME ZONE` is `timezone`.
@@ -213,6 +282,18 @@ pub struct ExplainOptions {
     pub analyze: bool,
     /// Show more.
     pub verbose: bool,
+    /// How to show it.
+    pub format: ExplainFormat,
+}
+
+/// How `EXPLAIN` shows a plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExplainFormat {
+    /// Indented lines.
+    #[default]
+    Text,
+    /// One JSON text.
+    Json,
 }
 
 /// Parses a text of statements, separated by semicolons. Empty statements are left out.

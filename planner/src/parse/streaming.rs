@@ -11,8 +11,13 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
+use super::alter::alter_relation;
+use super::create_table::{TableExtras, table_extras};
+use super::cursor::cursor_statement;
 use super::scaling;
-use super::{ExplainOptions, ObjectKind, Show, Statement};
+use super::sequence::create_sequence;
+use super::subscribe::{copy_subscribe, subscribe};
+use super::{ExplainFormat, ExplainOptions, ObjectKind, Show, Statement};
 use crate::error::Error;
 
 /// A fault, with or without a place of its own.
@@ -41,11 +46,24 @@ pub(super) fn parse_statement(parser: &mut Parser<'_>) -> Result<Statement> {
     Ok(statement)
 }
 
-fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
-    if take(parser, &["CREATE", "SOURCE"]) {
+pub(super) fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
+    if let Some(statement) = cursor_statement(parser)? {
+        Ok(statement)
+    } else if take(parser, &["SUBSCRIBE"]) {
+        subscribe(parser).map(Statement::Subscribe)
+    } else if let Some((subscribe, copy)) = copy_subscribe(parser)? {
+        Ok(Statement::CopySubscribe { subscribe, copy })
+    } else if take(parser, &["VERIFY", "MATERIALIZED", "VIEW"]) {
+        let name = parser.parse_object_name(false)?;
+        Ok(Statement::Verify { name })
+    } else if take(parser, &["CREATE", "SOURCE"]) {
         create_source(parser)
     } else if take(parser, &["DROP", "SOURCE"]) {
         drop_source(parser)
+    } else if take(parser, &["CREATE", "SEQUENCE"]) {
+        Ok(Statement::Pg(Box::new(create_sequence(parser)?)))
+    } else if let Some(alter) = alter_relation(parser)? {
+        Ok(Statement::AlterRelation(alter))
     } else if let Some(alter) = scaling::alter(parser)? {
         Ok(Statement::AlterScaling(alter))
     } else if take(parser, &["CANCEL", "RESCALE"]) {
@@ -66,7 +84,18 @@ fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
         explain(parser)
     } else {
         refuse_unknown_streaming(parser)?;
-        Ok(Statement::Pg(Box::new(parser.parse_statement()?)))
+        match parser.parse_statement()? {
+            ast::Statement::CreateTable(table) => {
+                let extras = table_extras(parser)?;
+                Ok(if extras == TableExtras::default() {
+                    Statement::Pg(Box::new(ast::Statement::CreateTable(table)))
+                } else {
+                    let table = Box::new(table);
+                    Statement::CreateTable { table, extras }
+                })
+            }
+            other => Ok(Statement::Pg(Box::new(other))),
+        }
     }
 }
 
@@ -123,7 +152,7 @@ pub(super) fn with_options(parser: &mut Parser<'_>) -> Result<BTreeMap<String, S
     Ok(options)
 }
 
-fn option_key(parser: &mut Parser<'_>) -> Result<String> {
+pub(super) fn option_key(parser: &mut Parser<'_>) -> Result<String> {
     let mut key = String::new();
     loop {
         let token = parser.next_token();
@@ -139,7 +168,7 @@ fn option_key(parser: &mut Parser<'_>) -> Result<String> {
     }
 }
 
-fn option_value(parser: &mut Parser<'_>) -> Result<String> {
+pub(super) fn option_value(parser: &mut Parser<'_>) -> Result<String> {
     let minus = parser.consume_token(&Token::Minus);
     let token = parser.next_token();
     let value = match token.token {
@@ -174,20 +203,34 @@ fn object_kind(parser: &mut Parser<'_>) -> Result<ObjectKind> {
         Ok(ObjectKind::Source)
     } else if take(parser, &["TABLE"]) {
         Ok(ObjectKind::Table)
+    } else if take(parser, &["SEQUENCE"]) {
+        Ok(ObjectKind::Sequence)
     } else {
-        let expected = "TABLE, VIEW, SOURCE or MATERIALIZED VIEW";
+        let expected = "TABLE, VIEW, SOURCE, MATERIALIZED VIEW or SEQUENCE";
         Ok(parser.expected_ref(expected, parser.peek_token_ref())?)
     }
 }
 
 fn show(parser: &mut Parser<'_>) -> Result<Show> {
-    let lists: [(&[&str], Show); 10] = [
+    for (words, show) in [
+        (["COLUMNS"], Show::Columns as fn(_) -> _),
+        (["INDEXES"], Show::Indexes),
+    ] {
+        if take(parser, &words) {
+            parser.expect_keyword_is(Keyword::FROM)?;
+            return Ok(show(parser.parse_object_name(false)?));
+        }
+    }
+    let lists: [(&[&str], Show); 13] = [
         (&["JOBS"], Show::Jobs),
         (&["TABLES"], Show::Tables),
         (&["SOURCES"], Show::Sources),
         (&["VIEWS"], Show::Views),
         (&["MATERIALIZED", "VIEWS"], Show::MaterializedViews),
         (&["RESCALES"], Show::Rescales),
+        (&["SEQUENCES"], Show::Sequences),
+        (&["SCHEMAS"], Show::Schemas),
+        (&["DATABASES"], Show::Databases),
         (&["ALL"], Show::All),
         (&["TIME", "ZONE"], Show::Variable("timezone".to_owned())),
         (
@@ -259,11 +302,12 @@ fn explain_options(parser: &mut Parser<'_>, options: &mut ExplainOptions) -> Res
         match name.as_str() {
             "analyze" => options.analyze = on,
             "verbose" => options.verbose = on,
-            "format" if value == "text" => {}
+            "format" if value == "text" => options.format = ExplainFormat::Text,
+            "format" if value == "json" => options.format = ExplainFormat::Json,
             "format" => {
                 return Err(Fault::Ours(Error::unsupported(
                     format!("EXPLAIN format {value}"),
-                    "use FORMAT TEXT",
+                    "use FORMAT TEXT or JSON",
                 )));
             }
             // PostgreSQL's other options only leave things out of, or add costs to, its output.

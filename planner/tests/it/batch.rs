@@ -372,7 +372,7 @@ async fn parameters_have_types_and_are_bound() {
 async fn explain_shows_the_physical_plan() {
     let session = test_session();
     let plan = session.plan(&query("select a from t where a > 1")).unwrap();
-    let lines = plan.explain(&session).await.unwrap();
+    let lines = plan.explain(&session, false).await.unwrap();
     assert!(
         lines.iter().any(|line| line.contains("FilterExec")),
         "{lines:?}"

@@ -1,6 +1,8 @@
 //! Statements of our own grammar, spans, positions.
 
-use planner::parse::{ExplainOptions, ObjectKind, Parallelism, ScalingChange, Show};
+use planner::parse::{
+    CursorBody, Direction, ExplainOptions, ObjectKind, Parallelism, ScalingChange, Show,
+};
 use planner::{Error, Statement, parse};
 use sqlparser::ast;
 
@@ -243,21 +245,23 @@ fn changes_of_scaling_take_options() {
 #[test]
 fn other_alters_go_to_sqlparser_where_it_can() {
     for sql in [
-        "alter table t rename to u",
         "alter table public.t rename column a to b",
-        "alter view v rename to w",
         "alter table t add column x int",
     ] {
-        if sql.starts_with("alter view") {
-            assert!(parse(sql).is_err(), "{sql}");
-        } else {
-            assert!(matches!(one(sql), Statement::Pg(_)), "{sql}");
-        }
+        assert!(matches!(one(sql), Statement::Pg(_)), "{sql}");
     }
     assert!(matches!(
-        parse("alter materialized view v rename to w"),
+        parse("alter materialized view v rename column a to b"),
         Err(Error::Unsupported { .. })
     ));
+    for sql in [
+        "alter table t rename to u",
+        "alter view if exists v rename to w",
+        "alter materialized view public.v owner to root",
+        "alter sequence s rename to \"S\"",
+    ] {
+        assert!(matches!(one(sql), Statement::AlterRelation(_)), "{sql}");
+    }
 }
 
 #[test]
@@ -320,7 +324,12 @@ fn explain_of_queries_and_views() {
         let Statement::ExplainQuery { options, .. } = one(sql) else {
             panic!("{sql}")
         };
-        assert_eq!(options, ExplainOptions { analyze, verbose }, "{sql}");
+        let expected = ExplainOptions {
+            analyze,
+            verbose,
+            ..ExplainOptions::default()
+        };
+        assert_eq!(options, expected, "{sql}");
     }
     let sql = "explain (verbose) create materialized view v as select 1";
     let parsed = parse(sql).unwrap().remove(0);
@@ -455,7 +464,7 @@ fn faults_have_positions_in_characters() {
         ),
         (
             "show create x",
-            "syntax error at or near \"x\": expected TABLE, VIEW, SOURCE or MATERIALIZED VIEW",
+            "syntax error at or near \"x\": expected TABLE, VIEW, SOURCE, MATERIALIZED VIEW or SEQUENCE",
             13,
         ),
         (
@@ -502,4 +511,82 @@ fn session_variables_go_to_sqlparser() {
     ] {
         assert!(matches!(one(sql), Statement::Pg(_)), "{sql}");
     }
+}
+
+#[test]
+fn cursors_have_directions() {
+    let direction = |sql: &str| match one(sql) {
+        Statement::Fetch(fetch) => (fetch.direction, fetch.cursor.value, fetch.returns_rows),
+        other => panic!("{sql}: {other:?}"),
+    };
+    for (sql, expected) in [
+        ("FETCH c", Direction::Forward(1)),
+        ("FETCH NEXT FROM c", Direction::Forward(1)),
+        ("FETCH 10 IN c", Direction::Forward(10)),
+        ("FETCH FORWARD c", Direction::Forward(1)),
+        ("FETCH FORWARD 3 FROM c", Direction::Forward(3)),
+        ("FETCH ALL c", Direction::ForwardAll),
+        ("FETCH FORWARD ALL FROM c", Direction::ForwardAll),
+        ("FETCH -1 FROM c", Direction::Backward),
+        ("FETCH BACKWARD ALL FROM c", Direction::Backward),
+        ("FETCH PRIOR FROM c", Direction::Backward),
+        ("FETCH FIRST FROM c", Direction::Absolute(1)),
+        ("FETCH ABSOLUTE -2 FROM c", Direction::Absolute(-2)),
+        ("FETCH RELATIVE 2 FROM c", Direction::Relative(2)),
+        ("FETCH LAST FROM c", Direction::Last),
+    ] {
+        assert_eq!(direction(sql), (expected, "c".to_owned(), true), "{sql}");
+    }
+    let (moved, name, returns_rows) = direction("MOVE next");
+    assert_eq!(
+        (moved, name.as_str(), returns_rows),
+        (Direction::Forward(1), "next", false)
+    );
+    assert!(fault("FETCH 1.5 FROM c").0.contains("a whole number"));
+}
+
+#[test]
+fn subscriptions_stand_alone_in_cursors_and_in_copy() {
+    let sql = "SUBSCRIBE TO v WITH (SNAPSHOT = false, PROGRESS) AS OF 7 UP TO 9";
+    let Statement::Subscribe(subscribe) = one(sql) else {
+        panic!()
+    };
+    assert_eq!((subscribe.as_of, subscribe.up_to), (Some(7), Some(9)));
+    assert_eq!(subscribe.options["snapshot"], "false");
+    assert_eq!(subscribe.options["progress"], "true");
+    let Statement::Declare(declare) =
+        one("DECLARE c NO SCROLL CURSOR WITH HOLD FOR SUBSCRIBE (SELECT 1)")
+    else {
+        panic!()
+    };
+    assert!(declare.hold && !declare.scroll);
+    assert!(matches!(declare.body, CursorBody::Subscribe(_)));
+    let Statement::CopySubscribe { copy, .. } =
+        one("COPY (SUBSCRIBE v AS OF 3) TO STDOUT WITH (FORMAT csv, HEADER)")
+    else {
+        panic!()
+    };
+    assert!(matches!(*copy, ast::Statement::Copy { to: true, .. }));
+    assert!(parse("COPY (SUBSCRIBE v) FROM STDIN").is_err());
+    assert!(matches!(
+        parse("SUBSCRIBE v ENVELOPE UPSERT (KEY (a))"),
+        Err(Error::Unsupported { .. })
+    ));
+}
+
+#[test]
+fn only_some_statements_can_be_prepared() {
+    let Statement::Prepare(prepare) = one("PREPARE p (int, text) AS SELECT $1, $2") else {
+        panic!()
+    };
+    assert_eq!(prepare.types.len(), 2);
+    assert!(matches!(*prepare.statement, Statement::Pg(_)));
+    let Statement::Execute(execute) = one("EXECUTE p (1, 'x')") else {
+        panic!()
+    };
+    assert_eq!(execute.values.len(), 2);
+    assert!(matches!(
+        parse("PREPARE p AS CREATE TABLE t (a int)"),
+        Err(Error::Unsupported { .. })
+    ));
 }

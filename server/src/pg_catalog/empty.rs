@@ -14,9 +14,6 @@ const fn empty(oid: u32, name: &'static str, columns: &'static [(&'static str, T
 
 #[rustfmt::skip] // Column lists read best as tables.
 pub(crate) static TABLES: &[SystemTable] = &[
-    empty(2609, "pg_description", &[
-        ("objoid", T::Oid), ("classoid", T::Oid), ("objsubid", T::Int4), ("description", T::Text),
-    ]),
     empty(2396, "pg_shdescription", &[("objoid", T::Oid), ("classoid", T::Oid), ("description", T::Text)]),
     empty(3256, "pg_policy", &[
         ("oid", T::Oid), ("polname", T::Text), ("polrelid", T::Oid), ("polcmd", T::Text), ("polpermissive", T::Bool),
@@ -79,10 +76,6 @@ pub(crate) static TABLES: &[SystemTable] = &[
     empty(3079, "pg_extension", &[
         ("oid", T::Oid), ("extname", T::Text), ("extowner", T::Oid), ("extnamespace", T::Oid),
         ("extrelocatable", T::Bool), ("extversion", T::Text), ("extconfig", T::Oids), ("extcondition", T::Texts),
-    ]),
-    empty(2224, "pg_sequence", &[
-        ("seqrelid", T::Oid), ("seqtypid", T::Oid), ("seqstart", T::Int8), ("seqincrement", T::Int8),
-        ("seqmax", T::Int8), ("seqmin", T::Int8), ("seqcache", T::Int8), ("seqcycle", T::Bool),
     ]),
     empty(3350, "pg_partitioned_table", &[
         ("partrelid", T::Oid), ("partstrat", T::Text), ("partnatts", T::Int2), ("partdefid", T::Oid),

@@ -137,7 +137,7 @@ impl ScalarUDFImpl for Function {
     }
 }
 
-fn as_texts(arg: &ColumnarValue, rows: usize) -> Result<StringArray> {
+pub(crate) fn as_texts(arg: &ColumnarValue, rows: usize) -> Result<StringArray> {
     let column = arg.clone().into_array(rows)?;
     if column.data_type().is_nested() {
         let style = Style {
@@ -257,6 +257,12 @@ pub(crate) fn external(error: Error) -> DataFusionError {
     let error = match error {
         Error::UndefinedRelation { name } => planner::Error::UndefinedTable { name },
         Error::UndefinedType { name } => planner::Error::UndefinedType { name },
+        // These keep their own SQLSTATE.
+        Error::SequenceLimit { .. }
+        | Error::ValueOutOfBounds { .. }
+        | Error::NoLastNumber { .. }
+        | Error::UndefinedColumn { .. }
+        | Error::WrongKind { .. } => return DataFusionError::External(Box::new(error)),
         other => planner::Error::InvalidParameter {
             message: other.to_string(),
         },

@@ -223,6 +223,26 @@ fn about_catalog(shared: &Arc<Shared>) -> Vec<ScalarUDF> {
             }),
         ),
         stable(
+            "obj_description",
+            Utf8,
+            with(|catalog, args| {
+                let entry = oid_arg(args, 0).and_then(|oid| catalog.by_id(oid));
+                entry.and_then(|entry| entry.comment.clone()).into()
+            }),
+        ),
+        stable(
+            "col_description",
+            Utf8,
+            with(|catalog, args| {
+                let entry = oid_arg(args, 0).and_then(|oid| catalog.by_id(oid));
+                let column = oid_arg(args, 1).and_then(|number| number.checked_sub(1));
+                entry
+                    .zip(column)
+                    .and_then(|(entry, at)| entry.columns.get(at as usize)?.comment.clone())
+                    .into()
+            }),
+        ),
+        stable(
             REGCLASS_OUT,
             Utf8,
             with(|catalog, args| {
@@ -261,7 +281,7 @@ fn named(catalog: &Catalog, text: Arg<'_>) -> Option<Arc<Entry>> {
 }
 
 /// The oid of a name as `regclass` reads it: with or without schema, quoted or not.
-fn relation_oid(catalog: &Catalog, text: &str) -> Option<i64> {
+pub(crate) fn relation_oid(catalog: &Catalog, text: &str) -> Option<i64> {
     if let Ok(oid) = text.trim().parse::<u32>() {
         return Some(i64::from(oid));
     }
@@ -501,8 +521,6 @@ fn constants() -> Vec<ScalarUDF> {
         functions.push(stable(name, Int64, |_| 0i64.into()));
     }
     for name in [
-        "obj_description",
-        "col_description",
         "shobj_description",
         "pg_get_triggerdef",
         "pg_get_functiondef",
@@ -512,7 +530,6 @@ fn constants() -> Vec<ScalarUDF> {
         "pg_get_statisticsobjdef_columns",
         "pg_get_statisticsobjdef",
         "pg_get_partkeydef",
-        "pg_get_serial_sequence",
         "inet_server_addr",
         "inet_client_addr",
     ] {

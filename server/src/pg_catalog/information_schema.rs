@@ -106,7 +106,7 @@ fn tables(source: &Source<'_>) -> Vec<Vec<Value>> {
             Kind::Table => ("BASE TABLE", "YES"),
             Kind::View => ("VIEW", "NO"),
             Kind::Source { .. } => ("FOREIGN", "NO"),
-            Kind::MaterializedView => continue,
+            Kind::MaterializedView | Kind::Sequence(_) => continue,
         };
         rows.push(row![
             DATABASE,
@@ -150,12 +150,8 @@ fn columns(source: &Source<'_>) -> Vec<Vec<Value>> {
     }
     for (schema, table) in crate::pg_catalog::tables() {
         for (at, field) in table.schema().fields().iter().enumerate() {
-            let column = crate::catalog::Column {
-                name: field.name().clone(),
-                sql_type: SqlType::of(field.data_type()),
-                not_null: false,
-                default: None,
-            };
+            let sql_type = SqlType::of(field.data_type());
+            let column = crate::catalog::Column::new(field.name(), sql_type);
             rows.push(column_row(schema, table.name, at, &column));
         }
     }
@@ -204,7 +200,7 @@ fn column_row(schema: &str, table: &str, at: usize, column: &crate::catalog::Col
         table,
         column.name.clone(),
         at + 1,
-        column.default.clone(),
+        column.default.clone().filter(|_| column.identity.is_none()),
         if column.not_null { "NO" } else { "YES" },
         data_type,
         length,
@@ -216,8 +212,16 @@ fn column_row(schema: &str, table: &str, at: usize, column: &crate::catalog::Col
         DATABASE,
         PG_CATALOG,
         udt,
-        "NO",
-        "NEVER",
+        if column.identity.is_some() {
+            "YES"
+        } else {
+            "NO"
+        },
+        if column.generated.is_some() {
+            "ALWAYS"
+        } else {
+            "NEVER"
+        },
         updatable,
     ]
 }

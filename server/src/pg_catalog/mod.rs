@@ -16,6 +16,7 @@ pub mod functions;
 pub mod information_schema;
 pub mod relations;
 pub mod rewrite;
+mod sequence_functions;
 pub mod server_tables;
 pub mod table;
 pub mod types;
@@ -29,6 +30,7 @@ use storage::DatabaseSnapshot;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::pg_catalog::table::{Source, SystemTable};
+use crate::sequence::LastNumbers;
 use crate::server::Shared;
 use crate::settings::{SettingRow, Settings};
 use crate::tide::{self, Lens, TideTable};
@@ -176,9 +178,11 @@ pub fn register_session(
     session: &planner::Session,
     shared: &Arc<Shared>,
     settings: &Arc<Mutex<Settings>>,
+    last_numbers: &Arc<Mutex<LastNumbers>>,
     process_id: u32,
 ) {
     functions::of_session(shared, settings, process_id)
         .into_iter()
+        .chain(sequence_functions::of_session(shared, last_numbers))
         .for_each(|function| session.register_udf(function));
 }

@@ -1,6 +1,6 @@
 //! Tables about relations: pg_class, pg_attribute and what hangs on them.
 
-use crate::catalog::{Entry, Kind, OWNER, SCHEMA};
+use crate::catalog::{Column, Entry, Identity, Kind, OWNER, SCHEMA};
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, no_rows, row};
 use crate::pg_catalog::{
     CONSTRAINT_OID, DEFAULT_OID, INDEX_OID, INFORMATION_SCHEMA, OWNER_OID, PG_CATALOG_OID,
@@ -13,6 +13,8 @@ use planner::values::types::{SCALARS, SqlType};
 const HEAP: u32 = 2;
 /// Oid of access method btree.
 const BTREE: u32 = 403;
+/// Columns that a sequence has as a relation.
+const SEQUENCE_COLUMNS: usize = 3;
 /// Oid of the default collation.
 pub(crate) const DEFAULT_COLLATION: u32 = 100;
 /// Oid of the foreign server that sources belong to.
@@ -169,6 +171,33 @@ pub(crate) static TABLES: &[SystemTable] = &[
         },
     },
     SystemTable {
+        oid: 2609,
+        name: "pg_description",
+        columns: &[
+            ("objoid", T::Oid), ("classoid", T::Oid), ("objsubid", T::Int4), ("description", T::Text),
+        ],
+        rows: descriptions,
+    },
+    SystemTable {
+        oid: 2224,
+        name: "pg_sequence",
+        columns: &[
+            ("seqrelid", T::Oid), ("seqtypid", T::Oid), ("seqstart", T::Int8), ("seqincrement", T::Int8),
+            ("seqmax", T::Int8), ("seqmin", T::Int8), ("seqcache", T::Int8), ("seqcycle", T::Bool),
+        ],
+        rows: |s| {
+            s.catalog
+                .entries()
+                .filter_map(|e| match &e.kind {
+                    Kind::Sequence(seq) => Some(row![
+                        e.id, seq.sql_type.oid(), seq.start, seq.increment, seq.max, seq.min, 1i64, false,
+                    ]),
+                    _ => None,
+                })
+                .collect()
+        },
+    },
+    SystemTable {
         oid: 2611,
         name: "pg_inherits",
         columns: &[
@@ -283,6 +312,7 @@ pub(crate) fn relkind(kind: &Kind) -> &'static str {
         Kind::Source { .. } => "f",
         Kind::View => "v",
         Kind::MaterializedView => "m",
+        Kind::Sequence(_) => "S",
     }
 }
 
@@ -300,7 +330,10 @@ fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
             namespace: PUBLIC_OID,
             access_method: if entry.kind.has_job() { HEAP } else { 0 },
             kind: relkind(&entry.kind),
-            columns: entry.columns.len(),
+            columns: match entry.kind {
+                Kind::Sequence(_) => SEQUENCE_COLUMNS,
+                _ => entry.columns.len(),
+            },
             rows: count,
             has_index: has_key,
             has_rules: matches!(entry.kind, Kind::View | Kind::MaterializedView),
@@ -338,14 +371,8 @@ fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
     rows
 }
 
-fn attribute(
-    relation: u32,
-    number: usize,
-    name: &str,
-    sql_type: &SqlType,
-    not_null: bool,
-    has_default: bool,
-) -> Vec<Value> {
+fn attribute(relation: u32, number: usize, column: &Column) -> Vec<Value> {
+    let sql_type = &column.sql_type;
     let dimensions = i32::from(matches!(sql_type, SqlType::Array(_)));
     let row = SCALARS
         .iter()
@@ -360,7 +387,7 @@ fn attribute(
     };
     row![
         relation,
-        name,
+        column.name.clone(),
         sql_type.oid(),
         -1,
         sql_type.value_bytes(),
@@ -372,11 +399,15 @@ fn attribute(
         align,
         storage,
         "",
-        not_null,
-        has_default,
+        column.not_null,
+        shown_default(column).is_some(),
         false,
-        "",
-        "",
+        match column.identity {
+            Some(Identity::Always) => "a",
+            Some(Identity::ByDefault) => "d",
+            None => "",
+        },
+        if column.generated.is_some() { "s" } else { "" },
         false,
         true,
         0,
@@ -392,53 +423,54 @@ fn attributes(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
     for entry in source.catalog.entries() {
         for (at, column) in entry.columns.iter().enumerate() {
-            let has_default = column.default.is_some();
-            rows.push(attribute(
-                entry.id,
-                at + 1,
-                &column.name,
-                &column.sql_type,
-                column.not_null,
-                has_default,
-            ));
+            rows.push(attribute(entry.id, at + 1, column));
         }
         for (at, &key) in entry.primary_key.iter().enumerate() {
             let column = &entry.columns[key];
-            rows.push(attribute(
-                entry.id + INDEX_OID,
-                at + 1,
-                &column.name,
-                &column.sql_type,
-                false,
-                false,
-            ));
+            let column = Column::new(&column.name, column.sql_type.clone());
+            rows.push(attribute(entry.id + INDEX_OID, at + 1, &column));
         }
     }
     for (_, table) in tables() {
         for (at, field) in table.schema().fields().iter().enumerate() {
-            rows.push(attribute(
-                table.oid,
-                at + 1,
-                field.name(),
-                &SqlType::of(field.data_type()),
-                false,
-                false,
-            ));
+            let column = Column::new(field.name(), SqlType::of(field.data_type()));
+            rows.push(attribute(table.oid, at + 1, &column));
         }
     }
     rows
+}
+
+/// What a column's definition shows as its default, or as what it is generated from.
+fn shown_default(column: &Column) -> Option<&String> {
+    let default = column.default.as_ref();
+    let default = default.filter(|_| column.identity.is_none());
+    column.generated.as_ref().or(default)
 }
 
 fn defaults(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
     for entry in source.catalog.entries() {
         for (at, column) in entry.columns.iter().enumerate() {
-            if let Some(default) = &column.default {
+            if let Some(default) = shown_default(column) {
                 let oid = DEFAULT_OID
                     .wrapping_add(entry.id.wrapping_mul(64))
                     .wrapping_add(at as u32);
                 rows.push(row![oid, entry.id, at + 1, default.clone()]);
             }
+        }
+    }
+    rows
+}
+
+fn descriptions(source: &Source<'_>) -> Vec<Vec<Value>> {
+    let class = 1259;
+    let mut rows = Vec::new();
+    for entry in source.catalog.entries() {
+        let of_relation = entry.comment.iter().map(|comment| (0, comment));
+        let columns = entry.columns.iter().enumerate();
+        let of_columns = columns.filter_map(|(at, c)| Some((at + 1, c.comment.as_ref()?)));
+        for (number, comment) in of_relation.chain(of_columns) {
+            rows.push(row![entry.id, class, number, comment.clone()]);
         }
     }
     rows
@@ -543,6 +575,14 @@ fn dependencies(source: &Source<'_>) -> Vec<Vec<Value>> {
     let (class, rewrite) = (1259, 2618);
     let mut rows = Vec::new();
     for entry in source.catalog.entries() {
+        if let Kind::Sequence(sequence) = &entry.kind
+            && let Some((table, column)) = sequence.owner
+        {
+            let owner = source.catalog.by_id(table);
+            let is_identity = owner.is_some_and(|table| table.columns[column].identity.is_some());
+            let kind = if is_identity { "i" } else { "a" };
+            rows.push(row![class, entry.id, 0, class, table, column + 1, kind]);
+        }
         if matches!(entry.kind, Kind::View | Kind::MaterializedView) {
             rows.push(row![
                 rewrite,

@@ -2,54 +2,25 @@
 //!
 //! A prepared statement keeps its syntax tree and the types it was planned with; each Execute
 //! plans again, over the catalog of that moment. A portal keeps what is left of its result
-//! between two Executes with a row limit.
+//! between two Executes with a row limit. SQL's PREPARE and DECLARE share names and objects
+//! (`statement/cursor.rs`).
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use datafusion::scalar::ScalarValue;
-use planner::Parsed;
 
 use crate::big_stack;
 use crate::error::{Error, Result};
+use crate::session::portal::{Portal, Prepared, Progress};
 use crate::session::{Parameters, Session};
 use crate::statement::Outcome;
-use crate::statement::query::Rows;
+use crate::statement::rows::Rows;
 use crate::wire::encode::{RowEncoder, describe, spread_formats};
 use crate::wire::frame::{Format, Message, Target};
 use crate::wire::parameter;
 use planner::values::types::SqlType;
-
-/// A prepared statement.
-#[derive(Debug)]
-pub struct Prepared {
-    /// `None` for an empty text.
-    pub(crate) statement: Option<Parsed>,
-    pub(crate) parameter_types: Vec<SqlType>,
-    /// Columns of its result; `None` if it returns no rows.
-    pub(crate) columns: Option<SchemaRef>,
-}
-
-/// A prepared statement with its parameters.
-pub struct Portal {
-    prepared: Arc<Prepared>,
-    parameters: Parameters,
-    formats: Vec<Format>,
-    progress: Progress,
-}
-
-/// How far a portal is.
-enum Progress {
-    New,
-    /// Rows are left: the rest of a batch, and the stream behind it.
-    Suspended {
-        rows: Rows,
-        batch: Option<(RecordBatch, usize)>,
-    },
-    Done,
-}
 
 impl Session {
     /// Answers one message of the extended protocol.
@@ -157,20 +128,17 @@ impl Session {
                 return Err(Error::Bind(message));
             }
         };
-        self.portals.insert(
-            portal,
-            Portal {
-                prepared,
-                parameters,
-                formats,
-                progress: Progress::New,
-            },
-        );
+        self.portals
+            .insert(portal, Portal::new(prepared, parameters, formats));
         self.client.outbox.bind_complete();
         Ok(())
     }
 
-    fn statement(&self, name: &str) -> Result<Arc<Prepared>> {
+    /// A prepared statement.
+    ///
+    /// # Errors
+    /// [`Error::UndefinedStatement`].
+    pub(crate) fn statement(&self, name: &str) -> Result<Arc<Prepared>> {
         self.prepared
             .get(name)
             .cloned()
@@ -223,11 +191,11 @@ impl Session {
             self.client.outbox.empty_query();
             return Ok(());
         };
-        let timeout = self.settings().statement_timeout();
-        let (rows, batch) = match progress {
-            Progress::Suspended { rows, batch } => {
+        let mut rows = match progress {
+            Progress::Open(rows) => {
+                let timeout = self.settings().statement_timeout();
                 self.interrupt.begin(timeout);
-                (rows, batch)
+                rows
             }
             Progress::Done if prepared.columns.is_none() => {
                 return Err(Error::Bind(format!("portal \"{name}\" cannot be run")));
@@ -237,21 +205,8 @@ impl Session {
                 return Ok(());
             }
             Progress::New => match self.execute(statement, parameters).await? {
-                Outcome::Done(tag) => {
-                    self.client.outbox.complete(&tag);
-                    return Ok(());
-                }
-                Outcome::CopyIn(copy) => {
-                    let tag = self.copy_in(*copy).await?;
-                    self.client.outbox.complete(&tag);
-                    return Ok(());
-                }
-                Outcome::CopyOut(copy) => {
-                    let tag = self.copy_out(*copy).await?;
-                    self.client.outbox.complete(&tag);
-                    return Ok(());
-                }
-                Outcome::Rows(rows) => (rows, None),
+                Outcome::Rows(rows) => rows,
+                other => return self.answer(other).await,
             },
         };
         if let Some(planned) = &prepared.columns
@@ -261,66 +216,45 @@ impl Session {
                 "cached plan must not change result type",
             ));
         }
-        let suspended = self.send_rows(rows, batch, &formats, rows_max).await?;
-        if let (Some(progress), Some(portal)) = (suspended, self.portals.get_mut(name)) {
-            portal.progress = progress;
+        let sent = self.send_rows(&mut rows, &formats, rows_max).await?;
+        // The statement may have been what ends its portal.
+        let Some(portal) = self.portals.get_mut(name) else {
+            return Ok(());
+        };
+        portal.position += sent as u64;
+        if rows_max > 0 && sent == rows_max {
+            portal.progress = Progress::Open(rows);
         }
         Ok(())
     }
 
-    /// Sends up to `rows_max` rows; gives where to go on, if rows may be left.
-    async fn send_rows(
+    /// Sends up to `rows_max` rows, all if that is 0, and how it ended; gives how many were sent.
+    /// As many as allowed: there may be more.
+    pub(crate) async fn send_rows(
         &mut self,
-        mut rows: Rows,
-        mut batch: Option<(RecordBatch, usize)>,
+        rows: &mut Rows,
         formats: &[Format],
         rows_max: usize,
-    ) -> Result<Option<Progress>> {
+    ) -> Result<usize> {
+        let limit = if rows_max == 0 { usize::MAX } else { rows_max };
         let mut sent = 0;
-        let mut left = if rows_max == 0 { usize::MAX } else { rows_max };
         let mut scratch = String::new();
         let interrupt = self.interrupt.clone();
-        loop {
-            let (current, from) = match batch.take() {
-                Some(rest) => rest,
-                None => match interrupt.guard(rows.next()).await? {
-                    Some(next) => (next, 0),
-                    None => break,
-                },
+        while sent < limit {
+            let Some(batch) = self.next_batch(rows).await? else {
+                self.client.outbox.complete(&rows.tag(sent));
+                return Ok(sent);
             };
-            let to = current.num_rows().min(from.saturating_add(left));
-            let encoder = RowEncoder::new(&current, formats, self.style())?;
-            for row in from..to {
+            let count = batch.num_rows().min(limit - sent);
+            let encoder = RowEncoder::new(&batch, formats, self.style())?;
+            for row in 0..count {
                 encoder.write_row(row, &mut scratch, &mut self.client.outbox);
                 interrupt.guard(self.client.flush_if_full()).await?;
             }
-            left -= to - from;
-            sent += to - from;
-            if left == 0 {
-                self.client.outbox.portal_suspended();
-                let batch = (to < current.num_rows()).then_some((current, to));
-                return Ok(Some(Progress::Suspended { rows, batch }));
-            }
+            rows.put_back(&batch, count);
+            sent += count;
         }
-        self.client.outbox.complete(&rows.tag(sent));
-        Ok(None)
-    }
-
-    /// Forgets one prepared statement, or all.
-    ///
-    /// # Errors
-    /// [`Error::UndefinedStatement`].
-    pub(crate) fn deallocate(&mut self, name: Option<&str>) -> Result<()> {
-        match name {
-            None => self.prepared.clear(),
-            Some(name) => {
-                if self.prepared.remove(name).is_none() {
-                    return Err(Error::UndefinedStatement {
-                        name: name.to_owned(),
-                    });
-                }
-            }
-        }
-        Ok(())
+        self.client.outbox.portal_suspended();
+        Ok(sent)
     }
 }

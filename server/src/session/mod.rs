@@ -13,6 +13,7 @@
 //! lives as long as the session.
 
 pub mod extended;
+pub mod portal;
 pub mod simple;
 pub mod transaction;
 
@@ -31,8 +32,9 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::pg_catalog;
+use crate::sequence::LastNumbers;
 use crate::server::{Connected, Shared, initial_settings};
-use crate::session::extended::{Portal, Prepared};
+use crate::session::portal::{Portal, Prepared};
 use crate::session::transaction::Transaction;
 use crate::settings::Settings;
 use crate::sqlstate::is_fatal;
@@ -59,8 +61,10 @@ pub struct Session {
     pub(crate) transaction: Transaction,
     /// Whether this session wrote what it has not flushed since.
     pub(crate) has_unseen_writes: bool,
-    prepared: HashMap<String, Arc<Prepared>>,
-    portals: HashMap<String, Portal>,
+    pub(crate) prepared: HashMap<String, Arc<Prepared>>,
+    pub(crate) portals: HashMap<String, Portal>,
+    /// Shared with functions such as `currval`.
+    pub(crate) last_numbers: Arc<Mutex<LastNumbers>>,
     /// DataFusion's functions and settings, made for one time zone.
     pub(crate) planning: Option<(String, planner::Session)>,
 }
@@ -105,6 +109,7 @@ pub async fn serve(socket: TcpStream, shared: Arc<Shared>, stop: watch::Receiver
         has_unseen_writes: false,
         prepared: HashMap::new(),
         portals: HashMap::new(),
+        last_numbers: Arc::default(),
         planning: None,
     };
     let _registered = Registered { shared, process_id };
@@ -256,11 +261,17 @@ impl Session {
     }
 
     fn sync(&mut self) {
-        // Portals live until the transaction ends; outside a block that is here.
+        // Outside a block, transactions end here.
         if !self.transaction.is_open() {
-            self.portals.clear();
+            self.end_portals(true);
         }
         self.ready();
+    }
+
+    /// Ends the portals that do not outlive the transaction that ends.
+    pub(crate) fn end_portals(&mut self, committed: bool) {
+        self.portals
+            .retain(|_, portal| portal.outlives_transaction(committed));
     }
 
     pub(crate) fn ready(&mut self) {
@@ -312,6 +323,7 @@ impl Session {
                     &session,
                     &self.shared,
                     &self.settings,
+                    &self.last_numbers,
                     self.process_id,
                 );
                 self.planning = Some((zone, session.clone()));

@@ -3,13 +3,14 @@
 //! The whole text is parsed before any of it runs. Statements run one after the other, each for
 //! itself unless a block is open; the first error ends the message.
 
+use arrow::array::RecordBatch;
+
 use crate::big_stack;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement::Outcome;
-use crate::statement::query::Rows;
-use crate::wire::encode::{RowEncoder, describe, spread_formats};
-use crate::wire::frame::Format;
+use crate::statement::rows::Rows;
+use crate::wire::encode::{describe, spread_formats};
 
 impl Session {
     /// Runs the statements of one Query message and answers them, errors included.
@@ -37,51 +38,42 @@ impl Session {
         Ok(())
     }
 
-    async fn answer(&mut self, outcome: Outcome) -> Result<()> {
-        match outcome {
-            Outcome::Done(tag) => self.client.outbox.complete(&tag),
-            Outcome::Rows(rows) => self.send_all(rows).await?,
-            Outcome::CopyIn(copy) => {
-                let tag = self.copy_in(*copy).await?;
-                self.client.outbox.complete(&tag);
+    /// Sends what a statement answers; rows as text, all of them.
+    pub(crate) async fn answer(&mut self, outcome: Outcome) -> Result<()> {
+        let tag = match outcome {
+            Outcome::Done(tag) => tag,
+            Outcome::Rows(mut rows) => {
+                let formats = spread_formats(&[], rows.schema.fields().len()).unwrap_or_default();
+                self.client
+                    .outbox
+                    .row_description(describe(&rows.schema, &formats));
+                self.send_rows(&mut rows, &formats, 0).await?;
+                return Ok(());
             }
-            Outcome::CopyOut(copy) => {
-                let tag = self.copy_out(*copy).await?;
-                self.client.outbox.complete(&tag);
-            }
-        }
+            Outcome::CopyIn(copy) => self.copy_in(*copy).await?,
+            Outcome::CopyOut(copy) => self.copy_out(*copy).await?,
+        };
+        self.client.outbox.complete(&tag);
         Ok(())
     }
 
-    /// Sends a whole result, as text.
-    async fn send_all(&mut self, mut rows: Rows) -> Result<()> {
-        let formats = spread_formats(&[], rows.schema.fields().len()).unwrap_or_default();
-        self.client
-            .outbox
-            .row_description(describe(&rows.schema, &formats));
-        let mut sent = 0usize;
+    /// The next batch of a result. While live rows are long in coming the client gets what is
+    /// queued, and may leave.
+    pub(crate) async fn next_batch(&mut self, rows: &mut Rows) -> Result<Option<RecordBatch>> {
         let interrupt = self.interrupt.clone();
-        while let Some(batch) = interrupt.guard(rows.next()).await? {
-            sent += batch.num_rows();
-            self.send_batch(&batch, &formats).await?;
+        if !rows.is_live() {
+            return interrupt.guard(rows.next()).await;
         }
-        self.client.outbox.complete(&rows.tag(sent));
-        Ok(())
-    }
-
-    /// Sends the rows of a batch; a client that does not read them can still cancel.
-    async fn send_batch(
-        &mut self,
-        batch: &arrow::array::RecordBatch,
-        formats: &[Format],
-    ) -> Result<()> {
-        let encoder = RowEncoder::new(batch, formats, self.style())?;
-        let mut scratch = String::new();
-        let interrupt = self.interrupt.clone();
-        for row in 0..encoder.rows() {
-            encoder.write_row(row, &mut scratch, &mut self.client.outbox);
-            interrupt.guard(self.client.flush_if_full()).await?;
-        }
-        Ok(())
+        interrupt.check()?;
+        interrupt.guard(self.client.flush()).await?;
+        let client = &mut self.client;
+        let next = async {
+            tokio::select! {
+                biased;
+                next = rows.next() => next,
+                () = client.closed() => Err(Error::ClientGone),
+            }
+        };
+        interrupt.guard(next).await
     }
 }

@@ -1,11 +1,11 @@
 //! The transaction block of a session.
 //!
 //! Outside a block each statement stands for itself. Inside one, the changes of INSERT, UPDATE and
-//! DELETE are computed at once and kept here; COMMIT writes them, those of one table together,
-//! ROLLBACK drops them. So other sessions never see half of what a block does to a table. What a
-//! block cannot do is refused (0A000): to read or change
-//! again a table that it has changed, and DDL after changes. Settings changed in a block go back
-//! with it. Reads see the last epoch, not one epoch for the whole block (READ COMMITTED).
+//! DELETE are computed at once and kept here; COMMIT writes them all as one, ROLLBACK drops them.
+//! So other sessions, and views, never see half of what a block does. The block itself sees its
+//! changes of tables. What it cannot do is refused (0A000): to read a materialized view of a table
+//! that it has changed, and DDL after changes. Settings changed in a block go back with it. Reads
+//! see the last epoch, not one epoch for the whole block (READ COMMITTED).
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ use pgwire::messages::response::TransactionStatus;
 use crate::error::{Error, Result};
 use crate::key_set::{KeyChange, KeySets};
 use crate::settings::Settings;
-use crate::table_locks::Guard;
+use crate::table_locks::{Guard, Mode};
 
 /// Rows of one table with their weights.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Write {
     /// The table.
     pub table: u32,
@@ -98,20 +98,22 @@ impl Transaction {
             .is_some_and(|block| !block.writes.is_empty())
     }
 
-    /// Whether the block has changed this table.
-    #[must_use]
-    pub fn has_changed(&self, table: u32) -> bool {
-        self.block
-            .as_ref()
-            .is_some_and(|block| block.writes.iter().any(|write| write.table == table))
+    /// The changes that the block has made, in their order.
+    pub fn writes(&self) -> impl Iterator<Item = &Write> {
+        self.block.iter().flat_map(|block| &block.writes)
     }
 
-    /// Whether the block holds this table's lock.
+    /// How the block holds this table's lock, if it does.
     #[must_use]
-    pub fn holds(&self, table: u32) -> bool {
-        self.block
-            .as_ref()
-            .is_some_and(|block| block.guards.contains_key(&table))
+    pub fn held(&self, table: u32) -> Option<Mode> {
+        Some(self.block.as_ref()?.guards.get(&table)?.mode())
+    }
+
+    /// Gives a table's lock back before the block ends.
+    pub fn unlock(&mut self, table: u32) {
+        if let Some(block) = &mut self.block {
+            block.guards.remove(&table);
+        }
     }
 
     /// Whether the block holds any lock.

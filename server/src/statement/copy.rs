@@ -16,10 +16,12 @@ use sqlparser::ast::{
 use crate::catalog::Entry;
 use crate::error::{Error, Result};
 use crate::session::Session;
-use crate::statement::Outcome;
 use crate::statement::copy_format::{CopyFormat, CopyOptions, Record, Splitter, write_line};
+use crate::statement::generated;
 use crate::statement::insert::named_columns;
-use crate::statement::query::Rows;
+use crate::statement::rows::Rows;
+use crate::statement::upsert::Clause;
+use crate::statement::{Outcome, select_all};
 use crate::wire::encode::{RowEncoder, spread_formats};
 use crate::wire::frame::{Expect, Message};
 use planner::values::input::parse_column;
@@ -36,8 +38,8 @@ pub struct CopyIn {
 
 /// A COPY that writes to the client.
 pub struct CopyOut {
-    rows: Rows,
-    options: CopyOptions,
+    pub(crate) rows: Rows,
+    pub(crate) options: CopyOptions,
 }
 
 impl Session {
@@ -50,15 +52,7 @@ impl Session {
         legacy: &[CopyLegacyOption],
     ) -> Result<Outcome> {
         let options = copy_options(options, legacy)?;
-        match (target, to) {
-            (CopyTarget::Stdin, false) | (CopyTarget::Stdout, true) => {}
-            _ => {
-                return Err(Error::unsupported(
-                    "COPY with a file or program of the server is not supported",
-                    "Use COPY ... FROM STDIN or TO STDOUT; psql's \\copy reads and writes files of the client.",
-                ));
-            }
-        }
+        check_target(target, to)?;
         if to {
             let query = self.copied_query(source)?;
             let rows = self.select(&query, Vec::new()).await?;
@@ -75,7 +69,8 @@ impl Session {
         };
         let entry = self.writable(table_name, "copy to")?;
         let targets = if columns.is_empty() {
-            (0..entry.columns.len()).collect()
+            let given = |at: &usize| entry.columns[*at].generated.is_none();
+            (0..entry.columns.len()).filter(given).collect()
         } else {
             named_columns(
                 &entry,
@@ -84,11 +79,32 @@ impl Session {
                     .map(|ident| Ok(planner::names::identifier(ident))),
             )?
         };
+        generated::check_copy(&entry, &targets)?;
         Ok(Outcome::CopyIn(Box::new(CopyIn {
             entry,
             targets,
             options,
         })))
+    }
+
+    /// How a COPY to the client writes its rows.
+    ///
+    /// # Errors
+    /// Options that do not exist or contradict each other; another target.
+    pub(crate) fn copy_to_options(&self, copy: &ast::Statement) -> Result<CopyOptions> {
+        match copy {
+            ast::Statement::Copy {
+                to: true,
+                target,
+                options,
+                legacy_options,
+                ..
+            } => {
+                check_target(target, true)?;
+                copy_options(options, legacy_options)
+            }
+            _ => Err(Error::Internal("not a COPY TO".to_owned())),
+        }
     }
 
     /// The rows that COPY TO sends: a query, or a table's columns.
@@ -100,33 +116,16 @@ impl Session {
                 columns,
             } => (table_name, columns),
         };
-        let mut statements = planner::parse("SELECT * FROM t")?;
-        let Some(planner::Statement::Pg(statement)) =
-            statements.pop().map(|parsed| parsed.statement)
-        else {
-            return Err(Error::Internal(
-                "the pattern of a query is no query".to_owned(),
-            ));
-        };
-        let ast::Statement::Query(mut query) = *statement else {
-            return Err(Error::Internal(
-                "the pattern of a query is no query".to_owned(),
-            ));
-        };
-        if let ast::SetExpr::Select(select) = &mut *query.body {
-            if let Some(ast::TableFactor::Table { name, .. }) =
-                select.from.first_mut().map(|from| &mut from.relation)
-            {
-                name.clone_from(table_name);
-            }
-            if !columns.is_empty() {
-                let column = |ident: &ast::Ident| {
-                    ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(ident.clone()))
-                };
-                select.projection = columns.iter().map(column).collect();
-            }
+        let mut query = select_all(table_name.clone())?;
+        if let ast::SetExpr::Select(select) = &mut *query.body
+            && !columns.is_empty()
+        {
+            let column = |ident: &ast::Ident| {
+                ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(ident.clone()))
+            };
+            select.projection = columns.iter().map(column).collect();
         }
-        Ok(*query)
+        Ok(query)
     }
 
     /// Reads the client's rows and writes them; gives the command tag.
@@ -155,7 +154,13 @@ impl Session {
         self.load_batch(&copy, &mut loader).await?;
         let rows = concat_batches(&copy.entry.schema(), &loader.batches)?;
         let count = rows.num_rows();
-        self.add_rows(&copy.entry, rows).await?;
+        match Clause::of_table(&copy.entry) {
+            None => self.add_rows(&copy.entry, rows).await?,
+            Some(clause) => {
+                let entry = Arc::clone(&copy.entry);
+                self.upsert(&entry, rows, &clause, None, Vec::new()).await?;
+            }
+        }
         Ok(format!("COPY {count}"))
     }
 
@@ -199,7 +204,7 @@ impl Session {
         }
         let mut sent = 0usize;
         let interrupt = self.interrupt.clone();
-        while let Some(batch) = interrupt.guard(copy.rows.next()).await? {
+        while let Some(batch) = self.next_batch(&mut copy.rows).await? {
             let encoder = RowEncoder::new(&batch, &formats, self.style())?;
             for row in 0..encoder.rows() {
                 let fields: Vec<Option<String>> =
@@ -215,6 +220,16 @@ impl Session {
         }
         self.client.outbox.copy_done();
         Ok(format!("COPY {sent}"))
+    }
+}
+
+fn check_target(target: &CopyTarget, to: bool) -> Result<()> {
+    match (target, to) {
+        (CopyTarget::Stdin, false) | (CopyTarget::Stdout, true) => Ok(()),
+        _ => Err(Error::unsupported(
+            "COPY with a file or program of the server is not supported",
+            "Use COPY ... FROM STDIN or TO STDOUT; psql's \\copy reads and writes files of the client.",
+        )),
     }
 }
 

@@ -10,7 +10,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use planner::parse::{ObjectKind, Statement};
 use planner::{Dataflow, Parsed, TableDefinition};
 use sqlparser::ast;
-use sqlparser::ast::{ColumnDef, CreateTable, CreateView, Ident, ObjectName, ObjectType, Query};
+use sqlparser::ast::{ColumnDef, CreateView, Ident, ObjectName, ObjectType, Query};
 use storage::CatalogChange;
 
 use crate::big_stack;
@@ -20,13 +20,10 @@ use crate::error::{Error, Result};
 use crate::key_set::KeySet;
 use crate::notice::Notice;
 use crate::pg_catalog;
-use crate::server::{job, table_job, with_jobs};
+use crate::server::{job, with_jobs};
 use crate::session::{DATABASE, Session};
 use crate::statement::Outcome;
 use planner::values::types::SqlType;
-
-/// Columns of a table, as in PostgreSQL (`MaxHeapAttributeNumber`).
-const TABLE_COLUMNS_MAX: usize = 1600;
 
 /// A name without its schema, which must be `public`.
 ///
@@ -68,6 +65,7 @@ pub fn dropped_kind(object: &ObjectType) -> Result<ObjectKind> {
         ObjectType::Table => Ok(ObjectKind::Table),
         ObjectType::View => Ok(ObjectKind::View),
         ObjectType::MaterializedView => Ok(ObjectKind::MaterializedView),
+        ObjectType::Sequence => Ok(ObjectKind::Sequence),
         other => Err(Error::not_supported(format!(
             "DROP {other} is not supported"
         ))),
@@ -83,6 +81,7 @@ pub fn is_kind(kind: &Kind, named: ObjectKind) -> bool {
             | (Kind::Source { .. }, ObjectKind::Source)
             | (Kind::View, ObjectKind::View)
             | (Kind::MaterializedView, ObjectKind::MaterializedView)
+            | (Kind::Sequence(_), ObjectKind::Sequence)
     )
 }
 
@@ -94,6 +93,7 @@ pub fn kind_name(kind: ObjectKind) -> &'static str {
         ObjectKind::Source => "source",
         ObjectKind::View => "view",
         ObjectKind::MaterializedView => "materialized view",
+        ObjectKind::Sequence => "sequence",
     }
 }
 
@@ -138,18 +138,16 @@ pub fn renamed(planned: &Schema, columns: &[Column]) -> SchemaRef {
 }
 
 /// Columns of a relation whose types follow from a query or a connector.
-fn derived_columns(schema: &Schema) -> Vec<Column> {
-    let column = |field: &Arc<Field>| Column {
-        name: field.name().clone(),
-        sql_type: SqlType::of(field.data_type()),
-        not_null: false,
-        default: None,
-    };
+pub(crate) fn derived_columns(schema: &Schema) -> Vec<Column> {
+    let column = |field: &Arc<Field>| Column::new(field.name(), SqlType::of(field.data_type()));
     schema.fields().iter().map(column).collect()
 }
 
 /// The SQL type of a declared column: the planner's Arrow type, with what SQL says beyond it.
-fn declared_type(written: &ast::DataType, arrow: &arrow::datatypes::DataType) -> SqlType {
+pub(crate) fn declared_type(
+    written: &ast::DataType,
+    arrow: &arrow::datatypes::DataType,
+) -> SqlType {
     use ast::DataType as Sql;
     let characters = |length: &Option<ast::CharacterLength>| match length {
         Some(ast::CharacterLength::IntegerLength { length, .. }) => u32::try_from(*length).ok(),
@@ -169,30 +167,27 @@ fn declared_type(written: &ast::DataType, arrow: &arrow::datatypes::DataType) ->
     }
 }
 
-/// What DDL learns before it starts.
-enum Target {
-    /// The name is free.
-    Free(String),
-    /// It exists, and the statement says that this is fine.
-    Skip,
-}
-
 impl Session {
-    /// Checks that DDL may run here and that the name is free.
-    fn new_name(&mut self, name: &ObjectName, if_not_exists: bool) -> Result<Target> {
+    /// Checks that DDL may run here and that the name is free; `None`, with a notice, if it is not
+    /// and the statement says that this is fine.
+    pub(crate) fn new_name(
+        &mut self,
+        name: &ObjectName,
+        if_not_exists: bool,
+    ) -> Result<Option<String>> {
         self.check_ddl()?;
         let name = local_name(name)?;
         if self.shared.catalog.read().by_name(&name).is_none() {
-            return Ok(Target::Free(name));
+            return Ok(Some(name));
         }
         if if_not_exists {
             self.client.notice(&Notice::AlreadyExists { name });
-            return Ok(Target::Skip);
+            return Ok(None);
         }
         Err(Error::DuplicateRelation { name })
     }
 
-    fn check_ddl(&mut self) -> Result<()> {
+    pub(crate) fn check_ddl(&mut self) -> Result<()> {
         if self.transaction.has_writes() {
             return Err(Error::unsupported(
                 "DDL after changes in the same transaction is not supported",
@@ -206,12 +201,12 @@ impl Session {
         Ok(())
     }
 
-    fn new_entry(
+    pub(crate) fn new_entry(
         &self,
         name: String,
         kind: Kind,
         columns: Vec<Column>,
-        statement: &Parsed,
+        statement: &str,
     ) -> Entry {
         let settings = self.settings();
         Entry {
@@ -224,73 +219,25 @@ impl Session {
             },
             adaptivity: None,
             append_only: matches!(kind, Kind::Source { .. }),
+            on_conflict: None,
             kind,
             columns,
             primary_key: Vec::new(),
             unique_key: Vec::new(),
             definition: None,
-            statement: statement.text.clone(),
+            statement: statement.to_owned(),
             dependencies: BTreeSet::new(),
             time_zone: settings
                 .get("TimeZone")
                 .unwrap_or_else(|_| "UTC".to_owned()),
+            comment: None,
+            temporary: false,
             planned: None,
         }
     }
 
-    pub(crate) async fn create_table(
-        &mut self,
-        parsed: &Parsed,
-        table: &CreateTable,
-    ) -> Result<Outcome> {
-        let shared = Arc::clone(&self.shared);
-        let _ddl = self
-            .interrupt
-            .guard(async { Ok(shared.ddl.lock().await) })
-            .await?;
-        let Target::Free(name) = self.new_name(&table.name, table.if_not_exists)? else {
-            return Outcome::done(if table.query.is_some() {
-                "CREATE TABLE AS"
-            } else {
-                "CREATE TABLE"
-            });
-        };
-        if table.query.is_some() {
-            return Err(Error::unsupported(
-                "CREATE TABLE AS is not supported",
-                "Use CREATE TABLE and INSERT ... SELECT, or CREATE MATERIALIZED VIEW.",
-            ));
-        }
-        if table.columns.len() > TABLE_COLUMNS_MAX {
-            return Err(Error::TooManyColumns {
-                what: "tables",
-                columns: "columns",
-                limit: TABLE_COLUMNS_MAX,
-            });
-        }
-        let definition = TableDefinition::from_ast(table)?;
-        self.check_defaults(&definition).await?;
-        let columns = definition
-            .columns
-            .iter()
-            .zip(&table.columns)
-            .map(|(column, written)| Column {
-                name: column.name.clone(),
-                sql_type: declared_type(&written.data_type, &column.data_type),
-                not_null: column.not_null,
-                default: column.default.as_ref().map(ToString::to_string),
-            })
-            .collect();
-        let mut entry = self.new_entry(name, Kind::Table, columns, parsed);
-        entry.primary_key.clone_from(&definition.primary_key);
-        entry.unique_key.clone_from(&definition.primary_key);
-        let spec = table_job(&entry);
-        self.start_job(entry, spec).await?;
-        Outcome::done("CREATE TABLE")
-    }
-
     /// A default must be a value of its column's type.
-    async fn check_defaults(&mut self, definition: &TableDefinition) -> Result<()> {
+    pub(crate) async fn check_defaults(&mut self, definition: &TableDefinition) -> Result<()> {
         let session = self.planner();
         let checks: Vec<_> = definition
             .columns
@@ -323,14 +270,14 @@ impl Session {
             .interrupt
             .guard(async { Ok(shared.ddl.lock().await) })
             .await?;
-        let Target::Free(name) = self.new_name(name, if_not_exists)? else {
+        let Some(name) = self.new_name(name, if_not_exists)? else {
             return Outcome::done("CREATE SOURCE");
         };
         let (_, schema) = planner::source::source_definition(columns, options)?;
         let kind = Kind::Source {
             options: options.clone(),
         };
-        let entry = self.new_entry(name, kind, derived_columns(&schema), parsed);
+        let entry = self.new_entry(name, kind, derived_columns(&schema), &parsed.text);
         self.add_without_job(entry).await?;
         Outcome::done("CREATE SOURCE")
     }
@@ -345,11 +292,11 @@ impl Session {
         } else {
             "CREATE VIEW"
         };
-        if view.or_replace || view.temporary {
-            let what = if view.or_replace {
-                "CREATE OR REPLACE VIEW"
-            } else {
+        if view.temporary || (view.or_replace && view.materialized) {
+            let what = if view.temporary {
                 "a temporary view"
+            } else {
+                "CREATE OR REPLACE MATERIALIZED VIEW"
             };
             return Err(Error::unsupported(
                 format!("{what} is not supported"),
@@ -361,7 +308,10 @@ impl Session {
             .interrupt
             .guard(async { Ok(shared.ddl.lock().await) })
             .await?;
-        let Target::Free(name) = self.new_name(&view.name, view.if_not_exists)? else {
+        if view.or_replace && self.replace_view(parsed, view).await? {
+            return Outcome::done(tag);
+        }
+        let Some(name) = self.new_name(&view.name, view.if_not_exists)? else {
             return Outcome::done(tag);
         };
         let definition = parsed.view_definition().unwrap_or_default().to_owned();
@@ -372,7 +322,7 @@ impl Session {
                 name,
                 Kind::MaterializedView,
                 derived_columns(&schema),
-                parsed,
+                &parsed.text,
             );
             entry.unique_key.clone_from(&plan.dataflow.stream_key);
             entry.append_only = plan.dataflow.append_only;
@@ -380,10 +330,11 @@ impl Session {
             entry.dependencies = user_ids(plan.dependencies.iter().map(|id| id.0));
             entry.planned = Some(schema);
             let spec = job(&entry, plan.dataflow);
-            self.start_job(entry, spec).await?;
+            self.start_job(entry, spec, Vec::new()).await?;
         } else {
             let (schema, dependencies) = self.plan_plain(view).await?;
-            let mut entry = self.new_entry(name, Kind::View, derived_columns(&schema), parsed);
+            let mut entry =
+                self.new_entry(name, Kind::View, derived_columns(&schema), &parsed.text);
             entry.definition = Some(definition);
             entry.dependencies = dependencies;
             entry.planned = Some(schema);
@@ -397,20 +348,28 @@ impl Session {
         &mut self,
         view: &CreateView,
     ) -> Result<planner::ViewPlan> {
+        let columns = view.columns.iter().map(|column| column.name.clone());
+        self.plan_continuous(&view.query, columns.collect()).await
+    }
+
+    /// Plans a query to be maintained, under these names of its first columns.
+    pub(crate) async fn plan_continuous(
+        &mut self,
+        query: &Query,
+        columns: Vec<Ident>,
+    ) -> Result<planner::ViewPlan> {
         let session = self.planner();
-        let query = view.query.clone();
-        let columns: Vec<Ident> = view
-            .columns
-            .iter()
-            .map(|column| column.name.clone())
-            .collect();
+        let query = query.clone();
         let planned = big_stack::run(move |handle| {
             Ok(handle.block_on(planner::plan_view(&session, &query, &columns))?)
         });
         self.interrupt.guard(planned).await
     }
 
-    async fn plan_plain(&mut self, view: &CreateView) -> Result<(SchemaRef, BTreeSet<u32>)> {
+    pub(crate) async fn plan_plain(
+        &mut self,
+        view: &CreateView,
+    ) -> Result<(SchemaRef, BTreeSet<u32>)> {
         let view_of_catalog = CatalogView::new(
             self.shared.catalog.read(),
             Some(self.shared.engine.snapshot()),
@@ -447,10 +406,19 @@ impl Session {
         ))
     }
 
-    /// Starts a relation's job and adds the relation. A cancelled statement leaves nothing.
-    async fn start_job(&mut self, entry: Entry, spec: executor::JobSpec) -> Result<()> {
+    /// Starts a relation's job and adds the relation, with the sequences of its columns. A
+    /// cancelled statement leaves nothing.
+    pub(crate) async fn start_job(
+        &mut self,
+        entry: Entry,
+        spec: executor::JobSpec,
+        sequences: Vec<Entry>,
+    ) -> Result<()> {
         let engine = self.shared.engine.clone();
-        let change = put_change(&entry)?;
+        let mut change = put_change(&entry)?;
+        for sequence in &sequences {
+            change.puts.extend(put_change(sequence)?.puts);
+        }
         let id = entry.id;
         let mut created = tokio::spawn(async move { engine.create_job(spec, change).await });
         let waited = self
@@ -465,12 +433,12 @@ impl Session {
         if let Err(error) = waited {
             // If it was us who stopped waiting, what is half built must go.
             if matches!(error, Error::Cancelled | Error::StatementTimeout) {
+                let mut ids = BTreeSet::from([id]);
+                ids.extend(sequences.iter().map(|sequence| sequence.id));
                 let engine = self.shared.engine.clone();
                 tokio::spawn(async move {
                     if let Ok(Ok(())) = created.await {
-                        let dropped = engine
-                            .drop_jobs(vec![id], delete_change(&BTreeSet::from([id])))
-                            .await;
+                        let dropped = engine.drop_jobs(vec![id], delete_change(&ids)).await;
                         if let Err(error) = dropped {
                             tracing::error!(%error, id, "cannot drop a cancelled relation");
                         }
@@ -485,18 +453,21 @@ impl Session {
                 .insert(id, KeySet::new(&entry.schema(), &entry.primary_key)?);
         }
         self.shared.catalog.put(entry);
+        sequences
+            .into_iter()
+            .for_each(|sequence| self.shared.catalog.put(sequence));
         Ok(())
     }
 
     /// Adds a relation that only the catalog knows.
-    async fn add_without_job(&mut self, entry: Entry) -> Result<()> {
+    pub(crate) async fn add_without_job(&mut self, entry: Entry) -> Result<()> {
         let change = put_change(&entry)?;
         self.write_catalog(change).await?;
         self.shared.catalog.put(entry);
         Ok(())
     }
 
-    async fn write_catalog(&mut self, change: CatalogChange) -> Result<()> {
+    pub(crate) async fn write_catalog(&mut self, change: CatalogChange) -> Result<()> {
         let storage = Arc::clone(&self.shared.storage);
         let written = tokio::task::spawn_blocking(move || storage.write_catalog(change)).await;
         Ok(written.map_err(|error| Error::Internal(error.to_string()))??)
@@ -551,12 +522,24 @@ impl Session {
             }
         }
         ids.extend(dependents.iter().map(|entry| entry.id));
+        ids.extend(catalog.owned_sequences(&ids));
+        refuse_used_sequences(&catalog, &ids)?;
         if ids.is_empty() {
             return Ok(Outcome::Done(tag));
         }
+        self.drop_entries(&catalog, ids).await?;
+        Ok(Outcome::Done(tag))
+    }
+
+    /// Removes relations, and all that hangs on them must be among them.
+    pub(crate) async fn drop_entries(
+        &mut self,
+        catalog: &Catalog,
+        ids: BTreeSet<u32>,
+    ) -> Result<()> {
         // Out of the catalog first: nobody may find a name whose rows are gone.
         self.shared.catalog.remove(&ids);
-        let jobs = with_jobs(&catalog, &ids);
+        let jobs = with_jobs(catalog, &ids);
         let dropped = if jobs.is_empty() {
             self.write_catalog(delete_change(&ids)).await
         } else {
@@ -576,16 +559,35 @@ impl Session {
             self.shared.keys.remove(id);
             self.shared.locks.remove(id);
         }
-        Ok(Outcome::Done(tag))
+        Ok(())
     }
 }
 
-fn user_ids(ids: impl Iterator<Item = u32>) -> BTreeSet<u32> {
+/// A sequence that gives a column its values goes with the column's table only.
+fn refuse_used_sequences(catalog: &Catalog, ids: &BTreeSet<u32>) -> Result<()> {
+    for sequence in ids.iter().filter_map(|id| catalog.by_id(*id)) {
+        let table = catalog.table_of_numbers(sequence);
+        if let Some(table) = table.filter(|table| !ids.contains(&table.id)) {
+            return Err(Error::Dependents {
+                kind: "sequence",
+                name: sequence.name.clone(),
+                detail: format!(
+                    "a default value of table {} depends on sequence {}",
+                    table.name, sequence.name
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Those of users' relations among ids.
+pub(crate) fn user_ids(ids: impl Iterator<Item = u32>) -> BTreeSet<u32> {
     ids.filter(|id| *id >= crate::catalog::FIRST_ID).collect()
 }
 
 fn described(entry: &Entry) -> String {
-    format!("{} {}", entry.kind.name(), entry.name)
+    format!("{} {}", entry.kind_name(), entry.name)
 }
 
 fn dependents_error(catalog: &Catalog, ids: &BTreeSet<u32>, dependents: &[Arc<Entry>]) -> Error {

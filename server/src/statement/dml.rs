@@ -1,32 +1,39 @@
-//! UPDATE and DELETE, and what all writes share: locks, keys, NOT NULL, block or no block.
+//! UPDATE, DELETE and TRUNCATE.
 //!
-//! The rows to change are found by a query over the newest epoch, while the table is locked and
-//! everything written before has been flushed. An update is the old rows with weight -1 and the
-//! new ones with +1. Tables without a primary key are multisets: equal rows change together.
+//! The rows to change are found by a query over the newest epoch, with what the open block has
+//! changed, while the table is locked and everything written before has been flushed. An update
+//! is the old rows with weight -1 and the new ones with +1. Tables without a primary key are
+//! multisets: equal rows change together.
+//! Not here: INSERT (`insert.rs`, `upsert.rs`), and what all writes share (`write.rs`).
 
-use std::sync::{Arc, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::compute::concat_batches;
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::Int64Type;
+use planner::names::identifier;
 use sqlparser::ast;
 use sqlparser::ast::{
-    AssignmentTarget, Delete, Expr, FromTable, Ident, Query, SelectItem, SetExpr, TableFactor,
-    TableWithJoins, Update,
+    Assignment, AssignmentTarget, Delete, Expr, FromTable, Ident, ObjectName, Query, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins, Truncate,
+    Update, UpdateTableFromKind,
 };
 
 use crate::catalog::Entry;
 use crate::error::{Error, Result};
-use crate::key_set::KeyChange;
-use crate::session::transaction::Write;
 use crate::session::{Parameters, Session};
-use crate::statement::Outcome;
 use crate::statement::coerce::{TextInput, assign};
+use crate::statement::generated;
 use crate::statement::insert::{default_expr, is_default, parameter_index};
+use crate::statement::returning::{self, Returning};
+use crate::statement::{Outcome, select_all};
 use crate::table_locks::{Guard, Mode};
-use crate::wire::encode::RowEncoder;
-use crate::wire::frame::Format;
 
-/// One column that an UPDATE sets.
+/// Number of a row of the changed table, where a statement reads other tables too.
+const ROW: &str = "?row?";
+
+/// One column that a statement sets.
 pub(crate) struct Assigned {
     pub(crate) column: usize,
     /// Whether a text result is a literal.
@@ -35,34 +42,50 @@ pub(crate) struct Assigned {
     pub(crate) parameter: Option<usize>,
 }
 
+/// How an UPDATE or DELETE finds its rows.
+pub(crate) struct Finding {
+    pub(crate) entry: Arc<Entry>,
+    /// What the statement calls the table.
+    pub(crate) table: Ident,
+    /// Gives the table's columns, the number of the row if there are other tables, and the values
+    /// that are set.
+    pub(crate) query: Query,
+    pub(crate) assigned: Vec<Assigned>,
+    pub(crate) reads_others: bool,
+}
+
+impl Finding {
+    /// The statement's RETURNING clause.
+    pub(crate) fn returning<'a>(
+        &'a self,
+        items: Option<&'a Vec<SelectItem>>,
+    ) -> Option<Returning<'a>> {
+        Some(Returning {
+            items: items?,
+            table: &self.table,
+            reads_others: self.reads_others,
+        })
+    }
+}
+
 impl Session {
     pub(crate) async fn update(
         &mut self,
         update: &Update,
         parameters: Parameters,
     ) -> Result<Outcome> {
-        let (entry, query, assigned) = self.update_query(update)?;
-        let (old, outputs, guard) = self.rows_to_change(&entry, &query, parameters).await?;
-        let zone = self.style().zone;
-        let mut columns: Vec<ArrayRef> = old.columns().to_vec();
-        for (at, set) in assigned.iter().enumerate() {
-            let column = &entry.columns[set.column];
-            columns[set.column] = assign(
-                outputs.column(at),
-                &column.name,
-                &column.sql_type,
-                set.text,
-                zone,
-            )?;
-        }
-        let new = RecordBatch::try_new(entry.schema(), columns)?;
-        self.check_not_null(&entry, &new)?;
-        let keys = self.replace_keys(&entry, Some(&old), Some(&new))?;
-        let rows = concat_batches(&entry.schema(), [&old, &new])?;
-        let weights = [vec![-1; old.num_rows()], vec![1; new.num_rows()]].concat();
-        self.keep_or_write(entry.id, rows, weights, keys, guard)
+        let finding = self.update_finding(update)?;
+        let entry = &finding.entry;
+        let (old, outputs, guard) = self.rows_to_change(&finding, parameters.clone()).await?;
+        let new = self.with_assigned(entry, &old, &outputs, &finding.assigned)?;
+        let new = self.with_generated(entry, new).await?;
+        self.check_not_null(entry, &new)?;
+        let returning = finding.returning(update.returning.as_ref());
+        let returned = self.returned(entry, returning, &new, &parameters).await?;
+        let keys = self.replace_keys(entry, Some(&old), Some(&new))?;
+        self.keep_or_write(entry.id, &old, &new, keys, guard)
             .await?;
-        Ok(Outcome::Done(format!("UPDATE {}", old.num_rows())))
+        Ok(returning::outcome("UPDATE", old.num_rows(), returned))
     }
 
     pub(crate) async fn delete(
@@ -70,56 +93,191 @@ impl Session {
         delete: &Delete,
         parameters: Parameters,
     ) -> Result<Outcome> {
-        let (entry, query) = self.delete_query(delete)?;
-        let (old, _, guard) = self.rows_to_change(&entry, &query, parameters).await?;
-        let keys = self.replace_keys(&entry, Some(&old), None)?;
-        let count = old.num_rows();
-        self.keep_or_write(entry.id, old, vec![-1; count], keys, guard)
-            .await?;
-        Ok(Outcome::Done(format!("DELETE {count}")))
+        let finding = self.delete_finding(delete)?;
+        let entry = &finding.entry;
+        let (old, _, guard) = self.rows_to_change(&finding, parameters.clone()).await?;
+        let returning = finding.returning(delete.returning.as_ref());
+        let returned = self.returned(entry, returning, &old, &parameters).await?;
+        self.remove(entry, &old, guard).await?;
+        Ok(returning::outcome("DELETE", old.num_rows(), returned))
     }
 
-    /// The query that finds the rows of an UPDATE: `SELECT *, value, … FROM table WHERE …`.
-    pub(crate) fn update_query(
+    pub(crate) async fn truncate(&mut self, truncate: &Truncate) -> Result<Outcome> {
+        let mut findings = Vec::new();
+        for target in &truncate.table_names {
+            let entry = self.writable(&target.name, "truncate")?;
+            findings.push(Finding {
+                table: Ident::with_quote('"', &entry.name),
+                query: select_all(target.name.clone())?,
+                assigned: Vec::new(),
+                reads_others: false,
+                entry,
+            });
+        }
+        for finding in findings {
+            let (old, _, guard) = self.rows_to_change(&finding, Vec::new()).await?;
+            self.remove(&finding.entry, &old, guard).await?;
+        }
+        Outcome::done("TRUNCATE TABLE")
+    }
+
+    async fn remove(
+        &mut self,
+        entry: &Entry,
+        old: &RecordBatch,
+        guard: Option<Guard>,
+    ) -> Result<()> {
+        let keys = self.replace_keys(entry, Some(old), None)?;
+        let none = RecordBatch::new_empty(entry.schema());
+        self.keep_or_write(entry.id, old, &none, keys, guard).await
+    }
+
+    pub(crate) fn update_finding(&self, update: &Update) -> Result<Finding> {
+        let others = match &update.from {
+            None => &[][..],
+            Some(
+                UpdateTableFromKind::AfterSet(tables) | UpdateTableFromKind::BeforeSet(tables),
+            ) => tables,
+        };
+        let (entry, table) = self.changed_table(&update.table, "update")?;
+        let (assigned, items) = Assigned::of(&entry, &update.assignments)?;
+        let query = finding_query(&update.table, &table, others, &update.selection, items)?;
+        Ok(Finding {
+            entry,
+            table,
+            query,
+            assigned,
+            reads_others: !others.is_empty(),
+        })
+    }
+
+    pub(crate) fn delete_finding(&self, delete: &Delete) -> Result<Finding> {
+        let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
+        let ([changed], true) = (&tables[..], delete.tables.is_empty()) else {
+            return Err(Error::not_supported(
+                "DELETE of several tables is not supported",
+            ));
+        };
+        let others = delete.using.as_deref().unwrap_or_default();
+        let (entry, table) = self.changed_table(changed, "delete from")?;
+        let query = finding_query(changed, &table, others, &delete.selection, Vec::new())?;
+        Ok(Finding {
+            entry,
+            table,
+            query,
+            assigned: Vec::new(),
+            reads_others: !others.is_empty(),
+        })
+    }
+
+    /// The table that a statement changes, and what the statement calls it.
+    fn changed_table(
         &self,
-        update: &Update,
-    ) -> Result<(Arc<Entry>, Query, Vec<Assigned>)> {
-        if update.returning.is_some() {
-            return Err(Error::unsupported(
-                "RETURNING is not supported",
-                "SELECT the rows after the statement.",
-            ));
+        table: &TableWithJoins,
+        action: &'static str,
+    ) -> Result<(Arc<Entry>, Ident)> {
+        match &table.relation {
+            TableFactor::Table { name, alias, .. } if table.joins.is_empty() => {
+                let entry = self.writable(name, action)?;
+                let table = match alias {
+                    Some(alias) => alias.name.clone(),
+                    None => Ident::with_quote('"', &entry.name),
+                };
+                Ok((entry, table))
+            }
+            _ => Err(Error::not_supported("changing a join is not supported")),
         }
-        if update.from.is_some() {
-            return Err(Error::unsupported(
-                "UPDATE ... FROM is not supported",
-                "Use a sub-select in SET and WHERE.",
-            ));
+    }
+
+    /// Locks the table and reads: the rows to change, and what else the query computes for them.
+    async fn rows_to_change(
+        &mut self,
+        finding: &Finding,
+        parameters: Parameters,
+    ) -> Result<(RecordBatch, RecordBatch, Option<Guard>)> {
+        let entry = &finding.entry;
+        let guard = self.lock_table(entry.id, Mode::Exclusive).await?;
+        // Writes of other sessions are acknowledged before they are visible.
+        self.has_unseen_writes = true;
+        let rows = self.select(&finding.query, parameters).await?;
+        let schema = Arc::clone(&rows.schema);
+        let interrupt = self.interrupt.clone();
+        let batches = interrupt.guard(rows.collect()).await?;
+        let mut all = concat_batches(&schema, &batches)?;
+        let mut width = entry.columns.len();
+        if finding.reads_others {
+            all = first_of_each_row(&all, width)?;
+            width += 1;
         }
-        let entry = self.changed_table(&update.table, "update")?;
-        let mut assigned = Vec::new();
-        let mut items = Vec::new();
-        for assignment in &update.assignments {
-            let AssignmentTarget::ColumnName(name) = &assignment.target else {
-                return Err(Error::unsupported(
-                    "SET (a, b) = ... is not supported",
-                    "Set each column by itself.",
-                ));
-            };
+        let old = RecordBatch::try_new_with_options(
+            entry.schema(),
+            all.columns()[..entry.columns.len()].to_vec(),
+            &RecordBatchOptions::new().with_row_count(Some(all.num_rows())),
+        )?;
+        let outputs = all.project(&(width..all.num_columns()).collect::<Vec<_>>())?;
+        Ok((old, outputs, guard))
+    }
+
+    /// Rows with the values that a statement sets, which come in the order of `assigned`.
+    pub(crate) fn with_assigned(
+        &self,
+        entry: &Entry,
+        old: &RecordBatch,
+        values: &RecordBatch,
+        assigned: &[Assigned],
+    ) -> Result<RecordBatch> {
+        let zone = self.style().zone;
+        let mut columns: Vec<ArrayRef> = old.columns().to_vec();
+        for (at, set) in assigned.iter().enumerate() {
+            let column = &entry.columns[set.column];
+            columns[set.column] = assign(
+                values.column(at),
+                &column.name,
+                &column.sql_type,
+                set.text,
+                zone,
+            )?;
+        }
+        let count = RecordBatchOptions::new().with_row_count(Some(old.num_rows()));
+        Ok(RecordBatch::try_new_with_options(
+            entry.schema(),
+            columns,
+            &count,
+        )?)
+    }
+}
+
+impl Assigned {
+    /// A column that is set to a value of its own type.
+    pub(crate) fn value_of_its_type(column: usize) -> Assigned {
+        Assigned {
+            column,
+            text: TextInput::Refuse,
+            parameter: None,
+        }
+    }
+
+    /// The columns that SET names, and the values as items of a SELECT, in the same order.
+    pub(crate) fn of(
+        entry: &Entry,
+        assignments: &[Assignment],
+    ) -> Result<(Vec<Assigned>, Vec<SelectItem>)> {
+        let (mut assigned, mut items) = (Vec::<Assigned>::new(), Vec::new());
+        for (name, value) in pairs(assignments)? {
             let ident = name.0.last().and_then(|part| part.as_ident());
-            let name = ident.map(planner::names::identifier).unwrap_or_default();
+            let name = ident.map(identifier).unwrap_or_default();
             let column = entry.column(&name).ok_or_else(|| Error::UndefinedColumn {
                 column: name.clone(),
                 relation: entry.name.clone(),
             })?;
-            if assigned
-                .iter()
-                .any(|other: &Assigned| other.column == column)
-            {
+            if assigned.iter().any(|other| other.column == column) {
                 let message = format!("multiple assignments to same column \"{name}\"");
                 return Err(Error::Syntax { message });
             }
-            let value = set_value(&assignment.value, entry.columns[column].default.as_deref())?;
+            if !is_default(value) {
+                generated::check_set(entry, column)?;
+            }
+            let value = set_value(value, entry.columns[column].default.as_deref())?;
             assigned.push(Assigned {
                 column,
                 text: if is_literal(&value) {
@@ -132,185 +290,35 @@ impl Session {
             let alias = Ident::with_quote('"', format!("?set{}?", assigned.len()));
             items.push(SelectItem::ExprWithAlias { expr: value, alias });
         }
-        let query = finding_query(update.table.clone(), update.selection.clone(), items)?;
-        Ok((entry, query, assigned))
+        Ok((assigned, items))
     }
+}
 
-    /// The query that finds the rows of a DELETE.
-    pub(crate) fn delete_query(&self, delete: &Delete) -> Result<(Arc<Entry>, Query)> {
-        if delete.returning.is_some() {
-            return Err(Error::unsupported(
-                "RETURNING is not supported",
-                "SELECT the rows before the statement.",
-            ));
-        }
-        if delete.using.is_some() || !delete.tables.is_empty() {
-            return Err(Error::unsupported(
-                "DELETE ... USING is not supported",
-                "Use a sub-select in WHERE.",
-            ));
-        }
-        let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
-        let [table] = &tables[..] else {
-            return Err(Error::not_supported(
-                "DELETE of several tables is not supported",
-            ));
-        };
-        let entry = self.changed_table(table, "delete from")?;
-        let query = finding_query(table.clone(), delete.selection.clone(), Vec::new())?;
-        Ok((entry, query))
-    }
-
-    fn changed_table(&self, table: &TableWithJoins, action: &'static str) -> Result<Arc<Entry>> {
-        match &table.relation {
-            TableFactor::Table { name, .. } if table.joins.is_empty() => {
-                self.writable(name, action)
+/// Each column with its value; `(a, b) = (1, 2)` is two of them.
+fn pairs(assignments: &[Assignment]) -> Result<Vec<(&ObjectName, &Expr)>> {
+    let mut pairs = Vec::new();
+    for assignment in assignments {
+        match (&assignment.target, &assignment.value) {
+            (AssignmentTarget::ColumnName(name), value) => pairs.push((name, value)),
+            (AssignmentTarget::Tuple(names), Expr::Tuple(values))
+                if names.len() == values.len() =>
+            {
+                pairs.extend(names.iter().zip(values));
             }
-            _ => Err(Error::not_supported("changing a join is not supported")),
-        }
-    }
-
-    /// Locks the table and reads: the rows to change, and what else the query computes for them.
-    async fn rows_to_change(
-        &mut self,
-        entry: &Arc<Entry>,
-        query: &Query,
-        parameters: Parameters,
-    ) -> Result<(RecordBatch, RecordBatch, Option<Guard>)> {
-        if self.transaction.has_changed(entry.id) {
-            return Err(Error::unsupported(
-                format!(
-                    "changing \"{}\" twice in one transaction is not supported",
-                    entry.name
-                ),
-                "COMMIT between the statements, or make them one.",
-            ));
-        }
-        let guard = self.lock_table(entry.id, Mode::Exclusive).await?;
-        // Writes of other sessions are acknowledged before they are visible.
-        self.has_unseen_writes = true;
-        let rows = self.select(query, parameters).await?;
-        let schema = Arc::clone(&rows.schema);
-        let interrupt = self.interrupt.clone();
-        let batches = interrupt.guard(rows.collect()).await?;
-        let all = concat_batches(&schema, &batches)?;
-        let width = entry.columns.len();
-        let old = RecordBatch::try_new_with_options(
-            entry.schema(),
-            all.columns()[..width].to_vec(),
-            &arrow::array::RecordBatchOptions::new().with_row_count(Some(all.num_rows())),
-        )?;
-        let outputs = all.project(&(width..all.num_columns()).collect::<Vec<_>>())?;
-        Ok((old, outputs, guard))
-    }
-
-    /// Waits for a table; nothing if the open block holds it already.
-    pub(crate) async fn lock_table(&mut self, table: u32, mode: Mode) -> Result<Option<Guard>> {
-        if self.transaction.holds(table) {
-            return Ok(None);
-        }
-        let timeout = self.settings().lock_timeout();
-        let wait = self
-            .shared
-            .locks
-            .lock(table, mode, timeout, self.transaction.holds_any());
-        self.interrupt.guard(wait).await.map(Some)
-    }
-
-    /// Keeps the primary keys in step; the new ones must be free.
-    pub(crate) fn replace_keys(
-        &self,
-        entry: &Entry,
-        old: Option<&RecordBatch>,
-        new: Option<&RecordBatch>,
-    ) -> Result<Option<KeyChange>> {
-        let Some(set) = self.shared.keys.get(entry.id) else {
-            return Ok(None);
-        };
-        let replaced = set
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(old, new)?;
-        replaced
-            .map(Some)
-            .map_err(|row| self.duplicate_key(entry, new, row))
-    }
-
-    fn duplicate_key(&self, entry: &Entry, new: Option<&RecordBatch>, row: usize) -> Error {
-        let names: Vec<&str> = entry
-            .primary_key
-            .iter()
-            .map(|&c| entry.columns[c].name.as_str())
-            .collect();
-        let texts = new.map(|new| self.row_texts(new, row)).unwrap_or_default();
-        let values: Vec<&str> = entry
-            .primary_key
-            .iter()
-            .filter_map(|&c| texts.get(c).map(String::as_str))
-            .collect();
-        Error::DuplicateKey {
-            constraint: entry.primary_key_name(),
-            detail: format!(
-                "Key ({})=({}) already exists.",
-                names.join(", "),
-                values.join(", ")
-            ),
-        }
-    }
-
-    pub(crate) fn check_not_null(&self, entry: &Entry, rows: &RecordBatch) -> Result<()> {
-        for (column, values) in entry.columns.iter().zip(rows.columns()) {
-            if column.not_null && values.null_count() > 0 {
-                let row = (0..values.len())
-                    .find(|&row| values.is_null(row))
-                    .unwrap_or(0);
-                return Err(Error::NotNull {
-                    column: column.name.clone(),
-                    relation: entry.name.clone(),
-                    detail: format!(
-                        "Failing row contains ({}).",
-                        self.row_texts(rows, row).join(", ")
-                    ),
+            (AssignmentTarget::Tuple(_), Expr::Tuple(_)) => {
+                return Err(Error::Syntax {
+                    message: "number of columns does not match number of values".to_owned(),
                 });
             }
-        }
-        Ok(())
-    }
-
-    /// A row as messages show it.
-    fn row_texts(&self, rows: &RecordBatch, row: usize) -> Vec<String> {
-        let formats = vec![Format::Text; rows.num_columns()];
-        let one = rows.slice(row, 1);
-        match RowEncoder::new(&one, &formats, self.style()) {
-            Ok(encoder) => (0..rows.num_columns())
-                .map(|column| encoder.text(column, 0).unwrap_or_else(|| "null".to_owned()))
-                .collect(),
-            Err(_) => Vec::new(),
+            (AssignmentTarget::Tuple(_), _) => {
+                return Err(Error::unsupported(
+                    "SET (a, b) = (SELECT ...) is not supported",
+                    "Set each column by itself.",
+                ));
+            }
         }
     }
-
-    /// Inside a block the change waits for COMMIT; outside it is written now.
-    pub(crate) async fn keep_or_write(
-        &mut self,
-        table: u32,
-        rows: RecordBatch,
-        weights: Vec<i64>,
-        keys: Option<KeyChange>,
-        guard: Option<Guard>,
-    ) -> Result<()> {
-        let write = Write {
-            table,
-            rows,
-            weights,
-        };
-        if let Some((write, _keys, guard)) = self.transaction.keep(write, keys, guard) {
-            // On an error the rows may have been written: the keys stay as claimed.
-            let written = self.write(write).await;
-            drop(guard);
-            written?;
-        }
-        Ok(())
-    }
+    Ok(pairs)
 }
 
 fn set_value(value: &Expr, default: Option<&str>) -> Result<Expr> {
@@ -323,7 +331,8 @@ fn set_value(value: &Expr, default: Option<&str>) -> Result<Expr> {
     }
 }
 
-fn is_literal(value: &Expr) -> bool {
+/// Whether a value's text is open to be read as any type.
+pub(crate) fn is_literal(value: &Expr) -> bool {
     match value {
         Expr::Value(value) => matches!(
             value.value,
@@ -348,31 +357,67 @@ fn placeholder(value: &Expr) -> Option<usize> {
     }
 }
 
-/// `SELECT *, items FROM table WHERE selection`, made from a parsed pattern.
+/// `SELECT *, items FROM table WHERE selection`. With other tables the rows of the changed one are
+/// numbered: each changes once, however many rows of the others it meets.
 fn finding_query(
-    table: TableWithJoins,
-    selection: Option<Expr>,
+    changed: &TableWithJoins,
+    table: &Ident,
+    others: &[TableWithJoins],
+    selection: &Option<Expr>,
     items: Vec<SelectItem>,
 ) -> Result<Query> {
-    let mut statements = planner::parse("SELECT * FROM t")?;
-    let pattern = statements.pop().map(|parsed| parsed.statement);
-    let Some(planner::Statement::Pg(statement)) = pattern else {
-        return Err(Error::Internal(
-            "the pattern of a query is no query".to_owned(),
-        ));
-    };
-    let ast::Statement::Query(mut query) = *statement else {
-        return Err(Error::Internal(
-            "the pattern of a query is no query".to_owned(),
-        ));
-    };
-    let SetExpr::Select(select) = &mut *query.body else {
-        return Err(Error::Internal(
-            "the pattern of a query is no SELECT".to_owned(),
-        ));
-    };
-    select.from = vec![table];
-    select.selection = selection;
-    select.projection.extend(items);
-    Ok(*query)
+    let mut query = select_all(ObjectName::from(vec![Ident::new("t")]))?;
+    if let SetExpr::Select(select) = &mut *query.body {
+        select.selection.clone_from(selection);
+        select.from = if others.is_empty() {
+            vec![changed.clone()]
+        } else {
+            let all = SelectItemQualifiedWildcardKind::ObjectName(table.clone().into());
+            select.projection = vec![SelectItem::QualifiedWildcard(all, Default::default())];
+            let mut from = vec![numbered_rows(changed, table)?];
+            from.extend_from_slice(others);
+            from
+        };
+        select.projection.extend(items);
+    }
+    Ok(query)
+}
+
+/// `(SELECT *, row_number() OVER () AS "?row?" FROM table) AS table`
+fn numbered_rows(changed: &TableWithJoins, table: &Ident) -> Result<TableWithJoins> {
+    let number = default_expr("row_number() OVER ()")?;
+    let mut rows = select_all(ObjectName::from(vec![Ident::new("t")]))?;
+    if let SetExpr::Select(select) = &mut *rows.body {
+        select.from = vec![changed.clone()];
+        select.projection.push(SelectItem::ExprWithAlias {
+            expr: number,
+            alias: Ident::with_quote('"', ROW),
+        });
+    }
+    Ok(TableWithJoins {
+        relation: TableFactor::Derived {
+            lateral: false,
+            subquery: Box::new(rows),
+            alias: Some(TableAlias {
+                explicit: true,
+                name: table.clone(),
+                columns: Vec::new(),
+                at: None,
+            }),
+            sample: None,
+        },
+        joins: Vec::new(),
+    })
+}
+
+/// Rows whose number, in this column, did not come before.
+fn first_of_each_row(all: &RecordBatch, number: usize) -> Result<RecordBatch> {
+    let numbers = arrow::compute::cast(all.column(number), &arrow::datatypes::DataType::Int64)?;
+    let mut seen = BTreeSet::new();
+    let firsts: Vec<u32> = (0u32..)
+        .zip(numbers.as_primitive::<Int64Type>().values())
+        .filter(|(_, number)| seen.insert(**number))
+        .map(|(row, _)| row)
+        .collect();
+    Ok(take_record_batch(all, &UInt32Array::from(firsts))?)
 }

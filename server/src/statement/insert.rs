@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::compute::{concat, concat_batches};
 use datafusion::scalar::ScalarValue;
 use sqlparser::ast;
-use sqlparser::ast::{Expr, Insert, Query, SetExpr, TableObject, UnaryOperator, Value};
+use sqlparser::ast::{Expr, Ident, Insert, Query, SetExpr, TableObject, UnaryOperator, Value};
 
 use crate::big_stack;
 use crate::catalog::{Column, Entry};
@@ -17,9 +17,15 @@ use crate::session::{Parameters, Session};
 use crate::statement::Outcome;
 use crate::statement::coerce::{TextInput, assign};
 use crate::statement::ddl::local_name;
+use crate::statement::generated;
+use crate::statement::returning::{self, Returning};
+use crate::statement::upsert::Clause;
 use crate::table_locks::Mode;
 use planner::values::input::parse_column;
 use planner::values::types::SqlType;
+
+/// What may be done to a table whose rows are never changed.
+const ADDS: [&str; 2] = ["insert into", "copy to"];
 
 /// A value of a VALUES list that needs no plan.
 #[derive(Debug, Clone)]
@@ -42,6 +48,7 @@ impl Session {
     ) -> Result<Outcome> {
         let entry = self.insert_target(insert)?;
         let targets = target_columns(&entry, insert)?;
+        generated::check_insert(&entry, insert, &targets)?;
         let listed = !insert.columns.is_empty();
         let rows = match insert.source.as_deref() {
             None => self.default_rows(&entry).await?,
@@ -51,30 +58,31 @@ impl Session {
                         .await?
                 }
                 None => {
+                    let parameters = parameters.clone();
                     self.query_batch(&entry, &targets, listed, query, parameters)
                         .await?
                 }
             },
         };
+        let table = insert_name(&entry, insert);
+        let returning = insert.returning.as_ref().map(|items| Returning {
+            items,
+            table: &table,
+            reads_others: false,
+        });
+        if let Some(clause) = Clause::of_insert(insert, &entry)? {
+            return self
+                .upsert(&entry, rows, &clause, returning, parameters)
+                .await;
+        }
+        let returned = self.returned(&entry, returning, &rows, &parameters).await?;
         let count = rows.num_rows();
         self.add_rows(&entry, rows).await?;
-        Ok(Outcome::Done(format!("INSERT 0 {count}")))
+        Ok(returning::outcome("INSERT 0", count, returned))
     }
 
-    /// The table that an INSERT writes, and that its clauses are ones we have.
+    /// The table that an INSERT writes.
     pub(crate) fn insert_target(&self, insert: &Insert) -> Result<Arc<Entry>> {
-        if insert.returning.is_some() {
-            return Err(Error::unsupported(
-                "RETURNING is not supported",
-                "SELECT the rows after the statement.",
-            ));
-        }
-        if insert.on.is_some() {
-            return Err(Error::unsupported(
-                "ON CONFLICT is not supported",
-                "UPDATE or DELETE the row first, inside BEGIN ... COMMIT of its own.",
-            ));
-        }
         match &insert.table {
             TableObject::TableName(name) => self.writable(name, "insert into"),
             _ => Err(Error::not_supported(
@@ -92,6 +100,13 @@ impl Session {
         let name = local_name(name)?;
         let catalog = self.shared.catalog.read();
         match catalog.by_name(&name) {
+            Some(entry) if entry.append_only && !ADDS.contains(&action) => {
+                Err(Error::NotWritable {
+                    action,
+                    kind: "append-only table",
+                    name,
+                })
+            }
             Some(entry) if entry.kind == crate::catalog::Kind::Table => Ok(Arc::clone(entry)),
             Some(entry) => Err(Error::NotWritable {
                 action,
@@ -109,8 +124,8 @@ impl Session {
     pub(crate) async fn add_rows(&mut self, entry: &Entry, rows: RecordBatch) -> Result<()> {
         let guard = self.lock_table(entry.id, Mode::Shared).await?;
         let keys = self.replace_keys(entry, None, Some(&rows))?;
-        let weights = vec![1; rows.num_rows()];
-        self.keep_or_write(entry.id, rows, weights, keys, guard)
+        let none = RecordBatch::new_empty(entry.schema());
+        self.keep_or_write(entry.id, &none, &rows, keys, guard)
             .await
     }
 
@@ -204,6 +219,11 @@ impl Session {
         let rows = self.select(&query, parameters).await?;
         let width = rows.schema.fields().len();
         check_width(targets.len(), width, listed)?;
+        if !is_values {
+            for &target in targets.iter().take(width) {
+                generated::check_given(entry, target)?;
+            }
+        }
         let zone = self.style().zone;
         let mut rows = rows;
         let mut batches = Vec::new();
@@ -248,6 +268,7 @@ impl Session {
         }
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(entry.schema(), complete, &options)?;
+        let batch = self.with_generated(entry, batch).await?;
         self.check_not_null(entry, &batch)?;
         Ok(batch)
     }
@@ -276,6 +297,14 @@ impl Session {
             assign(&values, &name, &sql_type, TextInput::Parse, zone)
         })
         .await
+    }
+}
+
+/// What an INSERT calls its table.
+pub(crate) fn insert_name(entry: &Entry, insert: &Insert) -> Ident {
+    match &insert.table_alias {
+        Some(alias) => alias.alias.clone(),
+        None => Ident::with_quote('"', &entry.name),
     }
 }
 

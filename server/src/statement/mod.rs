@@ -2,29 +2,41 @@
 
 pub mod alter;
 pub mod coerce;
+pub mod comment;
 pub mod copy;
 pub mod copy_format;
+pub mod create_table;
+pub mod cursor;
 pub mod ddl;
 pub mod dml;
 pub mod explain;
 pub mod explain_scaling;
+pub mod generated;
 pub mod insert;
 pub mod prepare;
 pub mod query;
+pub mod rename;
+pub mod replace_view;
+pub mod returning;
+pub mod rows;
 pub mod scaling_options;
+pub mod sequence;
 pub mod set;
 pub mod show;
+pub mod subscribe;
+pub mod upsert;
+pub mod verify;
+pub mod write;
 
 use planner::Parsed;
-use planner::parse::Statement;
+use planner::parse::{Statement, TableExtras};
 use sqlparser::ast;
 
 use crate::error::{Error, Result};
 use crate::notice::Notice;
-use crate::session::transaction;
 use crate::session::{Parameters, Session};
 use crate::statement::copy::{CopyIn, CopyOut};
-use crate::statement::query::Rows;
+use crate::statement::rows::Rows;
 
 /// What a statement answers.
 pub enum Outcome {
@@ -61,6 +73,9 @@ impl Session {
         }
         match &parsed.statement {
             Statement::Pg(statement) => self.execute_pg(parsed, statement, parameters).await,
+            Statement::CreateTable { table, extras } => {
+                self.create_table(parsed, table, *extras).await
+            }
             Statement::CreateSource {
                 name,
                 if_not_exists,
@@ -83,12 +98,23 @@ impl Session {
                 )
                 .await
             }
+            Statement::AlterRelation(alter) => self.alter_relation(alter).await,
             Statement::AlterScaling(alter) => self.alter_scaling(alter).await,
             Statement::ExplainAlterScaling { alter, options } => {
                 self.explain_scaling(alter, options).await
             }
             Statement::CancelRescale { id } => self.cancel_rescale(*id).await,
             Statement::Flush => self.flush_statement().await,
+            Statement::Declare(declare) => self.declare(parsed, declare, parameters).await,
+            Statement::Fetch(fetch) => self.fetch(fetch).await,
+            Statement::CloseCursor { name } => self.close_cursor(name.as_ref()),
+            Statement::Prepare(prepare) => self.prepare_statement(parsed, prepare).await,
+            Statement::Execute(execute) => self.execute_prepared(execute).await,
+            Statement::Subscribe(subscribe) => Ok(Outcome::Rows(self.subscribe(subscribe).await?)),
+            Statement::CopySubscribe { subscribe, copy } => {
+                self.copy_subscribe(subscribe, copy).await
+            }
+            Statement::Verify { name } => self.verify(name).await,
             Statement::Show(what) => self.show(what).await,
             Statement::ShowCreate { kind, name } => self.show_create(*kind, name),
             Statement::Describe { name } => self.describe_relation(name),
@@ -114,6 +140,7 @@ impl Session {
             ast::Statement::Insert(insert) => self.insert(insert, parameters).await,
             ast::Statement::Update(update) => self.update(update, parameters).await,
             ast::Statement::Delete(delete) => self.delete(delete, parameters).await,
+            ast::Statement::Truncate(truncate) => self.truncate(truncate).await,
             ast::Statement::Copy {
                 source,
                 to,
@@ -125,8 +152,23 @@ impl Session {
                 self.copy(source, *to, target, options, legacy_options)
                     .await
             }
-            ast::Statement::CreateTable(table) => self.create_table(parsed, table).await,
+            ast::Statement::CreateTable(table) => {
+                let extras = TableExtras::default();
+                self.create_table(parsed, table, extras).await
+            }
             ast::Statement::CreateView(view) => self.create_view(parsed, view).await,
+            ast::Statement::CreateSequence { .. } => {
+                self.create_sequence(&parsed.text, statement).await
+            }
+            ast::Statement::Comment {
+                object_type,
+                object_name,
+                comment,
+                ..
+            } => {
+                self.comment(*object_type, object_name, comment.as_deref())
+                    .await
+            }
             ast::Statement::Drop {
                 object_type,
                 names,
@@ -191,9 +233,10 @@ impl Session {
         let (writes, keys, guards) = self.transaction.commit();
         let written = self.write_all(writes).await;
         drop(guards);
+        self.end_portals(written.is_ok());
         if let Err(error) = written {
-            // What was added stays claimed: some tables' part of it may have been written.
-            tracing::warn!(%error, "a transaction was not written as a whole");
+            // What was added stays claimed: it may have been written all the same.
+            tracing::warn!(%error, "a transaction may not have been written");
             drop(keys);
             return Err(error);
         }
@@ -211,6 +254,7 @@ impl Session {
             }
             None => {
                 let settings = self.transaction.roll_back(&self.shared.keys);
+                self.end_portals(false);
                 if settings.is_none() {
                     self.client.notice(&Notice::NoTransaction);
                 }
@@ -226,55 +270,29 @@ impl Session {
         Outcome::done("ROLLBACK")
     }
 
-    /// Writes the changes of a block durably, each table's as one write.
-    async fn write_all(&mut self, writes: Vec<transaction::Write>) -> Result<()> {
-        // All are put together before the first is written: an error then leaves nothing.
-        for write in transaction::by_table(writes)? {
-            self.write(write).await?;
-        }
-        Ok(())
-    }
-
-    /// Writes changes durably, all or none; they are on their way to the views when it returns.
-    /// Never stopped half-way by a cancel request.
-    pub(crate) async fn write(&mut self, write: transaction::Write) -> Result<()> {
-        if write.weights.is_empty() {
-            return Ok(());
-        }
-        let written = self
-            .shared
-            .engine
-            .write(write.table, write.rows, write.weights)
-            .await;
-        self.has_unseen_writes = true;
-        written.map_err(|error| match error {
-            executor::Error::UnknownJob { job } => Error::UndefinedRelation {
-                name: format!("with OID {job}"),
-            },
-            other => Error::Executor(other),
-        })
-    }
-
     async fn flush_statement(&mut self) -> Result<Outcome> {
         self.has_unseen_writes = true;
         self.see_own_writes().await?;
         Outcome::done("FLUSH")
     }
+}
 
-    fn discard(&mut self, what: &ast::DiscardObject) -> Result<Outcome> {
-        if self.transaction.is_open() {
-            return Err(Error::ActiveTransaction {
-                statement: "DISCARD ALL",
-            });
-        }
-        if matches!(what, ast::DiscardObject::ALL) {
-            self.deallocate(None)?;
-            let reports = crate::session::lock(&self.settings).reset_all();
-            self.report_settings(reports);
-            return Outcome::done("DISCARD ALL");
-        }
-        Outcome::done(&format!("DISCARD {what}"))
+/// `SELECT * FROM name`, made from a parsed pattern.
+pub(crate) fn select_all(name: ast::ObjectName) -> Result<ast::Query> {
+    let mut statements = planner::parse("SELECT * FROM t")?;
+    let Some(Statement::Pg(statement)) = statements.pop().map(|parsed| parsed.statement) else {
+        return Err(Error::Internal("the pattern is no statement".to_owned()));
+    };
+    let ast::Statement::Query(mut query) = *statement else {
+        return Err(Error::Internal("the pattern is no query".to_owned()));
+    };
+    if let ast::SetExpr::Select(select) = &mut *query.body
+        && let Some(ast::TableFactor::Table { name: pattern, .. }) =
+            select.from.first_mut().map(|from| &mut from.relation)
+    {
+        *pattern = name;
     }
+    Ok(*query)
 }
 
 /// Whether a failed block still takes this statement.

@@ -5,18 +5,24 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use planner::Parsed;
-use planner::parse::Statement;
+use planner::parse::{CursorBody, Statement};
 use sqlparser::ast;
 use sqlparser::ast::Query;
 
+use crate::catalog::Entry;
 use crate::error::{Error, Result};
 use crate::session::Session;
-use crate::session::extended::Prepared;
+use crate::session::portal::Prepared;
+use crate::statement::dml::Assigned;
 use crate::statement::explain::EXPLAIN_COLUMNS;
-use crate::statement::insert::{parameter_columns, parameter_index, target_columns};
+use crate::statement::insert::{insert_name, parameter_columns, parameter_index, target_columns};
+use crate::statement::returning::Returning;
 use crate::statement::show::{DESCRIBE_COLUMNS, SHOW_CREATE_COLUMNS, show_columns};
+use crate::statement::upsert::{Clause, conflict_query};
+use crate::statement::verify::verify_columns;
 use planner::values::types::SqlType;
 
 /// What is known of the parameters so far; `$1` first.
@@ -97,8 +103,33 @@ impl Session {
             }
             Statement::ExplainCreateMaterializedView { .. }
             | Statement::ExplainAlterScaling { .. } => Ok(Some(text_columns(&EXPLAIN_COLUMNS))),
-            Statement::CreateSource { .. }
+            Statement::Declare(declare) => {
+                if let CursorBody::Query(query) = &declare.body {
+                    self.infer_query(query, types).await?;
+                }
+                Ok(None)
+            }
+            Statement::Fetch(fetch) if fetch.returns_rows => {
+                let name = planner::names::identifier(&fetch.cursor);
+                match self.portals.get(&name) {
+                    Some(portal) => Ok(portal.prepared.columns.clone()),
+                    None => Err(Error::UndefinedCursor { name }),
+                }
+            }
+            Statement::Execute(execute) => {
+                let name = planner::names::identifier(&execute.name);
+                Ok(self.statement(&name)?.columns.clone())
+            }
+            Statement::Subscribe(subscribe) => Ok(Some(self.subscribe_columns(subscribe).await?)),
+            Statement::Verify { .. } => Ok(Some(verify_columns())),
+            Statement::CopySubscribe { .. }
+            | Statement::Fetch(_)
+            | Statement::CloseCursor { .. }
+            | Statement::Prepare(_)
+            | Statement::CreateTable { .. }
+            | Statement::CreateSource { .. }
             | Statement::DropSource { .. }
+            | Statement::AlterRelation(_)
             | Statement::AlterScaling(_)
             | Statement::CancelRescale { .. }
             | Statement::Flush => Ok(None),
@@ -126,33 +157,70 @@ impl Session {
                         None => drop(self.infer_query(query, types).await?),
                     }
                 }
-                Ok(None)
+                let clause = Clause::of_insert(insert, &entry)?;
+                let found = clause
+                    .map(|clause| conflict_query(&entry, &clause))
+                    .transpose()?;
+                if let Some((query, assigned)) = found.flatten() {
+                    assigned_types(&entry, &assigned, types);
+                    let view = self.view_of_conflicts(&entry)?;
+                    let session = self.planner_over(view);
+                    self.infer_query_over(session, &query, types).await?;
+                }
+                let table = insert_name(&entry, insert);
+                let returning = insert.returning.as_ref().map(|items| Returning {
+                    items,
+                    table: &table,
+                    reads_others: false,
+                });
+                self.infer_returning(&entry, returning, types).await
             }
             ast::Statement::Update(update) => {
-                let (entry, query, assigned) = self.update_query(update)?;
-                for set in &assigned {
-                    if let Some(at) = set.parameter {
-                        types.set(
-                            at,
-                            Some(parameter_type(&entry.columns[set.column].sql_type)),
-                        );
-                    }
-                }
-                self.infer_query(&query, types).await?;
-                Ok(None)
+                let finding = self.update_finding(update)?;
+                assigned_types(&finding.entry, &finding.assigned, types);
+                self.infer_query(&finding.query, types).await?;
+                let returning = finding.returning(update.returning.as_ref());
+                self.infer_returning(&finding.entry, returning, types).await
             }
             ast::Statement::Delete(delete) => {
-                let (_, query) = self.delete_query(delete)?;
-                self.infer_query(&query, types).await?;
-                Ok(None)
+                let finding = self.delete_finding(delete)?;
+                self.infer_query(&finding.query, types).await?;
+                let returning = finding.returning(delete.returning.as_ref());
+                self.infer_returning(&finding.entry, returning, types).await
             }
             _ => Ok(None),
         }
     }
 
+    /// The columns of a RETURNING clause, if there is one.
+    async fn infer_returning(
+        &mut self,
+        entry: &Entry,
+        returning: Option<Returning<'_>>,
+        types: &mut Types,
+    ) -> Result<Option<SchemaRef>> {
+        let Some(returning) = returning else {
+            return Ok(None);
+        };
+        let none = RecordBatch::new_empty(entry.schema());
+        let (query, session) = self.returning_query(entry, returning, &none)?;
+        self.infer_query_over(session, &query, types)
+            .await
+            .map(Some)
+    }
+
     async fn infer_query(&mut self, query: &Query, types: &mut Types) -> Result<SchemaRef> {
-        cast_parameters(query, types);
         let session = self.reading_planner();
+        self.infer_query_over(session, query, types).await
+    }
+
+    async fn infer_query_over(
+        &mut self,
+        session: planner::Session,
+        query: &Query,
+        types: &mut Types,
+    ) -> Result<SchemaRef> {
+        cast_parameters(query, types);
         let (plan, session) = self.plan_batch(query, session, Vec::new()).await?;
         let found = plan.parameter_types()?;
         for (at, data_type) in found.iter().enumerate() {
@@ -190,6 +258,16 @@ fn cast_parameters(query: &Query, types: &mut Types) {
         std::ops::ControlFlow::<()>::Continue(())
     });
     debug_assert!(visited.is_continue(), "the visitor never breaks");
+}
+
+/// Parameters that are whole values of SET have their columns' types.
+fn assigned_types(entry: &Entry, assigned: &[Assigned], types: &mut Types) {
+    for set in assigned {
+        if let Some(at) = set.parameter {
+            let column = &entry.columns[set.column];
+            types.set(at, Some(parameter_type(&column.sql_type)));
+        }
+    }
 }
 
 /// Clients send values without length or precision; the column checks them.

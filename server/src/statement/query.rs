@@ -1,113 +1,25 @@
 //! SELECT: a DataFusion plan over one snapshot.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use arrow::datatypes::DataType;
 use datafusion::scalar::ScalarValue;
-use futures::{StreamExt, TryStreamExt};
 use planner::BatchPlan;
 use sqlparser::ast::Query;
+use storage::DatabaseSnapshot;
 
 use crate::big_stack;
-use crate::catalog::{Catalog, FIRST_ID};
+use crate::catalog::{Catalog, Kind};
 use crate::catalog_view::CatalogView;
 use crate::error::{Error, Result};
 use crate::pg_catalog;
 use crate::session::{Parameters, Session};
 use crate::statement::coerce;
+use crate::statement::rows::Rows;
 
 /// Columns of a result, as in PostgreSQL (`MaxTupleAttributeNumber`).
 const RESULT_COLUMNS_MAX: usize = 1664;
-
-/// Rows on their way to a client.
-pub struct Rows {
-    /// Columns, under the names that the client sees.
-    pub schema: SchemaRef,
-    stream: SendableRecordBatchStream,
-    /// Command tag; with the number of rows behind it if it is SELECT.
-    tag: &'static str,
-}
-
-impl Rows {
-    /// The rows of a stream.
-    #[must_use]
-    pub fn of_stream(stream: SendableRecordBatchStream) -> Rows {
-        Rows {
-            schema: stream.schema(),
-            stream,
-            tag: "SELECT",
-        }
-    }
-
-    /// Rows that are known already, all columns text.
-    ///
-    /// # Errors
-    /// If the columns differ in length, which is a bug.
-    pub fn of_texts(
-        names: &[&str],
-        rows: &[Vec<Option<String>>],
-        tag: &'static str,
-    ) -> Result<Rows> {
-        let fields: Vec<Field> = names
-            .iter()
-            .map(|name| Field::new(*name, DataType::Utf8, true))
-            .collect();
-        let schema = Arc::new(Schema::new(fields));
-        let columns: Vec<ArrayRef> = (0..names.len())
-            .map(|c| {
-                Arc::new(
-                    rows.iter()
-                        .map(|row| row[c].as_deref())
-                        .collect::<StringArray>(),
-                ) as ArrayRef
-            })
-            .collect();
-        let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
-        let stream = futures::stream::iter([Ok(batch)]);
-        let stream = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), stream));
-        Ok(Rows {
-            schema,
-            stream,
-            tag,
-        })
-    }
-
-    /// The next batch.
-    ///
-    /// # Errors
-    /// The query's error.
-    pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        match self.stream.next().await {
-            Some(Ok(batch)) => Ok(Some(batch)),
-            Some(Err(error)) => Err(Error::Planner(planner::Error::from(error))),
-            None => Ok(None),
-        }
-    }
-
-    /// All batches.
-    ///
-    /// # Errors
-    /// The query's error.
-    pub async fn collect(self) -> Result<Vec<RecordBatch>> {
-        self.stream
-            .try_collect()
-            .await
-            .map_err(|error| Error::Planner(planner::Error::from(error)))
-    }
-
-    /// The command tag after `rows` rows.
-    #[must_use]
-    pub fn tag(&self, rows: usize) -> String {
-        if self.tag == "SELECT" {
-            format!("SELECT {rows}")
-        } else {
-            self.tag.to_owned()
-        }
-    }
-}
 
 impl Session {
     /// Starts a query of the client.
@@ -119,6 +31,15 @@ impl Session {
         let session = self.reading_planner();
         let (plan, session) = self.plan_batch(query, session, parameters).await?;
         self.refuse_changed(&plan)?;
+        self.run_plan(plan, session).await
+    }
+
+    /// Starts a planned query.
+    pub(crate) async fn run_plan(
+        &mut self,
+        plan: BatchPlan,
+        session: planner::Session,
+    ) -> Result<Rows> {
         let interrupt = self.interrupt.clone();
         let started = big_stack::run(move |handle| Ok(handle.block_on(plan.execute(&session))?));
         Ok(Rows::of_stream(interrupt.guard(started).await?))
@@ -165,46 +86,46 @@ impl Session {
 
     /// A planner session over the rows that are visible now: catalog and rows of one moment.
     pub(crate) fn reading_planner(&mut self) -> planner::Session {
-        let (catalog, snapshot) = loop {
+        let view = self.present_view();
+        self.planner_over(view)
+    }
+
+    /// What is visible now, to this session's open block.
+    pub(crate) fn present_view(&self) -> CatalogView {
+        let (catalog, snapshot) = self.moment();
+        CatalogView::new(catalog, Some(snapshot), self.system_context())
+            .with_changes(self.transaction.writes())
+    }
+
+    /// Catalog and rows of one moment.
+    pub(crate) fn moment(&self) -> (Arc<Catalog>, Arc<DatabaseSnapshot>) {
+        loop {
             let catalog = self.shared.catalog.read();
             let snapshot = self.shared.engine.snapshot();
             // A drop leaves the catalog first, so an unchanged catalog fits the snapshot.
             if Arc::ptr_eq(&catalog, &self.shared.catalog.read()) {
-                break (catalog, snapshot);
+                return (catalog, snapshot);
             }
-        };
-        let view = CatalogView::new(catalog, Some(snapshot), self.system_context());
-        self.planner_over(view)
+        }
     }
 
-    /// A block's own changes are not in any snapshot yet.
+    /// A block's own changes are not in any view yet.
     pub(crate) fn refuse_changed(&self, plan: &BatchPlan) -> Result<()> {
-        let catalog: Arc<Catalog> = self.shared.catalog.read();
-        let upstream_changed = |id: u32| {
-            self.transaction.has_changed(id)
-                || catalog.by_id(id).is_some_and(|entry| {
-                    entry
-                        .dependencies
-                        .iter()
-                        .any(|d| self.transaction.has_changed(*d))
-                })
-        };
-        match plan
-            .relations()
-            .find(|id| id.0 >= FIRST_ID && upstream_changed(id.0))
-        {
+        let changed = self.transaction.writes().map(|write| write.table).collect();
+        let stale = self.shared.catalog.read().dependents(&changed);
+        let read: BTreeSet<u32> = plan.relations().map(|id| id.0).collect();
+        let view = stale
+            .iter()
+            .find(|entry| entry.kind == Kind::MaterializedView && read.contains(&entry.id));
+        match view {
             None => Ok(()),
-            Some(id) => {
-                let name = catalog
-                    .by_id(id.0)
-                    .map_or_else(String::new, |entry| entry.name.clone());
-                Err(Error::unsupported(
-                    format!(
-                        "reading \"{name}\" after this transaction changed it is not supported"
-                    ),
-                    "COMMIT first: changes of a transaction become visible when it ends.",
-                ))
-            }
+            Some(view) => Err(Error::unsupported(
+                format!(
+                    "reading \"{}\" after this transaction changed what it reads is not supported",
+                    view.name
+                ),
+                "COMMIT first: views follow the changes of a transaction when it ends.",
+            )),
         }
     }
 }

@@ -1,16 +1,20 @@
 //! SHOW, SHOW CREATE and DESCRIBE.
 
+use std::sync::Arc;
+
 use executor::RescaleSummary;
 use planner::parse::{ObjectKind, Show};
 use sqlparser::ast::ObjectName;
 
-use crate::catalog::{Entry, Kind};
+use crate::catalog::{Column, Entry, Identity, Kind, SCHEMA};
 use crate::error::{Error, Result};
-use crate::session::Session;
+use crate::pg_catalog;
+use crate::pg_catalog::relations::key_columns;
+use crate::session::{DATABASE, Session};
 use crate::settings::Settings;
 use crate::statement::Outcome;
 use crate::statement::ddl::{is_kind, kind_name, local_name, wrong_kind};
-use crate::statement::query::Rows;
+use crate::statement::rows::Rows;
 use crate::tide::key_groups_done;
 
 /// Columns of what a SHOW shows.
@@ -28,7 +32,15 @@ pub(crate) fn show_columns(what: &Show) -> Result<Vec<&'static str>> {
             "bytes",
             "duration",
         ],
-        Show::Tables | Show::Sources | Show::Views | Show::MaterializedViews => vec!["name"],
+        Show::Tables
+        | Show::Sources
+        | Show::Views
+        | Show::MaterializedViews
+        | Show::Sequences
+        | Show::Schemas
+        | Show::Databases => vec!["name"],
+        Show::Columns(_) => DESCRIBE_COLUMNS.to_vec(),
+        Show::Indexes(_) => vec!["name", "on", "key"],
         Show::All => vec!["name", "setting", "description"],
         Show::Variable(name) => vec![Settings::canonical_name(name)?],
     })
@@ -48,6 +60,17 @@ impl Session {
             Show::Sources => self.names_of(ObjectKind::Source),
             Show::Views => self.names_of(ObjectKind::View),
             Show::MaterializedViews => self.names_of(ObjectKind::MaterializedView),
+            Show::Sequences => self.names_of(ObjectKind::Sequence),
+            Show::Schemas => {
+                let mut names = pg_catalog::SCHEMAS.map(|(name, _)| name).to_vec();
+                names.push(SCHEMA);
+                names.sort_unstable();
+                let row = |name: &str| vec![Some(name.to_owned())];
+                names.into_iter().map(row).collect()
+            }
+            Show::Databases => vec![vec![Some(DATABASE.to_owned())]],
+            Show::Columns(name) => self.described_columns(name)?,
+            Show::Indexes(name) => self.indexes(name)?,
             Show::Jobs => self.jobs(),
             Show::Rescales => self.rescales().await?,
             Show::All => {
@@ -94,14 +117,15 @@ impl Session {
                 }
             };
             let entry = catalog.by_id(job.id);
-            let kind = entry.map_or("materialized view", |entry| entry.kind.name());
+            let kind = entry.map_or("materialized view", |entry| entry.kind_name());
             let parallelism = match entry.and_then(|entry| entry.adaptivity) {
                 Some(_) => format!("ADAPTIVE, now {}", job.parallelism),
                 None => job.parallelism.to_string(),
             };
+            let name = entry.map_or(job.name, |entry| entry.name.clone());
             let row = [
                 job.id.to_string(),
-                job.name,
+                name,
                 kind.to_owned(),
                 parallelism,
                 state,
@@ -157,20 +181,52 @@ impl Session {
         )?))
     }
 
-    pub(crate) fn describe_relation(&mut self, name: &ObjectName) -> Result<Outcome> {
+    /// A table's one index is that of its primary key.
+    fn indexes(&self, name: &ObjectName) -> Result<Vec<Vec<Option<String>>>> {
+        let entry = self.named_relation(name)?;
+        if entry.primary_key.is_empty() {
+            return Ok(Vec::new());
+        }
+        let row = [
+            entry.primary_key_name(),
+            entry.name.clone(),
+            key_columns(&entry),
+        ];
+        Ok(vec![row.map(Some).to_vec()])
+    }
+
+    fn described_columns(&self, name: &ObjectName) -> Result<Vec<Vec<Option<String>>>> {
+        let entry = self.named_relation(name)?;
+        let columns = 0..entry.columns.len();
+        Ok(columns
+            .map(|column| described_column(&entry, column))
+            .collect())
+    }
+
+    fn named_relation(&self, name: &ObjectName) -> Result<Arc<Entry>> {
         let name = local_name(name)?;
         let catalog = self.shared.catalog.read();
-        let entry = catalog
-            .by_name(&name)
-            .ok_or(Error::UndefinedRelation { name })?;
-        let rows: Vec<_> = (0..entry.columns.len())
-            .map(|column| described_column(entry, column))
-            .collect();
+        let entry = catalog.by_name(&name).cloned();
+        entry.ok_or(Error::UndefinedRelation { name })
+    }
+
+    pub(crate) fn describe_relation(&mut self, name: &ObjectName) -> Result<Outcome> {
+        let rows = self.described_columns(name)?;
         Ok(Outcome::Rows(Rows::of_texts(
             &DESCRIBE_COLUMNS,
             &rows,
             "DESCRIBE",
         )?))
+    }
+}
+
+/// Where values come from that a statement does not give.
+fn described_default(column: &Column) -> Option<String> {
+    match (&column.generated, column.identity) {
+        (Some(expression), _) => Some(format!("generated always as ({expression}) stored")),
+        (None, Some(Identity::Always)) => Some("generated always as identity".to_owned()),
+        (None, Some(Identity::ByDefault)) => Some("generated by default as identity".to_owned()),
+        (None, None) => column.default.clone(),
     }
 }
 
@@ -185,7 +241,7 @@ fn described_column(entry: &Entry, at: usize) -> Vec<Option<String>> {
         Some(column.name.clone()),
         Some(column.sql_type.to_string()),
         Some(if column.not_null { "not null" } else { "null" }.to_owned()),
-        column.default.clone(),
+        described_default(column),
         key.map(str::to_owned),
     ]
 }

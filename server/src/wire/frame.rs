@@ -150,6 +150,9 @@ pub enum Expect {
     CopyData,
 }
 
+/// Bytes that are read ahead to see whether a client is still there.
+const AHEAD_BYTES_MAX: usize = 64 << 10;
+
 /// Reads messages from one client.
 pub struct FrameReader<R> {
     stream: R,
@@ -227,6 +230,18 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 }
             }
         }
+    }
+
+    /// Waits until the client closes its end. What it sends meanwhile is kept for
+    /// [`FrameReader::message`]; beyond some bytes of that, its end is not looked at any more.
+    pub async fn closed(&mut self) {
+        while self.buffer.len() < AHEAD_BYTES_MAX {
+            self.buffer.reserve(4096);
+            if matches!(self.stream.read_buf(&mut self.buffer).await, Ok(0) | Err(_)) {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 
     fn limit(&self, kind: u8) -> Result<usize> {

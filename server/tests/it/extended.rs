@@ -180,3 +180,76 @@ async fn a_running_statement_can_be_cancelled() {
     );
     db.run("SELECT 1").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_return_rows() {
+    let server = TestServer::start().await;
+    let db = server.connect().await;
+    db.run("CREATE TABLE t (a int PRIMARY KEY, b text, n bigint)")
+        .await;
+    let upsert = db
+        .client
+        .prepare(
+            "INSERT INTO t AS old VALUES ($1, $2, $3)
+             ON CONFLICT (a) DO UPDATE SET b = $2, n = old.n + excluded.n WHERE old.n < $4 RETURNING n, b",
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        upsert.params(),
+        [Type::INT4, Type::TEXT, Type::INT8, Type::INT8]
+    );
+    assert_eq!(upsert.columns()[0].type_(), &Type::INT8);
+    for (name, n) in [("x", 1i64), ("y", 11)] {
+        let row = db
+            .client
+            .query_one(&upsert, &[&7i32, &name, &n.min(10), &5i64])
+            .await
+            .unwrap();
+        assert_eq!((row.get::<_, i64>(0), row.get::<_, &str>(1)), (n, name));
+    }
+    assert!(
+        db.client
+            .query(&upsert, &[&7i32, &"z", &1i64, &5i64])
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let deleted = db
+        .client
+        .query_one(
+            "DELETE FROM t WHERE a = $1 RETURNING a + $2",
+            &[&7i32, &1i32],
+        )
+        .await
+        .unwrap();
+    assert_eq!(deleted.get::<_, i32>(0), 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cursors_and_portals_are_the_same() {
+    let server = TestServer::start().await;
+    let mut db = server.connect().await;
+    let block = db.client.transaction().await.unwrap();
+    let count = block
+        .execute(
+            "DECLARE c CURSOR FOR SELECT g::int FROM generate_series(1, 9) AS g WHERE g <= $1",
+            &[&5i64],
+        )
+        .await
+        .unwrap();
+    assert_eq!(count, 0);
+    let rows = block.query("FETCH 2 FROM c", &[]).await.unwrap();
+    let values: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(values, [1, 2]);
+    assert_eq!(block.execute("MOVE 1 FROM c", &[]).await.unwrap(), 1);
+    let statement = block.prepare("SELECT 10 + $1::int").await.unwrap();
+    let portal = block.bind(&statement, &[&1i32]).await.unwrap();
+    let rows = block.query_portal(&portal, 1).await.unwrap();
+    assert_eq!(rows[0].get::<_, i32>(0), 11);
+    let rows = block.query("FETCH ALL FROM c", &[]).await.unwrap();
+    assert_eq!(rows.len(), 2);
+    block.execute("CLOSE c", &[]).await.unwrap();
+    let error = block.query("FETCH c", &[]).await.unwrap_err();
+    assert!(described(&error).starts_with("34000"), "{error}");
+}

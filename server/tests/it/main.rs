@@ -11,6 +11,7 @@ mod harness;
 mod hostile;
 mod restart;
 mod scaling;
+mod subscriptions;
 mod transactions;
 mod types;
 mod views;

@@ -35,6 +35,40 @@ async fn everything_is_there_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn definitions_are_there_again() {
+    let mut server = TestServer::start().await;
+    let db = server.connect().await;
+    db.run(
+        "CREATE TABLE t (id serial PRIMARY KEY, a int, b int GENERATED ALWAYS AS (a * 2) STORED) ON CONFLICT DO NOTHING;
+         COMMENT ON COLUMN t.a IS 'what counts';
+         CREATE SEQUENCE s;
+         CREATE VIEW of_session AS SELECT current_setting('TimeZone') AS zone, nextval('s') AS n;
+         INSERT INTO t (a) VALUES (1), (2);
+         ALTER TABLE t RENAME TO u",
+    )
+    .await;
+    let code = db
+        .code("CREATE MATERIALIZED VIEW m AS SELECT nextval('s') AS n FROM u")
+        .await;
+    assert_eq!(
+        code, "0A000",
+        "a view that is maintained cannot take numbers"
+    );
+    drop(db);
+    server.restart().await;
+    let db = server.connect().await;
+    db.run("INSERT INTO u (a) VALUES (3); INSERT INTO u (id, a) VALUES (1, 100)")
+        .await;
+    assert_eq!(db.rows("SELECT a, b FROM u").await, ["1|2", "2|4", "3|6"]);
+    assert_eq!(db.value("SELECT count(DISTINCT id) FROM u").await, "3");
+    assert_eq!(
+        db.value("SELECT description FROM pg_description").await,
+        "what counts"
+    );
+    assert_eq!(db.value("SELECT zone, n FROM of_session").await, "UTC|1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_told_of_the_shutdown() {
     let mut server = TestServer::start().await;
     let db = server.connect().await;

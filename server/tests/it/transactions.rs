@@ -1,6 +1,6 @@
 //! BEGIN, COMMIT, ROLLBACK and savepoints.
 
-use crate::harness::TestServer;
+use crate::harness::{Connection, TestServer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_of_a_block_appear_together() {
@@ -65,11 +65,11 @@ async fn what_a_block_cannot_do_is_refused() {
     let server = TestServer::start().await;
     let db = server.connect().await;
     db.run("CREATE TABLE t (a int); CREATE TABLE u (a int); CREATE MATERIALIZED VIEW m AS SELECT a FROM t").await;
+    db.run("CREATE MATERIALIZED VIEW mm AS SELECT a FROM m")
+        .await;
     for sql in [
-        "SELECT * FROM t",
         "SELECT * FROM m",
-        "UPDATE t SET a = 1",
-        "DELETE FROM t",
+        "SELECT * FROM t, mm",
         "CREATE TABLE w (a int)",
     ] {
         db.run("BEGIN; INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)")
@@ -91,4 +91,65 @@ async fn settings_go_back_with_a_rollback() {
     assert_eq!(db.value("SHOW timezone").await, "UTC");
     db.run("BEGIN; SET timezone = 'Asia/Kolkata'; COMMIT").await;
     assert_eq!(db.value("SHOW timezone").await, "Asia/Kolkata");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_several_tables_are_of_one_epoch() {
+    let server = TestServer::start().await;
+    let (db, other, reader) = (
+        server.connect().await,
+        server.connect().await,
+        server.connect().await,
+    );
+    db.run("CREATE TABLE debit (x int); CREATE TABLE credit (x int)")
+        .await;
+    db.run(
+        "CREATE MATERIALIZED VIEW balance AS SELECT sum(x) AS x FROM
+         (SELECT x FROM debit UNION ALL SELECT -x FROM credit) AS moved GROUP BY true",
+    )
+    .await;
+    db.run("BEGIN; INSERT INTO debit VALUES (0); INSERT INTO credit VALUES (0); COMMIT; FLUSH")
+        .await;
+    reader
+        .run("BEGIN; DECLARE c CURSOR FOR SUBSCRIBE TO balance WITH (SNAPSHOT = false)")
+        .await;
+    let write = async |db: &Connection| {
+        for x in 1..60 {
+            db.run(&format!(
+                "BEGIN; INSERT INTO debit VALUES ({x}); INSERT INTO credit VALUES ({x}); COMMIT"
+            ))
+            .await;
+        }
+    };
+    let flush = async {
+        for _ in 0..60 {
+            reader.run("FLUSH").await;
+        }
+    };
+    tokio::join!(write(&db), write(&other), flush);
+    db.run("FLUSH").await;
+    assert_eq!(
+        reader
+            .unsorted("FETCH ALL FROM c WITH (timeout = '500ms')")
+            .await,
+        [""; 0],
+        "no epoch has a part of a transaction"
+    );
+    assert_eq!(db.value("SELECT * FROM balance").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_blocks_that_insert_and_update_take_turns() {
+    let server = TestServer::start().await;
+    let (db, other) = (server.connect().await, server.connect().await);
+    db.run("CREATE TABLE t (a int PRIMARY KEY, n int); INSERT INTO t VALUES (0, 0)")
+        .await;
+    db.run("BEGIN; INSERT INTO t VALUES (1, 0)").await;
+    other.run("BEGIN; INSERT INTO t VALUES (2, 0)").await;
+    // Each has added rows and wants the table for itself: no deadlock.
+    tokio::join!(
+        db.run("UPDATE t SET n = n + 1 WHERE a < 2; COMMIT"),
+        other.run("UPDATE t SET n = n + 1 WHERE a = 0; COMMIT"),
+    );
+    assert_eq!(db.rows("SELECT * FROM t").await, ["0|2", "1|1", "2|0"]);
 }

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use scaling::KeyGroup;
 use storage::{
     Error, FloatSum, MeasureColumn, MeasureType, Measures, NullEquality, PartitionState, Run,
-    StateTable, TableId, TableSchema,
+    StateTable, TableId, TableSchema, TableSnapshot,
 };
 
 const GROUP: KeyGroup = KeyGroup(1);
@@ -242,4 +242,71 @@ fn every_altered_byte_of_an_encoded_state_is_noticed() {
         assert!(PartitionState::decode(&altered).is_err(), "byte {position}");
         assert!(PartitionState::decode(&bytes[..position]).is_err());
     }
+}
+
+/// Changes as sorted text, such as "+1 2 b".
+fn changes(after: &TableSnapshot, before: &TableSnapshot) -> Vec<String> {
+    let mut texts = Vec::new();
+    for (rows, weights) in after.changes_since(before).unwrap() {
+        let keys = rows.column(0).as_primitive::<Int64Type>();
+        let values = rows.column(1).as_string::<i32>();
+        for (row, weight) in weights.iter().enumerate() {
+            texts.push(format!(
+                "{weight:+} {} {}",
+                keys.value(row),
+                values.value(row)
+            ));
+        }
+    }
+    texts.sort();
+    texts
+}
+
+fn snapshot(table: &mut StateTable) -> TableSnapshot {
+    let mut committed = table.commit(false).unwrap();
+    TableSnapshot {
+        partitions: vec![Some(committed.snapshots.remove(0).1)],
+    }
+}
+
+#[test]
+fn changes_between_snapshots_are_those_of_rows() {
+    let mut table = table(true);
+    add(&mut table, &[(1, "a", 2), (2, "b", 1), (3, "c", 1)]);
+    let first = snapshot(&mut table);
+    assert_eq!(changes(&first, &first), [""; 0]);
+    assert_eq!(
+        changes(&first, &TableSnapshot::default()),
+        ["+1 2 b", "+1 3 c", "+2 1 a"]
+    );
+    add(&mut table, &[(1, "a", -1), (3, "c", -1), (4, "d", 1)]);
+    let second = snapshot(&mut table);
+    assert_eq!(changes(&second, &first), ["+1 4 d", "-1 1 a", "-1 3 c"]);
+    // Deleted and inserted again, the row has another place.
+    add(&mut table, &[(3, "c", 1)]);
+    let third = snapshot(&mut table);
+    assert_eq!(changes(&third, &second), ["+1 3 c"]);
+    assert_eq!(changes(&third, &first), ["+1 4 d", "-1 1 a"]);
+    assert_eq!(changes(&first, &third), ["+1 1 a", "-1 4 d"]);
+}
+
+#[test]
+fn rows_that_only_moved_are_no_changes() {
+    let mut table = table(true);
+    add(&mut table, &[(0, "start", 1)]);
+    let first = snapshot(&mut table);
+    let mut last = first.clone();
+    for key in 1..50 {
+        // So many small chunks are merged.
+        add(&mut table, &[(key, "x", 1)]);
+        let next = snapshot(&mut table);
+        assert_eq!(changes(&next, &last), [format!("+1 {key} x")]);
+        last = next;
+    }
+    assert_eq!(changes(&last, &first).len(), 49);
+    let state = table.extract(GROUP).unwrap();
+    let mut new_owner = StateTable::new(schema(true), []);
+    new_owner.install(GROUP, state).unwrap();
+    add(&mut new_owner, &[(50, "y", 1)]);
+    assert_eq!(changes(&snapshot(&mut new_owner), &last), ["+1 50 y"]);
 }

@@ -1,0 +1,67 @@
+//! `ALTER … RENAME TO` and `OWNER TO`, for relations of all kinds.
+//! Not here: what changes who works for a relation (`scaling`).
+
+use sqlparser::ast::{Ident, ObjectName};
+use sqlparser::parser::{Parser, ParserError};
+
+use super::ObjectKind;
+use super::streaming::{Result, follows, take};
+
+/// `ALTER kind [IF EXISTS] name change`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlterRelation {
+    /// What the user says it is; `TABLE` may be any, as in PostgreSQL.
+    pub kind: ObjectKind,
+    /// Whether a missing one is skipped.
+    pub if_exists: bool,
+    /// As written.
+    pub name: ObjectName,
+    /// What shall change.
+    pub change: RelationChange,
+}
+
+/// A change of a relation that leaves its rows as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RelationChange {
+    /// `RENAME TO name`
+    Rename(Ident),
+    /// `OWNER TO role`
+    Owner(Ident),
+}
+
+/// Reads one of these statements; `None`, with nothing consumed, if it is another.
+pub(super) fn alter_relation(parser: &mut Parser<'_>) -> Result<Option<AlterRelation>> {
+    Ok(parser.maybe_parse(whole)?)
+}
+
+fn whole(parser: &mut Parser<'_>) -> std::result::Result<AlterRelation, ParserError> {
+    let kinds: [(&[&str], ObjectKind); 5] = [
+        (
+            &["ALTER", "MATERIALIZED", "VIEW"],
+            ObjectKind::MaterializedView,
+        ),
+        (&["ALTER", "SOURCE"], ObjectKind::Source),
+        (&["ALTER", "TABLE"], ObjectKind::Table),
+        (&["ALTER", "VIEW"], ObjectKind::View),
+        (&["ALTER", "SEQUENCE"], ObjectKind::Sequence),
+    ];
+    let Some((_, kind)) = kinds.into_iter().find(|(words, _)| take(parser, words)) else {
+        return parser.expected_ref("ALTER", parser.peek_token_ref());
+    };
+    let if_exists = take(parser, &["IF", "EXISTS"]);
+    let name = parser.parse_object_name(false)?;
+    let change = if take(parser, &["RENAME", "TO"]) {
+        RelationChange::Rename(parser.parse_identifier()?)
+    } else if follows(parser, &["OWNER", "TO"]) {
+        take(parser, &["OWNER", "TO"]);
+        RelationChange::Owner(parser.parse_identifier()?)
+    } else {
+        return parser.expected_ref("RENAME TO or OWNER TO", parser.peek_token_ref());
+    };
+    Ok(AlterRelation {
+        kind,
+        if_exists,
+        name,
+        change,
+    })
+}

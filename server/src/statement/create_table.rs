@@ -1,0 +1,200 @@
+//! CREATE TABLE: with a column list, `AS` a query, or `LIKE` another relation.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use planner::parse::TableExtras;
+use planner::{Parsed, TableDefinition};
+use sqlparser::ast::{
+    CreateTable, CreateTableLike, CreateTableLikeDefaults, CreateTableLikeKind, Query,
+};
+
+use crate::catalog::{Column, ConflictPolicy, Entry, Kind};
+use crate::error::{Error, Result};
+use crate::server::table_job;
+use crate::session::Session;
+use crate::session::transaction::Write;
+use crate::statement::Outcome;
+use crate::statement::coerce::{TextInput, assign};
+use crate::statement::ddl::{declared_type, local_name};
+use planner::values::types::SqlType;
+
+/// Columns of a table, as in PostgreSQL (`MaxHeapAttributeNumber`).
+const TABLE_COLUMNS_MAX: usize = 1600;
+
+impl Session {
+    pub(crate) async fn create_table(
+        &mut self,
+        parsed: &Parsed,
+        table: &CreateTable,
+        extras: TableExtras,
+    ) -> Result<Outcome> {
+        let shared = Arc::clone(&self.shared);
+        let _ddl = self
+            .interrupt
+            .guard(async { Ok(shared.ddl.lock().await) })
+            .await?;
+        let Some(name) = self.new_name(&table.name, table.if_not_exists)? else {
+            return Outcome::done(if table.query.is_some() {
+                "CREATE TABLE AS"
+            } else {
+                "CREATE TABLE"
+            });
+        };
+        match (&table.query, &table.like) {
+            (Some(query), _) => {
+                let created = self.create_table_as(name, parsed, table, extras, query);
+                created.await
+            }
+            (None, Some(like)) => {
+                let columns = self.columns_like(like)?;
+                let mut entry = self.new_entry(name, Kind::Table, columns, &parsed.text);
+                set_extras(&mut entry, extras)?;
+                let spec = table_job(&entry);
+                self.start_job(entry, spec, Vec::new()).await?;
+                Outcome::done("CREATE TABLE")
+            }
+            (None, None) => {
+                let created = self.create_defined_table(name, parsed, table, extras);
+                created.await
+            }
+        }
+    }
+
+    async fn create_defined_table(
+        &mut self,
+        name: String,
+        parsed: &Parsed,
+        table: &CreateTable,
+        extras: TableExtras,
+    ) -> Result<Outcome> {
+        check_width(table.columns.len())?;
+        let definition = TableDefinition::from_ast(table)?;
+        self.check_defaults(&definition).await?;
+        let columns = definition
+            .columns
+            .iter()
+            .zip(&table.columns)
+            .map(|(column, written)| Column {
+                not_null: column.not_null,
+                default: column.default.as_ref().map(ToString::to_string),
+                generated: column.generated.as_ref().map(ToString::to_string),
+                ..Column::new(
+                    &column.name,
+                    declared_type(&written.data_type, &column.data_type),
+                )
+            })
+            .collect();
+        let mut entry = self.new_entry(name, Kind::Table, columns, &parsed.text);
+        entry.primary_key.clone_from(&definition.primary_key);
+        entry.unique_key.clone_from(&definition.primary_key);
+        set_extras(&mut entry, extras)?;
+        self.check_generated(&entry, &definition).await?;
+        let mut sequences = Vec::new();
+        for (at, column) in definition.columns.iter().enumerate() {
+            if let Some(own) = &column.sequence {
+                sequences.push(self.own_sequence(&mut entry, at, own)?);
+            }
+        }
+        let spec = table_job(&entry);
+        self.start_job(entry, spec, sequences).await?;
+        Outcome::done("CREATE TABLE")
+    }
+
+    /// The query runs first: a fault in it leaves no table.
+    async fn create_table_as(
+        &mut self,
+        name: String,
+        parsed: &Parsed,
+        table: &CreateTable,
+        extras: TableExtras,
+        query: &Query,
+    ) -> Result<Outcome> {
+        let rows = self.select(query, Vec::new()).await?;
+        let schema = Arc::clone(&rows.schema);
+        check_width(schema.fields().len())?;
+        let definition = TableDefinition::from_query(table, &schema)?;
+        let interrupt = self.interrupt.clone();
+        let rows = concat_batches(&schema, &interrupt.guard(rows.collect()).await?)?;
+        let columns = definition
+            .columns
+            .iter()
+            .map(|column| Column::new(&column.name, SqlType::of(&column.data_type)))
+            .collect();
+        let mut entry = self.new_entry(name, Kind::Table, columns, &parsed.text);
+        set_extras(&mut entry, extras)?;
+        let rows = self.fitted(&entry, &rows)?;
+        let (id, count, spec) = (entry.id, rows.num_rows(), table_job(&entry));
+        self.start_job(entry, spec, Vec::new()).await?;
+        let write = Write {
+            table: id,
+            weights: vec![1; count],
+            rows,
+        };
+        if let Err(error) = self.write_all(vec![write]).await {
+            let catalog = self.shared.catalog.read();
+            self.drop_entries(&catalog, BTreeSet::from([id])).await?;
+            return Err(error);
+        }
+        Ok(Outcome::Done(format!("SELECT {count}")))
+    }
+
+    fn fitted(&self, entry: &Entry, rows: &RecordBatch) -> Result<RecordBatch> {
+        let zone = self.style().zone;
+        let columns = entry.columns.iter().zip(rows.columns());
+        let fitted = columns.map(|(column, values)| {
+            let (name, sql_type) = (&column.name, &column.sql_type);
+            assign(values, name, sql_type, TextInput::Parse, zone)
+        });
+        let columns = fitted.collect::<Result<Vec<_>>>()?;
+        Ok(RecordBatch::try_new(entry.schema(), columns)?)
+    }
+
+    /// Names, types and NOT NULL of another relation's columns; their defaults if it says so.
+    fn columns_like(&self, like: &CreateTableLikeKind) -> Result<Vec<Column>> {
+        let (CreateTableLikeKind::Parenthesized(CreateTableLike { name, defaults })
+        | CreateTableLikeKind::Plain(CreateTableLike { name, defaults })) = like;
+        let name = local_name(name)?;
+        let catalog = self.shared.catalog.read();
+        let entry = catalog
+            .by_name(&name)
+            .ok_or(Error::UndefinedRelation { name })?;
+        let with_defaults = matches!(defaults, Some(CreateTableLikeDefaults::Including));
+        let column = |column: &Column| Column {
+            not_null: column.not_null,
+            default: column
+                .default
+                .clone()
+                .filter(|_| with_defaults && column.identity.is_none()),
+            ..Column::new(&column.name, column.sql_type.clone())
+        };
+        Ok(entry.columns.iter().map(column).collect())
+    }
+}
+
+fn set_extras(entry: &mut Entry, extras: TableExtras) -> Result<()> {
+    entry.append_only = extras.append_only;
+    entry.on_conflict = extras.on_conflict.map(|policy| match policy {
+        planner::parse::ConflictPolicy::Ignore => ConflictPolicy::Ignore,
+        planner::parse::ConflictPolicy::Overwrite => ConflictPolicy::Overwrite,
+    });
+    if entry.on_conflict.is_some() && entry.primary_key.is_empty() {
+        return Err(Error::InvalidDefinition {
+            message: "ON CONFLICT of a table needs a primary key".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+fn check_width(columns: usize) -> Result<()> {
+    if columns > TABLE_COLUMNS_MAX {
+        return Err(Error::TooManyColumns {
+            what: "tables",
+            columns: "columns",
+            limit: TABLE_COLUMNS_MAX,
+        });
+    }
+    Ok(())
+}

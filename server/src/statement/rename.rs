@@ -1,0 +1,148 @@
+//! ALTER … RENAME TO and OWNER TO.
+//!
+//! Views are stored as text that names what they read: what is read keeps its name.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use planner::names::identifier;
+use planner::parse::{AlterRelation, ObjectKind, RelationChange};
+
+use crate::catalog::{Catalog, Entry, update_change};
+use crate::error::{Error, Result};
+use crate::notice::Notice;
+use crate::pg_catalog::relations::quoted;
+use crate::session::Session;
+use crate::statement::Outcome;
+use crate::statement::ddl::{is_kind, kind_name, local_name};
+
+impl Session {
+    pub(crate) async fn alter_relation(&mut self, alter: &AlterRelation) -> Result<Outcome> {
+        let shared = Arc::clone(&self.shared);
+        let _ddl = self
+            .interrupt
+            .guard(async { Ok(shared.ddl.lock().await) })
+            .await?;
+        let tag = format!("ALTER {}", kind_name(alter.kind).to_uppercase());
+        let Some(entry) = self.altered_relation(alter)? else {
+            return Ok(Outcome::Done(tag));
+        };
+        match &alter.change {
+            RelationChange::Owner(role) => {
+                let name = identifier(role);
+                // There is one role; these words mean it.
+                if ![crate::catalog::OWNER, "current_user", "session_user"].contains(&&*name) {
+                    return Err(Error::UnknownOwner { name });
+                }
+            }
+            RelationChange::Rename(new) => {
+                self.check_ddl()?;
+                let entry = renamed(&self.shared.catalog.read(), &entry, identifier(new))?;
+                let change = update_change(&entry)?;
+                self.write_catalog(change).await?;
+                self.shared.catalog.put(entry);
+            }
+        }
+        Ok(Outcome::Done(tag))
+    }
+
+    fn altered_relation(&mut self, alter: &AlterRelation) -> Result<Option<Arc<Entry>>> {
+        let name = local_name(&alter.name)?;
+        let kind = alter.kind;
+        match self.shared.catalog.read().by_name(&name) {
+            Some(entry) if kind == ObjectKind::Table || is_kind(&entry.kind, kind) => {
+                Ok(Some(Arc::clone(entry)))
+            }
+            Some(entry) => Err(Error::WrongKind {
+                hint: Some(format!("Use ALTER {}.", entry.kind.name().to_uppercase())),
+                expected: kind_name(kind),
+                name,
+            }),
+            None if alter.if_exists => {
+                self.client.notice(&Notice::DoesNotExist {
+                    kind: "relation",
+                    name,
+                });
+                Ok(None)
+            }
+            None => Err(Error::UndefinedRelation { name }),
+        }
+    }
+}
+
+/// The relation under another name, which must be free.
+fn renamed(catalog: &Catalog, entry: &Entry, name: String) -> Result<Entry> {
+    if catalog.by_name(&name).is_some() {
+        return Err(Error::DuplicateRelation { name });
+    }
+    let readers = catalog.dependents(&BTreeSet::from([entry.id]));
+    if let Some(reader) = readers.first() {
+        return Err(in_use(
+            entry,
+            &format!("{} {}", reader.kind_name(), reader.name),
+        ));
+    }
+    if let Some(table) = catalog.table_of_numbers(entry) {
+        return Err(in_use(entry, &format!("a default of table {}", table.name)));
+    }
+    Ok(Entry {
+        statement: with_name(&entry.statement, &entry.name, &name),
+        name,
+        ..entry.clone()
+    })
+}
+
+fn in_use(entry: &Entry, reader: &str) -> Error {
+    Error::unsupported(
+        format!(
+            "renaming {} \"{}\" while {reader} uses it is not supported",
+            entry.kind_name(),
+            entry.name
+        ),
+        "Drop what uses it first, or create a view of the new name over it.",
+    )
+}
+
+/// The text of a CREATE with another name for what it creates: the first word that is the name.
+fn with_name(statement: &str, old: &str, new: &str) -> String {
+    let quoted_old = format!("\"{}\"", old.replace('"', "\"\""));
+    let lower = statement.to_ascii_lowercase();
+    let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+    let plain = lower.match_indices(old).find(|(at, _)| {
+        let before = lower[..*at].chars().next_back();
+        let after = lower[at + old.len()..].chars().next();
+        !before.is_some_and(is_word) && !after.is_some_and(is_word)
+    });
+    let (at, length) = match (statement.find(&quoted_old), plain) {
+        (Some(at), _) => (at, quoted_old.len()),
+        (None, Some((at, _))) => (at, old.len()),
+        (None, None) => return statement.to_owned(),
+    };
+    format!(
+        "{}{}{}",
+        &statement[..at],
+        quoted(new),
+        &statement[at + length..]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_what_is_created_is_replaced() {
+        assert_eq!(
+            with_name("CREATE TABLE T (t int)", "t", "u"),
+            "CREATE TABLE u (t int)"
+        );
+        assert_eq!(
+            with_name(
+                "CREATE VIEW IF NOT EXISTS \"A b\" AS SELECT 1",
+                "A b",
+                "c d"
+            ),
+            "CREATE VIEW IF NOT EXISTS \"c d\" AS SELECT 1"
+        );
+    }
+}
