@@ -4,6 +4,9 @@
 
 use std::cmp::Ordering;
 
+use arrow::datatypes::DataType;
+use datafusion::logical_expr::ReturnFieldArgs;
+
 use crate::functions::datum::Datum;
 use crate::functions::function::{Call, Function, Param, Returns, array_of, function};
 use crate::functions::patterns;
@@ -14,41 +17,32 @@ use Param::{AnyArray, AnyElement, Of};
 
 /// The functions of this family.
 pub(crate) fn functions() -> Vec<Function> {
+    let mut functions = operators();
+    functions.extend(shapes());
+    functions.extend(changes());
+    functions
+}
+
+/// What operators and subscripts become.
+fn operators() -> Vec<Function> {
+    let text = || Of(Text);
     vec![
-        function("pg_subscript").on(
-            [AnyArray, Of(Int4)],
-            Returns::By(|args| element_of(args.arg_fields[0].data_type())),
-            |_, a| {
-                Ok(at(a[0].elements(), a[1].int())
-                    .cloned()
-                    .unwrap_or(Datum::Null))
-            },
-        ),
+        function("pg_subscript").on([AnyArray, Of(Int4)], Returns::By(element_type), |_, a| {
+            let found = at(a[0].elements(), a[1].int());
+            Ok(found.cloned().unwrap_or(Datum::Null))
+        }),
         function("pg_slice").on(
             [AnyArray, Of(Int4), Of(Int4)],
             Returns::SameAs(0),
-            |_, a| {
-                let first = usize::try_from(a[1].int().max(1) - 1).unwrap_or(0);
-                let count = usize::try_from(a[2].int())
-                    .unwrap_or(0)
-                    .saturating_sub(first);
-                Ok(Datum::Array(
-                    a[0].elements()
-                        .iter()
-                        .skip(first)
-                        .take(count)
-                        .cloned()
-                        .collect(),
-                ))
-            },
+            |_, a| Ok(slice(a)),
         ),
         function("pg_any")
-            .on([Of(Text), AnyElement, AnyArray], Bool, |_, a| {
+            .on([text(), AnyElement, AnyArray], Bool, |_, a| {
                 quantified(a, true)
             })
             .sees_nulls(),
         function("pg_all")
-            .on([Of(Text), AnyElement, AnyArray], Bool, |_, a| {
+            .on([text(), AnyElement, AnyArray], Bool, |_, a| {
                 quantified(a, false)
             })
             .sees_nulls(),
@@ -60,6 +54,67 @@ pub(crate) fn functions() -> Vec<Function> {
             let (left, right) = (flat(&a[0]), flat(&a[1]));
             Ok(Datum::Bool(right.iter().all(|item| holds(&left, item))))
         }),
+    ]
+}
+
+/// How long arrays are, and where something is in them.
+fn shapes() -> Vec<Function> {
+    let length_of = |name| function(name).on([AnyArray, Of(Int4)], Int4, |_, a| Ok(length(a)));
+    vec![
+        length_of("array_length"),
+        length_of("array_upper"),
+        function("array_lower").on([AnyArray, Of(Int4)], Int4, |_, a| {
+            Ok(if length(a).is_null() {
+                Datum::Null
+            } else {
+                Datum::Int(1)
+            })
+        }),
+        function("array_ndims").on([AnyArray], Int4, |_, a| {
+            let lengths = lengths(&a[0]);
+            Ok(if lengths.is_empty() {
+                Datum::Null
+            } else {
+                size(lengths.len())
+            })
+        }),
+        function("array_dims").on([AnyArray], Text, |_, a| {
+            let lengths = lengths(&a[0]);
+            let shown: String = lengths
+                .iter()
+                .map(|length| format!("[1:{length}]"))
+                .collect();
+            Ok(if shown.is_empty() {
+                Datum::Null
+            } else {
+                Datum::text(shown)
+            })
+        }),
+        function("cardinality").on([AnyArray], Int4, |_, a| Ok(size(flat(&a[0]).len()))),
+        function("array_position")
+            .on([AnyArray, AnyElement, Of(Int4)], Int4, |_, a| {
+                Ok(position(a))
+            })
+            .optional(1)
+            .sees_nulls(),
+        function("array_positions")
+            .on([AnyArray, AnyElement], array_of(Int4), |_, a| {
+                Ok(positions(a))
+            })
+            .sees_nulls(),
+        function("pg_subscripts").on([AnyArray, Of(Int4)], array_of(Int4), |_, a| {
+            let last = match length(a) {
+                Datum::Int(length) => length,
+                _ => 0,
+            };
+            Ok(Datum::Array((1..=last).map(Datum::Int).collect()))
+        }),
+    ]
+}
+
+/// Arrays made of others.
+fn changes() -> Vec<Function> {
+    vec![
         function("array_append")
             .on([AnyArray, AnyElement], Returns::SameAs(0), |_, a| {
                 let mut elements = or_empty(&a[0]);
@@ -75,81 +130,14 @@ pub(crate) fn functions() -> Vec<Function> {
             })
             .sees_nulls(),
         function("array_cat")
-            .on(
-                [AnyArray, AnyArray],
-                Returns::By(|args| {
-                    deeper(
-                        args.arg_fields[0].data_type(),
-                        args.arg_fields[1].data_type(),
-                    )
-                }),
-                |_, a| Ok(concatenated(a)),
-            )
-            .sees_nulls(),
-        function("array_length").on([AnyArray, Of(Int4)], Int4, |_, a| {
-            Ok(length(&a[0], a[1].int()))
-        }),
-        function("array_upper").on([AnyArray, Of(Int4)], Int4, |_, a| {
-            Ok(length(&a[0], a[1].int()))
-        }),
-        function("array_lower").on([AnyArray, Of(Int4)], Int4, |_, a| {
-            Ok(match length(&a[0], a[1].int()) {
-                Datum::Int(_) => Datum::Int(1),
-                _ => Datum::Null,
-            })
-        }),
-        function("array_ndims").on([AnyArray], Int4, |_, a| {
-            let lengths = lengths(&a[0]);
-            Ok(if lengths.is_empty() {
-                Datum::Null
-            } else {
-                size(lengths.len())
-            })
-        }),
-        function("array_dims").on([AnyArray], Text, |_, a| {
-            let shown: String = lengths(&a[0])
-                .iter()
-                .map(|length| format!("[1:{length}]"))
-                .collect();
-            Ok(if shown.is_empty() {
-                Datum::Null
-            } else {
-                Datum::text(shown)
-            })
-        }),
-        function("cardinality").on([AnyArray], Int4, |_, a| Ok(size(flat(&a[0]).len()))),
-        function("array_position")
-            .on([AnyArray, AnyElement, Of(Int4)], Int4, |_, a| {
-                if a[0].is_null() || a.get(2).is_some_and(Datum::is_null) {
-                    return Ok(Datum::Null);
-                }
-                let start = usize::try_from(a.get(2).map_or(1, Datum::int).max(1) - 1).unwrap_or(0);
-                let mut elements = a[0].elements().iter().enumerate().skip(start);
-                let found = elements.find(|(_, item)| item.order(&a[1]).is_eq());
-                Ok(found.map_or(Datum::Null, |(at, _)| size(at + 1)))
-            })
-            .optional(1)
-            .sees_nulls(),
-        function("array_positions")
-            .on([AnyArray, AnyElement], array_of(Int4), |_, a| {
-                if a[0].is_null() {
-                    return Ok(Datum::Null);
-                }
-                let elements = a[0].elements().iter().enumerate();
-                let found = elements.filter(|(_, item)| item.order(&a[1]).is_eq());
-                Ok(Datum::Array(found.map(|(at, _)| size(at + 1)).collect()))
+            .on([AnyArray, AnyArray], Returns::By(deeper_type), |_, a| {
+                Ok(concatenated(a))
             })
             .sees_nulls(),
         function("array_remove")
             .on([AnyArray, AnyElement], Returns::SameAs(0), |_, a| {
-                if a[0].is_null() {
-                    return Ok(Datum::Null);
-                }
-                let kept = a[0]
-                    .elements()
-                    .iter()
-                    .filter(|item| item.order(&a[1]).is_ne());
-                Ok(Datum::Array(kept.cloned().collect()))
+                let kept = |item: &Datum<'_>| item.order(&a[1]).is_ne();
+                Ok(filtered(&a[0], |item| kept(item).then(|| item.clone())))
             })
             .sees_nulls(),
         function("array_replace")
@@ -157,17 +145,14 @@ pub(crate) fn functions() -> Vec<Function> {
                 [AnyArray, AnyElement, AnyElement],
                 Returns::SameAs(0),
                 |_, a| {
-                    if a[0].is_null() {
-                        return Ok(Datum::Null);
-                    }
-                    let replaced = a[0].elements().iter().map(|item| {
-                        if item.order(&a[1]).is_eq() {
+                    let same = |item: &Datum<'_>| item.order(&a[1]).is_eq();
+                    Ok(filtered(&a[0], |item| {
+                        Some(if same(item) {
                             a[2].clone()
                         } else {
                             item.clone()
-                        }
-                    });
-                    Ok(Datum::Array(replaced.collect()))
+                        })
+                    }))
                 },
             )
             .sees_nulls(),
@@ -178,49 +163,76 @@ pub(crate) fn functions() -> Vec<Function> {
                 |_, a| fill(a),
             )
             .sees_nulls(),
-        function("trim_array").on([AnyArray, Of(Int4)], Returns::SameAs(0), |_, a| {
-            let elements = a[0].elements();
-            let dropped = usize::try_from(a[1].int())
-                .ok()
-                .filter(|n| *n <= elements.len());
-            let dropped = dropped.ok_or_else(|| {
-                let message = format!(
-                    "number of elements to trim must be between 0 and {}",
-                    elements.len()
-                );
-                ValueError::refused(Fault::Array, message)
-            })?;
-            Ok(Datum::Array(elements[..elements.len() - dropped].to_vec()))
-        }),
+        function("trim_array").on([AnyArray, Of(Int4)], Returns::SameAs(0), |_, a| trimmed(a)),
         function("array_to_string")
             .on([AnyArray, Of(Text), Of(Text)], Text, |call, a| {
                 Ok(joined(call, a))
             })
             .optional(1)
             .sees_nulls(),
-        function("pg_subscripts").on([AnyArray, Of(Int4)], array_of(Int4), |_, a| {
-            Ok(match length(&a[0], a[1].int()) {
-                Datum::Int(length) => Datum::Array((1..=length).map(Datum::Int).collect()),
-                _ => Datum::Array(Vec::new()),
-            })
-        }),
     ]
+}
+
+fn slice<'a>(args: &[Datum<'a>]) -> Datum<'a> {
+    let first = usize::try_from(args[1].int().max(1) - 1).unwrap_or(0);
+    let last = usize::try_from(args[2].int()).unwrap_or(0);
+    let elements = args[0].elements().iter().take(last).skip(first);
+    Datum::Array(elements.cloned().collect())
+}
+
+fn position<'a>(args: &[Datum<'a>]) -> Datum<'a> {
+    if args[0].is_null() || args.get(2).is_some_and(Datum::is_null) {
+        return Datum::Null;
+    }
+    let start = args.get(2).map_or(1, Datum::int).max(1) - 1;
+    let mut elements = args[0].elements().iter().enumerate();
+    let found = elements.find(|(at, item)| *at as i64 >= start && item.order(&args[1]).is_eq());
+    found.map_or(Datum::Null, |(at, _)| size(at + 1))
+}
+
+fn positions<'a>(args: &[Datum<'a>]) -> Datum<'a> {
+    if args[0].is_null() {
+        return Datum::Null;
+    }
+    let elements = args[0].elements().iter().enumerate();
+    let found = elements.filter(|(_, item)| item.order(&args[1]).is_eq());
+    Datum::Array(found.map(|(at, _)| size(at + 1)).collect())
+}
+
+/// The elements that are kept, or what is in their place; NULL for NULL.
+fn filtered<'a>(array: &Datum<'a>, keep: impl Fn(&Datum<'a>) -> Option<Datum<'a>>) -> Datum<'a> {
+    match array {
+        Datum::Array(elements) => Datum::Array(elements.iter().filter_map(keep).collect()),
+        _ => Datum::Null,
+    }
+}
+
+fn trimmed<'a>(args: &[Datum<'a>]) -> Result<Datum<'a>> {
+    let elements = args[0].elements();
+    let dropped = usize::try_from(args[1].int()).ok();
+    let kept = dropped.and_then(|dropped| elements.len().checked_sub(dropped));
+    let kept = kept.ok_or_else(|| {
+        let most = elements.len();
+        let message = format!("number of elements to trim must be between 0 and {most}");
+        ValueError::refused(Fault::Array, message)
+    })?;
+    Ok(Datum::Array(elements[..kept].to_vec()))
 }
 
 fn size<'a>(count: usize) -> Datum<'a> {
     Datum::Int(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
-fn element_of(array: &arrow::datatypes::DataType) -> arrow::datatypes::DataType {
-    use arrow::datatypes::DataType as T;
-    match array {
+fn element_type(args: &ReturnFieldArgs<'_>) -> DataType {
+    use DataType as T;
+    match args.arg_fields[0].data_type() {
         T::List(item) | T::LargeList(item) | T::FixedSizeList(item, _) => item.data_type().clone(),
         _ => T::Utf8,
     }
 }
 
-fn depth(data_type: &arrow::datatypes::DataType) -> usize {
-    use arrow::datatypes::DataType as T;
+fn depth(data_type: &DataType) -> usize {
+    use DataType as T;
     match data_type {
         T::List(item) | T::LargeList(item) | T::FixedSizeList(item, _) => {
             1 + depth(item.data_type())
@@ -229,10 +241,11 @@ fn depth(data_type: &arrow::datatypes::DataType) -> usize {
     }
 }
 
-fn deeper(
-    a: &arrow::datatypes::DataType,
-    b: &arrow::datatypes::DataType,
-) -> arrow::datatypes::DataType {
+fn deeper_type(args: &ReturnFieldArgs<'_>) -> DataType {
+    let (a, b) = (
+        args.arg_fields[0].data_type(),
+        args.arg_fields[1].data_type(),
+    );
     if depth(b) > depth(a) {
         b.clone()
     } else {
@@ -280,11 +293,12 @@ fn lengths(array: &Datum<'_>) -> Vec<usize> {
     }
 }
 
-fn length<'a>(array: &Datum<'_>, dimension: i64) -> Datum<'a> {
-    let at = usize::try_from(dimension)
+/// The length of a dimension: the arguments are the array and the dimension.
+fn length<'a>(args: &[Datum<'_>]) -> Datum<'a> {
+    let at = usize::try_from(args[1].int())
         .ok()
         .and_then(|at| at.checked_sub(1));
-    let length = at.and_then(|at| lengths(array).get(at).copied());
+    let length = at.and_then(|at| lengths(&args[0]).get(at).copied());
     length.map_or(Datum::Null, size)
 }
 
@@ -316,7 +330,7 @@ fn fill<'a>(args: &[Datum<'a>]) -> Result<Datum<'a>> {
         let message = "array_fill of more than one dimension is not supported";
         return Err(ValueError::refused(Fault::Unsupported, message));
     };
-    const LENGTH_MAX: i64 = 1 << 27;
+    const LENGTH_MAX: i64 = 1 << 24;
     if !(0..=LENGTH_MAX).contains(&length.int()) {
         return Err(ValueError::refused(
             Fault::Limit,

@@ -6,6 +6,7 @@
 
 use arrow::array::timezone::Tz;
 
+use crate::functions::dates::midnight;
 use crate::functions::datum::{Datum, Interval};
 use crate::functions::function::{Call, Function, function};
 use crate::values::error::{Fault, Result, ValueError};
@@ -24,10 +25,10 @@ pub(crate) fn functions() -> Vec<Function> {
                 Ok(Datum::Date(a[0].count() + a[1].int()))
             })
             .on([Date, Time], Timestamp, |_, a| {
-                Ok(Datum::Timestamp(a[0].count() * MICROS_DAY + a[1].count()))
+                Ok(Datum::Timestamp(midnight(a[0].count())? + a[1].count()))
             })
             .on([Date, IntervalType], Timestamp, |_, a| {
-                shifted(a[0].count() * MICROS_DAY, a[1].interval()).map(Datum::Timestamp)
+                shifted(midnight(a[0].count())?, a[1].interval()).map(Datum::Timestamp)
             })
             .on([Timestamp, IntervalType], Timestamp, |_, a| {
                 shifted(a[0].count(), a[1].interval()).map(Datum::Timestamp)
@@ -49,7 +50,7 @@ pub(crate) fn functions() -> Vec<Function> {
                 Ok(Datum::Int(a[0].count() - a[1].count()))
             })
             .on([Date, IntervalType], Timestamp, |_, a| {
-                shifted(a[0].count() * MICROS_DAY, negated(a[1].interval())).map(Datum::Timestamp)
+                shifted(midnight(a[0].count())?, negated(a[1].interval())).map(Datum::Timestamp)
             })
             .on([Timestamp, IntervalType], Timestamp, |_, a| {
                 shifted(a[0].count(), negated(a[1].interval())).map(Datum::Timestamp)

@@ -107,10 +107,14 @@ pub(crate) fn functions() -> Vec<Function> {
                 Ok(Datum::Timestamp(local_in(a[1].count(), a[0].str())?))
             })
             .on([IntervalType, Timestamp], Timestamptz, |_, a| {
-                Ok(Datum::Timestamptz(a[1].count() - zone_interval(&a[0])?))
+                Ok(Datum::Timestamptz(
+                    a[1].count().saturating_sub(zone_interval(&a[0])?),
+                ))
             })
             .on([IntervalType, Timestamptz], Timestamp, |_, a| {
-                Ok(Datum::Timestamp(a[1].count() + zone_interval(&a[0])?))
+                Ok(Datum::Timestamp(
+                    a[1].count().saturating_add(zone_interval(&a[0])?),
+                ))
             }),
         function("overlaps")
             .on(
@@ -163,6 +167,18 @@ impl Parts {
         }
     }
 
+    /// The start of a day since 1970-01-01.
+    fn of_date(date: i64) -> Self {
+        let (year, month, day) = civil_from_days(date);
+        Self {
+            year,
+            month,
+            day,
+            date,
+            time: 0,
+        }
+    }
+
     fn micros(&self) -> i64 {
         days_from_civil(self.year, self.month, self.day) * MICROS_DAY + self.time
     }
@@ -205,6 +221,11 @@ fn span_of_years(year: i64, years: i64) -> i64 {
     } else {
         -((years - year) / years)
     }
+}
+
+/// The first microsecond of a day.
+pub(crate) fn midnight(date: i64) -> Result<i64> {
+    date.checked_mul(MICROS_DAY).ok_or_else(out_of_range)
 }
 
 fn out_of_range() -> ValueError {
@@ -417,7 +438,7 @@ fn date_part() -> Function {
     }
     parts.on([Text, Date], Float8, |call, args| {
         // As of midnight.
-        let midnight = Datum::Timestamp(args[1].count() * MICROS_DAY);
+        let midnight = Datum::Timestamp(midnight(args[1].count())?);
         part(call, &[args[0].clone(), midnight])
     })
 }
@@ -430,7 +451,7 @@ fn field(zone: Tz, args: &[Datum<'_>]) -> Result<Decimal> {
         Datum::Time(time) => time_field(&name, *time)
             .or_else(|| (name == "epoch").then_some(Field::Micros(*time, 6)))
             .ok_or_else(|| unsupported_or_unknown(&name, unit, "time without time zone"))?,
-        Datum::Date(days) => date_field(&name, &Parts::of(days * MICROS_DAY))
+        Datum::Date(days) => date_field(&name, &Parts::of_date(*days))
             .or_else(|| match name.as_str() {
                 "epoch" => Some(Field::Whole(days * 86_400)),
                 "julian" => Some(Field::Whole(days + JULIAN_EPOCH)),
@@ -612,14 +633,14 @@ fn made_date(year: i64, month: i64, day: i64) -> Result<i64> {
 }
 
 fn made_time(hour: i64, minute: i64, second: f64) -> Result<i64> {
-    let micros = (second * MICROS_SECOND as f64).round_ties_even() as i64;
-    let total = hour * MICROS_HOUR + minute * MICROS_MINUTE + micros;
-    let valid = (0..=24).contains(&hour)
-        && (0..60).contains(&minute)
-        && (0.0..=60.0).contains(&second)
-        && total <= MICROS_DAY;
-    if valid {
-        return Ok(total);
+    let in_range =
+        (0..=24).contains(&hour) && (0..60).contains(&minute) && (0.0..=60.0).contains(&second);
+    if in_range {
+        let micros = (second * MICROS_SECOND as f64).round_ties_even() as i64;
+        let total = hour * MICROS_HOUR + minute * MICROS_MINUTE + micros;
+        if total <= MICROS_DAY {
+            return Ok(total);
+        }
     }
     let shown = format!("time field value out of range: {hour}:{minute:02}:{second:02}");
     Err(ValueError::refused(Fault::DatetimeOverflow, shown))
@@ -628,7 +649,7 @@ fn made_time(hour: i64, minute: i64, second: f64) -> Result<i64> {
 fn made_timestamp(args: &[Datum<'_>]) -> Result<i64> {
     let [year, month, day] = [args[0].int(), args[1].int(), args[2].int()];
     let date = made_date(year, month, day)?;
-    Ok(date * MICROS_DAY + made_time(args[3].int(), args[4].int(), args[5].float())?)
+    Ok(midnight(date)? + made_time(args[3].int(), args[4].int(), args[5].float())?)
 }
 
 fn make_interval<'a>(args: &[Datum<'a>]) -> Result<Datum<'a>> {
@@ -719,14 +740,14 @@ fn named_zone(name: &str) -> Result<Zone> {
 
 fn instant_in(local: i64, zone: &str) -> Result<i64> {
     Ok(match named_zone(zone)? {
-        Zone::Offset(seconds) => local - i64::from(seconds) * MICROS_SECOND,
+        Zone::Offset(seconds) => local.saturating_sub(i64::from(seconds) * MICROS_SECOND),
         Zone::Named(zone) => instant_of(local, zone),
     })
 }
 
 fn local_in(instant: i64, zone: &str) -> Result<i64> {
     Ok(match named_zone(zone)? {
-        Zone::Offset(seconds) => instant + i64::from(seconds) * MICROS_SECOND,
+        Zone::Offset(seconds) => instant.saturating_add(i64::from(seconds) * MICROS_SECOND),
         Zone::Named(zone) => local_micros(instant, zone),
     })
 }

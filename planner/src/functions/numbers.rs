@@ -505,9 +505,11 @@ fn width_bucket() -> Function {
                 let scale = x.scale.max(low.scale).max(high.scale);
                 let units = |value: Decimal| value.rescaled(scale).map(|value| value.unscaled);
                 let (x, low, high) = (units(x)?, units(low)?, units(high)?);
-                let bucket = (x - low)
-                    .checked_mul(count.into())
-                    .map(|n| n / (high - low));
+                let span = high.checked_sub(low);
+                let part = x
+                    .checked_sub(low)
+                    .and_then(|part| part.checked_mul(count.into()));
+                let bucket = part.zip(span).map(|(part, span)| part / span);
                 let bucket = bucket.and_then(|n| i64::try_from(n).ok()).ok_or_else(|| {
                     ValueError::refused(Fault::OutOfRange, "integer out of range")
                 })?;

@@ -8,8 +8,8 @@
 //! A literal beside a value of another type is read as that type, as PostgreSQL reads its "unknown"
 //! literals.
 
-use arrow::datatypes::DataType;
-use datafusion::common::{DFSchema, ScalarValue};
+use arrow::datatypes::{DataType, Field};
+use datafusion::common::{Column, DFSchema, ScalarValue, TableReference};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::planner::{
     ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr,
@@ -96,6 +96,21 @@ impl ExprPlanner for PgOperators {
 
     fn plan_overlay(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
         Ok(PlannerResult::Planned(call("overlay", args)))
+    }
+
+    /// `e.value` of `jsonb_array_elements(x) AS e`, whose one column is called `e` here.
+    fn plan_compound_identifier(
+        &self,
+        field: &Field,
+        qualifier: Option<&TableReference>,
+        nested_names: &[String],
+    ) -> Result<PlannerResult<Vec<Expr>>> {
+        let element = matches!(field.data_type(), DataType::LargeUtf8 | DataType::Utf8);
+        if element && nested_names == ["value"] {
+            let column = Column::from((qualifier, field));
+            return Ok(PlannerResult::Planned(Expr::Column(column)));
+        }
+        Ok(PlannerResult::Original(Vec::new()))
     }
 
     fn plan_field_access(

@@ -7,6 +7,9 @@ use crate::names::{quoted_identifier, quoted_literal};
 use crate::values::error::{Fault, Result, ValueError};
 use crate::values::types::SqlType::{Bool, Bytea, Int4, Int8, Text};
 
+/// Characters of a `char(n)` or `varchar(n)`, and of a field of `format`, as in PostgreSQL.
+const WIDTH_MAX: usize = 10_485_760;
+
 /// The functions of this family.
 pub(crate) fn functions() -> Vec<Function> {
     vec![
@@ -17,7 +20,7 @@ pub(crate) fn functions() -> Vec<Function> {
             .variadic()
             .sees_nulls(),
         function("concat")
-            .on([Param::Any], Text, |call, a| {
+            .on([Param::Any, Param::Any], Text, |call, a| {
                 Ok(Datum::text(shown_all(call, a).collect::<String>()))
             })
             .variadic()
@@ -107,14 +110,13 @@ pub(crate) fn functions() -> Vec<Function> {
                 Ok(Datum::text(format!("{:x}", a[0].int())))
             }),
         function("unistr").on([Text], Text, |_, a| unistr(a[0].str()).map(Datum::text)),
-        function("pg_varchar").on([Text, Int4], Text, |_, a| {
-            Ok(Datum::text(cut(a[0].str(), a[1].int())))
+        function("pg_varchar").on([Text, Int8], Text, |_, a| {
+            Ok(Datum::text(cut(a[0].str(), width(&a[1])?)))
         }),
-        function("pg_char").on([Text, Int4], Text, |_, a| {
-            let kept = cut(a[0].str(), a[1].int());
-            let missing = usize::try_from(a[1].int())
-                .unwrap_or(0)
-                .saturating_sub(kept.chars().count());
+        function("pg_char").on([Text, Int8], Text, |_, a| {
+            let width = width(&a[1])?;
+            let kept = cut(a[0].str(), width);
+            let missing = width.saturating_sub(kept.chars().count());
             Ok(Datum::text(format!("{kept}{}", " ".repeat(missing))))
         }),
     ]
@@ -124,10 +126,16 @@ fn count<'a>(value: usize) -> Datum<'a> {
     Datum::Int(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
-fn cut(text: &str, length: i64) -> String {
-    text.chars()
-        .take(usize::try_from(length).unwrap_or(0))
-        .collect()
+fn cut(text: &str, length: usize) -> String {
+    text.chars().take(length).collect()
+}
+
+/// The length of a type.
+fn width(length: &Datum<'_>) -> Result<usize> {
+    let width = usize::try_from(length.int()).ok();
+    width
+        .filter(|width| (1..=WIDTH_MAX).contains(width))
+        .ok_or_else(|| parameter(format!("length for type must be from 1 to {WIDTH_MAX}")))
 }
 
 /// The arguments that are not NULL, as text.
@@ -200,6 +208,9 @@ fn format<'a>(call: &Call, args: &[Datum<'a>]) -> Result<Datum<'a>> {
             }
         };
         let value = formatted(argument(specifier.position)?, specifier.kind, call)?;
+        if width > WIDTH_MAX {
+            return Err(parameter("number is out of range"));
+        }
         let blanks = " ".repeat(width.saturating_sub(value.chars().count()));
         if left {
             out.extend([value, blanks]);

@@ -433,7 +433,9 @@ impl<'a> Input<'a> {
 /// Reads `+hh[:mm[:ss]]` or `+hhmm` into seconds.
 pub(crate) fn parse_offset(text: &str) -> Option<i32> {
     let sign = if text.starts_with('-') { -1 } else { 1 };
-    let unsigned = text.strip_prefix(['+', '-'])?;
+    let unsigned = text
+        .strip_prefix(['+', '-'])
+        .filter(|text| text.is_ascii())?;
     let spread;
     let unsigned = if matches!(unsigned.len(), 3 | 4) && !unsigned.contains(':') {
         let (hours, minutes) = unsigned.split_at(unsigned.len() - 2);

@@ -1,6 +1,6 @@
 //! `jsonb`: values read from text, printed as PostgreSQL prints them, and ordered as it orders them.
 //!
-//! A column of `jsonb` holds the printed form ([`Json::to_string`]), which is canonical: keys once,
+//! A column of `jsonb` holds the printed form (its `to_string`), which is canonical: keys once,
 //! shorter keys first; numbers as `numeric` prints them. So equal texts are equal values, and only
 //! numbers of different scale (`1` and `1.0`) are equal values with different texts.
 
@@ -26,7 +26,7 @@ pub enum Json {
     Text(String),
     /// An array.
     Array(Vec<Json>),
-    /// An object: keys are different, and in the order of [`key_order`].
+    /// An object: keys are different, and shorter ones first.
     Object(Vec<(String, Json)>),
 }
 

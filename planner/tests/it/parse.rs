@@ -344,7 +344,7 @@ fn explain_of_queries_and_views() {
         Err(Error::Unsupported { .. })
     ));
     assert!(matches!(
-        parse("explain (format json) select 1"),
+        parse("explain (format xml) select 1"),
         Err(Error::Unsupported { .. })
     ));
     assert!(matches!(

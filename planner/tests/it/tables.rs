@@ -112,8 +112,8 @@ fn definitions_that_are_refused() {
             "column \"a\" specified more than once",
         ),
         (
-            "create table t (a int generated always as identity)",
-            "generated column \"a\" is not supported",
+            "create table t (a text generated always as identity)",
+            "identity column type must be smallint, integer, or bigint",
         ),
         (
             "create temporary table t (a int)",

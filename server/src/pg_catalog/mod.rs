@@ -74,8 +74,34 @@ pub struct Context {
     pub activity: Vec<(u32, String)>,
     /// The session's own process id.
     pub process_id: u32,
+    /// The session's cursors and named portals.
+    pub cursors: Vec<CursorRow>,
+    /// The session's named prepared statements.
+    pub prepared: Vec<PreparedRow>,
     /// The query's look at the engine; `None`: it only plans.
     pub lens: Option<Arc<Lens>>,
+}
+
+/// A cursor of the session.
+#[derive(Debug, Clone)]
+pub struct CursorRow {
+    /// Its name.
+    pub name: String,
+    /// The statement that made it.
+    pub statement: String,
+    /// Whether it outlives its transaction.
+    pub is_holdable: bool,
+}
+
+/// A prepared statement of the session.
+#[derive(Debug, Clone)]
+pub struct PreparedRow {
+    /// Its name.
+    pub name: String,
+    /// Its text.
+    pub statement: String,
+    /// Names of the types of its parameters.
+    pub parameter_types: Vec<String>,
 }
 
 /// The schemas of system tables, with their oids.

@@ -101,6 +101,35 @@ pub(crate) static TABLES: &[SystemTable] = &[
         rows: |_| vec![row![NEXMARK_SERVER + 1, "nexmark", OWNER_OID, 0, 0, NULL, NULL]],
     },
     SystemTable {
+        oid: 12_014,
+        name: "pg_cursors",
+        columns: &[
+            ("name", T::Text), ("statement", T::Text), ("is_holdable", T::Bool), ("is_binary", T::Bool),
+            ("is_scrollable", T::Bool), ("creation_time", T::Timestamptz),
+        ],
+        rows: |s| {
+            let cursors = s.context.cursors.iter();
+            cursors.map(|c| row![c.name.clone(), c.statement.clone(), c.is_holdable, false, false, NULL]).collect()
+        },
+    },
+    SystemTable {
+        oid: 12_015,
+        name: "pg_prepared_statements",
+        columns: &[
+            ("name", T::Text), ("statement", T::Text), ("prepare_time", T::Timestamptz), ("parameter_types", T::Texts),
+            ("from_sql", T::Bool), ("generic_plans", T::Int8), ("custom_plans", T::Int8),
+        ],
+        rows: |s| {
+            let prepared = s.context.prepared.iter();
+            prepared
+                .map(|p| {
+                    let from_sql = p.statement.get(..7).is_some_and(|verb| verb.eq_ignore_ascii_case("prepare"));
+                    row![p.name.clone(), p.statement.clone(), NULL, p.parameter_types.clone(), from_sql, 0i64, 0i64]
+                })
+                .collect()
+        },
+    },
+    SystemTable {
         oid: 12_013,
         name: "pg_stat_activity",
         columns: &[

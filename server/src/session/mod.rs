@@ -338,6 +338,8 @@ impl Session {
             settings: self.settings().all(),
             activity: self.shared.activity(),
             process_id: self.process_id,
+            cursors: self.cursor_rows(),
+            prepared: self.prepared_rows(),
             lens: Some(Arc::new(Lens::new(Arc::clone(&self.shared)))),
         }
     }

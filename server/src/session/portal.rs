@@ -7,7 +7,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use planner::Parsed;
 
-use crate::session::Parameters;
+use crate::pg_catalog::{CursorRow, PreparedRow};
+use crate::session::{Parameters, Session};
 use crate::statement::rows::Rows;
 use crate::wire::frame::Format;
 use planner::values::types::SqlType;
@@ -52,6 +53,41 @@ pub(crate) enum Lifetime {
     Commit,
     /// The end of the session.
     Session,
+}
+
+impl Session {
+    /// The named portals, as `pg_cursors` shows them.
+    pub(crate) fn cursor_rows(&self) -> Vec<CursorRow> {
+        let named = self.portals.iter().filter(|(name, _)| !name.is_empty());
+        let row = |(name, portal): (&String, &Portal)| CursorRow {
+            name: name.clone(),
+            statement: portal.prepared.text(),
+            is_holdable: portal.lifetime != Lifetime::Transaction,
+        };
+        named.map(row).collect()
+    }
+
+    /// The named prepared statements, as `pg_prepared_statements` shows them.
+    pub(crate) fn prepared_rows(&self) -> Vec<PreparedRow> {
+        let named = self.prepared.iter().filter(|(name, _)| !name.is_empty());
+        let row = |(name, prepared): (&String, &Arc<Prepared>)| PreparedRow {
+            name: name.clone(),
+            statement: prepared.text(),
+            parameter_types: prepared
+                .parameter_types
+                .iter()
+                .map(SqlType::base_name)
+                .collect(),
+        };
+        named.map(row).collect()
+    }
+}
+
+impl Prepared {
+    fn text(&self) -> String {
+        let statement = self.statement.as_ref();
+        statement.map_or_else(String::new, |parsed| parsed.text.clone())
+    }
 }
 
 impl Portal {

@@ -255,7 +255,12 @@ pub fn by_table(writes: Vec<Write>) -> Result<Vec<Write>> {
     for write in writes {
         tables.entry(write.table).or_default().push(write);
     }
-    let joined = tables.into_iter().map(|(table, writes)| {
+    let joined = tables.into_iter().map(|(table, mut writes)| {
+        if writes.len() == 1
+            && let Some(only) = writes.pop()
+        {
+            return Ok(only);
+        }
         let batches = writes.iter().map(|write| &write.rows);
         Ok(Write {
             table,

@@ -114,9 +114,15 @@ impl Session {
         keys: Option<KeyChange>,
         guard: Option<Guard>,
     ) -> Result<()> {
+        // Most writes only add rows or only take them away: they are not copied.
+        let rows = match (old.num_rows(), new.num_rows()) {
+            (0, _) => new.clone(),
+            (_, 0) => old.clone(),
+            _ => concat_batches(&new.schema(), [old, new])?,
+        };
         let write = Write {
             table,
-            rows: concat_batches(&new.schema(), [old, new])?,
+            rows,
             weights: [vec![-1; old.num_rows()], vec![1; new.num_rows()]].concat(),
         };
         if let Some((write, _keys, guard)) = self.transaction.keep(write, keys, guard) {

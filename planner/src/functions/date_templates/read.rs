@@ -54,6 +54,9 @@ struct Reader<'a> {
     extra: i64,
 }
 
+/// Greatest number of a field: with it no date or time overflows while it is computed.
+const NUMBER_MAX: i64 = 999_999_999;
+
 /// Reads a text by a template.
 pub(super) fn read(text: &str, template: &str) -> Result<Read> {
     let nodes = parse(template);
@@ -87,8 +90,9 @@ impl Reader<'_> {
             Node::Separator(_) => {
                 self.extra -= 1;
                 let c = self.rest.chars().next();
-                if c.is_some_and(|c| c.is_whitespace() || c.is_ascii_punctuation()) {
-                    self.rest = &self.rest[1..];
+                let c = c.filter(|c| c.is_whitespace() || c.is_ascii_punctuation());
+                if let Some(c) = c {
+                    self.rest = &self.rest[c.len_utf8()..];
                     self.extra += 1;
                 }
             }
@@ -139,17 +143,24 @@ impl Reader<'_> {
                 format!("invalid value \"{shown}\" for \"{name}\""),
             )
         })?;
+        if number.abs() > NUMBER_MAX {
+            let message = format!("value for \"{name}\" in source string is out of range");
+            return Err(ValueError::refused(Fault::DatetimeOverflow, message));
+        }
         self.rest = &rest[end..];
         Ok((number, end - usize::from(signed)))
     }
 
     /// One of some names, in any case.
     fn name(&mut self, pattern: &str, names: &[&str]) -> Result<i64> {
-        let lower = self.rest.to_lowercase();
+        let starts = |name: &str| {
+            let start = self.rest.get(..name.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(name))
+        };
         let found = names
             .iter()
             .enumerate()
-            .filter(|(_, name)| lower.starts_with(**name))
+            .filter(|(_, name)| starts(name))
             .max_by_key(|(_, name)| name.len());
         match found {
             Some((at, name)) => {
@@ -287,7 +298,8 @@ impl Reader<'_> {
     }
 
     fn finish(self) -> Result<Read> {
-        let local = self.day()? * MICROS_DAY + self.time()?;
+        let midnight = self.day()?.checked_mul(MICROS_DAY);
+        let local = midnight.ok_or_else(|| self.overflow())? + self.time()?;
         let found = &self.found;
         let hours = found.zone_hours.map(|hours| {
             let minutes = found.zone_minutes * if hours < 0 { -1 } else { 1 };
