@@ -285,7 +285,11 @@ impl Executor {
     /// Handles at most one message of each kind.
     fn step(&mut self) -> Result<Step> {
         if self.dispatcher.full() {
-            return Ok(Step::Waits(Wait::Backpressured));
+            // A key group that leaves makes no output.
+            return Ok(match self.hand_over()? {
+                true => Step::Worked,
+                false => Step::Waits(Wait::Backpressured),
+            });
         }
         // Migration channels are read even when our own are full: reading them sends nothing
         // on a migration channel, so a ring of moves cannot wait for itself.
@@ -302,9 +306,7 @@ impl Executor {
             if self.stopped {
                 return Ok(Step::Stopped);
             }
-            if !self.migration.quiet() {
-                worked |= self.advance(Event::Poll)?;
-            }
+            worked |= self.hand_over()?;
         }
         worked |= self.pipeline.poll(&mut self.out)?;
         self.dispatch();
@@ -315,6 +317,17 @@ impl Executor {
         } else {
             Step::Waits(wait)
         })
+    }
+
+    /// Hands a key group over if one is to leave and what has left before is sent: its rows can be
+    /// handled here as long as it would only wait for the link.
+    fn hand_over(&mut self) -> Result<bool> {
+        let ready = self.migration.may_hand_over()
+            && self.migrations_to.values().all(Sender::is_dry);
+        if ready {
+            self.advance(Event::Poll)?;
+        }
+        Ok(ready)
     }
 
     fn dispatch(&mut self) {
