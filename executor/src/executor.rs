@@ -57,12 +57,12 @@ pub(crate) enum Report {
         subscale: SubscaleId,
     },
     /// As new owner, it has all state of a subscale.
-    Installed { subscale: SubscaleId },
-    /// As new owner, it has all of a subscale.
-    Done {
+    Installed {
         subscale: SubscaleId,
         hand_overs: Vec<HandOver>,
     },
+    /// As new owner, it has all of a subscale.
+    Done { subscale: SubscaleId },
     /// It has ended, and its job with it.
     Failed { executor: ExecutorId, error: Error },
 }
@@ -695,14 +695,14 @@ impl Executor {
                 }
             }
             Action::Commit { epoch } => self.commit(epoch)?,
-            Action::Installed { subscale } => self.report(Report::Installed { subscale }),
-            Action::Done { subscale } => {
+            Action::Installed { subscale } => {
                 let hand_overs = self.hand_overs.remove(&subscale).unwrap_or_default();
-                self.report(Report::Done {
+                self.report(Report::Installed {
                     subscale,
                     hand_overs,
                 });
             }
+            Action::Done { subscale } => self.report(Report::Done { subscale }),
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use crate::simulator::net::{Link, Net};
 use crate::simulator::settings::{SIGNAL_BYTES, Settings, index_of};
 use crate::{
     Action, ChannelId, CoordinatorEvent, Epoch, Event, ExecutorId, HeadState, Held, KeyGroup,
-    Migration, Read, Release, Scheduler, Verdict,
+    Migration, Read, Release, Scheduler, SubscaleId, Verdict,
 };
 
 /// What an executor reaches outside of itself.
@@ -175,7 +175,7 @@ impl Executor {
                 subscale,
                 key_group,
             } => {
-                let state = self.extract(key_group, outside)?;
+                let state = self.extract(subscale, key_group, outside)?;
                 self.send(
                     to,
                     Transfer::State {
@@ -252,7 +252,12 @@ impl Executor {
 
     // State.
 
-    fn extract(&mut self, key_group: KeyGroup, outside: &mut Outside<'_>) -> Checked<State> {
+    fn extract(
+        &mut self,
+        subscale: SubscaleId,
+        key_group: KeyGroup,
+        outside: &mut Outside<'_>,
+    ) -> Checked<State> {
         ensure!(
             !self.barrier_sent,
             "I7: {key_group} extracted at {} between barrier and commit",
@@ -269,8 +274,9 @@ impl Executor {
         );
         let state = state.unwrap_or_default();
         let bytes = outside.settings.state_bytes(key_group, state.rows);
+        let now = outside.agenda.now();
+        outside.measures.left(subscale, key_group, bytes, now);
         self.work += outside.settings.copying(bytes);
-        outside.measures.moved(bytes);
         Ok(state)
     }
 
@@ -366,7 +372,7 @@ impl Executor {
             } => {
                 self.install(key_group, state, outside)?;
                 let at = outside.agenda.now() + self.work;
-                outside.measures.installed(subscale, at);
+                outside.measures.installed(subscale, key_group, at);
                 self.step(
                     Event::StateInstalled {
                         from,
