@@ -144,6 +144,7 @@ pub(crate) struct ExecutorParts {
     pub(crate) reports: UnboundedSender<Report>,
     pub(crate) fragment: FragmentKey,
     pub(crate) observer: Option<BatchObserver>,
+    pub(crate) scalable: bool,
 }
 
 /// Whether rows may be held.
@@ -198,6 +199,7 @@ pub(crate) struct Executor {
     meter: Meter,
     fragment: FragmentKey,
     observer: Option<BatchObserver>,
+    scalable: bool,
     stopped: bool,
 }
 
@@ -227,6 +229,7 @@ impl Executor {
             meter: Meter::new(),
             fragment: parts.fragment,
             observer: parts.observer,
+            scalable: parts.scalable,
             stopped: false,
         };
         executor.apply(&TopologyChange {
@@ -263,7 +266,9 @@ impl Executor {
             match self.step()? {
                 Step::Stopped => return Ok(()),
                 Step::Worked => {
-                    self.meter.worked();
+                    if self.scalable {
+                        self.meter.worked();
+                    }
                     steps += 1;
                     if steps % STEPS_PER_TURN == 0 {
                         tokio::task::yield_now().await;
@@ -285,10 +290,22 @@ impl Executor {
     /// Handles at most one message of each kind.
     fn step(&mut self) -> Result<Step> {
         if self.dispatcher.full() {
+            if !self.scalable {
+                return Ok(Step::Waits(Wait::Backpressured));
+            }
             // A key group that leaves makes no output.
             return Ok(match self.hand_over()? {
                 true => Step::Worked,
                 false => Step::Waits(Wait::Backpressured),
+            });
+        }
+        if !self.scalable {
+            let worked = self.read_any()? | self.pipeline.poll(&mut self.out)?;
+            self.dispatch();
+            return Ok(match (self.stopped, worked) {
+                (true, _) => Step::Stopped,
+                (false, true) => Step::Worked,
+                (false, false) => Step::Waits(Wait::Idle),
             });
         }
         // Migration channels are read even when our own are full: reading them sends nothing
@@ -322,8 +339,8 @@ impl Executor {
     /// Hands a key group over if one is to leave and what has left before is sent: its rows can be
     /// handled here as long as it would only wait for the link.
     fn hand_over(&mut self) -> Result<bool> {
-        let ready = self.migration.may_hand_over()
-            && self.migrations_to.values().all(Sender::is_dry);
+        let ready =
+            self.migration.may_hand_over() && self.migrations_to.values().all(Sender::is_dry);
         if ready {
             self.advance(Event::Poll)?;
         }
@@ -470,8 +487,32 @@ impl Executor {
         let message = self.channels[&channel]
             .pop()
             .expect("a head that was seen is there");
+        if let Message::Batch(batch) = message {
+            self.on_batch(channel, batch, room)?;
+        } else {
+            self.on_message(channel, message)?;
+        }
+        Ok(Reading::Handled)
+    }
+
+    /// Takes the next message of any channel.
+    fn read_any(&mut self) -> Result<bool> {
+        let mut channels = self.channels.iter();
+        let Some((&channel, receiver)) =
+            channels.find(|(channel, lane)| !lane.is_empty() && self.migration.may_read(**channel))
+        else {
+            return Ok(false);
+        };
+        if let Some(message) = receiver.pop() {
+            self.on_message(channel, message)?;
+        }
+        Ok(true)
+    }
+
+    /// Handles a message, rows as if nothing moved.
+    fn on_message(&mut self, channel: ChannelId, message: Message) -> Result<()> {
         match message {
-            Message::Batch(batch) => self.on_batch(channel, batch, room)?,
+            Message::Batch(batch) => self.run_rows(channel, batch)?,
             Message::Write { sequence, batch } => {
                 self.pipeline.write(sequence, batch, &mut self.out)?;
                 self.dispatch();
@@ -490,7 +531,7 @@ impl Executor {
                 }
             }
         }
-        Ok(Reading::Handled)
+        Ok(())
     }
 
     /// No channel is to be read now. If a row that is too early is why, its old owner is told.
@@ -513,9 +554,7 @@ impl Executor {
     fn process(&mut self, channel: ChannelId, batch: ChangeBatch) -> Result<()> {
         self.meter.handles(&batch);
         let observed = self.observer.is_some().then(|| batch.clone());
-        self.pipeline
-            .on_batch(usize::from(channel.input), batch, &mut self.out)?;
-        self.dispatch();
+        self.run_rows(channel, batch)?;
         if let (Some(observe), Some(batch)) = (&self.observer, &observed) {
             observe(HandledBatch {
                 job: self.fragment.job,
@@ -524,6 +563,13 @@ impl Executor {
                 batch,
             });
         }
+        Ok(())
+    }
+
+    fn run_rows(&mut self, channel: ChannelId, batch: ChangeBatch) -> Result<()> {
+        self.pipeline
+            .on_batch(usize::from(channel.input), batch, &mut self.out)?;
+        self.dispatch();
         Ok(())
     }
 

@@ -465,7 +465,8 @@ impl Coordinator {
         let predecessors = pending.predecessors.clone();
         let id = opened.id;
         self.next_piece = SubscaleId(id.0 + 1);
-        self.pending.insert(id, Pending::waiting(opened, predecessors));
+        self.pending
+            .insert(id, Pending::waiting(opened, predecessors));
         id
     }
 
@@ -692,8 +693,14 @@ mod tests {
             key_groups_max: 2,
         });
         assert_eq!(step(&mut c, CoordinatorEvent::Start), ["new s10 at e2"]);
-        assert_eq!(c.pending[&SubscaleId(10)].subscale.to_string(), "s10 e0>e2:0-1");
-        assert_eq!(c.pending[&SubscaleId(1)].subscale.to_string(), "s1 e0>e2:2-5");
+        assert_eq!(
+            c.pending[&SubscaleId(10)].subscale.to_string(),
+            "s10 e0>e2:0-1"
+        );
+        assert_eq!(
+            c.pending[&SubscaleId(1)].subscale.to_string(),
+            "s1 e0>e2:2-5"
+        );
         c.set_division(Division {
             bytes_max: 8,
             key_groups_max: 9,
@@ -702,7 +709,10 @@ mod tests {
         step(&mut c, prepared(10, 0));
         let opened = step(&mut c, done(10));
         assert_eq!(opened, ["s10 done", "new s11 at e2"]);
-        assert_eq!(c.pending[&SubscaleId(11)].subscale.to_string(), "s11 e0>e2:2-3");
+        assert_eq!(
+            c.pending[&SubscaleId(11)].subscale.to_string(),
+            "s11 e0>e2:2-3"
+        );
         step(&mut c, prepared(11, 2));
         step(&mut c, prepared(11, 0));
         c.set_division(Division::WHOLE);

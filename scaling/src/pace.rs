@@ -217,9 +217,16 @@ mod tests {
         let mut pace = Pace::new(Duration::from_millis(20), HandOverSpeed::default());
         let link = |_: usize, bytes: u64| bytes as f64 / 20e6;
         let counts = subscales(&mut pace, MIB / 10, link);
-        assert_eq!(counts, [1; 8], "a tenth of a MiB takes 5 ms, a share is 10 ms");
+        assert_eq!(
+            counts, [1; 8],
+            "a tenth of a MiB takes 5 ms, a share is 10 ms"
+        );
         let counts = subscales(&mut pace, MIB / 10, |_, bytes| bytes as f64 / 200e6);
-        assert_eq!(counts, [1, 1, 1, 1, 1, 1, 1, 2], "faster again: little by little");
+        assert_eq!(
+            counts,
+            [1, 1, 1, 1, 1, 1, 1, 2],
+            "faster again: little by little"
+        );
     }
 
     #[test]

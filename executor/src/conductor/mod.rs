@@ -41,8 +41,7 @@ use crate::load::LoadAverage;
 use crate::message::{Message, Topology};
 use crate::operator::Barrier;
 use crate::rescale::{
-    Phase, Rescale, RescaleOptions, RescalePlan, RescaleRequest, RescaleState,
-    RescaleSummary,
+    Phase, Rescale, RescaleOptions, RescalePlan, RescaleRequest, RescaleState, RescaleSummary,
 };
 use crate::sources::{Clock, SystemClock};
 use crate::world;

@@ -43,6 +43,11 @@ impl Conductor {
             let _ = request.reply.send(Err(error));
             return;
         };
+        if !self.shared.options.scalable {
+            let reason = "the engine was opened without the means to rescale".to_owned();
+            let _ = request.reply.send(Err(Error::Plan { reason }));
+            return;
+        }
         let max = usize::from(self.jobs.key_groups());
         if let RescaleTarget::Parallelism(asked) = request.options.target
             && !(1..=max).contains(&asked)

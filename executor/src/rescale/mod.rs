@@ -246,7 +246,10 @@ impl Rescale {
         let is_whole = |planned: &Subscale| {
             planned.old_owner == piece.old_owner
                 && planned.new_owner == piece.new_owner
-                && piece.key_groups.iter().all(|g| planned.key_groups.contains(g))
+                && piece
+                    .key_groups
+                    .iter()
+                    .all(|g| planned.key_groups.contains(g))
         };
         let found = self.subscales.values_mut().find(|(_, of)| is_whole(of));
         let (key, planned) = found.expect("the coordinator cuts what it was given");

@@ -182,7 +182,13 @@ impl Measures {
     }
 
     /// A key group leaves its old owner.
-    pub(super) fn left(&mut self, subscale: SubscaleId, key_group: KeyGroup, bytes: u64, at: Nanos) {
+    pub(super) fn left(
+        &mut self,
+        subscale: SubscaleId,
+        key_group: KeyGroup,
+        bytes: u64,
+        at: Nanos,
+    ) {
         self.left.insert(key_group, at);
         let moved = self.moved.entry(subscale).or_default();
         if moved.key_groups == 0 {

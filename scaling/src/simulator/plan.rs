@@ -188,9 +188,8 @@ impl World {
             .with_key_groups_held(&held.collect());
         if mechanism.steps == Steps::Subscales {
             let rows: Vec<_> = self.epochs.states().map(|state| state.rows).collect();
-            let bytes = |_: &Subscale, g: crate::KeyGroup| {
-                self.settings.state_bytes(g, rows[g.index()])
-            };
+            let bytes =
+                |_: &Subscale, g: crate::KeyGroup| self.settings.state_bytes(g, rows[g.index()]);
             coordinator = coordinator
                 .with_open_max(self.settings.setup.open_subscales_max)
                 .cut_when_opened(&bytes, SubscaleId(first_piece));
@@ -225,7 +224,9 @@ impl World {
         if let CoordinatorEvent::Installed { subscale } = event
             && let Some(moved) = self.measures.moved_in(subscale)
         {
-            self.scalings.pace.moved(moved.key_groups, moved.bytes, moved.took);
+            self.scalings
+                .pace
+                .moved(moved.key_groups, moved.bytes, moved.took);
         }
         let division = self.division();
         let Stage::Moving(coordinator) = &mut self.scalings.stage else {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::cost::Cost;
 use super::recorder::PhaseLatency;
 use super::run::{RunResult, RunSetup};
 
@@ -37,7 +38,8 @@ pub(super) struct Figures {
     /// From the statement to the last hand-over, to the checkpoint after it, to calm latencies.
     pub(super) moved: f64,
     pub(super) durable: f64,
-    pub(super) stable: f64,
+    /// `None` if they were not calm by the end.
+    pub(super) stable: Option<f64>,
     /// The longest time a key group, or a barrier, waited for state.
     pub(super) pause: f64,
     pub(super) barrier_max: f64,
@@ -67,6 +69,12 @@ fn all(phase: &PhaseLatency) -> hdrhistogram::Histogram<u64> {
     let mut all = phase.handled[0].clone();
     all.add(&phase.handled[1]).expect("histograms of one shape");
     all
+}
+
+/// The median, if more than half of the runs were calm again.
+fn stable(runs: &[RunResult]) -> Option<f64> {
+    let after = |run: &RunResult| run.stable_after.map_or(f64::INFINITY, millis);
+    Some(median(runs.iter().map(after).collect())).filter(|after| after.is_finite())
 }
 
 /// Sums up the repetitions of one set-up.
@@ -101,7 +109,7 @@ pub(super) fn figures(setup: &RunSetup, runs: &[RunResult]) -> Figures {
         visible_peak_before: of(&|run| micros(run.before.visible.max())),
         moved: summary(&|s| millis(s.moved_after.or(s.duration).unwrap_or_default())),
         durable: summary(&|s| millis(s.duration.unwrap_or_default())),
-        stable: of(&|run| run.stable_after.map_or(f64::NAN, millis)),
+        stable: stable(runs),
         pause: summary(&|s| millis(s.pause_max)),
         barrier_max: summary(&|s| millis(s.barrier_max)),
         silence_max: of(&|run| millis(run.during.silence_max)),
@@ -121,7 +129,7 @@ pub(super) fn figures(setup: &RunSetup, runs: &[RunResult]) -> Figures {
 }
 
 /// The table of all figures, and how DRRS compares with the others of its workload.
-pub(super) fn markdown(command: &str, all: &[Figures]) -> String {
+pub(super) fn markdown(command: &str, all: &[Figures], cost: &[Cost]) -> String {
     let mut text = String::new();
     writeln!(text, "# Rescaling, by strategy\n\n`{command}`\n").expect("a string takes it");
     text.push_str("Milliseconds, medians. *moving*: rows of key groups that move; *others*: all other rows; both from when a row was due until it was handled, during the rescale. *visible*: until its epoch could be read.\n");
@@ -142,7 +150,7 @@ pub(super) fn markdown(command: &str, all: &[Figures]) -> String {
         let f = figures;
         writeln!(
             text,
-            "| {} | {:.1} | {:.1} | {:.2} | {:.1} | {:.1} | {:.2} | {:.0} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {:.1} | {}/{} |",
+            "| {} | {:.1} | {:.1} | {:.2} | {:.1} | {:.1} | {:.2} | {:.0} | {:.0} | {} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {:.1} | {}/{} |",
             f.strategy,
             f.moving_peak,
             f.moving_p99,
@@ -152,7 +160,7 @@ pub(super) fn markdown(command: &str, all: &[Figures]) -> String {
             f.others_mean,
             f.visible_peak,
             f.moved,
-            f.stable,
+            f.stable.map_or_else(|| "-".to_owned(), |after| format!("{after:.0}")),
             f.pause,
             f.barrier_max,
             f.suspended,
@@ -161,6 +169,30 @@ pub(super) fn markdown(command: &str, all: &[Figures]) -> String {
             f.state_bytes / 1e6,
             f.correct,
             f.repetitions,
+        )
+        .expect("a string takes it");
+    }
+    if !cost.is_empty() {
+        text.push_str(&cost_table(cost));
+    }
+    text
+}
+
+fn cost_table(cost: &[Cost]) -> String {
+    let mut text = String::from(
+        "\n## While nothing is rescaled\n\nRows a second, and microseconds of processor time a row; ratios are medians of neighbouring runs.\n\n| rows a statement | rows/s | bypassed | ratio | µs a row | bypassed | ratio |\n|---|---|---|---|---|---|---|\n",
+    );
+    for c in cost {
+        writeln!(
+            text,
+            "| {} | {:.0} | {:.0} | {:.3} | {:.2} | {:.2} | {:.3} |",
+            c.rows_of_statement,
+            c.throughput,
+            c.throughput_bypassed,
+            c.throughput_ratio,
+            c.processor,
+            c.processor_bypassed,
+            c.processor_ratio,
         )
         .expect("a string takes it");
     }

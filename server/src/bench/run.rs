@@ -16,8 +16,11 @@ use super::recorder::{PhaseLatency, Recorder, TimeLine};
 use super::workload::{Keys, Workload};
 use crate::error::{Error, Result};
 
-/// Rows of one insert while loading, and at most while streaming.
-const INSERT_ROWS_MAX: u64 = 20_000;
+/// Rows of one insert while loading.
+const LOADED_ROWS: u64 = 20_000;
+/// Rows of one insert of the stream at most. An insert is in one epoch as a whole, so a barrier
+/// waits for all of it.
+const STREAMED_ROWS_MAX: u64 = 2_000;
 /// How often due rows are written.
 const TICK: Duration = Duration::from_millis(4);
 /// Time before anything is measured.
@@ -122,7 +125,7 @@ async fn load(database: &mut Database, workload: &Workload) -> Result<u32> {
     };
     let mut first = 0;
     while first < workload.keys {
-        let keys: Vec<u64> = (first..workload.keys.min(first + INSERT_ROWS_MAX)).collect();
+        let keys: Vec<u64> = (first..workload.keys.min(first + LOADED_ROWS)).collect();
         first += keys.len() as u64;
         match other {
             Some(other) => database.insert(other, workload.other_rows(&keys)).await?,
@@ -155,7 +158,7 @@ async fn stream(
             tokio::time::sleep(TICK).await;
             continue;
         }
-        let count = (due - next).min(INSERT_ROWS_MAX);
+        let count = (due - next).min(STREAMED_ROWS_MAX);
         let created = |row: u64| {
             let after = Duration::from_secs_f64(row as f64 / setup.rate as f64);
             (origin + after).as_micros() as i64
@@ -199,7 +202,7 @@ async fn measure(
             )
         }
         None => {
-            tokio::time::sleep(setup.phase / 4).await;
+            tokio::time::sleep(setup.phase).await;
             None
         }
     };
