@@ -8,7 +8,7 @@
 //!
 //! * The new owner is told first, so that it expects every key group the old owner may send; the
 //!   old owner second; the predecessors last, so that no row and no confirm barrier meets an owner
-//!   that does not know of the subscale. This is what the paper's trigger barrier does by racing
+//!   that does not know of the subscale, and not before the state is on its way. This is what the paper's trigger barrier does by racing
 //!   ahead of the rows, without the race (drrs.md 8.1).
 //! * At most `limit` subscales are open at an executor, counting both roles: what is open is what a
 //!   barrier may wait for. One whose state is installed is not counted: it waits for nothing but
