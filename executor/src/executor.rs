@@ -41,8 +41,9 @@ use crate::operator::{Barrier, Output};
 use crate::pipeline::Pipeline;
 use crate::world;
 
-/// Messages handled before other tasks of the thread get their turn.
-const STEPS_PER_TURN: u32 = 8;
+/// Time after which other tasks of the thread get their turn: under a backlog every executor has
+/// work, and a signal waits for a turn of each at every hop.
+const TURN: Duration = Duration::from_millis(1);
 /// How often a source that paces itself looks at the clock.
 const SOURCE_PERIOD: Duration = Duration::from_millis(5);
 
@@ -258,7 +259,7 @@ impl Executor {
     }
 
     async fn drive(&mut self) -> Result<()> {
-        let mut steps = 0;
+        let mut turn = Duration::ZERO;
         loop {
             while let Some(control) = self.control.pop() {
                 self.on_control(control)?;
@@ -266,11 +267,9 @@ impl Executor {
             match self.step()? {
                 Step::Stopped => return Ok(()),
                 Step::Worked => {
-                    if self.scalable {
-                        self.meter.worked();
-                    }
-                    steps += 1;
-                    if steps % STEPS_PER_TURN == 0 {
+                    turn += self.meter.worked();
+                    if turn >= TURN {
+                        turn = Duration::ZERO;
                         tokio::task::yield_now().await;
                         self.meter.yielded();
                     }
@@ -282,6 +281,7 @@ impl Executor {
                         self.inbox.wait().await;
                     }
                     self.meter.waited(why);
+                    turn = Duration::ZERO;
                 }
             }
         }

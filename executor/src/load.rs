@@ -88,8 +88,8 @@ impl Meter {
             .extend(runs.map(|run| (run.key_group, run.rows.len() as u32)));
     }
 
-    /// The time since the mark was work.
-    pub(crate) fn worked(&mut self) {
+    /// The time since the mark was work; returns it.
+    pub(crate) fn worked(&mut self) -> Duration {
         let spent = self.lap();
         self.load.times.busy += spent;
         let rows: u64 = self.handled.iter().map(|(_, rows)| u64::from(*rows)).sum();
@@ -99,6 +99,7 @@ impl Meter {
             load.rows += f64::from(rows);
             load.busy += per_row * f64::from(rows);
         }
+        spent
     }
 
     /// The time since the mark was waiting.

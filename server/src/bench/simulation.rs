@@ -28,8 +28,10 @@ pub(super) const SIMULATED: [Simulated; 6] = [
     },
     Simulated {
         name: "8-to-12-backlog",
-        what: "the same with a minute of backlog",
+        what: "the same with a minute of backlog, and queues of some 30 ms",
         setup: || Setup {
+            channel_rows_max: 4,
+            unsent_rows_max: 8,
             backlog: Duration::from_secs(60),
             input_ends: Duration::from_secs(240),
             ..Setup::published_8_to_12()
