@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How long what a lane holds may take to be read.
-const QUEUEING: Duration = Duration::from_millis(10);
+const QUEUEING: Duration = Duration::from_millis(4);
 /// The least credit, in bytes of rows: a few batches, so that sender and receiver can overlap.
-pub(crate) const CREDIT_MIN: u64 = 64 << 10;
+pub(crate) const CREDIT_MIN: u64 = 32 << 10;
 /// The most, and what a new lane has: some ten default batches of 1,024 narrow rows.
 pub(crate) const CREDIT_MAX: u64 = 1 << 20;
 /// A new measurement counts for one in so many.
@@ -57,9 +57,9 @@ mod tests {
     #[test]
     fn credit_is_what_drains_in_time() {
         let credit = Credit::new();
-        // 20 MB/s: 200 KB in 10 ms.
+        // 50 MB/s: 200 KB in 4 ms.
         for _ in 0..50 {
-            credit.learn(1 << 20, Duration::from_secs_f64((1 << 20) as f64 / 20e6));
+            credit.learn(1 << 20, Duration::from_secs_f64((1 << 20) as f64 / 50e6));
         }
         assert!((190_000..210_000).contains(&credit.bytes()), "{credit:?}");
         for _ in 0..50 {

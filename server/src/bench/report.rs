@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use scaling::PAUSE_DEFAULT;
 use serde::Serialize;
 
 use super::cost::Cost;
@@ -42,6 +43,8 @@ pub(super) struct Figures {
     pub(super) stable: Option<f64>,
     /// The longest time a key group, or a barrier, waited for state.
     pub(super) pause: f64,
+    /// Runs that kept to the pause they were given, or to the default.
+    pub(super) pause_kept: usize,
     pub(super) barrier_max: f64,
     pub(super) silence_max: f64,
     pub(super) suspended: f64,
@@ -111,6 +114,12 @@ pub(super) fn figures(setup: &RunSetup, runs: &[RunResult]) -> Figures {
         durable: summary(&|s| millis(s.duration.unwrap_or_default())),
         stable: stable(runs),
         pause: summary(&|s| millis(s.pause_max)),
+        pause_kept: {
+            let budget = setup.max_pause.unwrap_or(PAUSE_DEFAULT);
+            let kept =
+                |run: &&RunResult| run.summary.as_ref().is_none_or(|s| s.pause_max <= budget);
+            runs.iter().filter(kept).count()
+        },
         barrier_max: summary(&|s| millis(s.barrier_max)),
         silence_max: of(&|run| millis(run.during.silence_max)),
         suspended: summary(&|s| millis(s.moved.suspended)),
@@ -121,10 +130,7 @@ pub(super) fn figures(setup: &RunSetup, runs: &[RunResult]) -> Figures {
         rows_rerouted: summary(&|s| s.moved.rows_rerouted as f64),
         rows_held: summary(&|s| s.moved.rows_held as f64),
         throughput_before: of(&|run| run.before.rows as f64 / setup.phase.as_secs_f64()),
-        throughput_during: of(&|run| {
-            let (begin, end) = run.rescaled;
-            run.during.rows as f64 / (end - begin).as_secs_f64().max(1e-3)
-        }),
+        throughput_during: of(&|run| run.during.rows as f64 / run.measured.as_secs_f64().max(1e-3)),
     }
 }
 
@@ -132,7 +138,7 @@ pub(super) fn figures(setup: &RunSetup, runs: &[RunResult]) -> Figures {
 pub(super) fn markdown(command: &str, all: &[Figures], cost: &[Cost]) -> String {
     let mut text = String::new();
     writeln!(text, "# Rescaling, by strategy\n\n`{command}`\n").expect("a string takes it");
-    text.push_str("Milliseconds, medians. *moving*: rows of key groups that move; *others*: all other rows; both from when a row was due until it was handled, during the rescale. *visible*: until its epoch could be read.\n");
+    text.push_str("Milliseconds, medians. *moving*: rows of key groups that move; *others*: all other rows; both from when a row was due until it was handled, during the rescale, a second at least. *kept*: runs whose pause was within max_pause, or 20 ms. *visible*: until its epoch could be read.\n");
     let mut group = String::new();
     for figures in all {
         let of = format!(
@@ -142,7 +148,7 @@ pub(super) fn markdown(command: &str, all: &[Figures], cost: &[Cost]) -> String 
         if of != group {
             write!(
                 text,
-                "\n## {of}\n\n| strategy | moving peak | p99 | mean | others peak | p99 | mean | visible peak | moved after | stable after | pause | barrier | suspended | held | re-routed | MB moved | right |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
+                "\n## {of}\n\n| strategy | moving peak | p99 | mean | others peak | p99 | mean | visible peak | moved after | stable after | pause | kept | barrier | suspended | held | re-routed | MB moved | right |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
             )
             .expect("a string takes it");
             group = of;
@@ -150,7 +156,7 @@ pub(super) fn markdown(command: &str, all: &[Figures], cost: &[Cost]) -> String 
         let f = figures;
         writeln!(
             text,
-            "| {} | {:.1} | {:.1} | {:.2} | {:.1} | {:.1} | {:.2} | {:.0} | {:.0} | {} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {:.1} | {}/{} |",
+            "| {} | {:.1} | {:.1} | {:.2} | {:.1} | {:.1} | {:.2} | {:.0} | {:.0} | {} | {:.1} | {}/{} | {:.1} | {:.1} | {:.0} | {:.0} | {:.1} | {}/{} |",
             f.strategy,
             f.moving_peak,
             f.moving_p99,
@@ -162,6 +168,8 @@ pub(super) fn markdown(command: &str, all: &[Figures], cost: &[Cost]) -> String 
             f.moved,
             f.stable.map_or_else(|| "-".to_owned(), |after| format!("{after:.0}")),
             f.pause,
+            f.pause_kept,
+            f.repetitions,
             f.barrier_max,
             f.suspended,
             f.rows_held,

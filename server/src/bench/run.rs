@@ -25,6 +25,9 @@ const STREAMED_ROWS_MAX: u64 = 2_000;
 const TICK: Duration = Duration::from_millis(4);
 /// Time before anything is measured.
 const WARM_UP: Duration = Duration::from_millis(1500);
+/// The shortest time that counts as "during": the checkpoint interval, so that one checkpoint is in
+/// it with a rescale and without.
+const DURING_MIN: Duration = Duration::from_secs(1);
 /// A run is stable again when rows are below this multiple of the earlier peak (drrs.md 7.2).
 const STABLE: f64 = 1.2;
 
@@ -55,6 +58,8 @@ pub(super) struct RunResult {
     pub(super) line: TimeLine,
     /// Begin and end of the rescale, on the time line.
     pub(super) rescaled: (Duration, Duration),
+    /// Length of the phase that counts as "during".
+    pub(super) measured: Duration,
     /// From the statement until latencies are as before.
     pub(super) stable_after: Option<Duration>,
     pub(super) summary: Option<RescaleSummary>,
@@ -201,15 +206,14 @@ async fn measure(
                     .await?,
             )
         }
-        None => {
-            tokio::time::sleep(setup.phase).await;
-            None
-        }
+        None => None,
     };
     let end = recorder.on_line();
     // What waited is handled a little later, and belongs to the rescale.
     let peak = Duration::from_micros(before.handled.iter().map(|h| h.max()).max().unwrap_or(0));
-    tokio::time::sleep(peak.min(Duration::from_millis(500))).await;
+    let later = peak.min(Duration::from_millis(500));
+    tokio::time::sleep(later.max(DURING_MIN.saturating_sub(end - begin))).await;
+    let measured = recorder.on_line() - begin;
     let during = recorder.end_phase();
     tokio::time::sleep(setup.phase).await;
     drop(recorder.end_phase());
@@ -221,6 +225,7 @@ async fn measure(
         stable_after: stable.map(|at| at.saturating_sub(begin)),
         line,
         rescaled: (begin, end),
+        measured,
         summary,
         correct: false,
     })

@@ -131,6 +131,7 @@ impl Simulated {
             durable: millis(scaling.closed_after.unwrap_or_default()),
             stable: stable.map(millis),
             pause,
+            pause_kept: usize::from(scaling.pause_max <= setup.max_pause),
             barrier_max: millis(scaling.barrier_delay_max),
             silence_max: millis(scaling.barrier_delay_max),
             suspended: millis(scaling.suspension),
