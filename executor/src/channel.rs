@@ -32,10 +32,18 @@ use crate::world;
 /// Messages a lane may queue however small they are.
 const LANE_MESSAGES_MAX: u64 = 256;
 
-/// What a lane must know of its messages: how much credit one takes.
+/// What a lane must know of its messages.
 pub(crate) trait Queued {
+    /// Whether the lane's credit follows its speed.
+    const PACED: bool = false;
+
     /// Bytes of buffers that the message keeps alive; 0 for signals.
     fn bytes(&self) -> u64;
+
+    /// How much credit it takes.
+    fn credit(&self) -> u64 {
+        self.bytes()
+    }
 }
 
 /// Where an executor, or a table's writer, waits for anything to happen.
@@ -66,7 +74,8 @@ impl Inbox {
 #[derive(Debug, Clone, Copy)]
 struct Mark {
     bytes: u64,
-    /// Bytes in the lane once it was sent, its own included.
+    credit: u64,
+    /// Credit in use once it was sent, its own included.
     ahead: u64,
     sent: Instant,
 }
@@ -99,7 +108,7 @@ pub(crate) struct Lane<M> {
     queues: Mutex<Queues<M>>,
     credit: Credit,
     // Everything in the lane.
-    bytes: AtomicU64,
+    in_use: AtomicU64,
     messages: AtomicU64,
     readable: AtomicU64,
     sender: Arc<Inbox>,
@@ -127,7 +136,7 @@ impl<M: Queued> Lane<M> {
                 wakes_when_dry: false,
             }),
             credit: Credit::new(),
-            bytes: AtomicU64::new(0),
+            in_use: AtomicU64::new(0),
             messages: AtomicU64::new(0),
             readable: AtomicU64::new(0),
             sender,
@@ -142,19 +151,20 @@ impl<M: Queued> Lane<M> {
     }
 
     fn count_in(&self, queues: &mut Queues<M>, message: &M) -> Mark {
-        let bytes = message.bytes();
+        let (bytes, credit) = (message.bytes(), message.credit());
         self.messages.fetch_add(1, Ordering::AcqRel);
-        let in_lane = self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        let in_use = self.in_use.fetch_add(credit, Ordering::AcqRel);
         queues.to_send += bytes;
         Mark {
             bytes,
-            ahead: in_lane + bytes,
+            credit,
+            ahead: in_use + credit,
             sent: world::now(),
         }
     }
 
     fn count_out(&self, mark: &Mark) {
-        self.bytes.fetch_sub(mark.bytes, Ordering::AcqRel);
+        self.in_use.fetch_sub(mark.credit, Ordering::AcqRel);
         self.messages.fetch_sub(1, Ordering::AcqRel);
     }
 
@@ -209,7 +219,7 @@ impl<M: Queued> Lane<M> {
     }
 
     fn full(&self) -> bool {
-        self.bytes.load(Ordering::Acquire) >= self.credit.bytes()
+        self.in_use.load(Ordering::Acquire) >= self.credit.bytes()
             || self.messages.load(Ordering::Acquire) >= LANE_MESSAGES_MAX
     }
 }
@@ -306,7 +316,7 @@ impl<M: Queued> Receiver<M> {
             let ran_dry = in_process && self.0.ran_dry(&mut queues, mark.bytes);
             (message, mark, ran_dry)
         };
-        if mark.ahead >= CREDIT_MIN {
+        if M::PACED && mark.ahead >= CREDIT_MIN {
             self.0.credit.learn(mark.ahead, world::now() - mark.sent);
         }
         if ran_dry || was_full && !self.0.full() {
