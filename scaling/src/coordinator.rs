@@ -34,9 +34,8 @@ use crate::{
     Division, ExecutorId, KeyGroup, Mechanism, ProtocolError, Rules, Signal, Subscale, SubscaleId,
 };
 
-/// Open subscales an executor takes part in at a time, unless configured otherwise. One that has not
-/// begun to move costs nothing, as no predecessor has switched it: it is there when the link is free.
-pub const OPEN_SUBSCALES_MAX: usize = 4;
+/// Open subscales an executor takes part in at a time, unless configured otherwise.
+pub const OPEN_SUBSCALES_MAX: usize = 2;
 
 /// What the coordinator is told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use crate::Division;
+use crate::{Division, OPEN_SUBSCALES_MAX};
 
 /// The pause that is kept to unless the user says otherwise.
 pub const PAUSE_DEFAULT: Duration = Duration::from_millis(20);
@@ -115,9 +115,9 @@ impl HandOverSpeed {
     }
 }
 
-/// The part of a pause that one subscale may take: what is on its way may meet another one.
+/// The part of a pause that one of the open subscales may take.
 fn share(pause: Duration) -> Duration {
-    pause / 2
+    pause / OPEN_SUBSCALES_MAX as u32
 }
 
 /// Sizes the subscales of one scaling. See the header.
