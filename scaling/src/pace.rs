@@ -44,7 +44,7 @@ impl Measured {
     /// The weight of a measurement that is slower than thought.
     const SLOWER: f64 = 0.5;
     /// The weight of one that is faster.
-    const FASTER: f64 = 0.125;
+    const FASTER: f64 = 0.25;
 
     fn guess(seconds: f64) -> Measured {
         Measured {
@@ -151,14 +151,14 @@ impl Pace {
     }
 
     /// Learns from a subscale whose state has arrived, from the first key group that left to the
-    /// last that came.
+    /// last that came. One large key group that takes long says nothing of many small ones.
     pub fn moved(&mut self, key_groups: usize, bytes: u64, took: Duration) {
         self.speed.learn(key_groups, bytes, took);
         let share = share(self.pause);
         if took <= share {
             let next = (2 * key_groups).clamp(1, KEY_GROUPS_MAX);
             self.key_groups_max = self.key_groups_max.max(next);
-        } else {
+        } else if key_groups > 1 {
             self.shrink(share.as_secs_f64() / took.as_secs_f64());
         }
     }
