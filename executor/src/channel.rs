@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A lane never blocks a push: a sender asks [`Sender::full`] *before* it takes new input, so
-//! a lane holds at most its credit plus what one input produced. An executor therefore has a
+//! a lane holds at most its [`Credit`] plus what one input produced. An executor therefore has a
 //! single place where it waits, its [`Inbox`], whatever the number of its channels, and it can
 //! still act on its control lane while its output is blocked; DRRS needs exactly that.
 //!
@@ -22,20 +22,28 @@ use std::time::Duration;
 
 use scaling::{ChannelId, ExecutorId};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use crate::credit::{CREDIT_MIN, Credit};
 use crate::message::{Control, Message, MigrationMessage};
 use crate::wire::{self, Framed, Links};
+use crate::world;
 
-/// Credit of a data lane, in bytes of queued rows. One default batch of 1,024 narrow rows is
-/// well below it; a lane with a backlog holds a few tens of batches.
-pub(crate) const LANE_BYTES_MAX: u64 = 1 << 20;
 /// Messages a lane may queue however small they are.
 const LANE_MESSAGES_MAX: u64 = 256;
 
-/// What a lane must know of its messages: how much credit one takes.
+/// What a lane must know of its messages.
 pub(crate) trait Queued {
+    /// Whether the lane's credit follows its speed.
+    const PACED: bool = false;
+
     /// Bytes of buffers that the message keeps alive; 0 for signals.
     fn bytes(&self) -> u64;
+
+    /// How much credit it takes.
+    fn credit(&self) -> u64 {
+        self.bytes()
+    }
 }
 
 /// Where an executor, or a table's writer, waits for anything to happen.
@@ -62,6 +70,16 @@ impl Inbox {
     }
 }
 
+/// What a lane remembers of a message that has been sent and not been read.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    bytes: u64,
+    credit: u64,
+    /// Credit in use once it was sent, its own included.
+    ahead: u64,
+    sent: Instant,
+}
+
 /// Where the messages of a lane are.
 #[derive(Debug)]
 struct Queues<M> {
@@ -69,14 +87,28 @@ struct Queues<M> {
     unsent: VecDeque<M>,
     /// Come out of the socket.
     arrived: VecDeque<M>,
+    /// Of every message that has not been read, oldest first.
+    marks: VecDeque<Mark>,
+    /// Bytes that the socket is to take yet, those of a message it is taking included; within one
+    /// process, of all that has not been read.
+    to_send: u64,
+    /// Whether the sender waits for the lane to run dry.
+    wakes_when_dry: bool,
+}
+
+impl<M> Queues<M> {
+    fn is_dry(&self) -> bool {
+        self.to_send < CREDIT_MIN
+    }
 }
 
 /// An ordered, bounded way from one executor to another.
 #[derive(Debug)]
 pub(crate) struct Lane<M> {
     queues: Mutex<Queues<M>>,
-    // Everything in the lane, but for what is in a socket.
-    bytes: AtomicU64,
+    credit: Credit,
+    // Everything in the lane.
+    in_use: AtomicU64,
     messages: AtomicU64,
     readable: AtomicU64,
     sender: Arc<Inbox>,
@@ -99,8 +131,12 @@ impl<M: Queued> Lane<M> {
             queues: Mutex::new(Queues {
                 unsent: VecDeque::new(),
                 arrived: VecDeque::new(),
+                marks: VecDeque::new(),
+                to_send: 0,
+                wakes_when_dry: false,
             }),
-            bytes: AtomicU64::new(0),
+            credit: Credit::new(),
+            in_use: AtomicU64::new(0),
             messages: AtomicU64::new(0),
             readable: AtomicU64::new(0),
             sender,
@@ -114,13 +150,21 @@ impl<M: Queued> Lane<M> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn count_in(&self, message: &M) {
-        self.bytes.fetch_add(message.bytes(), Ordering::AcqRel);
+    fn count_in(&self, queues: &mut Queues<M>, message: &M) -> Mark {
+        let (bytes, credit) = (message.bytes(), message.credit());
         self.messages.fetch_add(1, Ordering::AcqRel);
+        let in_use = self.in_use.fetch_add(credit, Ordering::AcqRel);
+        queues.to_send += bytes;
+        Mark {
+            bytes,
+            credit,
+            ahead: in_use + credit,
+            sent: world::now(),
+        }
     }
 
-    fn count_out(&self, message: &M) {
-        self.bytes.fetch_sub(message.bytes(), Ordering::AcqRel);
+    fn count_out(&self, mark: &Mark) {
+        self.in_use.fetch_sub(mark.credit, Ordering::AcqRel);
         self.messages.fetch_sub(1, Ordering::AcqRel);
     }
 
@@ -140,27 +184,34 @@ impl<M: Queued> Lane<M> {
         }
     }
 
+    /// Takes so many bytes off what is to be sent. Whether the sender waited for that.
+    fn ran_dry(&self, queues: &mut Queues<M>, bytes: u64) -> bool {
+        queues.to_send -= bytes;
+        queues.is_dry() && std::mem::take(&mut queues.wakes_when_dry)
+    }
+
     /// What is told of unsent messages.
     pub(crate) fn wire_ready(&self) -> Arc<Notify> {
         Arc::clone(self.wire.as_ref().expect("the lane crosses a socket"))
     }
 
-    /// Takes the next unsent message to the socket, where it takes no credit.
+    /// Takes the next unsent message to the socket; [`Lane::left`] is to follow.
     pub(crate) fn take_unsent(&self) -> Option<M> {
-        let was_full = self.full();
-        let message = self.lock().unsent.pop_front()?;
-        self.count_out(&message);
-        if was_full && !self.full() {
+        self.lock().unsent.pop_front()
+    }
+
+    /// The socket has taken a message of so many bytes.
+    pub(crate) fn left(&self, bytes: u64) {
+        let wakes = self.ran_dry(&mut self.lock(), bytes);
+        if wakes {
             self.sender.wake();
         }
-        Some(message)
     }
 
     /// Hands a message from the socket to the receiver.
     pub(crate) fn arrive(&self, message: M) {
         {
             let mut queues = self.lock();
-            self.count_in(&message);
             self.readable.fetch_add(1, Ordering::AcqRel);
             queues.arrived.push_back(message);
         }
@@ -168,7 +219,7 @@ impl<M: Queued> Lane<M> {
     }
 
     fn full(&self) -> bool {
-        self.bytes.load(Ordering::Acquire) >= LANE_BYTES_MAX
+        self.in_use.load(Ordering::Acquire) >= self.credit.bytes()
             || self.messages.load(Ordering::Acquire) >= LANE_MESSAGES_MAX
     }
 }
@@ -188,7 +239,8 @@ impl<M: Queued> Sender<M> {
     pub(crate) fn push(&self, message: M) {
         {
             let mut queues = self.0.lock();
-            self.0.count_in(&message);
+            let mark = self.0.count_in(&mut queues, &message);
+            queues.marks.push_back(mark);
             if self.0.wire.is_none() {
                 self.0.readable.fetch_add(1, Ordering::AcqRel);
             }
@@ -203,14 +255,35 @@ impl<M: Queued> Sender<M> {
         self.0.full()
     }
 
+    /// The lane's credit in bytes.
+    pub(crate) fn credit(&self) -> u64 {
+        self.0.credit.bytes()
+    }
+
+    /// Whether almost all that was pushed has been sent; within one process, been read. If not,
+    /// the sender is woken when it has.
+    pub(crate) fn is_dry(&self) -> bool {
+        let mut queues = self.0.lock();
+        queues.wakes_when_dry = !queues.is_dry();
+        !queues.wakes_when_dry
+    }
+
     /// Rewrites what has been pushed and not yet been received; the receiver waits meanwhile.
     /// This is the take-back of the confirm barrier (Qing & Zheng, section 3.1; `drrs.md` 8.3).
     pub(crate) fn rewrite_unsent<R>(&self, rewrite: impl FnOnce(&mut VecDeque<M>) -> R) -> R {
         let result = {
-            let mut queues = self.0.lock();
-            queues.unsent.iter().for_each(|m| self.0.count_out(m));
+            let queues = &mut *self.0.lock();
+            let sent = queues.marks.len() - queues.unsent.len();
+            for mark in queues.marks.drain(sent..) {
+                self.0.count_out(&mark);
+                queues.to_send -= mark.bytes;
+            }
             let result = rewrite(&mut queues.unsent);
-            queues.unsent.iter().for_each(|m| self.0.count_in(m));
+            for message in std::mem::take(&mut queues.unsent) {
+                let mark = self.0.count_in(queues, &message);
+                queues.marks.push_back(mark);
+                queues.unsent.push_back(message);
+            }
             if self.0.wire.is_none() {
                 let readable = queues.unsent.len() as u64;
                 self.0.readable.store(readable, Ordering::Release);
@@ -233,14 +306,20 @@ impl<M: Queued> Receiver<M> {
             return None;
         }
         let was_full = self.0.full();
-        let message = {
+        let (message, mark, ran_dry) = {
             let mut queues = self.0.lock();
             let message = self.0.readable(&mut queues).pop_front()?;
+            let mark = queues.marks.pop_front().expect("each message has one");
             self.0.readable.fetch_sub(1, Ordering::AcqRel);
-            self.0.count_out(&message);
-            message
+            self.0.count_out(&mark);
+            let in_process = self.0.wire.is_none();
+            let ran_dry = in_process && self.0.ran_dry(&mut queues, mark.bytes);
+            (message, mark, ran_dry)
         };
-        if was_full && !self.0.full() {
+        if M::PACED && mark.ahead >= CREDIT_MIN {
+            self.0.credit.learn(mark.ahead, world::now() - mark.sent);
+        }
+        if ran_dry || was_full && !self.0.full() {
             self.0.sender.wake();
         }
         Some(message)
@@ -248,10 +327,14 @@ impl<M: Queued> Receiver<M> {
 
     /// Puts what is left of the message just taken back to the head.
     pub(crate) fn put_back(&self, message: M) {
-        let mut queues = self.0.lock();
-        self.0.count_in(&message);
+        let queues = &mut *self.0.lock();
+        let mark = self.0.count_in(queues, &message);
+        if self.0.wire.is_some() {
+            queues.to_send -= mark.bytes;
+        }
+        queues.marks.push_front(mark);
         self.0.readable.fetch_add(1, Ordering::AcqRel);
-        self.0.readable(&mut queues).push_front(message);
+        self.0.readable(queues).push_front(message);
     }
 
     /// Looks at the oldest message without taking it.

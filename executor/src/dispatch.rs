@@ -20,6 +20,9 @@ use crate::channel::{Network, Sender};
 use crate::message::{EdgeKey, EdgeSpec, FragmentKey, Message, Routing, Topology, TopologyChange};
 use crate::operator::Barrier;
 
+/// Rows below which a batch is not worth cutting.
+const PIECE_ROWS_MIN: u64 = 64;
+
 /// Routes the output of one executor.
 pub(crate) struct Dispatcher {
     me: ExecutorId,
@@ -179,8 +182,7 @@ impl Edge {
         };
         if self.receivers.len() == 1 {
             let lane = self.receivers.values().next();
-            lane.expect("one receiver")
-                .push(Message::Batch(batch.clone()));
+            push(lane.expect("one receiver"), batch.clone());
             return;
         }
         let receivers: Vec<_> = self.receivers.keys().copied().collect();
@@ -193,8 +195,22 @@ impl Edge {
         let parts = batch.partition(class, receivers.len());
         for (lane, part) in self.receivers.values().zip(parts) {
             if let Some(part) = part {
-                lane.push(Message::Batch(part));
+                push(lane, part);
             }
         }
+    }
+}
+
+/// Sends a batch in pieces, none of which takes more than half of the lane's credit: signals do not
+/// wait for a large statement to be handled.
+fn push(lane: &Sender<Message>, batch: ChangeBatch) {
+    let rows = batch.num_rows() as u64;
+    let rows_max = (rows * (lane.credit() / 2)).div_ceil(batch.bytes().max(1) as u64);
+    if rows <= rows_max {
+        lane.push(Message::Batch(batch));
+        return;
+    }
+    for piece in batch.pieces(rows_max.max(PIECE_ROWS_MIN) as usize) {
+        lane.push(Message::Batch(piece));
     }
 }

@@ -69,6 +69,10 @@ pub struct EngineOptions {
     /// socket, and an executor sends at most so many bytes a second: for measuring what moving
     /// costs between machines. Default: pointers, within the process.
     pub link_bytes_per_second: Option<u64>,
+    /// Whether jobs can be rescaled. Default true. If not, executors take the next message of any
+    /// channel, without record scheduling, verdicts, hand-overs and measuring loads: what being able
+    /// to scale costs is measured against that.
+    pub scalable: bool,
 }
 
 impl Default for EngineOptions {
@@ -81,6 +85,7 @@ impl Default for EngineOptions {
             observer: None,
             batch_observer: None,
             link_bytes_per_second: None,
+            scalable: true,
         }
     }
 }
@@ -93,6 +98,7 @@ impl fmt::Debug for EngineOptions {
             .field("key_groups", &self.key_groups)
             .field("release", &self.release)
             .field("link_bytes_per_second", &self.link_bytes_per_second)
+            .field("scalable", &self.scalable)
             .finish_non_exhaustive()
     }
 }

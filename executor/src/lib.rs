@@ -25,6 +25,7 @@ pub mod sources;
 
 mod channel;
 mod conductor;
+mod credit;
 mod dispatch;
 mod executor;
 mod held;

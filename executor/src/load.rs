@@ -7,12 +7,12 @@
 //!   idle           nothing to do
 //! ```
 //!
-//! The meter reads the clock once a message, not once a row. An executor's sums go to the
+//! The meter reads the clock once a message, not once a row, and sums stand in arrays by key group:
+//! measuring is done all the time and must cost next to nothing. An executor's sums go to the
 //! conductor with each barrier, which keeps [`Decayed`] averages of them: the true rate of DS2
 //! (Kalavri et al., OSDI 2018) is rows by *busy* second, so it is known although an executor
 //! waits most of the time.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use scaling::KeyGroup;
@@ -59,7 +59,8 @@ pub struct KeyGroupLoad {
 pub(crate) struct Load {
     pub(crate) times: Times,
     pub(crate) rows: u64,
-    pub(crate) key_groups: BTreeMap<KeyGroup, KeyGroupLoad>,
+    /// By key group, up to the highest one that had rows.
+    pub(crate) key_groups: Vec<KeyGroupLoad>,
 }
 
 /// Measures one executor.
@@ -88,17 +89,18 @@ impl Meter {
             .extend(runs.map(|run| (run.key_group, run.rows.len() as u32)));
     }
 
-    /// The time since the mark was work.
-    pub(crate) fn worked(&mut self) {
+    /// The time since the mark was work; returns it.
+    pub(crate) fn worked(&mut self) -> Duration {
         let spent = self.lap();
         self.load.times.busy += spent;
         let rows: u64 = self.handled.iter().map(|(_, rows)| u64::from(*rows)).sum();
         let per_row = spent.as_secs_f64() / rows.max(1) as f64;
         for (key_group, rows) in self.handled.drain(..) {
-            let load = self.load.key_groups.entry(key_group).or_default();
+            let load = at(&mut self.load.key_groups, key_group.index());
             load.rows += f64::from(rows);
             load.busy += per_row * f64::from(rows);
         }
+        spent
     }
 
     /// The time since the mark was waiting.
@@ -130,6 +132,19 @@ impl Meter {
     }
 }
 
+/// The entry at an index of an array that grows with what is asked for.
+fn at<T: Default + Clone>(array: &mut Vec<T>, index: usize) -> &mut T {
+    if index >= array.len() {
+        array.resize(index + 1, T::default());
+    }
+    &mut array[index]
+}
+
+/// What is left of a sum after so many seconds.
+fn kept_after(seconds: f64) -> f64 {
+    (-seconds / WINDOW.as_secs_f64()).exp()
+}
+
 /// A sum over time in which what is long ago counts less.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Decayed {
@@ -140,7 +155,10 @@ pub(crate) struct Decayed {
 impl Decayed {
     /// Adds what came in the last `seconds`.
     pub(crate) fn add(&mut self, amount: f64, seconds: f64) {
-        let kept = (-seconds / WINDOW.as_secs_f64()).exp();
+        self.add_keeping(amount, seconds, kept_after(seconds));
+    }
+
+    fn add_keeping(&mut self, amount: f64, seconds: f64, kept: f64) {
         self.sum = self.sum * kept + amount;
         self.seconds = self.seconds * kept + seconds;
     }
@@ -162,7 +180,8 @@ pub(crate) struct LoadAverage {
     backpressured: Decayed,
     suspended: Decayed,
     rows: Decayed,
-    key_groups: BTreeMap<KeyGroup, (Decayed, Decayed)>,
+    /// Rows and busy seconds, by key group.
+    key_groups: Vec<(Decayed, Decayed)>,
 }
 
 impl LoadAverage {
@@ -181,13 +200,14 @@ impl LoadAverage {
         self.backpressured.add(backpressured.as_secs_f64(), seconds);
         self.suspended.add(suspended.as_secs_f64(), seconds);
         self.rows.add(load.rows as f64, seconds);
-        for key_group in load.key_groups.keys() {
-            self.key_groups.entry(*key_group).or_default();
+        if let Some(last) = load.key_groups.len().checked_sub(1) {
+            at(&mut self.key_groups, last);
         }
-        for (key_group, (rows, busy)) in &mut self.key_groups {
+        let kept = kept_after(seconds);
+        for (key_group, (rows, busy)) in self.key_groups.iter_mut().enumerate() {
             let load = load.key_groups.get(key_group).copied().unwrap_or_default();
-            rows.add(load.rows, seconds);
-            busy.add(load.busy, seconds);
+            rows.add_keeping(load.rows, seconds, kept);
+            busy.add_keeping(load.busy, seconds, kept);
         }
     }
 
@@ -208,7 +228,7 @@ impl LoadAverage {
     /// Rows and busy seconds of a key group, a second.
     pub(crate) fn key_group(&self, key_group: KeyGroup) -> KeyGroupLoad {
         self.key_groups
-            .get(&key_group)
+            .get(key_group.index())
             .map_or_else(KeyGroupLoad::default, |(rows, busy)| KeyGroupLoad {
                 rows: rows.rate(),
                 busy: busy.rate(),
@@ -245,8 +265,7 @@ mod tests {
             load.times.idle = Duration::from_millis(500);
             if rows > 0.0 {
                 let busy = 0.5;
-                load.key_groups
-                    .insert(KeyGroup(3), KeyGroupLoad { rows, busy });
+                *at(&mut load.key_groups, 3) = KeyGroupLoad { rows, busy };
             }
             load
         };

@@ -46,6 +46,8 @@ impl Message {
 }
 
 impl Queued for Message {
+    const PACED: bool = true;
+
     fn bytes(&self) -> u64 {
         match self {
             Message::Batch(batch) | Message::Write { batch, .. } => batch.bytes() as u64,
@@ -100,6 +102,15 @@ impl Queued for MigrationMessage {
             MigrationMessage::Confirm { .. }
             | MigrationMessage::Barrier(_)
             | MigrationMessage::Closed(_) => 0,
+        }
+    }
+
+    /// A key group leaves when the lane has run dry, or when a barrier must not wait: it does not
+    /// keep its old owner from reading rows.
+    fn credit(&self) -> u64 {
+        match self {
+            MigrationMessage::State { .. } => 0,
+            _ => self.bytes(),
         }
     }
 }

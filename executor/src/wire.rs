@@ -1,14 +1,16 @@
 //! Lanes that cross a socket: what moving rows and state costs between machines, on one.
 //!
 //! ```text
-//!   sender ─► unsent ─ link has room ─► Arrow IPC ─► loopback socket ─► Arrow ─► arrived ─► receiver
-//!                │                         └ the rest of the message waits beside the socket ┘
+//!   sender ─► unsent ─► Arrow IPC ─ slice by slice ─► loopback socket ─► Arrow ─► arrived ─► receiver
+//!                │                       └ the rest of the message waits beside the socket ┘
 //!                └ may still be rewritten (take-back)
 //! ```
 //!
 //! Every change batch and every partition is encoded, written to a socket, read and decoded. What
 //! else a message has (its kind, subscale, channel, a change of topology) is some dozen bytes and
-//! stays in memory. All lanes of one sending executor share its link's rate.
+//! stays in memory. All lanes of one sending executor share its link: each sends a slice of a
+//! millisecond in its turn, so that rows wait for a slice of state, never for a whole key group, and
+//! a lane that sends little is not held up by one that sends much.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -27,8 +29,11 @@ use crate::message::{Message, MigrationMessage};
 use crate::wal;
 use crate::world;
 
-/// A link that is ahead of its rate by less does not wait: timers are no finer.
-const PACE: Duration = Duration::from_millis(1);
+/// What a link takes of a lane at a time. Timers are no finer: a link that is ahead of its rate by
+/// less does not wait.
+const SLICE: Duration = Duration::from_millis(1);
+/// A link that was idle, or was woken late, may catch up on so much.
+const CATCH_UP: Duration = Duration::from_millis(2);
 
 /// The links of the executors: each sends at most so many bytes a second.
 #[derive(Debug)]
@@ -45,17 +50,23 @@ impl Links {
         }
     }
 
-    /// Returns once the link of `from` may send so many bytes.
-    async fn room(&self, from: ExecutorId, bytes: u64) {
+    /// Bytes of a slice.
+    fn slice(&self) -> usize {
+        (self.bytes_per_second as f64 * SLICE.as_secs_f64()).max(1.0) as usize
+    }
+
+    /// Returns once the link of `from` may send so many bytes: lanes that ask get their turns in the
+    /// order in which they did.
+    async fn turn(&self, from: ExecutorId, bytes: usize) {
         let now = world::now();
         let until = {
             let mut links = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
             let free_at = links.entry(from).or_insert(now);
             let takes = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
-            *free_at = (*free_at).max(now) + takes;
+            *free_at = (*free_at).max(now - CATCH_UP) + takes;
             *free_at
         };
-        if until > now + PACE {
+        if until > now + SLICE {
             world::sleep(until - now).await;
         }
     }
@@ -245,14 +256,20 @@ async fn send<M: Framed>(
             continue;
         };
         // One message is on its way; those behind it may still be taken back.
+        let bytes = message.bytes();
         let (rest, frame) = message.into_frame()?;
-        links.room(from, frame.len() as u64).await;
         let locked = beside.lock();
         locked
             .unwrap_or_else(PoisonError::into_inner)
             .push_back(rest);
         socket.write_u32_le(frame.len() as u32).await?;
-        socket.write_all(&frame).await?;
+        for slice in frame.chunks(links.slice()) {
+            links.turn(from, slice.len()).await;
+            socket.write_all(slice).await?;
+        }
+        if let Some(lane) = lane.upgrade() {
+            lane.left(bytes);
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! * The new owner is told first, so that it expects every key group the old owner may send; the
 //!   old owner second; the predecessors last, so that no row and no confirm barrier meets an owner
-//!   that does not know of the subscale. This is what the paper's trigger barrier does by racing
+//!   that does not know of the subscale, and not before the state is on its way. This is what the paper's trigger barrier does by racing
 //!   ahead of the rows, without the race (drrs.md 8.1).
 //! * At most `limit` subscales are open at an executor, counting both roles: what is open is what a
 //!   barrier may wait for. One whose state is installed is not counted: it waits for nothing but
@@ -16,6 +16,9 @@
 //! * *Min-hold* order (drrs.md 4.3): serve the executor that holds the fewest key groups first, so
 //!   that new executors take load early; among the pairs it can open now, the one with most
 //!   subscales left; ties by id. Event-driven: the next is opened the moment one is done.
+//! * A planned subscale may be cut when it is opened ([`Coordinator::cut_when_opened`]): as many of
+//!   its first key groups as the division has room for *then* are opened, under a new id, and the
+//!   rest goes on waiting. So subscales can follow the speed that the earlier ones have shown.
 //! * Signalled by a barrier ([`crate::Signal::Barrier`]), a subscale needs no preparing: all that
 //!   may be opened now goes out with the next barrier, and is then moving.
 //! * Cancel drops what is still waiting; what is open runs to its end, which is cheaper than
@@ -27,7 +30,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::{ExecutorId, Mechanism, ProtocolError, Rules, Signal, Subscale, SubscaleId};
+use crate::{
+    Division, ExecutorId, KeyGroup, Mechanism, ProtocolError, Rules, Signal, Subscale, SubscaleId,
+};
 
 /// Open subscales an executor takes part in at a time, unless configured otherwise.
 pub const OPEN_SUBSCALES_MAX: usize = 2;
@@ -112,6 +117,8 @@ enum Phase {
 struct Pending {
     subscale: Subscale,
     predecessors: Vec<ExecutorId>,
+    /// Bytes of its key groups, where they are known.
+    sizes: BTreeMap<KeyGroup, u64>,
     phase: Phase,
     /// All state is at the new owner. An old owner need not wait for the predecessors to send it,
     /// so this may be known before its Prepared is.
@@ -119,6 +126,16 @@ struct Pending {
 }
 
 impl Pending {
+    fn waiting(subscale: Subscale, predecessors: Vec<ExecutorId>) -> Pending {
+        Pending {
+            subscale,
+            predecessors,
+            sizes: BTreeMap::new(),
+            phase: Phase::Waiting,
+            installed: false,
+        }
+    }
+
     /// Whether a barrier may have to wait for it.
     fn is_open(&self) -> bool {
         match self.phase {
@@ -145,6 +162,9 @@ pub struct Coordinator {
     rules: Rules,
     progress: Progress,
     pending: BTreeMap<SubscaleId, Pending>,
+    /// What an opened subscale may be, and the id of the next piece that is cut off.
+    division: Division,
+    next_piece: SubscaleId,
     // Key groups by executor, with those of opened subscales counted as moved.
     held: BTreeMap<ExecutorId, i64>,
 }
@@ -162,15 +182,7 @@ impl Coordinator {
         for (subscale, predecessors) in subscales {
             *held.entry(subscale.old_owner).or_default() += key_groups(&subscale);
             let id = subscale.id;
-            let doubled = pending.insert(
-                id,
-                Pending {
-                    subscale,
-                    predecessors,
-                    phase: Phase::Waiting,
-                    installed: false,
-                },
-            );
+            let doubled = pending.insert(id, Pending::waiting(subscale, predecessors));
             assert!(doubled.is_none(), "subscale {id} is in the plan twice");
         }
         Coordinator {
@@ -179,8 +191,32 @@ impl Coordinator {
             rules: Rules::default(),
             progress: Progress::Created,
             pending,
+            division: Division::WHOLE,
+            next_piece: SubscaleId(u64::MAX),
             held,
         }
+    }
+
+    /// The same coordinator, cutting subscales when it opens them: `sizes` tells the bytes of a key
+    /// group, and pieces get ids from `first_piece` on, at most one a key group of the plan.
+    #[must_use]
+    pub fn cut_when_opened(
+        mut self,
+        sizes: &dyn Fn(&Subscale, KeyGroup) -> u64,
+        first_piece: SubscaleId,
+    ) -> Coordinator {
+        for pending in self.pending.values_mut() {
+            let subscale = &pending.subscale;
+            let key_groups = subscale.key_groups.iter();
+            pending.sizes = key_groups.map(|g| (g, sizes(subscale, g))).collect();
+        }
+        self.next_piece = first_piece;
+        self
+    }
+
+    /// What subscales opened from now on may be, if they are cut.
+    pub fn set_division(&mut self, division: Division) {
+        self.division = division;
     }
 
     /// The same coordinator, ordering by how many key groups each executor holds in truth before
@@ -353,6 +389,7 @@ impl Coordinator {
         }
         let mut at_barrier = Vec::new();
         while let Some(id) = self.next_to_open() {
+            let id = self.cut(id);
             match self.signal {
                 Signal::Priority => self.prepare(id, actions),
                 Signal::Barrier => at_barrier.extend(self.open_at_barrier(id)),
@@ -383,7 +420,7 @@ impl Coordinator {
         {
             let pair = (subscale.old_owner, subscale.new_owner);
             if self.open_at(pair.0) < per_executor && self.open_at(pair.1) < per_executor {
-                waiting.entry(pair).or_insert((0, subscale.id)).0 += 1;
+                waiting.entry(pair).or_insert((0, subscale.id)).0 += self.subscales_of(subscale);
             }
         }
         let held =
@@ -397,6 +434,40 @@ impl Coordinator {
             .filter(|((old, new), _)| *old == served || *new == served)
             .min_by_key(|(pair, (left, _))| (std::cmp::Reverse(*left), **pair))
             .map(|(_, (_, first))| *first)
+    }
+
+    /// How many a waiting one is, as the division is now.
+    fn subscales_of(&self, subscale: &Subscale) -> usize {
+        let most = self.division.key_groups_max.max(1);
+        subscale.key_groups.len().div_ceil(most)
+    }
+
+    /// Cuts off of a waiting subscale what may be opened now. What is left waits on under its id.
+    fn cut(&mut self, id: SubscaleId) -> SubscaleId {
+        let Some(pending) = self.pending.get_mut(&id) else {
+            return id;
+        };
+        let fitting = self.division.fitting(pending.sizes.values().copied());
+        if fitting >= pending.sizes.len() {
+            return id;
+        }
+        let rest = pending.sizes.keys().nth(fitting).copied();
+        let rest = rest.map(|first| pending.sizes.split_off(&first));
+        let piece = std::mem::replace(&mut pending.sizes, rest.unwrap_or_default());
+        let opened = Subscale {
+            id: self.next_piece,
+            key_groups: piece.keys().copied().collect(),
+            ..pending.subscale.clone()
+        };
+        for key_group in &opened.key_groups {
+            pending.subscale.key_groups.remove(key_group);
+        }
+        let predecessors = pending.predecessors.clone();
+        let id = opened.id;
+        self.next_piece = SubscaleId(id.0 + 1);
+        self.pending
+            .insert(id, Pending::waiting(opened, predecessors));
+        id
     }
 
     fn open(&self) -> impl Iterator<Item = &Pending> {
@@ -610,6 +681,45 @@ mod tests {
         assert_eq!(step(&mut c, CoordinatorEvent::Start), ["barrier s1"]);
         assert_eq!(step(&mut c, done(1)), ["s1 done", "barrier s2"]);
         assert_eq!(step(&mut c, done(2)), ["s2 done", "finished"]);
+    }
+
+    #[test]
+    fn a_subscale_is_cut_as_the_division_is_when_it_is_opened() {
+        let all = [subscale(1, 0, 2, &[0, 1, 2, 3, 4, 5])];
+        let mut c = coordinator(&all, 1)
+            .cut_when_opened(&|_, key_group| u64::from(key_group.0), SubscaleId(10));
+        c.set_division(Division {
+            bytes_max: 100,
+            key_groups_max: 2,
+        });
+        assert_eq!(step(&mut c, CoordinatorEvent::Start), ["new s10 at e2"]);
+        assert_eq!(
+            c.pending[&SubscaleId(10)].subscale.to_string(),
+            "s10 e0>e2:0-1"
+        );
+        assert_eq!(
+            c.pending[&SubscaleId(1)].subscale.to_string(),
+            "s1 e0>e2:2-5"
+        );
+        c.set_division(Division {
+            bytes_max: 8,
+            key_groups_max: 9,
+        });
+        step(&mut c, prepared(10, 2));
+        step(&mut c, prepared(10, 0));
+        let opened = step(&mut c, done(10));
+        assert_eq!(opened, ["s10 done", "new s11 at e2"]);
+        assert_eq!(
+            c.pending[&SubscaleId(11)].subscale.to_string(),
+            "s11 e0>e2:2-3"
+        );
+        step(&mut c, prepared(11, 2));
+        step(&mut c, prepared(11, 0));
+        c.set_division(Division::WHOLE);
+        assert_eq!(step(&mut c, done(11)), ["s11 done", "new s1 at e2"]);
+        step(&mut c, prepared(1, 2));
+        step(&mut c, prepared(1, 0));
+        assert_eq!(step(&mut c, done(1)), ["s1 done", "finished"]);
     }
 
     #[test]

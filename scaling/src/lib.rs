@@ -4,7 +4,7 @@
 //! ```text
 //!   ALTER … SET PARALLELISM ─► Assignment::least_move ─► moves ─► divide ─► subscales
 //!                                                                             │
-//!                                   ┌──────────── Coordinator ◄───────────────┘
+//!                          Pace ─► ┌──────────── Coordinator ◄───────────────┘
 //!                       PrepareNew, PrepareOld      │ Switch
 //!                                   ▼               ▼
 //!        executors (Migration, Scheduler)      predecessors (confirm_position)
@@ -26,6 +26,7 @@ pub mod id;
 pub mod key_group;
 pub mod message;
 pub mod migration;
+pub mod pace;
 pub mod rules;
 pub mod schedule;
 pub mod simulator;
@@ -43,6 +44,7 @@ pub use id::{ChannelId, Epoch, ExecutorId, SubscaleId};
 pub use key_group::{KEY_GROUPS_DEFAULT, KeyGroup, KeyGroupSet};
 pub use message::{Action, Event, Release, Verdict};
 pub use migration::Migration;
+pub use pace::{HandOverSpeed, PAUSE_DEFAULT, Pace};
 pub use rules::Rules;
 pub use schedule::{HeadState, Held, HoldLimit, Read, Scheduler};
 pub use strategy::{Early, Mechanism, Order, Signal, Steps, Strategy, UnknownStrategy};

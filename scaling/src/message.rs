@@ -143,7 +143,8 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[must_use]
 pub enum Action {
-    /// Tell the coordinator that this owner knows of the subscale.
+    /// Tell the coordinator that this owner knows of the subscale and, as old owner, that the first
+    /// key group of it leaves.
     Prepared {
         /// The subscale.
         subscale: SubscaleId,

@@ -105,13 +105,10 @@ impl Mechanism {
     pub fn division(&self, budget: Division) -> Division {
         match self.steps {
             Steps::Subscales => budget,
-            Steps::Together => Division {
-                bytes_max: u64::MAX,
-                key_groups_max: usize::MAX,
-            },
+            Steps::Together => Division::WHOLE,
             Steps::OneByOne => Division {
-                bytes_max: u64::MAX,
                 key_groups_max: 1,
+                ..Division::WHOLE
             },
         }
     }

@@ -34,12 +34,32 @@ impl fmt::Display for Subscale {
 }
 
 /// How large a subscale may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Division {
     /// Most bytes of state in one subscale; a single key group above it is a subscale alone.
     pub bytes_max: u64,
     /// Most key groups in one subscale; 0 counts as 1.
     pub key_groups_max: usize,
+}
+
+impl Division {
+    /// All in one.
+    pub const WHOLE: Division = Division {
+        bytes_max: u64::MAX,
+        key_groups_max: usize::MAX,
+    };
+
+    /// How many of the first key groups, of these sizes, make up one subscale: at least one.
+    #[must_use]
+    pub fn fitting(&self, sizes: impl Iterator<Item = u64>) -> usize {
+        let mut bytes = 0u64;
+        let fits = |size: &u64| {
+            bytes = bytes.saturating_add(*size);
+            bytes <= self.bytes_max
+        };
+        let most = self.key_groups_max.max(1);
+        sizes.take(most).take_while(fits).count().max(1)
+    }
 }
 
 impl Default for Division {

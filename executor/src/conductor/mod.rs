@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use scaling::{CoordinatorEvent, Epoch, ExecutorId, KeyGroup};
+use scaling::{CoordinatorEvent, Epoch, ExecutorId, HandOverSpeed, KeyGroup};
 use storage::{CatalogChange, Checkpoint, DatabaseSnapshot, TableSnapshot, crash_point};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -41,8 +41,7 @@ use crate::load::LoadAverage;
 use crate::message::{Message, Topology};
 use crate::operator::Barrier;
 use crate::rescale::{
-    HandOverSpeed, Phase, Rescale, RescaleOptions, RescalePlan, RescaleRequest, RescaleState,
-    RescaleSummary,
+    Phase, Rescale, RescaleOptions, RescalePlan, RescaleRequest, RescaleState, RescaleSummary,
 };
 use crate::sources::{Clock, SystemClock};
 use crate::world;
@@ -428,14 +427,14 @@ impl Conductor {
             Report::Prepared { executor, subscale } => {
                 self.on_subscale(subscale, CoordinatorEvent::Prepared { subscale, executor })
             }
-            Report::Installed { subscale } => {
-                self.on_subscale(subscale, CoordinatorEvent::Installed { subscale })
-            }
-            Report::Done {
+            Report::Installed {
                 subscale,
                 hand_overs,
             } => {
                 self.on_hand_overs(subscale, &hand_overs);
+                self.on_subscale(subscale, CoordinatorEvent::Installed { subscale })
+            }
+            Report::Done { subscale } => {
                 self.on_subscale(subscale, CoordinatorEvent::Done { subscale })
             }
             Report::Failed { executor, error } => {

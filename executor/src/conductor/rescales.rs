@@ -21,7 +21,8 @@ use crate::job::{Jobs, is_root};
 use crate::message::{Control, Topology};
 use crate::rescale::{
     Measured, Phase, Rescale, RescaleOptions, RescalePlan, RescaleRequest, RescaleState,
-    RescaleSummary, RescaleTarget, SubscaleState, SubscaleStatus, asked, plan,
+    RescaleSummary, RescaleTarget, SubscaleState, SubscaleStatus, asked, expected_division, plan,
+    span,
 };
 use crate::world;
 
@@ -42,6 +43,11 @@ impl Conductor {
             let _ = request.reply.send(Err(error));
             return;
         };
+        if !self.shared.options.scalable {
+            let reason = "the engine was opened without the means to rescale".to_owned();
+            let _ = request.reply.send(Err(Error::Plan { reason }));
+            return;
+        }
         let max = usize::from(self.jobs.key_groups());
         if let RescaleTarget::Parallelism(asked) = request.options.target
             && !(1..=max).contains(&asked)
@@ -204,7 +210,7 @@ impl Conductor {
         for action in actions {
             match action {
                 CoordinatorAction::PrepareNew { to, subscale } => {
-                    rescale.subscale_opened(subscale.id);
+                    rescale.subscale_opened(&subscale);
                     let lane = self.network.control_sender(to);
                     lane.push(Control::PrepareNew(subscale, mechanism));
                 }
@@ -225,7 +231,7 @@ impl Conductor {
                     crash_point!("rescale.switching");
                     debug_assert_eq!(mechanism.signal, Signal::Barrier);
                     for (subscale, predecessors) in subscales {
-                        rescale.subscale_opened(subscale.id);
+                        rescale.subscale_opened(&subscale);
                         switch_at_barrier(rescale, &subscale, predecessors, &mut self.topology);
                     }
                     self.carried.push(Carried::Rescale(id, Phase::Moving));
@@ -255,11 +261,10 @@ impl Conductor {
         Ok(())
     }
 
-    /// Notes how the key groups of a subscale that is done came over.
+    /// Notes how the key groups of a subscale, all of which are there, came over.
     pub(super) fn on_hand_overs(&mut self, id: SubscaleId, seen: &[HandOver]) {
-        for hand_over in seen {
-            self.speed.learn(hand_over);
-        }
+        let bytes = seen.iter().map(|hand_over| hand_over.bytes).sum();
+        self.speed.learn(seen.len(), bytes, span(seen));
         if let Some(rescale) = self.rescales.values_mut().find(|r| r.has(id)) {
             rescale.hand_overs(id, seen);
         }
@@ -314,7 +319,8 @@ impl Conductor {
         };
         // The plan is made in a copy: nothing of it happens.
         let mut jobs: Jobs = self.jobs.clone();
-        let plans = plan(job, options, mechanism, &mut jobs, &measured, &mut 1)?;
+        let division = mechanism.division(expected_division(options, &self.speed));
+        let plans = plan(job, options, &division, &mut jobs, &measured, &mut 1)?;
         let summary = asked(0, job, options, from);
         let (mut bytes, mut key_groups, mut pause) = (0, 0, std::time::Duration::ZERO);
         let mut subscales = Vec::new();

@@ -56,6 +56,7 @@ impl Conductor {
             reports: self.report_to.clone(),
             fragment: key,
             observer: self.shared.options.batch_observer.clone(),
+            scalable: self.shared.options.scalable,
         })
     }
 

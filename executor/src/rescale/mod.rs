@@ -19,7 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use scaling::{
-    Coordinator, CoordinatorAction, CoordinatorEvent, ExecutorId, Mechanism, Subscale, SubscaleId,
+    Coordinator, CoordinatorAction, CoordinatorEvent, Division, ExecutorId, KeyGroup, Mechanism,
+    PAUSE_DEFAULT, Pace, Steps, Subscale, SubscaleId,
 };
 use storage::CatalogChange;
 use tokio::sync::{mpsc, oneshot};
@@ -31,7 +32,7 @@ use crate::job::Jobs;
 use crate::message::{FragmentKey, Topology};
 use crate::world;
 
-pub(crate) use plan::{HandOverSpeed, Measured, plan};
+pub(crate) use plan::{Measured, expected_division, plan};
 pub use report::{
     RescaleOptions, RescalePlan, RescaleProgress, RescaleState, RescaleSummary, RescaleTarget,
     SubscaleState, SubscaleStatus,
@@ -72,7 +73,13 @@ pub(crate) struct Rescale {
     mechanism: Mechanism,
     started: Instant,
     removed: BTreeMap<FragmentKey, BTreeSet<ExecutorId>>,
+    /// What is opened, and what is left of the planned ones.
     subscales: BTreeMap<SubscaleId, (FragmentKey, Subscale)>,
+    /// Bytes of the key groups that move, as planned.
+    sizes: BTreeMap<(ExecutorId, KeyGroup), u64>,
+    /// The id of the first piece that is cut off.
+    first_piece: SubscaleId,
+    pace: Pace,
     opened: BTreeMap<SubscaleId, Instant>,
     migrations: BTreeSet<(ExecutorId, ExecutorId)>,
     coordinator: Option<Coordinator>,
@@ -138,6 +145,7 @@ impl Rescale {
             reply,
         } = request;
         let mechanism = options.strategy.mechanism();
+        let pause = options.max_pause.unwrap_or(PAUSE_DEFAULT);
         let mut rescale = Rescale {
             job,
             phase: Phase::Stopping,
@@ -154,6 +162,9 @@ impl Rescale {
             started: asked,
             removed: BTreeMap::new(),
             subscales: BTreeMap::new(),
+            sizes: BTreeMap::new(),
+            first_piece: SubscaleId(0),
+            pace: Pace::new(pause, measured.speed),
             opened: BTreeMap::new(),
             migrations: BTreeSet::new(),
             coordinator: None,
@@ -167,7 +178,8 @@ impl Rescale {
             return Ok(rescale);
         };
         rescale.phase = Phase::Opening;
-        let plans = match plan(job, &options, mechanism, jobs, measured, next_subscale) {
+        let division = mechanism.division(Division::WHOLE);
+        let plans = match plan(job, &options, &division, jobs, measured, next_subscale) {
             Ok(plans) => plans,
             Err(error) => return Err((error, rescale.reply)),
         };
@@ -178,21 +190,33 @@ impl Rescale {
                 .map(|&executor| (fragment.key, executor));
             rescale.added.extend(added);
             rescale.removed.insert(fragment.key, fragment.removed);
-            for (subscale, bytes) in fragment.subscales {
-                rescale.expect(fragment.key, subscale, bytes);
+            for (subscale, _) in fragment.subscales {
+                for key_group in &subscale.key_groups {
+                    let at = (subscale.old_owner, key_group);
+                    let bytes = measured.state_bytes.get(&at).copied();
+                    rescale.sizes.insert(at, bytes.unwrap_or(0));
+                }
+                rescale.expect(fragment.key, subscale);
             }
         }
-        rescale.summary.subscales = rescale.done.subscales;
+        // A key group alone is the smallest piece.
+        rescale.first_piece = SubscaleId(*next_subscale);
+        *next_subscale += rescale.sizes.len() as u64;
         rescale.summary.key_groups = rescale.done.key_groups;
         rescale.announce(jobs, topology);
         Ok(rescale)
     }
 
-    fn expect(&mut self, key: FragmentKey, subscale: Subscale, bytes: u64) {
+    fn expect(&mut self, key: FragmentKey, subscale: Subscale) {
         self.migrations
             .insert((subscale.old_owner, subscale.new_owner));
-        self.done.subscales += 1;
         self.done.key_groups += subscale.key_groups.len();
+        self.add(key, subscale);
+    }
+
+    fn add(&mut self, key: FragmentKey, subscale: Subscale) {
+        self.done.subscales += 1;
+        self.summary.subscales += 1;
         let status = SubscaleStatus {
             rescale: self.summary.id,
             id: subscale.id,
@@ -200,7 +224,7 @@ impl Rescale {
             old_owner: subscale.old_owner,
             new_owner: subscale.new_owner,
             key_groups: subscale.key_groups.clone(),
-            bytes,
+            bytes: self.bytes(&subscale),
             state: SubscaleState::Waiting,
             opened_after: None,
             took: None,
@@ -208,6 +232,36 @@ impl Rescale {
         };
         self.statuses.insert(subscale.id, status);
         self.subscales.insert(subscale.id, (key, subscale));
+    }
+
+    /// What a subscale was planned to be in bytes.
+    fn bytes(&self, subscale: &Subscale) -> u64 {
+        let key_groups = subscale.key_groups.iter();
+        let sizes = key_groups.filter_map(|g| self.sizes.get(&(subscale.old_owner, g)));
+        sizes.sum()
+    }
+
+    /// Enters a piece that was cut off of a planned subscale.
+    fn cut(&mut self, piece: &Subscale) {
+        let is_whole = |planned: &Subscale| {
+            planned.old_owner == piece.old_owner
+                && planned.new_owner == piece.new_owner
+                && piece
+                    .key_groups
+                    .iter()
+                    .all(|g| planned.key_groups.contains(g))
+        };
+        let found = self.subscales.values_mut().find(|(_, of)| is_whole(of));
+        let (key, planned) = found.expect("the coordinator cuts what it was given");
+        for key_group in &piece.key_groups {
+            planned.key_groups.remove(key_group);
+        }
+        let (key, rest) = (*key, planned.clone());
+        let bytes = self.bytes(&rest);
+        if let Some(status) = self.statuses.get_mut(&rest.id) {
+            (status.key_groups, status.bytes) = (rest.key_groups, bytes);
+        }
+        self.add(key, piece.clone());
     }
 
     fn announce(&self, jobs: &Jobs, topology: &mut Topology) {
@@ -242,10 +296,15 @@ impl Rescale {
         let with_predecessors =
             |(key, subscale): &(FragmentKey, Subscale)| (subscale.clone(), jobs.predecessors(*key));
         let subscales = self.subscales.values().map(with_predecessors).collect();
-        let coordinator = Coordinator::new(subscales)
+        let mut coordinator = Coordinator::new(subscales)
             .with_mechanism(self.mechanism)
             .with_key_groups_held(&jobs.key_groups_held(self.job));
+        if self.mechanism.steps == Steps::Subscales {
+            let size = |subscale: &Subscale, g| self.sizes[&(subscale.old_owner, g)];
+            coordinator = coordinator.cut_when_opened(&size, self.first_piece);
+        }
         let coordinator = self.coordinator.insert(coordinator);
+        coordinator.set_division(self.pace.division());
         let mut actions = Vec::new();
         if self.ends_early.is_some() {
             coordinator.step(CoordinatorEvent::Cancel, &mut actions)?;
@@ -276,6 +335,7 @@ impl Rescale {
             .coordinator
             .as_mut()
             .expect("only a started rescale is fed");
+        coordinator.set_division(self.pace.division());
         let mut actions = Vec::new();
         coordinator.step(event, &mut actions)?;
         Ok(actions)
@@ -297,7 +357,11 @@ impl Rescale {
     }
 
     /// Notes that a subscale is being opened.
-    pub(crate) fn subscale_opened(&mut self, subscale: SubscaleId) {
+    pub(crate) fn subscale_opened(&mut self, opened: &Subscale) {
+        let subscale = opened.id;
+        if !self.has(subscale) {
+            self.cut(opened);
+        }
         let now = world::now();
         self.opened.insert(subscale, now);
         let started = self.started;
@@ -324,6 +388,7 @@ impl Rescale {
         }
         self.summary.dependency = self.dependency_sum / self.hand_overs.max(1);
         let bytes = seen.iter().map(|hand_over| hand_over.bytes).sum();
+        self.pace.moved(seen.len(), bytes, span(seen));
         self.summary.moved.key_groups += seen.len() as u64;
         self.summary.moved.state_bytes += bytes;
         if let Some(status) = self.statuses.get_mut(&subscale) {
@@ -367,6 +432,7 @@ impl Rescale {
         let (key_groups, state_bytes) = (moved.key_groups, moved.state_bytes);
         for part in collected {
             moved.add(&part.moved);
+            self.pace.barrier_waited(part.moved.barrier_wait_max);
         }
         // Counted as they arrive: an old owner that ends with the rescale may not report them.
         (moved.key_groups, moved.state_bytes) = (key_groups, state_bytes);
@@ -433,5 +499,15 @@ impl Rescale {
     pub(crate) fn finish(&mut self) {
         self.summary.duration = Some(world::now() - self.started);
         self.summary.state = self.ends_early.clone().unwrap_or(RescaleState::Completed);
+    }
+}
+
+/// From the first key group that left to the last that came.
+pub(crate) fn span(seen: &[HandOver]) -> Duration {
+    let first = seen.iter().map(|hand_over| hand_over.sent).min();
+    let last = seen.iter().map(|hand_over| hand_over.installed).max();
+    match (first, last) {
+        (Some(first), Some(last)) => last - first,
+        _ => Duration::ZERO,
     }
 }

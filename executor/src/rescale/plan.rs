@@ -1,29 +1,21 @@
 //! Planning a rescale: who shall own what, in which pieces, and what that may cost.
 //!
 //! Costs come from what was measured: bytes of state at the last checkpoint, and the speed of the
-//! hand-overs so far ([`HandOverSpeed`]).
+//! hand-overs so far ([`HandOverSpeed`]). The pieces of a strategy that has subscales are expected
+//! ones: in truth they are cut when they are opened, as the speed then is ([`scaling::Pace`]).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use scaling::{
-    Assignment, Division, ExecutorId, KeyGroup, Mechanism, OPEN_SUBSCALES_MAX, Subscale,
-    SubscaleId, divide,
+    Assignment, Division, ExecutorId, HandOverSpeed, KeyGroup, PAUSE_DEFAULT, Subscale, SubscaleId,
+    divide,
 };
 
 use super::report::{RescaleOptions, RescaleTarget};
 use crate::error::{Error, Result};
-use crate::executor::HandOver;
 use crate::job::{Jobs, is_root};
 use crate::load::LoadAverage;
 use crate::message::FragmentKey;
-
-/// How a fragment's moves are divided unless the user gives a `max_pause`. A barrier waits for
-/// what is open, so a subscale stays small: copying 4 MiB in memory takes a few milliseconds.
-const DIVISION: Division = Division {
-    bytes_max: 4 << 20,
-    key_groups_max: 16,
-};
 
 /// What is known of the running jobs when a rescale is planned.
 pub(crate) struct Measured<'a> {
@@ -35,55 +27,9 @@ pub(crate) struct Measured<'a> {
     pub(crate) speed: HandOverSpeed,
 }
 
-/// How fast hand-overs are: a fixed part and bytes a second, both averages of those seen.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct HandOverSpeed {
-    fixed: f64,
-    bytes_per_second: f64,
-}
-
-impl Default for HandOverSpeed {
-    /// Before anything was measured: 50 µs, and 250 MB/s.
-    fn default() -> HandOverSpeed {
-        HandOverSpeed {
-            fixed: 50e-6,
-            bytes_per_second: 250e6,
-        }
-    }
-}
-
-impl HandOverSpeed {
-    /// Below this a hand-over tells of the fixed part, above it of the speed.
-    const LARGE: u64 = 64 << 10;
-    /// The weight of a new measurement.
-    const NEW: f64 = 0.1;
-
-    /// Learns from a hand-over.
-    pub(crate) fn learn(&mut self, seen: &HandOver) {
-        let seconds = (seen.installed - seen.sent).as_secs_f64();
-        if seen.bytes < Self::LARGE {
-            self.fixed += Self::NEW * (seconds - self.fixed);
-        } else {
-            let speed = seen.bytes as f64 / (seconds - self.fixed).max(1e-6);
-            self.bytes_per_second += Self::NEW * (speed - self.bytes_per_second);
-        }
-    }
-
-    /// How long so many key groups with so many bytes take.
-    pub(crate) fn time(&self, key_groups: usize, bytes: u64) -> Duration {
-        let seconds = self.fixed * key_groups as f64 + bytes as f64 / self.bytes_per_second;
-        Duration::from_secs_f64(seconds.max(0.0))
-    }
-
-    /// What one subscale may be so that all that is open at an executor moves within `pause`.
-    fn division(&self, pause: Duration) -> Division {
-        let seconds = pause.as_secs_f64() / OPEN_SUBSCALES_MAX as f64;
-        let key_groups = seconds / 2.0 / self.fixed.max(1e-9);
-        Division {
-            bytes_max: (seconds / 2.0 * self.bytes_per_second) as u64,
-            key_groups_max: (key_groups as usize).clamp(1, DIVISION.key_groups_max),
-        }
-    }
+/// How the subscales of a job with this speed are expected to be.
+pub(crate) fn expected_division(options: &RescaleOptions, speed: &HandOverSpeed) -> Division {
+    speed.division(options.max_pause.unwrap_or(PAUSE_DEFAULT))
 }
 
 /// One fragment's part of a rescale.
@@ -96,7 +42,7 @@ pub(crate) struct FragmentPlan {
     pub(crate) subscales: Vec<(Subscale, u64)>,
 }
 
-/// Plans the fragments of a job that have inputs. New executors are placed, without key groups;
+/// Plans the fragments of a job that have inputs, in pieces of this size. New executors are placed, without key groups;
 /// those that go stay placed until the rescale closes.
 ///
 /// # Errors
@@ -104,7 +50,7 @@ pub(crate) struct FragmentPlan {
 pub(crate) fn plan(
     job: u32,
     options: &RescaleOptions,
-    mechanism: Mechanism,
+    division: &Division,
     jobs: &mut Jobs,
     measured: &Measured<'_>,
     next_subscale: &mut u64,
@@ -122,10 +68,6 @@ pub(crate) fn plan(
         })
         .collect();
     check_target(&options.target, &scaled)?;
-    let budget = options
-        .max_pause
-        .map_or(DIVISION, |pause| measured.speed.division(pause));
-    let division = mechanism.division(budget);
     let mut plans = Vec::new();
     for (key, mut executors, assignment) in scaled {
         let (mut added, mut removed) = (Vec::new(), BTreeSet::new());
@@ -156,7 +98,7 @@ pub(crate) fn plan(
             known.copied().unwrap_or(0)
         };
         let moves = assignment.moves(&target);
-        let divided = divide(&moves, &bytes, &division, SubscaleId(*next_subscale));
+        let divided = divide(&moves, &bytes, division, SubscaleId(*next_subscale));
         *next_subscale += divided.len() as u64;
         let with_bytes = |subscale: Subscale| {
             let bytes = subscale.key_groups.iter().map(bytes).sum();
@@ -222,32 +164,4 @@ fn weights(assignment: &Assignment, measured: &Measured<'_>) -> Vec<f64> {
         let bytes = measured.state_bytes.get(&(owner, key_group));
         1.0 + bytes.copied().unwrap_or(0) as f64
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::world;
-
-    #[test]
-    fn speed_is_learnt_from_hand_overs() {
-        let mut speed = HandOverSpeed::default();
-        let sent = world::now();
-        let seen = |bytes: u64, micros: u64| HandOver {
-            bytes,
-            sent,
-            installed: sent + Duration::from_micros(micros),
-        };
-        for _ in 0..200 {
-            speed.learn(&seen(100, 10));
-            speed.learn(&seen(1 << 20, 10 + 1000));
-        }
-        let expected = speed.time(10, 10 << 20).as_secs_f64();
-        assert!((expected - 0.0101).abs() < 0.001, "{expected}");
-        let division = speed.division(Duration::from_millis(40));
-        assert!(
-            (9 << 20..12 << 20).contains(&division.bytes_max),
-            "{division:?}"
-        );
-    }
 }

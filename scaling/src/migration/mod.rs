@@ -25,6 +25,9 @@
 //!   then. Between (2) and the commit no key group leaves.
 //! * One hand-over between two messages ([`Event::Poll`]), so that a large subscale does not stop
 //!   other key groups. Subscales with a confirm barrier first: their rows wait at the new owner.
+//! * The old owner says that it is prepared when the first key group leaves, not when it is told of
+//!   the subscale: until then its link is busy with others, and if predecessors switched, rows would
+//!   wait at the new owner for a state that waits for the link, and a barrier for both.
 //! * Every key group of a subscale is sent, also one without state: the new owner learns from it
 //!   that there is none.
 //! * A key group that is arriving cannot leave before its subscale is done. One that has left can
@@ -310,7 +313,7 @@ impl Migration {
                 new_owner,
                 key_groups,
                 mechanism,
-            } => self.prepare_old(subscale, new_owner, key_groups, mechanism, actions),
+            } => self.prepare_old(subscale, new_owner, key_groups, mechanism),
             Event::Confirm { channel, subscale } => self.confirm(channel, subscale, actions),
             Event::Barrier { channel, epoch } => self.barrier(channel, epoch, actions),
             Event::StateInstalled {
@@ -423,7 +426,10 @@ impl Migration {
                 asked_for: KeyGroupSet::default(),
             },
         );
-        prepared(subscale, mechanism, actions);
+        // A barrier that signals has prepared every executor that commits it: nobody asks.
+        if mechanism.signal == Signal::Priority {
+            actions.push(Action::Prepared { subscale });
+        }
         Ok(())
     }
 
@@ -433,7 +439,6 @@ impl Migration {
         to: ExecutorId,
         key_groups: KeyGroupSet,
         mechanism: Mechanism,
-        actions: &mut Vec<Action>,
     ) -> Result<(), ProtocolError> {
         self.check_prepare(subscale, &key_groups, Place::Local, mechanism)?;
         if !self.alignment.has_outgoing(to) {
@@ -457,11 +462,11 @@ impl Migration {
                 unsent,
                 unconfirmed,
                 any_confirmed: mechanism.signal == Signal::Barrier,
+                announced: mechanism.signal == Signal::Barrier,
                 order: mechanism.order,
                 wanted,
             },
         );
-        prepared(subscale, mechanism, actions);
         Ok(())
     }
 
@@ -577,13 +582,6 @@ impl Migration {
             self.places.resize(key_group.index() + 1, Place::Elsewhere);
         }
         self.places[key_group.index()] = place;
-    }
-}
-
-/// A barrier that signals a subscale has prepared every executor that commits it: nobody asks.
-fn prepared(subscale: SubscaleId, mechanism: Mechanism, actions: &mut Vec<Action>) {
-    if mechanism.signal == Signal::Priority {
-        actions.push(Action::Prepared { subscale });
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Departure {
     pub(super) unsent: KeyGroupSet,
     pub(super) unconfirmed: BTreeSet<ChannelId>,
     pub(super) any_confirmed: bool,
+    /// Whether the coordinator knows that key groups leave now; nobody asks if a barrier signals.
+    pub(super) announced: bool,
     pub(super) order: Order,
     /// Key groups the new owner has rows for, oldest wish first.
     pub(super) wanted: VecDeque<KeyGroup>,
@@ -104,7 +106,8 @@ impl Migration {
         }
         let open = self.departures.iter().filter_map(|(id, departure)| {
             let (wanted, key_group) = departure.next()?;
-            Some((!wanted, !departure.any_confirmed, *id, key_group))
+            let begun = (!departure.any_confirmed, !departure.announced);
+            Some((!wanted, begun, *id, key_group))
         });
         open.min()
             .map(|(_, _, subscale, key_group)| (subscale, key_group))
@@ -114,6 +117,9 @@ impl Migration {
         if let Some(departure) = self.departures.get_mut(&subscale) {
             departure.unsent.remove(key_group);
             departure.wanted.retain(|wanted| *wanted != key_group);
+            if !std::mem::replace(&mut departure.announced, true) {
+                actions.push(Action::Prepared { subscale });
+            }
             actions.push(Action::SendState {
                 to: departure.to,
                 subscale,

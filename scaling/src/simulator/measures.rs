@@ -31,6 +31,15 @@ struct Uncommitted {
     counts: VecDeque<[u32; 2]>,
 }
 
+/// How the state of a subscale moved, from the first key group that left to the last that came.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MovedState {
+    pub(super) key_groups: usize,
+    pub(super) bytes: u64,
+    pub(super) took: Duration,
+    first_left: Nanos,
+}
+
 /// See the header.
 pub(super) struct Measures {
     bucket: Nanos,
@@ -42,6 +51,10 @@ pub(super) struct Measures {
     uncommitted: BTreeMap<Epoch, Uncommitted>,
     /// When each subscale was prepared or signalled.
     prepared: BTreeMap<SubscaleId, Nanos>,
+    /// What has left for a new owner, by subscale.
+    moved: BTreeMap<SubscaleId, MovedState>,
+    /// When each key group under way left.
+    left: BTreeMap<KeyGroup, Nanos>,
     /// Over all key groups installed by the scaling: time since preparing, since the request, and
     /// how many they are.
     installed: (Nanos, Nanos, u64),
@@ -65,6 +78,8 @@ impl Measures {
             committed: Default::default(),
             uncommitted: BTreeMap::new(),
             prepared: BTreeMap::new(),
+            moved: BTreeMap::new(),
+            left: BTreeMap::new(),
             installed: (0, 0, 0),
             scalings: Vec::new(),
             barriers: Vec::new(),
@@ -123,16 +138,17 @@ impl Measures {
     pub(super) fn crashed(&mut self) {
         self.uncommitted.clear();
         self.prepared.clear();
+        self.moved.clear();
+        self.left.clear();
     }
 
     // The scaling under way.
 
-    pub(super) fn requested(&mut self, at: Nanos, key_groups: usize, subscales: usize) {
+    pub(super) fn requested(&mut self, at: Nanos, key_groups: usize) {
         self.installed = (0, 0, 0);
         self.scalings.push(ScalingReport {
             requested: Duration::from_nanos(at),
             key_groups,
-            subscales,
             ..ScalingReport::default()
         });
     }
@@ -145,6 +161,9 @@ impl Measures {
     pub(super) fn prepared(&mut self, subscale: SubscaleId, at: Nanos) {
         self.prepared.insert(subscale, at);
         self.begun(at);
+        if let Some(scaling) = self.scaling() {
+            scaling.subscales += 1;
+        }
     }
 
     pub(super) fn begun(&mut self, at: Nanos) {
@@ -162,7 +181,39 @@ impl Measures {
         }
     }
 
-    pub(super) fn installed(&mut self, subscale: SubscaleId, at: Nanos) {
+    /// A key group leaves its old owner.
+    pub(super) fn left(
+        &mut self,
+        subscale: SubscaleId,
+        key_group: KeyGroup,
+        bytes: u64,
+        at: Nanos,
+    ) {
+        self.left.insert(key_group, at);
+        let moved = self.moved.entry(subscale).or_default();
+        if moved.key_groups == 0 {
+            moved.first_left = at;
+        }
+        moved.key_groups += 1;
+        moved.bytes += bytes;
+        if let Some(scaling) = self.scaling() {
+            scaling.bytes_moved += bytes;
+        }
+    }
+
+    /// How the state of a subscale moved, all of it being there.
+    pub(super) fn moved_in(&self, subscale: SubscaleId) -> Option<MovedState> {
+        self.moved.get(&subscale).copied()
+    }
+
+    pub(super) fn installed(&mut self, subscale: SubscaleId, key_group: KeyGroup, at: Nanos) {
+        if let Some(moved) = self.moved.get_mut(&subscale) {
+            moved.took = Duration::from_nanos(at - moved.first_left);
+        }
+        let under_way = self.left.remove(&key_group).map_or(0, |left| at - left);
+        if let Some(scaling) = self.scaling() {
+            scaling.pause_max = scaling.pause_max.max(Duration::from_nanos(under_way));
+        }
         let (Some(prepared), Some(scaling)) =
             (self.prepared.get(&subscale), self.scalings.last_mut())
         else {

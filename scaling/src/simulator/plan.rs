@@ -6,7 +6,7 @@
 //!     └── request, stop_restart ─► Stopping ─ complete ─► Restarting ─ written and read ─► Idle
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::simulator::agenda::Due;
 use crate::simulator::check::{Checked, ensure};
@@ -19,7 +19,7 @@ use crate::simulator::setup::{Plan, Scaling, Setup};
 use crate::simulator::world::World;
 use crate::{
     Assignment, Coordinator, CoordinatorAction, CoordinatorEvent, Division, Event, ExecutorId,
-    KeyGroupSet, Mechanism, Steps, Subscale, SubscaleId, divide,
+    HandOverSpeed, KeyGroupSet, Mechanism, Pace, Steps, Subscale, SubscaleId, divide,
 };
 
 #[derive(Debug)]
@@ -47,6 +47,7 @@ pub(super) struct Scalings {
     pairs: BTreeSet<(ExecutorId, ExecutorId)>,
     wanted: BTreeSet<ExecutorId>,
     subscales: u64,
+    pace: Pace,
 }
 
 impl Scalings {
@@ -60,6 +61,7 @@ impl Scalings {
             pairs: BTreeSet::new(),
             wanted: BTreeSet::new(),
             subscales: 0,
+            pace: Pace::new(setup.max_pause, HandOverSpeed::default()),
         }
     }
 
@@ -163,22 +165,34 @@ impl World {
 
     fn open(&mut self, assignment: &Assignment, mechanism: Mechanism) -> Checked {
         let moves = self.owners.moves(assignment);
-        let subscales = self.divide(&moves, mechanism);
-        let key_groups = moves.values().map(KeyGroupSet::len).sum();
+        let planned = divide(
+            &moves,
+            &|_| 0,
+            &mechanism.division(Division::WHOLE),
+            SubscaleId(self.scalings.subscales),
+        );
+        let first_piece = self.scalings.subscales + planned.len() as u64;
+        let key_groups = moves.values().map(KeyGroupSet::len).sum::<usize>();
         let now = self.agenda.now();
-        self.measures.requested(now, key_groups, subscales.len());
-        self.scalings.subscales += subscales.len() as u64;
+        self.measures.requested(now, key_groups);
+        // A key group alone is the smallest piece.
+        self.scalings.subscales = first_piece + key_groups as u64;
         let predecessors: Vec<_> = self.predecessors.iter().map(|p| p.id).collect();
         let of_all = |subscale| (subscale, predecessors.clone());
         let held = self
             .present()
             .map(|id| (id, self.owners.owned_by(id).len()));
-        let mut coordinator = Coordinator::new(subscales.into_iter().map(of_all).collect())
+        let mut coordinator = Coordinator::new(planned.into_iter().map(of_all).collect())
             .with_mechanism(mechanism)
             .with_rules(self.settings.setup.rules)
             .with_key_groups_held(&held.collect());
         if mechanism.steps == Steps::Subscales {
-            coordinator = coordinator.with_open_max(self.settings.setup.open_subscales_max);
+            let rows: Vec<_> = self.epochs.states().map(|state| state.rows).collect();
+            let bytes =
+                |_: &Subscale, g: crate::KeyGroup| self.settings.state_bytes(g, rows[g.index()]);
+            coordinator = coordinator
+                .with_open_max(self.settings.setup.open_subscales_max)
+                .cut_when_opened(&bytes, SubscaleId(first_piece));
         }
         self.scalings.pairs = moves.into_keys().collect();
         self.scalings.stage = Stage::Opening(coordinator);
@@ -191,33 +205,12 @@ impl World {
         self.change(topology)
     }
 
-    fn divide(
-        &self,
-        moves: &BTreeMap<(ExecutorId, ExecutorId), KeyGroupSet>,
-        mechanism: Mechanism,
-    ) -> Vec<Subscale> {
-        let setup = &self.settings.setup;
-        let budget = u128::from(setup.link_bytes_per_second) * setup.max_pause.as_nanos();
-        let division = mechanism.division(Division {
-            bytes_max: u64::try_from(budget / 1_000_000_000).unwrap_or(u64::MAX),
-            key_groups_max: setup.subscale_key_groups_max,
-        });
-        let rows: Vec<_> = self.epochs.states().map(|state| state.rows).collect();
-        let bytes = |g: crate::KeyGroup| self.settings.state_bytes(g, rows[g.index()]);
-        divide(
-            moves,
-            &bytes,
-            &division,
-            SubscaleId(self.scalings.subscales),
-        )
-    }
-
     /// Stops the sources on purpose; everything starts anew behind one more barrier.
     fn stop(&mut self, assignment: Assignment) -> Checked {
         let now = self.agenda.now();
         let moves = self.owners.moves(&assignment);
         let key_groups = moves.values().map(KeyGroupSet::len).sum();
-        self.measures.requested(now, key_groups, 0);
+        self.measures.requested(now, key_groups);
         self.measures.begun(now);
         self.scalings.stage = Stage::Stopping(assignment);
         for index in 0..self.predecessors.len() {
@@ -228,12 +221,21 @@ impl World {
 
     /// Tells the coordinator something and carries out what follows.
     pub(super) fn coordinate(&mut self, event: CoordinatorEvent) -> Checked {
+        if let CoordinatorEvent::Installed { subscale } = event
+            && let Some(moved) = self.measures.moved_in(subscale)
+        {
+            self.scalings
+                .pace
+                .moved(moved.key_groups, moved.bytes, moved.took);
+        }
+        let division = self.division();
         let Stage::Moving(coordinator) = &mut self.scalings.stage else {
             return Err(crate::simulator::check::Broken(format!(
                 "{event:?} without a scaling"
             )));
         };
         let mut actions = Vec::new();
+        coordinator.set_division(division);
         coordinator.step(event, &mut actions)?;
         let mechanism = self.settings.setup.strategy.mechanism();
         let mechanism = mechanism.unwrap_or_default();
@@ -272,6 +274,16 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// What the next subscale may be.
+    fn division(&self) -> Division {
+        let by_pace = self.scalings.pace.division();
+        let most = self.settings.setup.subscale_key_groups_max;
+        Division {
+            key_groups_max: by_pace.key_groups_max.min(most),
+            ..by_pace
+        }
     }
 
     fn prepared(&mut self, subscale: &Subscale) {

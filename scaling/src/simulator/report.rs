@@ -113,6 +113,8 @@ pub struct ScalingReport {
     pub dependency: Duration,
     /// Mean over key groups: from the request until it is installed.
     pub installed_after: Duration,
+    /// The longest time a key group was on its way, its rows waiting.
+    pub pause_max: Duration,
     /// The longest time from issuing a barrier to its end, while key groups moved.
     pub barrier_delay_max: Duration,
 }

@@ -102,8 +102,8 @@ pub struct Setup {
     pub strategy: Strategy,
     /// The scalings, in order of time.
     pub scalings: Vec<Scaling>,
-    /// How long the state of one subscale may occupy a link, where there are subscales: what a
-    /// barrier may have to wait.
+    /// The pause to keep to, where there are subscales: how long what is open at an executor may
+    /// take to move. How fast it moves is found out on the way ([`crate::Pace`]).
     pub max_pause: Duration,
     /// Key groups a subscale may have.
     pub subscale_key_groups_max: usize,
@@ -195,7 +195,7 @@ impl Setup {
     /// The published set-up of NEXMark Q7 (drrs.md 7.1): 128 key groups in ranges, 8 executors to
     /// 12, 16 predecessors, a millisecond a row. What the publication does not fix: 6,000 rows a
     /// second, three quarters of what 8 executors can do; 1 GiB of window content; links of 1
-    /// Gbit/s, which subscales may occupy for 100 ms.
+    /// Gbit/s.
     #[must_use]
     pub fn published_8_to_12() -> Setup {
         Setup {

@@ -5,18 +5,19 @@
 //!   cargo test -p scaling --test model         the smaller ones, and every rule switched off
 //! ```
 //!
-//! A world has two predecessors, owners that give and get one key group each (`hand over`), two that
-//! swap theirs (`ring`), bounded channels, a few rows and one or two barriers, and can crash in
+//! A world has two predecessors, owners that give and get one key group each (`hand over`), two key
+//! groups in one subscale (`together`), two owners that swap theirs (`ring`), bounded channels, a few rows and one or two barriers, and can crash in
 //! every state, starting again from the last whole checkpoint. What is checked in every state is
 //! what the random simulation checks (`tests/sim/check.rs`); a state without a step that is not the
 //! end is a deadlock.
 //!
 //! | world | states | time |
 //! | --- | --- | --- |
-//! | hand over, 2 barriers, all interleavings | 0.1 M | 1 s |
-//! | hand over, executors come and go by barriers | 0.03 M | 1 s |
-//! | ring, 1 barrier, all interleavings | 2.5 M | 18 s |
-//! | ring, 2 barriers | 3.4 M | 21 s |
+//! | hand over, 2 barriers, all interleavings | 0.5 M | 3 s |
+//! | hand over, executors come and go by barriers | 0.02 M | 1 s |
+//! | ring, 1 barrier, all interleavings | 0.7 M | 5 s |
+//! | ring, 2 barriers | 1.0 M | 6 s |
+//! | together, 2 barriers, all interleavings | 1.1 M | 9 s |
 //!
 //! Measured with `make model` on two cores. Not in it: strategies other than DRRS, wishes for key
 //! groups (they change only the order), losses on the control path; the messages to the coordinator
@@ -57,6 +58,19 @@ fn hand_over() -> Setting {
         interleavings: Interleavings::All,
         after_crash: AfterCrash::Forgotten,
         rules: Rules::default(),
+    }
+}
+
+/// Two key groups go together, and rows are of the one that goes last: a barrier may come when
+/// half of a subscale has left.
+fn together() -> Setting {
+    Setting {
+        name: "together",
+        batches: [&[&[1]], &[&[1]]],
+        owners: &[0, 0],
+        targets: &[&[1, 1]],
+        subscale_key_groups_max: 2,
+        ..hand_over()
     }
 }
 
@@ -110,6 +124,7 @@ fn every_state_holds() {
     };
     let worlds = [
         two_barriers(one_batch()),
+        two_barriers(hand_over()),
         Setting {
             topology: Topology::ByBarrier,
             interleavings: Interleavings::Different,
@@ -120,6 +135,10 @@ fn every_state_holds() {
             ..ring()
         },
         two_barriers(ring()),
+        two_barriers(Setting {
+            batches: [&[&[1], &[0]], &[&[1], &[0]]],
+            ..together()
+        }),
     ];
     let states: usize = worlds.iter().map(holds).sum();
     assert!(states >= 3_000_000, "{states} states are few");
@@ -135,7 +154,7 @@ fn say(line: &str) {
 
 /// Switches one rule off and says how the shortest run that breaks goes.
 fn is_missed(name: &str, switch_off: impl Fn(&mut Rules)) {
-    for setting in [hand_over(), ring()] {
+    for setting in [hand_over(), together(), ring()] {
         let mut setting = setting;
         switch_off(&mut setting.rules);
         assert_ne!(setting.rules, Rules::default());

@@ -9,12 +9,14 @@
 //!
 //! Every strategy does the same work in one run, so that ratios mean something on a noisy machine.
 
+mod cost;
 mod database;
 mod plot;
 mod recorder;
 mod report;
 pub mod rescale;
 mod run;
+mod simulation;
 mod workload;
 
 pub use rescale::{RescaleBench, bench_rescale};

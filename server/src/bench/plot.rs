@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use plotters::prelude::*;
 
-use super::recorder::{BUCKET, Bucket, TimeLine};
+use super::recorder::{Bucket, TimeLine};
 use crate::error::{Error, Result};
 
 /// One panel: the time line of one run.
@@ -18,8 +18,8 @@ pub(super) struct Panel {
 
 const WIDTH: u32 = 1100;
 const PANEL_HEIGHT: u32 = 150;
-/// Shown on both sides of the rescale.
-const MARGIN: Duration = Duration::from_secs(2);
+/// Shown on both sides of the rescale: so many buckets.
+const MARGIN_BUCKETS: u32 = 40;
 
 /// Writes one SVG with a panel for each strategy, all to the same scale.
 ///
@@ -38,8 +38,10 @@ fn draw(
     let root = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
     root.fill(&WHITE)?;
     let root = root.titled(caption, ("sans-serif", 18))?;
+    let bucket = panels.first().map(|panel| panel.line.bucket);
+    let margin = (bucket.unwrap_or_default() * MARGIN_BUCKETS).as_secs_f64();
     let longest = panels.iter().map(|p| p.rescaled.1 - p.rescaled.0).max();
-    let until = (longest.unwrap_or_default() + MARGIN).as_secs_f64();
+    let until = longest.unwrap_or_default().as_secs_f64() + margin;
     let peak = panels
         .iter()
         .flat_map(|panel| panel.line.handled.iter().chain([&panel.line.visible]))
@@ -53,7 +55,7 @@ fn draw(
             .margin(4)
             .x_label_area_size(18)
             .y_label_area_size(55)
-            .build_cartesian_2d(-MARGIN.as_secs_f64()..until, (0.1..peak).log_scale())?;
+            .build_cartesian_2d(-margin..until, (0.1..peak).log_scale())?;
         chart
             .configure_mesh()
             .y_desc("ms")
@@ -66,14 +68,14 @@ fn draw(
         chart.draw_series([Rectangle::new([(0.0, 0.1), (end, peak)], shade)])?;
         let points = |line: &[Bucket]| {
             let point = |(index, bucket): (usize, &Bucket)| {
-                let at = (BUCKET * index as u32).as_secs_f64() - begin;
+                let at = (panel.line.bucket * index as u32).as_secs_f64() - begin;
                 (at, (bucket.max as f64 / 1e3).max(0.1))
             };
             let seen = line
                 .iter()
                 .enumerate()
                 .filter(|(_, bucket)| bucket.rows > 0);
-            let shown = |(at, _): &(f64, f64)| (-MARGIN.as_secs_f64()..until).contains(at);
+            let shown = |(at, _): &(f64, f64)| (-margin..until).contains(at);
             seen.map(point).filter(shown).collect::<Vec<_>>()
         };
         let lines = [

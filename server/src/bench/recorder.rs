@@ -14,7 +14,7 @@ use hdrhistogram::Histogram;
 use scaling::{Epoch, KeyGroupSet};
 
 /// Width of a bucket of the time line.
-pub(super) const BUCKET: Duration = Duration::from_millis(50);
+const BUCKET: Duration = Duration::from_millis(50);
 /// How late a row may be when the stream begins.
 const LATE_MAX: Duration = Duration::from_secs(3600);
 /// The longest latency that is told apart: five minutes.
@@ -36,7 +36,7 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    fn add(&mut self, rows: u64, sum: u64, max: u64) {
+    pub(super) fn add(&mut self, rows: u64, sum: u64, max: u64) {
         self.rows += rows;
         self.sum += sum;
         self.max = self.max.max(max);
@@ -44,8 +44,10 @@ impl Bucket {
 }
 
 /// Latencies from the time a row was due.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct TimeLine {
+    /// Width of a bucket.
+    pub(super) bucket: Duration,
     /// By when the rows were handled.
     pub(super) handled: [Vec<Bucket>; 2],
     /// By when their epochs became visible.
@@ -56,7 +58,7 @@ impl TimeLine {
     /// Since when, at or after `from`, no row took longer than `limit`.
     pub(super) fn stable_since(&self, from: Duration, limit: Duration) -> Option<Duration> {
         let limit = limit.as_micros() as u64;
-        let first = (from.as_micros() / BUCKET.as_micros()) as usize;
+        let first = (from.as_micros() / self.bucket.as_micros()) as usize;
         let length = self.handled.iter().map(Vec::len).max().unwrap_or(0);
         let slow = |index: usize| {
             let buckets = self.handled.iter().filter_map(|line| line.get(index));
@@ -64,7 +66,7 @@ impl TimeLine {
         };
         match (first..length).rev().find(|index| slow(*index)) {
             None => Some(from),
-            Some(last) if last + 1 < length => Some(BUCKET * (last as u32 + 1)),
+            Some(last) if last + 1 < length => Some(self.bucket * (last as u32 + 1)),
             Some(_) => None,
         }
     }
@@ -117,7 +119,11 @@ impl Recorder {
             start: Instant::now(),
             state: Mutex::new(State {
                 moving: KeyGroupSet::new(),
-                line: TimeLine::default(),
+                line: TimeLine {
+                    bucket: BUCKET,
+                    handled: Default::default(),
+                    visible: Vec::new(),
+                },
                 phase: [histogram(), histogram()],
                 visible_phase: histogram(),
                 pending: BTreeMap::new(),

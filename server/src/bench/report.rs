@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use scaling::PAUSE_DEFAULT;
 use serde::Serialize;
 
+use super::cost::Cost;
 use super::recorder::PhaseLatency;
 use super::run::{RunResult, RunSetup};
 
@@ -37,9 +39,12 @@ pub(super) struct Figures {
     /// From the statement to the last hand-over, to the checkpoint after it, to calm latencies.
     pub(super) moved: f64,
     pub(super) durable: f64,
-    pub(super) stable: f64,
+    /// `None` if they were not calm by the end.
+    pub(super) stable: Option<f64>,
     /// The longest time a key group, or a barrier, waited for state.
     pub(super) pause: f64,
+    /// Runs that kept to the pause they were given, or to the default.
+    pub(super) pause_kept: usize,
     pub(super) barrier_max: f64,
     pub(super) silence_max: f64,
     pub(super) suspended: f64,
@@ -67,6 +72,12 @@ fn all(phase: &PhaseLatency) -> hdrhistogram::Histogram<u64> {
     let mut all = phase.handled[0].clone();
     all.add(&phase.handled[1]).expect("histograms of one shape");
     all
+}
+
+/// The median, if more than half of the runs were calm again.
+fn stable(runs: &[RunResult]) -> Option<f64> {
+    let after = |run: &RunResult| run.stable_after.map_or(f64::INFINITY, millis);
+    Some(median(runs.iter().map(after).collect())).filter(|after| after.is_finite())
 }
 
 /// Sums up the repetitions of one set-up.
@@ -101,8 +112,14 @@ pub(super) fn figures(setup: &RunSetup, runs: &[RunResult]) -> Figures {
         visible_peak_before: of(&|run| micros(run.before.visible.max())),
         moved: summary(&|s| millis(s.moved_after.or(s.duration).unwrap_or_default())),
         durable: summary(&|s| millis(s.duration.unwrap_or_default())),
-        stable: of(&|run| run.stable_after.map_or(f64::NAN, millis)),
+        stable: stable(runs),
         pause: summary(&|s| millis(s.pause_max)),
+        pause_kept: {
+            let budget = setup.max_pause.unwrap_or(PAUSE_DEFAULT);
+            let kept =
+                |run: &&RunResult| run.summary.as_ref().is_none_or(|s| s.pause_max <= budget);
+            runs.iter().filter(kept).count()
+        },
         barrier_max: summary(&|s| millis(s.barrier_max)),
         silence_max: of(&|run| millis(run.during.silence_max)),
         suspended: summary(&|s| millis(s.moved.suspended)),
@@ -113,18 +130,15 @@ pub(super) fn figures(setup: &RunSetup, runs: &[RunResult]) -> Figures {
         rows_rerouted: summary(&|s| s.moved.rows_rerouted as f64),
         rows_held: summary(&|s| s.moved.rows_held as f64),
         throughput_before: of(&|run| run.before.rows as f64 / setup.phase.as_secs_f64()),
-        throughput_during: of(&|run| {
-            let (begin, end) = run.rescaled;
-            run.during.rows as f64 / (end - begin).as_secs_f64().max(1e-3)
-        }),
+        throughput_during: of(&|run| run.during.rows as f64 / run.measured.as_secs_f64().max(1e-3)),
     }
 }
 
 /// The table of all figures, and how DRRS compares with the others of its workload.
-pub(super) fn markdown(command: &str, all: &[Figures]) -> String {
+pub(super) fn markdown(command: &str, all: &[Figures], cost: &[Cost]) -> String {
     let mut text = String::new();
     writeln!(text, "# Rescaling, by strategy\n\n`{command}`\n").expect("a string takes it");
-    text.push_str("Milliseconds, medians. *moving*: rows of key groups that move; *others*: all other rows; both from when a row was due until it was handled, during the rescale. *visible*: until its epoch could be read.\n");
+    text.push_str("Milliseconds, medians. *moving*: rows of key groups that move; *others*: all other rows; both from when a row was due until it was handled, during the rescale, a second at least. *kept*: runs whose pause was within max_pause, or 20 ms. *visible*: until its epoch could be read.\n");
     let mut group = String::new();
     for figures in all {
         let of = format!(
@@ -134,7 +148,7 @@ pub(super) fn markdown(command: &str, all: &[Figures]) -> String {
         if of != group {
             write!(
                 text,
-                "\n## {of}\n\n| strategy | moving peak | p99 | mean | others peak | p99 | mean | visible peak | moved after | stable after | pause | barrier | suspended | held | re-routed | MB moved | right |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
+                "\n## {of}\n\n| strategy | moving peak | p99 | mean | others peak | p99 | mean | visible peak | moved after | stable after | pause | kept | barrier | suspended | held | re-routed | MB moved | right |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
             )
             .expect("a string takes it");
             group = of;
@@ -142,7 +156,7 @@ pub(super) fn markdown(command: &str, all: &[Figures]) -> String {
         let f = figures;
         writeln!(
             text,
-            "| {} | {:.1} | {:.1} | {:.2} | {:.1} | {:.1} | {:.2} | {:.0} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {:.1} | {}/{} |",
+            "| {} | {:.1} | {:.1} | {:.2} | {:.1} | {:.1} | {:.2} | {:.0} | {:.0} | {} | {:.1} | {}/{} | {:.1} | {:.1} | {:.0} | {:.0} | {:.1} | {}/{} |",
             f.strategy,
             f.moving_peak,
             f.moving_p99,
@@ -152,8 +166,10 @@ pub(super) fn markdown(command: &str, all: &[Figures]) -> String {
             f.others_mean,
             f.visible_peak,
             f.moved,
-            f.stable,
+            f.stable.map_or_else(|| "-".to_owned(), |after| format!("{after:.0}")),
             f.pause,
+            f.pause_kept,
+            f.repetitions,
             f.barrier_max,
             f.suspended,
             f.rows_held,
@@ -161,6 +177,30 @@ pub(super) fn markdown(command: &str, all: &[Figures]) -> String {
             f.state_bytes / 1e6,
             f.correct,
             f.repetitions,
+        )
+        .expect("a string takes it");
+    }
+    if !cost.is_empty() {
+        text.push_str(&cost_table(cost));
+    }
+    text
+}
+
+fn cost_table(cost: &[Cost]) -> String {
+    let mut text = String::from(
+        "\n## While nothing is rescaled\n\nRows a second, and microseconds of processor time a row; ratios are medians of neighbouring runs.\n\n| rows a statement | rows/s | bypassed | ratio | µs a row | bypassed | ratio |\n|---|---|---|---|---|---|---|\n",
+    );
+    for c in cost {
+        writeln!(
+            text,
+            "| {} | {:.0} | {:.0} | {:.3} | {:.2} | {:.2} | {:.3} |",
+            c.rows_of_statement,
+            c.throughput,
+            c.throughput_bypassed,
+            c.throughput_ratio,
+            c.processor,
+            c.processor_bypassed,
+            c.processor_ratio,
         )
         .expect("a string takes it");
     }

@@ -16,12 +16,18 @@ use super::recorder::{PhaseLatency, Recorder, TimeLine};
 use super::workload::{Keys, Workload};
 use crate::error::{Error, Result};
 
-/// Rows of one insert while loading, and at most while streaming.
-const INSERT_ROWS_MAX: u64 = 20_000;
+/// Rows of one insert while loading.
+const LOADED_ROWS: u64 = 20_000;
+/// Rows of one insert of the stream at most. An insert is in one epoch as a whole, so a barrier
+/// waits for all of it.
+const STREAMED_ROWS_MAX: u64 = 2_000;
 /// How often due rows are written.
 const TICK: Duration = Duration::from_millis(4);
 /// Time before anything is measured.
 const WARM_UP: Duration = Duration::from_millis(1500);
+/// The shortest time that counts as "during": the checkpoint interval, so that one checkpoint is in
+/// it with a rescale and without.
+const DURING_MIN: Duration = Duration::from_secs(1);
 /// A run is stable again when rows are below this multiple of the earlier peak (drrs.md 7.2).
 const STABLE: f64 = 1.2;
 
@@ -52,6 +58,8 @@ pub(super) struct RunResult {
     pub(super) line: TimeLine,
     /// Begin and end of the rescale, on the time line.
     pub(super) rescaled: (Duration, Duration),
+    /// Length of the phase that counts as "during".
+    pub(super) measured: Duration,
     /// From the statement until latencies are as before.
     pub(super) stable_after: Option<Duration>,
     pub(super) summary: Option<RescaleSummary>,
@@ -122,7 +130,7 @@ async fn load(database: &mut Database, workload: &Workload) -> Result<u32> {
     };
     let mut first = 0;
     while first < workload.keys {
-        let keys: Vec<u64> = (first..workload.keys.min(first + INSERT_ROWS_MAX)).collect();
+        let keys: Vec<u64> = (first..workload.keys.min(first + LOADED_ROWS)).collect();
         first += keys.len() as u64;
         match other {
             Some(other) => database.insert(other, workload.other_rows(&keys)).await?,
@@ -155,7 +163,7 @@ async fn stream(
             tokio::time::sleep(TICK).await;
             continue;
         }
-        let count = (due - next).min(INSERT_ROWS_MAX);
+        let count = (due - next).min(STREAMED_ROWS_MAX);
         let created = |row: u64| {
             let after = Duration::from_secs_f64(row as f64 / setup.rate as f64);
             (origin + after).as_micros() as i64
@@ -198,15 +206,14 @@ async fn measure(
                     .await?,
             )
         }
-        None => {
-            tokio::time::sleep(setup.phase / 4).await;
-            None
-        }
+        None => None,
     };
     let end = recorder.on_line();
     // What waited is handled a little later, and belongs to the rescale.
     let peak = Duration::from_micros(before.handled.iter().map(|h| h.max()).max().unwrap_or(0));
-    tokio::time::sleep(peak.min(Duration::from_millis(500))).await;
+    let later = peak.min(Duration::from_millis(500));
+    tokio::time::sleep(later.max(DURING_MIN.saturating_sub(end - begin))).await;
+    let measured = recorder.on_line() - begin;
     let during = recorder.end_phase();
     tokio::time::sleep(setup.phase).await;
     drop(recorder.end_phase());
@@ -218,6 +225,7 @@ async fn measure(
         stable_after: stable.map(|at| at.saturating_sub(begin)),
         line,
         rescaled: (begin, end),
+        measured,
         summary,
         correct: false,
     })

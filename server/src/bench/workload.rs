@@ -27,7 +27,7 @@ pub(super) struct Workload {
 const INPUT: &str = "CREATE TABLE input (k bigint, v bigint, created bigint, pad text)";
 
 /// The workloads, by name.
-pub(super) const WORKLOADS: [Workload; 5] = [
+pub(super) const WORKLOADS: [Workload; 6] = [
     Workload {
         name: "aggregate",
         what: "keyed aggregate, uniform keys, wide state",
@@ -49,6 +49,17 @@ pub(super) const WORKLOADS: [Workload; 5] = [
         keys: 200_000,
         padding: 200,
         skew: 1.0,
+    },
+    Workload {
+        name: "hot",
+        what: "keyed aggregate, Zipf 1.5 keys (two of five rows have one key), wide state",
+        table: INPUT,
+        other: None,
+        view: "CREATE MATERIALIZED VIEW v AS SELECT k, pad, count(*) AS n, sum(v) AS total, \
+               sum(created) AS born FROM input GROUP BY k, pad",
+        keys: 200_000,
+        padding: 200,
+        skew: 1.5,
     },
     Workload {
         name: "q7",

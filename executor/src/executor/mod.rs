@@ -13,122 +13,46 @@
 //! large the backlog is. What to do with a barrier, a key group or a row during a move is
 //! decided by [`scaling::Migration`]; this file carries the decisions out, in order.
 //!
-//! Not here: who moves what (`rescale`), how a batch is routed (`dispatch`).
+//! Not here: what becomes of the rows of regular channels (`reading`), who moves what (`rescale`),
+//! how a batch is routed (`dispatch`).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod reading;
+mod report;
+
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use scaling::{
-    Action, ChannelId, Early, Epoch, Event, ExecutorId, HeadState, HoldLimit, KeyGroup,
-    KeyGroupSet, Mechanism, Migration, Read, Rules, Scheduler, Subscale, SubscaleId, Verdict,
+    Action, ChannelId, Early, Epoch, Event, ExecutorId, HoldLimit, KeyGroup, KeyGroupSet,
+    Mechanism, Migration, Rules, Scheduler, Subscale, SubscaleId,
 };
-use storage::{PartitionSnapshot, StateDelta, crash_point};
+use storage::crash_point;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
-use crate::change::ChangeBatch;
 use crate::channel::{Inbox, Network, Receiver, Sender};
 use crate::dispatch::Dispatcher;
-use crate::engine::{BatchObserver, HandledBatch};
+use crate::engine::BatchObserver;
 use crate::error::{Error, Result};
 use crate::held::HeldRows;
-use crate::load::{Load, Meter, Wait};
+use crate::load::{Meter, Wait};
 use crate::message::{Control, FragmentKey, Message, MigrationMessage, Topology, TopologyChange};
 use crate::operator::{Barrier, Output};
 use crate::pipeline::Pipeline;
 use crate::world;
 
-/// Messages handled before other tasks of the thread get their turn.
-const STEPS_PER_TURN: u32 = 8;
+use reading::Reading;
+pub use report::MoveFigures;
+pub(crate) use report::{Collected, HandOver, Report};
+
+/// Time after which other tasks of the thread get their turn: under a backlog every executor has
+/// work, and a signal waits for a turn of each at every hop.
+const TURN: Duration = Duration::from_millis(1);
 /// How often a source that paces itself looks at the clock.
 const SOURCE_PERIOD: Duration = Duration::from_millis(5);
-
-/// What an executor tells the conductor.
-#[derive(Debug)]
-pub(crate) enum Report {
-    /// It has committed an epoch and forwarded its barrier.
-    Collected(Box<Collected>),
-    /// It has acted on a trigger barrier.
-    Prepared {
-        executor: ExecutorId,
-        subscale: SubscaleId,
-    },
-    /// As new owner, it has all state of a subscale.
-    Installed { subscale: SubscaleId },
-    /// As new owner, it has all of a subscale.
-    Done {
-        subscale: SubscaleId,
-        hand_overs: Vec<HandOver>,
-    },
-    /// It has ended, and its job with it.
-    Failed { executor: ExecutorId, error: Error },
-}
-
-/// One executor's part of an epoch.
-#[derive(Debug)]
-pub(crate) struct Collected {
-    pub(crate) executor: ExecutorId,
-    pub(crate) epoch: Epoch,
-    /// Rows of state changed since the last checkpoint; only at a durable barrier.
-    pub(crate) deltas: Vec<StateDelta>,
-    /// Visible rows, for each key group that changed.
-    pub(crate) snapshots: Vec<(KeyGroup, PartitionSnapshot)>,
-    /// Rows of pinned snapshots that are still to come.
-    pub(crate) backfill_remaining: u64,
-    /// The last write of the table that the epoch holds, at a table's root.
-    pub(crate) write_applied: Option<u64>,
-    /// Rows and bytes of state by key group, over all tables; only at a durable barrier.
-    pub(crate) state_sizes: Vec<(KeyGroup, u64, u64)>,
-    /// What moving cost since the last report.
-    pub(crate) moved: MoveFigures,
-    /// Where the time went since the last report.
-    pub(crate) load: Load,
-}
-
-/// The way of one key group to its new owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct HandOver {
-    pub(crate) bytes: u64,
-    /// When it left the old owner; its rows wait from here on.
-    pub(crate) sent: Instant,
-    /// When they went on.
-    pub(crate) installed: Instant,
-}
-
-/// What moving key groups cost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct MoveFigures {
-    /// Key groups sent, as old owner.
-    pub key_groups: u64,
-    /// Bytes of state sent.
-    pub state_bytes: u64,
-    /// Rows passed on to the new owner after the key group had left.
-    pub rows_rerouted: u64,
-    /// Rows that waited for the state of their key group.
-    pub rows_held: u64,
-    /// Rows taken back from the lanes of old owners.
-    pub rows_taken_back: u64,
-    /// Time executors had input and could take none of it, summed over executors.
-    pub suspended: Duration,
-    /// The longest time a barrier waited at one executor for state under way to it.
-    pub barrier_wait_max: Duration,
-}
-
-impl MoveFigures {
-    /// Adds the figures of another executor or period.
-    pub fn add(&mut self, other: &MoveFigures) {
-        self.key_groups += other.key_groups;
-        self.state_bytes += other.state_bytes;
-        self.rows_rerouted += other.rows_rerouted;
-        self.rows_held += other.rows_held;
-        self.rows_taken_back += other.rows_taken_back;
-        self.suspended += other.suspended;
-        self.barrier_wait_max = self.barrier_wait_max.max(other.barrier_wait_max);
-    }
-}
 
 /// What an executor starts with.
 pub(crate) struct ExecutorParts {
@@ -144,30 +68,13 @@ pub(crate) struct ExecutorParts {
     pub(crate) reports: UnboundedSender<Report>,
     pub(crate) fragment: FragmentKey,
     pub(crate) observer: Option<BatchObserver>,
-}
-
-/// Whether rows may be held.
-#[derive(Clone, Copy)]
-enum Room {
-    Left,
-    None,
+    pub(crate) scalable: bool,
 }
 
 enum Step {
     Worked,
     Waits(Wait),
     Stopped,
-}
-
-/// What reading the regular channels came to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reading {
-    /// A message was handled.
-    Handled,
-    /// There is input, and a move keeps this executor from taking any of it.
-    Suspended,
-    /// There is nothing that may be read now.
-    Nothing,
 }
 
 /// A fragment's parallel task.
@@ -198,6 +105,7 @@ pub(crate) struct Executor {
     meter: Meter,
     fragment: FragmentKey,
     observer: Option<BatchObserver>,
+    scalable: bool,
     stopped: bool,
 }
 
@@ -227,6 +135,7 @@ impl Executor {
             meter: Meter::new(),
             fragment: parts.fragment,
             observer: parts.observer,
+            scalable: parts.scalable,
             stopped: false,
         };
         executor.apply(&TopologyChange {
@@ -255,7 +164,7 @@ impl Executor {
     }
 
     async fn drive(&mut self) -> Result<()> {
-        let mut steps = 0;
+        let mut turn = Duration::ZERO;
         loop {
             while let Some(control) = self.control.pop() {
                 self.on_control(control)?;
@@ -263,9 +172,9 @@ impl Executor {
             match self.step()? {
                 Step::Stopped => return Ok(()),
                 Step::Worked => {
-                    self.meter.worked();
-                    steps += 1;
-                    if steps % STEPS_PER_TURN == 0 {
+                    turn += self.meter.worked();
+                    if turn >= TURN {
+                        turn = Duration::ZERO;
                         tokio::task::yield_now().await;
                         self.meter.yielded();
                     }
@@ -277,6 +186,7 @@ impl Executor {
                         self.inbox.wait().await;
                     }
                     self.meter.waited(why);
+                    turn = Duration::ZERO;
                 }
             }
         }
@@ -285,7 +195,23 @@ impl Executor {
     /// Handles at most one message of each kind.
     fn step(&mut self) -> Result<Step> {
         if self.dispatcher.full() {
-            return Ok(Step::Waits(Wait::Backpressured));
+            if !self.scalable {
+                return Ok(Step::Waits(Wait::Backpressured));
+            }
+            // A key group that leaves makes no output.
+            return Ok(match self.hand_over()? {
+                true => Step::Worked,
+                false => Step::Waits(Wait::Backpressured),
+            });
+        }
+        if !self.scalable {
+            let worked = self.read_any()? | self.pipeline.poll(&mut self.out)?;
+            self.dispatch();
+            return Ok(match (self.stopped, worked) {
+                (true, _) => Step::Stopped,
+                (false, true) => Step::Worked,
+                (false, false) => Step::Waits(Wait::Idle),
+            });
         }
         // Migration channels are read even when our own are full: reading them sends nothing
         // on a migration channel, so a ring of moves cannot wait for itself.
@@ -302,9 +228,7 @@ impl Executor {
             if self.stopped {
                 return Ok(Step::Stopped);
             }
-            if !self.migration.quiet() {
-                worked |= self.advance(Event::Poll)?;
-            }
+            worked |= self.hand_over()?;
         }
         worked |= self.pipeline.poll(&mut self.out)?;
         self.dispatch();
@@ -315,6 +239,17 @@ impl Executor {
         } else {
             Step::Waits(wait)
         })
+    }
+
+    /// Hands a key group over if one is to leave and what has left before is sent: its rows can be
+    /// handled here as long as it would only wait for the link.
+    fn hand_over(&mut self) -> Result<bool> {
+        let ready =
+            self.migration.may_hand_over() && self.migrations_to.values().all(Sender::is_dry);
+        if ready {
+            self.advance(Event::Poll)?;
+        }
+        Ok(ready)
     }
 
     fn dispatch(&mut self) {
@@ -440,180 +375,6 @@ impl Executor {
         Ok(())
     }
 
-    /// Reads the channel that record scheduling chooses, if any may be read.
-    fn read_channel(&mut self) -> Result<Reading> {
-        let heads: Vec<_> = self
-            .channels
-            .keys()
-            .filter(|&&channel| self.migration.may_read(channel))
-            .map(|&channel| (channel, self.head(channel)))
-            .collect();
-        let early = self.migration.on_early();
-        let (channel, room) = match self.scheduler.next(&heads, self.held.amount(), early) {
-            Some(Read::Head(channel)) => (channel, Room::Left),
-            Some(Read::RunnablePart(channel)) => (channel, Room::None),
-            None => return self.nothing_read(&heads),
-        };
-        let message = self.channels[&channel]
-            .pop()
-            .expect("a head that was seen is there");
-        match message {
-            Message::Batch(batch) => self.on_batch(channel, batch, room)?,
-            Message::Write { sequence, batch } => {
-                self.pipeline.write(sequence, batch, &mut self.out)?;
-                self.dispatch();
-            }
-            Message::Confirm(subscale) => {
-                self.advance(Event::Confirm { channel, subscale })?;
-            }
-            Message::Barrier(barrier, topology) => {
-                self.barrier.get_or_insert((barrier, topology));
-                self.advance(Event::Barrier {
-                    channel,
-                    epoch: barrier.epoch,
-                })?;
-                if self.barrier.is_some() && self.migration.is_fenced() {
-                    self.fenced = Some(world::now());
-                }
-            }
-        }
-        Ok(Reading::Handled)
-    }
-
-    /// No channel is to be read now. If a row that is too early is why, its old owner is told.
-    fn nothing_read(&mut self, heads: &[(ChannelId, HeadState)]) -> Result<Reading> {
-        let blocked = heads.iter().find(|(_, head)| *head == HeadState::Blocked);
-        let Some((channel, _)) = blocked else {
-            return Ok(Reading::Nothing);
-        };
-        let waiting = self.channels[channel].peek(|message| match message {
-            Message::Batch(batch) => batch.runs().iter().map(|run| run.key_group).collect(),
-            _ => Vec::new(),
-        });
-        for key_group in waiting.unwrap_or_default() {
-            self.advance(Event::Early { key_group })?;
-        }
-        Ok(Reading::Suspended)
-    }
-
-    /// Processes rows whose state is here.
-    fn process(&mut self, channel: ChannelId, batch: ChangeBatch) -> Result<()> {
-        self.meter.handles(&batch);
-        let observed = self.observer.is_some().then(|| batch.clone());
-        self.pipeline
-            .on_batch(usize::from(channel.input), batch, &mut self.out)?;
-        self.dispatch();
-        if let (Some(observe), Some(batch)) = (&self.observer, &observed) {
-            observe(HandledBatch {
-                job: self.fragment.job,
-                fragment: self.fragment.fragment,
-                epoch: self.migration.last_epoch().next(),
-                batch,
-            });
-        }
-        Ok(())
-    }
-
-    fn head(&self, channel: ChannelId) -> HeadState {
-        let state = |message: &Message| match message {
-            Message::Batch(batch) if !self.migration.quiet() => self.batch_head(channel, batch),
-            Message::Batch(_) | Message::Write { .. } => HeadState::Runnable,
-            Message::Barrier(..) | Message::Confirm(_) => HeadState::Control,
-        };
-        self.channels[&channel]
-            .peek(state)
-            .unwrap_or(HeadState::Empty)
-    }
-
-    fn batch_head(&self, channel: ChannelId, batch: &ChangeBatch) -> HeadState {
-        let runs = batch.runs();
-        // A verdict that fails is met again, and reported, when the batch is handled.
-        let held = runs
-            .iter()
-            .filter(|run| {
-                matches!(
-                    self.migration.verdict(channel, run.key_group),
-                    Ok(Verdict::Hold)
-                )
-            })
-            .count();
-        match held {
-            0 => HeadState::Runnable,
-            held if held == runs.len() => HeadState::Blocked,
-            _ => HeadState::Mixed,
-        }
-    }
-
-    /// Processes, re-routes or holds each key group of a batch. Without room to hold, the rows
-    /// that would be held go back to the head of their channel.
-    fn on_batch(&mut self, channel: ChannelId, batch: ChangeBatch, room: Room) -> Result<()> {
-        if self.migration.quiet() {
-            return self.process(channel, batch);
-        }
-        const PROCESS: usize = 0;
-        const HOLD: usize = 1;
-        let departures: Vec<(ExecutorId, SubscaleId)> = self.departures(channel, &batch)?;
-        let mut classes = BTreeMap::new();
-        for run in batch.runs().iter() {
-            let class = match self.migration.verdict(channel, run.key_group)? {
-                Verdict::Process => PROCESS,
-                Verdict::Hold => HOLD,
-                Verdict::Reroute { to, subscale } => {
-                    let found = departures.binary_search(&(to, subscale));
-                    2 + found.expect("collected from the same verdicts")
-                }
-            };
-            classes.insert(run.key_group, class);
-        }
-        let parts = batch.partition(|key_group| classes[&key_group], 2 + departures.len());
-        for (class, part) in parts.into_iter().enumerate() {
-            let Some(part) = part else { continue };
-            match (class, room) {
-                (PROCESS, _) => self.process(channel, part)?,
-                (HOLD, room) => {
-                    for run in part.runs().iter() {
-                        let key_group = run.key_group;
-                        self.advance(Event::Early { key_group })?;
-                    }
-                    match room {
-                        Room::None => self.channels[&channel].put_back(Message::Batch(part)),
-                        Room::Left => {
-                            self.moved.rows_held += part.num_rows() as u64;
-                            self.held.hold(channel, &part);
-                        }
-                    }
-                }
-                (departure, _) => {
-                    self.moved.rows_rerouted += part.num_rows() as u64;
-                    let (to, subscale) = departures[departure - 2];
-                    self.migrations_to[&to].push(MigrationMessage::Rerouted {
-                        subscale,
-                        channel,
-                        batch: part,
-                    });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Where rows of a batch are re-routed to, in order, each once.
-    fn departures(
-        &self,
-        channel: ChannelId,
-        batch: &ChangeBatch,
-    ) -> Result<Vec<(ExecutorId, SubscaleId)>> {
-        let mut departures = BTreeSet::new();
-        for run in batch.runs().iter() {
-            if let Verdict::Reroute { to, subscale } =
-                self.migration.verdict(channel, run.key_group)?
-            {
-                departures.insert((to, subscale));
-            }
-        }
-        Ok(departures.into_iter().collect())
-    }
-
     /// Feeds the protocol and carries out what it asks for. Whether it asked for anything.
     fn advance(&mut self, event: Event) -> Result<bool> {
         let mut actions = Vec::new();
@@ -682,14 +443,14 @@ impl Executor {
                 }
             }
             Action::Commit { epoch } => self.commit(epoch)?,
-            Action::Installed { subscale } => self.report(Report::Installed { subscale }),
-            Action::Done { subscale } => {
+            Action::Installed { subscale } => {
                 let hand_overs = self.hand_overs.remove(&subscale).unwrap_or_default();
-                self.report(Report::Done {
+                self.report(Report::Installed {
                     subscale,
                     hand_overs,
                 });
             }
+            Action::Done { subscale } => self.report(Report::Done { subscale }),
         }
         Ok(())
     }

@@ -1,0 +1,94 @@
+//! What an executor tells the conductor: of barriers, of moves, of its end.
+
+use std::time::Duration;
+
+use scaling::{Epoch, ExecutorId, KeyGroup, SubscaleId};
+use storage::{PartitionSnapshot, StateDelta};
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::load::Load;
+
+/// What an executor tells the conductor.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// It has committed an epoch and forwarded its barrier.
+    Collected(Box<Collected>),
+    /// It has acted on a trigger barrier.
+    Prepared {
+        executor: ExecutorId,
+        subscale: SubscaleId,
+    },
+    /// As new owner, it has all state of a subscale.
+    Installed {
+        subscale: SubscaleId,
+        hand_overs: Vec<HandOver>,
+    },
+    /// As new owner, it has all of a subscale.
+    Done { subscale: SubscaleId },
+    /// It has ended, and its job with it.
+    Failed { executor: ExecutorId, error: Error },
+}
+
+/// One executor's part of an epoch.
+#[derive(Debug)]
+pub(crate) struct Collected {
+    pub(crate) executor: ExecutorId,
+    pub(crate) epoch: Epoch,
+    /// Rows of state changed since the last checkpoint; only at a durable barrier.
+    pub(crate) deltas: Vec<StateDelta>,
+    /// Visible rows, for each key group that changed.
+    pub(crate) snapshots: Vec<(KeyGroup, PartitionSnapshot)>,
+    /// Rows of pinned snapshots that are still to come.
+    pub(crate) backfill_remaining: u64,
+    /// The last write of the table that the epoch holds, at a table's root.
+    pub(crate) write_applied: Option<u64>,
+    /// Rows and bytes of state by key group, over all tables; only at a durable barrier.
+    pub(crate) state_sizes: Vec<(KeyGroup, u64, u64)>,
+    /// What moving cost since the last report.
+    pub(crate) moved: MoveFigures,
+    /// Where the time went since the last report.
+    pub(crate) load: Load,
+}
+
+/// The way of one key group to its new owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HandOver {
+    pub(crate) bytes: u64,
+    /// When it left the old owner; its rows wait from here on.
+    pub(crate) sent: Instant,
+    /// When they went on.
+    pub(crate) installed: Instant,
+}
+
+/// What moving key groups cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MoveFigures {
+    /// Key groups sent, as old owner.
+    pub key_groups: u64,
+    /// Bytes of state sent.
+    pub state_bytes: u64,
+    /// Rows passed on to the new owner after the key group had left.
+    pub rows_rerouted: u64,
+    /// Rows that waited for the state of their key group.
+    pub rows_held: u64,
+    /// Rows taken back from the lanes of old owners.
+    pub rows_taken_back: u64,
+    /// Time executors had input and could take none of it, summed over executors.
+    pub suspended: Duration,
+    /// The longest time a barrier waited at one executor for state under way to it.
+    pub barrier_wait_max: Duration,
+}
+
+impl MoveFigures {
+    /// Adds the figures of another executor or period.
+    pub fn add(&mut self, other: &MoveFigures) {
+        self.key_groups += other.key_groups;
+        self.state_bytes += other.state_bytes;
+        self.rows_rerouted += other.rows_rerouted;
+        self.rows_held += other.rows_held;
+        self.rows_taken_back += other.rows_taken_back;
+        self.suspended += other.suspended;
+        self.barrier_wait_max = self.barrier_wait_max.max(other.barrier_wait_max);
+    }
+}
