@@ -95,6 +95,7 @@ pub fn session(catalog: Arc<dyn Catalog>, settings: &Settings) -> Session {
     for function in functions::all() {
         context.register_udf(function.as_ref().clone());
     }
+    context.register_udaf(functions::string_agg());
     Session { catalog, context }
 }
 

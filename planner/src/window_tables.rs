@@ -149,8 +149,8 @@ impl Arguments {
     fn start(&self, size: &Interval, offset: Option<&str>) -> String {
         let (time, size) = (&self.time, &size.sql);
         match offset {
-            None => format!("date_bin({size}, {time})"),
-            Some(offset) => format!("date_bin({size}, {time} - {offset}) + {offset}"),
+            None => format!("date_bin({size}, {time}, 'epoch')"),
+            Some(offset) => format!("date_bin({size}, {time} - {offset}, 'epoch') + {offset}"),
         }
     }
 }

@@ -25,8 +25,11 @@ pub(crate) mod operators;
 mod patterns;
 mod rows;
 pub(crate) mod sort_keys;
+mod string_agg;
 mod strings;
 pub(crate) mod syntax;
+
+pub(crate) use string_agg::string_agg;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};

@@ -38,11 +38,6 @@ async fn what_cannot_be_maintained_is_refused_with_a_hint() {
             "SELECT over the view",
         ),
         (
-            "select array_agg(a) from t",
-            "a column of type List",
-            "cast it",
-        ),
-        (
             "select count(distinct (a, b)) from t",
             "a column of type",
             "cast it",
