@@ -261,33 +261,47 @@ impl VisitorMut for Aliases {
 
     /// The one column of a function in `FROM` is called as the function is, or as its alias.
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        if let TableFactor::Table {
-            name,
-            alias,
-            args: Some(_),
-            ..
-        } = factor
-        {
-            let function = name.0.last().and_then(|part| part.as_ident());
-            let is_series =
-                function.is_some_and(|name| SERIES.contains(&identifier(name).as_str()));
-            if let (true, Some(function)) = (is_series, function) {
-                let alias = alias.get_or_insert_with(|| TableAlias {
-                    explicit: true,
-                    name: function.clone(),
-                    columns: Vec::new(),
-                    at: None,
-                });
-                if alias.columns.is_empty() {
-                    let name = alias.name.clone();
-                    alias.columns = vec![TableAliasColumnDef {
-                        name,
-                        data_type: None,
-                    }];
+        match factor {
+            TableFactor::Table {
+                name,
+                alias,
+                args: Some(_),
+                ..
+            } => {
+                let function = name.0.last().and_then(|part| part.as_ident());
+                if let Some(function) = function
+                    && SERIES.contains(&identifier(function).as_str())
+                {
+                    name_column(alias, function);
                 }
             }
+            TableFactor::UNNEST {
+                alias,
+                array_exprs,
+                with_offset: false,
+                with_ordinality: false,
+                ..
+            } if array_exprs.len() == 1 => name_column(alias, &Ident::new("unnest")),
+            _ => {}
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Names the one column of a function as its alias, or as the function.
+fn name_column(alias: &mut Option<TableAlias>, function: &Ident) {
+    let alias = alias.get_or_insert_with(|| TableAlias {
+        explicit: true,
+        name: function.clone(),
+        columns: Vec::new(),
+        at: None,
+    });
+    if alias.columns.is_empty() {
+        let name = alias.name.clone();
+        alias.columns = vec![TableAliasColumnDef {
+            name,
+            data_type: None,
+        }];
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) const WORKLOADS: [Workload; 6] = [
         table: INPUT,
         other: None,
         view: "CREATE MATERIALIZED VIEW v AS SELECT k, created / 10000000 AS window_start, \
-               max(v) AS price, sum(created) AS born FROM input GROUP BY k, created / 10000000",
+               max(v) AS price, sum(created) AS born, count(*) AS n FROM input GROUP BY k, created / 10000000",
         keys: 100_000,
         padding: 0,
         skew: 1.0,
