@@ -73,6 +73,18 @@ fn all_pass(count: u64, adjust: impl Fn(&mut Scenario)) -> Option<Coverage> {
     replayed.is_none().then_some(coverage)
 }
 
+/// Seeds that failed once: a wish for a key group reached an executor that was gone.
+const ONCE_FAILED: [u64; 2] = [0xb39f_1503_5f32_c2e9, 0x00f0_bbd9_2d2f_78e2];
+
+#[test]
+fn seeds_that_failed_once_hold() {
+    for seed in ONCE_FAILED {
+        let scenario = Scenario::from_seed(seed);
+        let outcome = check(&scenario, false, &mut Coverage::default());
+        assert_eq!(outcome, Ok(()));
+    }
+}
+
 #[test]
 fn every_seed_holds() {
     let seeds = seeds();

@@ -368,6 +368,10 @@ impl World {
     fn control(&mut self, control: Control) -> Checked {
         self.trace.record(&control);
         match control {
+            // A wish may come late, when its receiver has given all away and is gone.
+            Control::ToExecutor(id, Event::Wanted { .. }) if !self.executors.contains_key(&id) => {
+                Ok(())
+            }
             Control::ToExecutor(id, event) => {
                 self.at(id, |executor, outside| executor.step(event, outside))
             }
