@@ -685,17 +685,23 @@ fn justified_days(value: Interval) -> Interval {
 }
 
 fn justified_hours(value: Interval) -> Interval {
-    let mut days = value.days + value.micros / MICROS_DAY;
-    let mut micros = value.micros % MICROS_DAY;
-    if days > 0 && micros < 0 {
-        (days, micros) = (days - 1, micros + MICROS_DAY);
-    } else if days < 0 && micros > 0 {
-        (days, micros) = (days + 1, micros - MICROS_DAY);
-    }
+    let days = value.days + value.micros / MICROS_DAY;
+    let (days, micros) = of_one_sign(days, value.micros % MICROS_DAY);
     Interval {
         days,
         micros,
         ..value
+    }
+}
+
+/// Days and microseconds of less than a day, so that both have one sign.
+fn of_one_sign(days: i64, micros: i64) -> (i64, i64) {
+    if days > 0 && micros < 0 {
+        (days - 1, micros + MICROS_DAY)
+    } else if days < 0 && micros > 0 {
+        (days + 1, micros - MICROS_DAY)
+    } else {
+        (days, micros)
     }
 }
 
@@ -704,18 +710,14 @@ fn justified(value: Interval) -> Interval {
     let Interval {
         mut months,
         mut days,
-        mut micros,
+        micros,
     } = value;
     if months > 0 && (days < 0 || (days == 0 && micros < 0)) {
         (months, days) = (months - 1, days + 30);
     } else if months < 0 && (days > 0 || (days == 0 && micros > 0)) {
         (months, days) = (months + 1, days - 30);
     }
-    if days > 0 && micros < 0 {
-        (days, micros) = (days - 1, micros + MICROS_DAY);
-    } else if days < 0 && micros > 0 {
-        (days, micros) = (days + 1, micros - MICROS_DAY);
-    }
+    let (days, micros) = of_one_sign(days, micros);
     Interval {
         months,
         days,

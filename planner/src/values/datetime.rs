@@ -458,22 +458,24 @@ pub(crate) fn parse_offset(text: &str) -> Option<i32> {
     in_range.then_some(sign * (hours * 3600 + minutes * 60 + seconds))
 }
 
+/// The names of the months in lower case.
+pub(crate) const LONG_MONTHS: [&str; 12] = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+];
+
 fn month_of(lower: &str) -> Option<i64> {
-    const LONG: [&str; 12] = [
-        "january",
-        "february",
-        "march",
-        "april",
-        "may",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-    ];
-    let at = LONG.iter().zip(MONTHS).position(|(long, short)| {
+    let at = LONG_MONTHS.iter().zip(MONTHS).position(|(long, short)| {
         *long == lower || short == lower || (lower == "sept" && short == "sep")
     })?;
     i64::try_from(at + 1).ok()

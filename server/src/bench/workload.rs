@@ -26,6 +26,10 @@ pub(super) struct Workload {
 
 const INPUT: &str = "CREATE TABLE input (k bigint, v bigint, created bigint, pad text)";
 
+/// A keyed aggregate with wide state.
+const KEYED: &str = "CREATE MATERIALIZED VIEW v AS SELECT k, pad, count(*) AS n, \
+                     sum(v) AS total, sum(created) AS born FROM input GROUP BY k, pad";
+
 /// The workloads, by name.
 pub(super) const WORKLOADS: [Workload; 6] = [
     Workload {
@@ -33,8 +37,7 @@ pub(super) const WORKLOADS: [Workload; 6] = [
         what: "keyed aggregate, uniform keys, wide state",
         table: INPUT,
         other: None,
-        view: "CREATE MATERIALIZED VIEW v AS SELECT k, pad, count(*) AS n, sum(v) AS total, \
-               sum(created) AS born FROM input GROUP BY k, pad",
+        view: KEYED,
         keys: 200_000,
         padding: 200,
         skew: 0.0,
@@ -44,8 +47,7 @@ pub(super) const WORKLOADS: [Workload; 6] = [
         what: "keyed aggregate, Zipf 1 keys, wide state",
         table: INPUT,
         other: None,
-        view: "CREATE MATERIALIZED VIEW v AS SELECT k, pad, count(*) AS n, sum(v) AS total, \
-               sum(created) AS born FROM input GROUP BY k, pad",
+        view: KEYED,
         keys: 200_000,
         padding: 200,
         skew: 1.0,
@@ -55,8 +57,7 @@ pub(super) const WORKLOADS: [Workload; 6] = [
         what: "keyed aggregate, Zipf 1.5 keys (two of five rows have one key), wide state",
         table: INPUT,
         other: None,
-        view: "CREATE MATERIALIZED VIEW v AS SELECT k, pad, count(*) AS n, sum(v) AS total, \
-               sum(created) AS born FROM input GROUP BY k, pad",
+        view: KEYED,
         keys: 200_000,
         padding: 200,
         skew: 1.5,

@@ -3,13 +3,13 @@
 //! As in PostgreSQL, separators of the template match any in the text, and blanks are skipped.
 
 use crate::functions::dates::Parts;
-use crate::values::datetime::{DAYS, JULIAN_EPOCH, MONTHS, parse_offset};
+use crate::values::datetime::{DAYS, JULIAN_EPOCH, LONG_MONTHS, MONTHS, parse_offset};
 use crate::values::error::{Fault, Result, ValueError};
 use crate::values::temporal::{
     MICROS_DAY, MICROS_HOUR, MICROS_MINUTE, MICROS_SECOND, days_from_civil, days_in_month,
 };
 
-use super::{LONG_MONTHS, Node, Pattern, Pattern as P, ROMAN_MONTHS, parse};
+use super::{Node, Pattern, Pattern as P, ROMAN_MONTHS, parse};
 
 /// What a text says by a template.
 pub(super) struct Read {

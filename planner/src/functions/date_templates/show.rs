@@ -4,13 +4,13 @@ use arrow::array::timezone::Tz;
 
 use crate::functions::dates::Parts;
 use crate::functions::datum::{Datum, Interval};
-use crate::values::datetime::{DAYS, JULIAN_EPOCH, MONTHS};
+use crate::values::datetime::{DAYS, JULIAN_EPOCH, LONG_MONTHS, MONTHS};
 use crate::values::error::{Fault, Result, ValueError};
 use crate::values::temporal::{
     MICROS_HOUR, MICROS_MINUTE, MICROS_SECOND, local_micros, offset_seconds, zone_abbreviation,
 };
 
-use super::{Case, LONG_MONTHS, Node, Pattern, Pattern as P, ROMAN_MONTHS, ordinal_suffix, parse};
+use super::{Case, Node, Pattern, Pattern as P, ROMAN_MONTHS, ordinal_suffix, parse};
 
 /// What a template shows: a moment, or an interval in the fields of one.
 pub(super) struct Moment {
