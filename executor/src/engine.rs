@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::change::ChangeBatch;
 use crate::conductor::{Command, Conductor};
 use crate::error::{Error, Result};
+use crate::gate::Gate;
 use crate::job::JobSpec;
 use crate::rescale::{
     CatalogOfParallelism, RescaleOptions, RescalePlan, RescaleProgress, RescaleRequest,
@@ -57,6 +58,9 @@ pub struct EngineOptions {
     pub barrier_interval: Duration,
     /// Time between two checkpoints: how much is done again after a crash. Default 1 s.
     pub checkpoint_interval: Duration,
+    /// Bytes of changed rows at which a checkpoint is taken at once; as long as another one is being
+    /// written, input then waits. Default 256 MB.
+    pub checkpoint_bytes: usize,
     /// Key groups of every fragment; fixed for the life of the data directory. Default 256.
     pub key_groups: u16,
     /// When a held row may be processed. Default: once its key group's state is there.
@@ -80,6 +84,7 @@ impl Default for EngineOptions {
         EngineOptions {
             barrier_interval: Duration::from_millis(100),
             checkpoint_interval: Duration::from_secs(1),
+            checkpoint_bytes: 256 << 20,
             key_groups: scaling::KEY_GROUPS_DEFAULT,
             release: Release::Commutative,
             observer: None,
@@ -95,6 +100,7 @@ impl fmt::Debug for EngineOptions {
         f.debug_struct("EngineOptions")
             .field("barrier_interval", &self.barrier_interval)
             .field("checkpoint_interval", &self.checkpoint_interval)
+            .field("checkpoint_bytes", &self.checkpoint_bytes)
             .field("key_groups", &self.key_groups)
             .field("release", &self.release)
             .field("link_bytes_per_second", &self.link_bytes_per_second)
@@ -194,6 +200,8 @@ pub struct Observation {
 pub(crate) struct Shared {
     pub(crate) storage: Arc<Storage>,
     pub(crate) options: EngineOptions,
+    /// What brings rows into the dataflows passes it.
+    pub(crate) gate: Arc<Gate>,
     pub(crate) writers: Mutex<BTreeMap<u32, TableWriter>>,
     /// Held while a barrier, or what several tables write together, is put into root lanes: the
     /// parts of a write are all in front of a barrier or all behind it.
@@ -243,6 +251,7 @@ impl Engine {
         let shared = Arc::new(Shared {
             storage,
             options,
+            gate: Arc::default(),
             writers: Mutex::default(),
             root_lanes: Mutex::default(),
             jobs: Mutex::default(),

@@ -28,6 +28,7 @@ mod conductor;
 mod credit;
 mod dispatch;
 mod executor;
+mod gate;
 mod held;
 mod job;
 mod load;

@@ -21,6 +21,7 @@ use crate::change::ChangeBatch;
 use crate::channel::{Inbox, Sender};
 use crate::engine::Shared;
 use crate::error::{Error, Result};
+use crate::gate::Gate;
 use crate::message::Message;
 use crate::wal;
 use crate::world;
@@ -58,11 +59,12 @@ pub(crate) struct TableWriter {
 
 impl TableWriter {
     /// Starts the writer of a table.
-    pub(crate) fn start(job: u32, storage: Arc<Storage>, root: Root) -> TableWriter {
+    pub(crate) fn start(job: u32, shared: &Shared, root: Root) -> TableWriter {
         let (requests, queue) = mpsc::channel(QUEUE_MAX);
         let root = Arc::new(Mutex::new(root));
         // Ends when the last handle is dropped with the queue's sender.
-        world::spawn(run(job, storage, Arc::clone(&root), queue));
+        let (storage, gate) = (Arc::clone(&shared.storage), Arc::clone(&shared.gate));
+        world::spawn(run(job, storage, gate, Arc::clone(&root), queue));
         TableWriter { requests, root }
     }
 
@@ -100,7 +102,7 @@ pub(crate) async fn write_together(shared: Arc<Shared>, mut writes: Vec<TableWri
     }
     // A task of its own: a caller that stops waiting must not leave it half done.
     let written = world::spawn(async move {
-        let mut roots = all_with_credit(&writes).await;
+        let mut roots = all_with_credit(&writes, &shared.gate).await;
         let mut records = Vec::with_capacity(writes.len());
         for (write, root) in writes.iter().zip(&roots) {
             let record = wal::encode(&write.batch)?;
@@ -125,18 +127,19 @@ pub(crate) async fn write_together(shared: Arc<Shared>, mut writes: Vec<TableWri
     written.await.map_err(|_| Error::Stopped)?
 }
 
-/// Locks the roots of all tables once each has credit; like [`with_credit`] it holds no lock while
+/// Locks the roots of all tables once each has credit and the gate is open; like [`with_credit`] it holds no lock while
 /// it waits for that.
-async fn all_with_credit(writes: &[TableWrite]) -> Vec<MutexGuard<'_, Root>> {
+async fn all_with_credit<'a>(writes: &'a [TableWrite], gate: &Gate) -> Vec<MutexGuard<'a, Root>> {
     loop {
         let mut roots = Vec::with_capacity(writes.len());
         for write in writes {
             roots.push(write.writer.root().await);
         }
-        let Some(full) = roots.iter().find(|root| root.lane.full()) else {
+        let full = roots.iter().find(|root| root.lane.full());
+        let Some(waits) = full.or(roots.first().filter(|_| !gate.is_open())) else {
             return roots;
         };
-        let inbox = Arc::clone(&full.inbox);
+        let inbox = Arc::clone(&waits.inbox);
         drop(roots);
         inbox.wait_at_most(CREDIT_WAIT_MAX).await;
     }
@@ -145,6 +148,7 @@ async fn all_with_credit(writes: &[TableWrite]) -> Vec<MutexGuard<'_, Root>> {
 async fn run(
     job: u32,
     storage: Arc<Storage>,
+    gate: Arc<Gate>,
     root: Arc<Mutex<Root>>,
     mut queue: mpsc::Receiver<Request>,
 ) {
@@ -152,7 +156,7 @@ async fn run(
     while queue.recv_many(&mut waiting, GROUP_MAX).await > 0 {
         while !waiting.is_empty() {
             let group: Vec<Request> = waiting.drain(..group_length(&waiting)).collect();
-            let mut root = with_credit(&root).await;
+            let mut root = with_credit(&root, &gate).await;
             let outcome = write_group(job, &storage, &mut root, &group).await;
             drop(root);
             let shared = outcome.map_err(Arc::new);
@@ -175,12 +179,12 @@ fn group_length(waiting: &[Request]) -> usize {
     fitting.count().max(1)
 }
 
-/// Locks the root once its lane has credit. The lock is not held while waiting, so that a
+/// Locks the root once its lane has credit and the gate is open. The lock is not held while waiting, so that a
 /// restart of the dataflow can put another lane in place.
-async fn with_credit(root: &Mutex<Root>) -> MutexGuard<'_, Root> {
+async fn with_credit<'a>(root: &'a Mutex<Root>, gate: &Gate) -> MutexGuard<'a, Root> {
     loop {
         let guard = root.lock().await;
-        if !guard.lane.full() {
+        if gate.is_open() && !guard.lane.full() {
             return guard;
         }
         let inbox = Arc::clone(&guard.inbox);

@@ -48,62 +48,112 @@ pub enum Durability {
 }
 
 /// One change of a [`WriteSet`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Operation {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation<'a> {
     /// Sets the value of a key.
     Put {
         /// Where.
         family: ColumnFamily,
         /// The key.
-        key: Vec<u8>,
+        key: &'a [u8],
         /// Its new value.
-        value: Vec<u8>,
+        value: &'a [u8],
     },
     /// Removes a key; no error if it is not there.
     Delete {
         /// Where.
         family: ColumnFamily,
         /// The key.
-        key: Vec<u8>,
+        key: &'a [u8],
     },
     /// Removes every key in `start..end`.
     DeleteRange {
         /// Where.
         family: ColumnFamily,
         /// First key to go.
-        start: Vec<u8>,
+        start: &'a [u8],
         /// First key to stay.
-        end: Vec<u8>,
+        end: &'a [u8],
     },
 }
 
 /// Changes that become visible and durable together; a later one wins over an earlier one.
+///
+/// A checkpoint has millions of them, so keys and values lie in one buffer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WriteSet {
-    operations: Vec<Operation>,
+    entries: Vec<Entry>,
+    /// For each entry its two parts, one after the other.
+    bytes: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    kind: Kind,
+    family: ColumnFamily,
+    /// Bytes of the key, or of the first key to go.
+    first: u32,
+    /// Bytes of the value, or of the first key to stay.
+    second: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Put,
+    Delete,
+    DeleteRange,
 }
 
 impl WriteSet {
-    /// Sets the value of a key.
-    pub fn put(&mut self, family: ColumnFamily, key: Vec<u8>, value: Vec<u8>) {
-        self.operations.push(Operation::Put { family, key, value });
+    /// Sets the value of a key. Either is shorter than 4 GiB, here and below.
+    pub fn put(&mut self, family: ColumnFamily, key: &[u8], value: &[u8]) {
+        self.push(Kind::Put, family, key, value);
     }
 
     /// Removes a key; no error if it is not there.
-    pub fn delete(&mut self, family: ColumnFamily, key: Vec<u8>) {
-        self.operations.push(Operation::Delete { family, key });
+    pub fn delete(&mut self, family: ColumnFamily, key: &[u8]) {
+        self.push(Kind::Delete, family, key, &[]);
     }
 
     /// Removes every key in `start..end`.
-    pub fn delete_range(&mut self, family: ColumnFamily, start: Vec<u8>, end: Vec<u8>) {
-        self.operations
-            .push(Operation::DeleteRange { family, start, end });
+    pub fn delete_range(&mut self, family: ColumnFamily, start: &[u8], end: &[u8]) {
+        self.push(Kind::DeleteRange, family, start, end);
+    }
+
+    fn push(&mut self, kind: Kind, family: ColumnFamily, first: &[u8], second: &[u8]) {
+        let length = |part: &[u8]| u32::try_from(part.len()).expect("shorter than 4 GiB");
+        self.entries.push(Entry {
+            kind,
+            family,
+            first: length(first),
+            second: length(second),
+        });
+        self.bytes.extend_from_slice(first);
+        self.bytes.extend_from_slice(second);
     }
 
     /// The changes in order.
-    #[must_use]
-    pub fn operations(&self) -> &[Operation] {
-        &self.operations
+    pub fn operations(&self) -> impl Iterator<Item = Operation<'_>> {
+        let mut rest = self.bytes.as_slice();
+        self.entries.iter().map(move |entry| {
+            let (first, others) = rest.split_at(entry.first as usize);
+            let (second, others) = others.split_at(entry.second as usize);
+            rest = others;
+            let family = entry.family;
+            match entry.kind {
+                Kind::Put => Operation::Put {
+                    family,
+                    key: first,
+                    value: second,
+                },
+                Kind::Delete => Operation::Delete { family, key: first },
+                Kind::DeleteRange => Operation::DeleteRange {
+                    family,
+                    start: first,
+                    end: second,
+                },
+            }
+        })
     }
 }
 

@@ -101,13 +101,13 @@ fn apply(families: &mut Families, writes: &WriteSet) {
     for operation in writes.operations() {
         match operation {
             Operation::Put { family, key, value } => {
-                families.insert((*family, key.clone()), value.clone());
+                families.insert((family, key.to_vec()), value.to_vec());
             }
             Operation::Delete { family, key } => {
-                families.remove(&(*family, key.clone()));
+                families.remove(&(family, key.to_vec()));
             }
             Operation::DeleteRange { family, start, end } => {
-                let range = (*family, start.clone())..(*family, end.clone());
+                let range = (family, start.to_vec())..(family, end.to_vec());
                 let gone: Vec<_> = families.range(range).map(|(key, _)| key.clone()).collect();
                 for key in gone {
                     families.remove(&key);

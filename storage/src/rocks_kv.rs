@@ -82,10 +82,10 @@ impl RocksKv {
         };
         for operation in writes.operations() {
             match operation {
-                Operation::Put { family, key, value } => batch.put_cf(handle(*family), key, value),
-                Operation::Delete { family, key } => batch.delete_cf(handle(*family), key),
+                Operation::Put { family, key, value } => batch.put_cf(handle(family), key, value),
+                Operation::Delete { family, key } => batch.delete_cf(handle(family), key),
                 Operation::DeleteRange { family, start, end } => {
-                    batch.delete_range_cf(handle(*family), start, end);
+                    batch.delete_range_cf(handle(family), start, end);
                 }
             }
         }

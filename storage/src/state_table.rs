@@ -113,6 +113,8 @@ pub struct Committed {
     pub deltas: Vec<StateDelta>,
     /// New snapshots of the key groups that changed or were installed; only of visible tables.
     pub snapshots: Vec<(KeyGroup, PartitionSnapshot)>,
+    /// About how many bytes of rows changed since the last durable commit, this one included.
+    pub changed_bytes: usize,
 }
 
 /// Rows of an operator, by key group.
@@ -369,6 +371,7 @@ impl StateTable {
             let Some(partition) = partition else { continue };
             let commit = partition.commit(&self.shape, key_group, durable)?;
             committed.deltas.extend(commit.delta);
+            committed.changed_bytes += partition.dirty_bytes(&self.shape);
             committed
                 .snapshots
                 .extend(commit.snapshot.map(|snapshot| (key_group, snapshot)));

@@ -84,8 +84,8 @@ impl Storage {
             Some(bytes) => check_format(&bytes)?,
             None => {
                 let mut writes = WriteSet::default();
-                let format = layout::FORMAT.to_be_bytes().to_vec();
-                writes.put(ColumnFamily::Meta, layout::FORMAT_KEY.to_vec(), format);
+                let format = layout::FORMAT.to_be_bytes();
+                writes.put(ColumnFamily::Meta, layout::FORMAT_KEY, &format);
                 kv.write(writes, Durability::Synced)?;
                 crash_point!("storage.open.created");
             }
@@ -157,19 +157,20 @@ impl Storage {
             drop_job(&mut writes, job);
         }
         let mut converters = BTreeMap::new();
-        for delta in &checkpoint.deltas {
+        // One by one, so that rows are not in memory twice.
+        for delta in checkpoint.deltas {
             if !checkpoint.dropped.contains(&delta.table.job) {
-                write_delta(&mut writes, &mut converters, delta)?;
+                write_delta(&mut writes, &mut converters, &delta)?;
             }
         }
         for (&job, &sequence) in &checkpoint.wal_applied {
-            let start = layout::wal_key(job, 0).to_vec();
+            let start = layout::wal_key(job, 0);
             let end = layout::end_of_prefix(&layout::wal_key(job, sequence));
-            writes.delete_range(ColumnFamily::Wal, start, end);
+            writes.delete_range(ColumnFamily::Wal, &start, &end);
         }
         write_catalog_rows(&mut writes, checkpoint.catalog);
-        let number = epoch.0.to_be_bytes().to_vec();
-        writes.put(ColumnFamily::Meta, layout::EPOCH_KEY.to_vec(), number);
+        let number = epoch.0.to_be_bytes();
+        writes.put(ColumnFamily::Meta, layout::EPOCH_KEY, &number);
         crash_point!("checkpoint.before");
         self.kv.write(writes, Durability::Synced)?;
         crash_point!("checkpoint.written");
@@ -271,8 +272,7 @@ impl Storage {
     pub fn wal_append_all(&self, changes: Vec<(u32, u64, Vec<u8>)>) -> Result<()> {
         let mut writes = WriteSet::default();
         for (job, sequence, bytes) in changes {
-            let key = layout::wal_key(job, sequence).to_vec();
-            writes.put(ColumnFamily::Wal, key, bytes);
+            writes.put(ColumnFamily::Wal, &layout::wal_key(job, sequence), &bytes);
         }
         crash_point!("wal.append.before");
         self.kv.write(writes, Durability::Synced)?;
@@ -359,10 +359,10 @@ fn check_format(bytes: &[u8]) -> Result<()> {
 
 fn write_catalog_rows(writes: &mut WriteSet, change: CatalogChange) {
     for key in change.deletes {
-        writes.delete(ColumnFamily::Meta, layout::catalog_key(&key));
+        writes.delete(ColumnFamily::Meta, &layout::catalog_key(&key));
     }
     for (key, value) in change.puts {
-        writes.put(ColumnFamily::Meta, layout::catalog_key(&key), value);
+        writes.put(ColumnFamily::Meta, &layout::catalog_key(&key), &value);
     }
 }
 
@@ -375,7 +375,7 @@ fn drop_job(writes: &mut WriteSet, job: u32) {
         (ColumnFamily::Meta, digests),
     ] {
         let end = layout::end_of_prefix(&prefix);
-        writes.delete_range(family, prefix, end);
+        writes.delete_range(family, &prefix, &end);
     }
 }
 
@@ -394,23 +394,24 @@ fn write_delta(
         0 => None,
         _ => Some(converter.convert_columns(delta.columns.columns())?),
     };
+    let (mut key, mut value) = (prefix.to_vec(), Vec::new());
     for row in 0..delta.columns.num_rows() {
-        let mut key = prefix.to_vec();
+        key.truncate(prefix.len());
         if let Some(rows) = &rows {
             key.extend_from_slice(rows.row(row).as_ref());
         }
         if delta.measures.is_zero(row) {
-            writes.delete(ColumnFamily::State, key);
+            writes.delete(ColumnFamily::State, &key);
         } else {
-            let mut value = Vec::new();
+            value.clear();
             delta.measures.write_row(row, &mut value);
-            writes.put(ColumnFamily::State, key, value);
+            writes.put(ColumnFamily::State, &key, &value);
         }
     }
     let key = layout::digest_key(delta.table, delta.key_group);
     match delta.digest {
-        0 => writes.delete(ColumnFamily::Meta, key),
-        digest => writes.put(ColumnFamily::Meta, key, digest.to_be_bytes().to_vec()),
+        0 => writes.delete(ColumnFamily::Meta, &key),
+        digest => writes.put(ColumnFamily::Meta, &key, &digest.to_be_bytes()),
     }
     Ok(())
 }

@@ -206,6 +206,8 @@ pub(crate) struct Conductor {
     state_bytes: BTreeMap<(ExecutorId, KeyGroup), u64>,
     state_rows: BTreeMap<(ExecutorId, KeyGroup), u64>,
     loads: BTreeMap<ExecutorId, LoadAverage>,
+    /// About how many bytes of state changed since the last checkpoint.
+    changed_bytes: usize,
     speed: HandOverSpeed,
     /// How long barriers take, an average.
     barrier_mean: Duration,
@@ -256,6 +258,7 @@ impl Conductor {
             state_bytes: BTreeMap::new(),
             state_rows: BTreeMap::new(),
             loads: BTreeMap::new(),
+            changed_bytes: 0,
             speed: HandOverSpeed::default(),
             barrier_mean: Duration::ZERO,
             writes_applied: BTreeMap::new(),
@@ -483,6 +486,7 @@ impl Conductor {
         self.publish(barrier.epoch, &owner, &mut collected);
         crash_point!("epoch.published");
         self.take_figures(&owner, &collected, duration);
+        self.changed_bytes = collected.iter().map(|part| part.changed_bytes).sum();
         for flush in flushes {
             let _ = flush.send(Ok(barrier.epoch));
         }
@@ -512,6 +516,7 @@ impl Conductor {
             persisting.shutdown = self.shutdown.take_if(|_| last);
             self.write_checkpoint(checkpoint, persisting);
         }
+        self.bound_changes();
         Ok(())
     }
 
@@ -632,6 +637,18 @@ impl Conductor {
         }
     }
 
+    /// What changed since the last checkpoint is bounded: too much of it asks for one at once, and
+    /// holds input back as long as none can be taken.
+    pub(super) fn bound_changes(&mut self) {
+        let many = self.changed_bytes >= self.shared.options.checkpoint_bytes;
+        if many && self.checkpoint.is_none() {
+            self.next_checkpoint = world::now();
+            self.next_tick = self.next_checkpoint;
+        }
+        let open = !many || self.checkpoint.is_none();
+        self.shared.gate.set_open(open);
+    }
+
     fn write_checkpoint(&mut self, checkpoint: Checkpoint, persisting: Persisting) {
         let storage = Arc::clone(&self.shared.storage);
         let write = world::spawn_blocking(move || storage.checkpoint(checkpoint));
@@ -641,6 +658,7 @@ impl Conductor {
     async fn on_checkpoint(&mut self, outcome: Result<()>) {
         let outcome = outcome.map_err(Arc::new);
         let restarted = self.answer_checkpoint(outcome.clone()).await;
+        self.bound_changes();
         // What waited for this one to be written.
         if !self.carried.is_empty() {
             self.next_tick = world::now();

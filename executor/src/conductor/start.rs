@@ -52,6 +52,7 @@ impl Conductor {
             dispatcher,
             pipeline,
             paced: has_source(fragment),
+            gate: Arc::clone(&self.shared.gate),
             migration,
             reports: self.report_to.clone(),
             fragment: key,
@@ -174,7 +175,7 @@ impl Conductor {
         if let Some(guard) = &mut guard {
             **guard = next;
         } else {
-            let writer = TableWriter::start(job, Arc::clone(&self.shared.storage), next);
+            let writer = TableWriter::start(job, &self.shared, next);
             self.shared
                 .writers
                 .lock()
@@ -222,6 +223,8 @@ impl Conductor {
     /// Ends executors, answers the statements under way, and drops what is not durable.
     fn fail_operations(&mut self, cause: &Arc<Error>) {
         self.end_all();
+        self.changed_bytes = 0;
+        self.bound_changes();
         let failed = || Error::JobFailed {
             cause: Arc::clone(cause),
         };

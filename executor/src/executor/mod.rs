@@ -37,6 +37,7 @@ use crate::channel::{Inbox, Network, Receiver, Sender};
 use crate::dispatch::Dispatcher;
 use crate::engine::BatchObserver;
 use crate::error::{Error, Result};
+use crate::gate::Gate;
 use crate::held::HeldRows;
 use crate::load::{Meter, Wait};
 use crate::message::{Control, FragmentKey, Message, MigrationMessage, Topology, TopologyChange};
@@ -64,6 +65,7 @@ pub(crate) struct ExecutorParts {
     pub(crate) pipeline: Pipeline,
     /// Whether it generates rows by the clock.
     pub(crate) paced: bool,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) migration: Migration,
     pub(crate) reports: UnboundedSender<Report>,
     pub(crate) fragment: FragmentKey,
@@ -99,6 +101,7 @@ pub(crate) struct Executor {
     fenced: Option<Instant>,
     pipeline: Pipeline,
     paced: bool,
+    gate: Arc<Gate>,
     dispatcher: Dispatcher,
     out: Output,
     moved: MoveFigures,
@@ -129,6 +132,7 @@ impl Executor {
             fenced: None,
             pipeline: parts.pipeline,
             paced: parts.paced,
+            gate: parts.gate,
             dispatcher: parts.dispatcher,
             out: Output::new(),
             moved: MoveFigures::default(),
@@ -180,7 +184,7 @@ impl Executor {
                     }
                 }
                 Step::Waits(why) => {
-                    if self.paced {
+                    if self.paced || !self.gate.is_open() {
                         self.inbox.wait_at_most(SOURCE_PERIOD).await;
                     } else {
                         self.inbox.wait().await;
@@ -205,7 +209,7 @@ impl Executor {
             });
         }
         if !self.scalable {
-            let worked = self.read_any()? | self.pipeline.poll(&mut self.out)?;
+            let worked = self.read_any()? | self.poll()?;
             self.dispatch();
             return Ok(match (self.stopped, worked) {
                 (true, _) => Step::Stopped,
@@ -230,7 +234,7 @@ impl Executor {
             }
             worked |= self.hand_over()?;
         }
-        worked |= self.pipeline.poll(&mut self.out)?;
+        worked |= self.poll()?;
         self.dispatch();
         Ok(if self.stopped {
             Step::Stopped
@@ -239,6 +243,11 @@ impl Executor {
         } else {
             Step::Waits(wait)
         })
+    }
+
+    /// Lets the pipeline bring rows of its own.
+    fn poll(&mut self) -> Result<bool> {
+        Ok(self.gate.is_open() && self.pipeline.poll(&mut self.out)?)
     }
 
     /// Hands a key group over if one is to leave and what has left before is sent: its rows can be
@@ -484,6 +493,7 @@ impl Executor {
             backfill_remaining: self.pipeline.backfill_remaining(),
             write_applied: self.pipeline.last_write()?,
             state_sizes: Vec::new(),
+            changed_bytes: 0,
             moved: std::mem::take(&mut self.moved),
             load,
         };
@@ -491,6 +501,7 @@ impl Executor {
             let committed = table.commit(barrier.durable)?;
             collected.deltas.extend(committed.deltas);
             collected.snapshots.extend(committed.snapshots);
+            collected.changed_bytes += committed.changed_bytes;
         }
         if barrier.durable {
             collected.state_sizes = self.state_sizes();

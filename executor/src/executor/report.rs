@@ -45,6 +45,8 @@ pub(crate) struct Collected {
     pub(crate) write_applied: Option<u64>,
     /// Rows and bytes of state by key group, over all tables; only at a durable barrier.
     pub(crate) state_sizes: Vec<(KeyGroup, u64, u64)>,
+    /// About how many bytes of state changed since the last checkpoint.
+    pub(crate) changed_bytes: usize,
     /// What moving cost since the last report.
     pub(crate) moved: MoveFigures,
     /// Where the time went since the last report.

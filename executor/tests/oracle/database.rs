@@ -79,6 +79,7 @@ fn options(epochs: &Arc<Mutex<Vec<Arc<DatabaseSnapshot>>>>) -> EngineOptions {
     EngineOptions {
         barrier_interval: Duration::from_millis(2),
         checkpoint_interval: Duration::from_millis(10),
+        checkpoint_bytes: 32 << 10,
         key_groups: KEY_GROUPS,
         observer: Some(Arc::new(move |snapshot| {
             let mut epochs = epochs.lock().unwrap();

@@ -122,6 +122,14 @@ impl Partition {
             + touched
     }
 
+    /// About how much a durable commit would hand out, in bytes.
+    pub(crate) fn dirty_bytes(&self, shape: &Shape) -> usize {
+        match self.dirty.len() {
+            0 => 0,
+            dirty => dirty * (self.bytes(shape) / self.len().max(1)),
+        }
+    }
+
     /// Adds the measures of a run. Rows that are new are appended to `fresh`; if there are any,
     /// the id of their chunk is returned, which waits for its columns ([`Partition::set_data`]).
     /// `slots` is scratch space.

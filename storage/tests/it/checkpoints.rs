@@ -191,11 +191,7 @@ fn a_lost_or_altered_row_is_noticed() {
     .unwrap();
 
     let mut altered = WriteSet::default();
-    altered.put(
-        ColumnFamily::State,
-        key.clone(),
-        2i64.to_le_bytes().to_vec(),
-    );
+    altered.put(ColumnFamily::State, &key, &2i64.to_le_bytes());
     kv.write(altered, Durability::Synced).unwrap();
     let state = storage.load(&schema(1, 0), KeyGroup(3)).unwrap();
     let mut other = StateTable::new(schema(1, 0), []);
@@ -203,7 +199,7 @@ fn a_lost_or_altered_row_is_noticed() {
     assert!(matches!(installed, Err(Error::Corrupt { .. })));
 
     let mut lost = WriteSet::default();
-    lost.delete(ColumnFamily::State, key);
+    lost.delete(ColumnFamily::State, &key);
     kv.write(lost, Durability::Synced).unwrap();
     let loaded = storage.load_table(&schema(1, 0));
     assert!(matches!(loaded, Err(Error::Corrupt { .. })));
@@ -213,8 +209,8 @@ fn a_lost_or_altered_row_is_noticed() {
 fn another_format_is_refused() {
     let kv = Arc::new(MemoryKv::new());
     let mut writes = WriteSet::default();
-    let newer = (layout::FORMAT + 1).to_be_bytes().to_vec();
-    writes.put(ColumnFamily::Meta, layout::FORMAT_KEY.to_vec(), newer);
+    let newer = (layout::FORMAT + 1).to_be_bytes();
+    writes.put(ColumnFamily::Meta, layout::FORMAT_KEY, &newer);
     kv.write(writes, Durability::Synced).unwrap();
     assert!(matches!(Storage::open(kv), Err(Error::Format { .. })));
 }
@@ -256,8 +252,8 @@ fn a_database_older_than_its_witness_is_refused() {
     // The database of epoch 1 is put back by hand.
     let kv = RocksKv::open(&path.join("db")).unwrap();
     let mut writes = WriteSet::default();
-    let epoch = 1u64.to_be_bytes().to_vec();
-    writes.put(ColumnFamily::Meta, layout::EPOCH_KEY.to_vec(), epoch);
+    let epoch = 1u64.to_be_bytes();
+    writes.put(ColumnFamily::Meta, layout::EPOCH_KEY, &epoch);
     kv.write(writes, Durability::Synced).unwrap();
     drop(kv);
     assert!(matches!(

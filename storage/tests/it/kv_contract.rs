@@ -12,7 +12,7 @@ use ColumnFamily::{Meta, State, Wal};
 
 fn put(kv: &dyn Kv, key: &[u8], durability: Durability) {
     let mut writes = WriteSet::default();
-    writes.put(State, key.to_vec(), b"v".to_vec());
+    writes.put(State, key, b"v");
     kv.write(writes, durability).unwrap();
 }
 
@@ -29,10 +29,10 @@ fn keys(kv: &dyn Kv, family: ColumnFamily, prefix: &[u8]) -> Vec<Vec<u8>> {
 fn contract(kv: &dyn Kv) {
     assert_eq!(kv.get(Meta, b"a").unwrap(), None);
     let mut writes = WriteSet::default();
-    writes.put(Meta, b"a".to_vec(), b"1".to_vec());
-    writes.put(Meta, b"a".to_vec(), b"2".to_vec());
-    writes.put(Wal, b"a".to_vec(), Vec::new());
-    writes.delete(Wal, b"not there".to_vec());
+    writes.put(Meta, b"a", b"1");
+    writes.put(Meta, b"a", b"2");
+    writes.put(Wal, b"a", &[]);
+    writes.delete(Wal, b"not there");
     kv.write(writes, Durability::Synced).unwrap();
     assert_eq!(kv.get(Meta, b"a").unwrap(), Some(b"2".to_vec()));
     assert_eq!(kv.get(Wal, b"a").unwrap(), Some(Vec::new()));
@@ -54,9 +54,9 @@ fn contract(kv: &dyn Kv) {
     assert_eq!(visited, 1);
 
     let mut writes = WriteSet::default();
-    writes.delete_range(State, vec![1, 0], vec![2]);
-    writes.put(State, vec![1, 255], b"again".to_vec());
-    writes.delete(Meta, b"a".to_vec());
+    writes.delete_range(State, &[1, 0], &[2]);
+    writes.put(State, &[1, 255], b"again");
+    writes.delete(Meta, b"a");
     kv.write(writes, Durability::Synced).unwrap();
     assert_eq!(keys(kv, State, &[]), [vec![1], vec![1, 255], vec![2]]);
     assert_eq!(keys(kv, Meta, &[]), Vec::<Vec<u8>>::new());
