@@ -28,6 +28,7 @@ use crate::rescale::{
     CatalogOfParallelism, RescaleOptions, RescalePlan, RescaleProgress, RescaleRequest,
     RescaleSummary, SubscaleStatus,
 };
+use crate::sources::NexmarkEvents;
 use crate::world;
 use crate::writer::{TableWrite, TableWriter, write_together};
 
@@ -69,6 +70,8 @@ pub struct EngineOptions {
     pub observer: Option<EpochObserver>,
     /// Sees every batch that an executor has handled.
     pub batch_observer: Option<BatchObserver>,
+    /// What NEXMark sources give instead of what they would generate: for measuring.
+    pub nexmark_events: Option<Arc<NexmarkEvents>>,
     /// If set, every row and state between executors is Arrow-IPC encoded and crosses a loopback
     /// socket, and an executor sends at most so many bytes a second: for measuring what moving
     /// costs between machines. Default: pointers, within the process.
@@ -89,6 +92,7 @@ impl Default for EngineOptions {
             release: Release::Commutative,
             observer: None,
             batch_observer: None,
+            nexmark_events: None,
             link_bytes_per_second: None,
             scalable: true,
         }

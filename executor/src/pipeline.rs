@@ -32,7 +32,7 @@ use crate::operators::{
     Dml, Filter, HashAgg, HashJoin, JoinPlan, Materialize, Project, Recompute, RowErrors, Scan,
     Unnest, Values,
 };
-use crate::sources::{Clock, Nexmark};
+use crate::sources::{Clock, Nexmark, NexmarkEvents};
 
 /// Rows of a write that operators are given at once. A write may have any number of rows.
 const WRITE_ROWS_MAX: usize = 16 << 10;
@@ -52,6 +52,8 @@ pub struct Context {
     pub backfilling: Arc<AtomicBool>,
     /// The time that paces sources.
     pub clock: Arc<dyn Clock>,
+    /// What NEXMark sources give instead of what they would generate.
+    pub nexmark_events: Option<Arc<NexmarkEvents>>,
     /// By input of the fragment: the rows to backfill from, pinned where the input's live changes
     /// begin. `None` for inputs from fragments, after a recovery, and when the backfill is done.
     pub snapshots: Vec<Option<Arc<TableSnapshot>>>,
@@ -547,6 +549,7 @@ fn build_operator(
             Arc::clone(schema),
             context.key_groups,
             Arc::clone(&context.clock),
+            context.nexmark_events.clone(),
             tables.pop().expect(ONE),
         )?),
         Node::Values { batch } => Box::new(Values::new(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use server::bench::{RescaleBench, bench_rescale};
+use server::bench::{NexmarkBench, RescaleBench, bench_nexmark, bench_rescale};
 use server::config::Flags;
 use server::{Config, Error, Result, Server};
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,6 +47,8 @@ enum Command {
 enum Bench {
     /// Change the parallelism of a view under load, by every strategy
     Rescale(RescaleBench),
+    /// Keep the NEXMark queries up to date, and compute them once
+    Nexmark(NexmarkBench),
 }
 
 #[derive(Args, Default)]
@@ -101,6 +103,7 @@ async fn run(cli: Cli) -> Result<()> {
             serve.config,
         ),
         Command::Bench(Bench::Rescale(bench)) => return bench_rescale(&bench).await,
+        Command::Bench(Bench::Nexmark(bench)) => return bench_nexmark(&bench).await,
         Command::Playground { listen } => {
             let directory = tempfile::tempdir().map_err(|source| Error::Io {
                 what: "cannot make a temporary directory".to_owned(),

@@ -2,8 +2,9 @@
 //!
 //! Options that promises rest on: a write set is one write batch over all column families, synced
 //! if asked to; recovery tolerates a torn tail of the log and nothing else (the default would drop
-//! what follows a bad record in silence); logs are not recycled. The rest keeps memory small:
-//! hot state lives in state tables, and RocksDB is read at start only.
+//! what follows a bad record in silence); logs are not recycled. The rest keeps memory and work
+//! small: hot state lives in state tables, and RocksDB is read at start only. LZ4 throughout, as
+//! Zstandard in the last level takes a tenth of all CPU time of a load for a third of the bytes.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -20,8 +21,9 @@ use crate::error::{Error, Result};
 use crate::kv::{ColumnFamily, Durability, Kv, Operation, Visit, WriteSet};
 
 const BLOCK_CACHE_BYTES: usize = 16 << 20;
-const WRITE_BUFFER_BYTES: usize = 16 << 20;
-const WRITE_BUFFERS_BYTES_MAX: usize = 48 << 20;
+const BLOCK_BYTES: usize = 16 << 10;
+const WRITE_BUFFER_BYTES: usize = 32 << 20;
+const WRITE_BUFFERS_BYTES_MAX: usize = 96 << 20;
 const LOG_BYTES_MAX: u64 = 128 << 20;
 const OPEN_FILES_MAX: i32 = 512;
 const BACKGROUND_JOBS_MAX: i32 = 2;
@@ -171,6 +173,7 @@ fn options() -> (Options, Options) {
     options.set_keep_log_file_num(INFO_LOGS_KEPT);
 
     let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_size(BLOCK_BYTES);
     blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
     blocks.set_cache_index_and_filter_blocks(true);
     let mut family = Options::default();
@@ -178,6 +181,5 @@ fn options() -> (Options, Options) {
     family.set_write_buffer_size(WRITE_BUFFER_BYTES);
     family.set_level_compaction_dynamic_level_bytes(true);
     family.set_compression_type(DBCompressionType::Lz4);
-    family.set_bottommost_compression_type(DBCompressionType::Zstd);
     (options, family)
 }

@@ -77,6 +77,7 @@ impl Conductor {
             backfilling: incomplete
                 .map_or_else(Arc::default, |backfill| Arc::clone(&backfill.backfilling)),
             clock: Arc::clone(&self.clock),
+            nexmark_events: self.shared.options.nexmark_events.clone(),
             snapshots: fragment.inputs.iter().map(pinned).collect(),
         }
     }

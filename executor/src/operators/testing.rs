@@ -51,6 +51,7 @@ pub(crate) fn context() -> Context {
         errors: Arc::new(AtomicU64::new(0)),
         backfilling: Arc::new(AtomicBool::new(false)),
         clock: Arc::new(ManualClock::default()),
+        nexmark_events: None,
         snapshots: Vec::new(),
     }
 }

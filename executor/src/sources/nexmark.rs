@@ -25,16 +25,19 @@ use arrow::array::{
 use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
 use planner::dataflow::{NexmarkOptions, NexmarkTable};
+use scaling::{Epoch, KeyGroup};
 use storage::{StateTable, TableSchema};
 
 use super::Clock;
+use super::events::{EpochPart, NexmarkEvents, event_of_row};
 use crate::change::{ChangeBatch, empty_key_group};
 use crate::error::{Error, Result};
-use crate::operator::{Operator, Output};
+use crate::operator::{Barrier, Operator, Output};
 use crate::operators::progress::Progress;
+use crate::world;
 
 /// Milliseconds from 1970 to 2015-07-15 00:00:00 UTC, the time of the first event.
-const BASE_TIME_DEFAULT: u64 = 1_436_918_400_000;
+pub(super) const BASE_TIME_DEFAULT: u64 = 1_436_918_400_000;
 /// Most rows of a batch, unless `nexmark.max.chunk.size` says otherwise.
 const CHUNK_ROWS_DEFAULT: usize = 1024;
 /// Most rows of a batch that can be asked for.
@@ -52,11 +55,15 @@ pub struct Nexmark {
     schema: SchemaRef,
     key_groups: u16,
     clock: Arc<dyn Clock>,
+    /// Where the rows come from, if not from the generator.
+    events: Option<Arc<NexmarkEvents>>,
     // How many rows were produced.
     offset: Progress,
     // Derived from the offset.
     generator: Option<EventGenerator>,
     pace: Option<Pace>,
+    /// Rows noted as taken from the events.
+    noted: u64,
 }
 
 /// What the options mean.
@@ -89,6 +96,7 @@ impl Nexmark {
         schema: SchemaRef,
         key_groups: u16,
         clock: Arc<dyn Clock>,
+        events: Option<Arc<NexmarkEvents>>,
         offset: StateTable,
     ) -> Result<Self> {
         for field in schema.fields() {
@@ -98,15 +106,24 @@ impl Nexmark {
                 });
             }
         }
+        let mut config = Config::new(options)?;
+        if let Some(events) = &events {
+            let most = events.len();
+            let wanted = config.events.map_or(most, |wanted| wanted.min(most));
+            config.events = Some(wanted);
+            events.expect(table, wanted);
+        }
         Ok(Self {
-            config: Config::new(options)?,
+            config,
             table,
             schema,
             key_groups,
             clock,
+            events,
             offset: Progress::new(offset),
             generator: None,
             pace: None,
+            noted: 0,
         })
     }
 
@@ -143,9 +160,60 @@ impl Nexmark {
     }
 }
 
+impl Nexmark {
+    /// Pushes rows that were generated beforehand.
+    fn poll_events(&mut self, key_group: KeyGroup, offset: u64, out: &mut Output) -> Result<bool> {
+        let end = self.end(event_of_row(self.table, offset));
+        let Some(events) = &self.events else {
+            return Ok(false);
+        };
+        let Some(rows) = events.take(self.table, offset, end) else {
+            return Ok(false);
+        };
+        self.offset
+            .advance(&[(key_group, rows.num_rows() as u64)])?;
+        let rows = with_columns(&rows, &self.schema)?;
+        out.push(ChangeBatch::unkeyed(rows, None));
+        Ok(true)
+    }
+
+    /// Notes what the epoch took from the events.
+    fn note(&mut self, epoch: Epoch) {
+        let key_group = empty_key_group(self.key_groups);
+        let (Some(events), Some(pace)) = (&self.events, self.pace) else {
+            return;
+        };
+        if !self.offset.owns(key_group) {
+            return;
+        }
+        let offset = self.offset.get(&[key_group])[0];
+        if offset == self.noted {
+            return;
+        }
+        let (table, gap, now) = (self.table, self.config.gap, self.clock.now());
+        let due = |row: u64| {
+            let later = event_of_row(table, row).saturating_sub(pace.event) * gap;
+            let ago = now.saturating_sub(pace.time + Duration::from_nanos(later));
+            (world::now() - ago).into_std()
+        };
+        events.note(EpochPart {
+            epoch,
+            rows: offset - self.noted,
+            first_due: due(self.noted),
+            last_due: due(offset - 1),
+        });
+        self.noted = offset;
+    }
+}
+
 impl Operator for Nexmark {
     fn on_batch(&mut self, _input: usize, _batch: ChangeBatch, _out: &mut Output) -> Result<()> {
         unreachable!("a source has no input");
+    }
+
+    fn on_barrier(&mut self, barrier: &Barrier, _out: &mut Output) -> Result<()> {
+        self.note(barrier.epoch);
+        Ok(())
     }
 
     fn tables(&mut self) -> Vec<&mut StateTable> {
@@ -158,6 +226,9 @@ impl Operator for Nexmark {
             return Ok(false);
         }
         let offset = self.offset.get(&[key_group])[0];
+        if self.events.is_some() {
+            return self.poll_events(key_group, offset, out);
+        }
         let mut generator = self.generator_at(offset);
         let end = self.end(generator.global_offset());
         let mut columns = Columns::new(self.table, self.config.chunk_rows);
@@ -255,7 +326,7 @@ fn in_range(name: &str, value: u64, least: u64, greatest: u64) -> Result<u64> {
     })
 }
 
-fn event_type(table: NexmarkTable) -> EventType {
+pub(super) fn event_type(table: NexmarkTable) -> EventType {
     match table {
         NexmarkTable::Person => EventType::Person,
         NexmarkTable::Auction => EventType::Auction,
@@ -301,7 +372,7 @@ fn column_names(table: NexmarkTable) -> &'static [&'static str] {
 }
 
 /// Builders for all columns of a table.
-struct Columns {
+pub(super) struct Columns {
     table: NexmarkTable,
     builders: Vec<Builder>,
 }
@@ -345,7 +416,7 @@ impl Builder {
 }
 
 impl Columns {
-    fn new(table: NexmarkTable, rows: usize) -> Self {
+    pub(super) fn new(table: NexmarkTable, rows: usize) -> Self {
         let builders = column_names(table)
             .iter()
             .map(|name| match *name {
@@ -360,7 +431,7 @@ impl Columns {
         Self { table, builders }
     }
 
-    fn append(&mut self, event: Event) {
+    pub(super) fn append(&mut self, event: Event) {
         match event {
             Event::Person(person) => self.append_person(&person),
             Event::Auction(auction) => self.append_auction(&auction),
@@ -406,21 +477,26 @@ impl Columns {
     }
 
     /// The columns that `schema` names, in its order and types.
-    fn finish(mut self, schema: &SchemaRef) -> Result<RecordBatch> {
+    pub(super) fn finish(mut self, schema: &SchemaRef) -> Result<RecordBatch> {
         let built: Vec<ArrayRef> = self.builders.iter_mut().map(Builder::finish).collect();
-        let names = column_names(self.table);
-        let mut columns = Vec::with_capacity(schema.fields().len());
-        for field in schema.fields() {
-            let index = names.iter().position(|name| name == field.name());
-            let column = &built[index.expect("the source checked the names")];
-            columns.push(if column.data_type() == field.data_type() {
-                Arc::clone(column)
-            } else {
-                cast(column, field.data_type())?
-            });
-        }
-        Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+        let names = column_names(self.table).iter().copied();
+        with_columns(&RecordBatch::try_from_iter(names.zip(built))?, schema)
     }
+}
+
+/// The columns that `schema` names, in its order and types.
+fn with_columns(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let mut columns = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        let column = rows.column_by_name(field.name());
+        let column = column.expect("the source checked the names");
+        columns.push(if column.data_type() == field.data_type() {
+            Arc::clone(column)
+        } else {
+            cast(column, field.data_type())?
+        });
+    }
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
 
 #[cfg(test)]

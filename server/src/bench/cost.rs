@@ -13,8 +13,9 @@ use executor::EngineOptions;
 use serde::Serialize;
 
 use super::database::Database;
+use super::process::processor_time;
 use super::workload::{Keys, Workload};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Statements that are under way at a time.
 const CONCURRENT: usize = 8;
@@ -119,20 +120,4 @@ pub(super) fn cost(load: Load, pairs: &[(Spent, Spent)]) -> Cost {
         throughput_ratio: of(&|(with, without)| throughput(with) / throughput(without)),
         processor_ratio: of(&|(with, without)| processor(with) / processor(without)),
     }
-}
-
-/// Processor time this process has used so far, in steps of 10 ms.
-fn processor_time() -> Result<Duration> {
-    const TICKS_PER_SECOND: u64 = 100;
-    let unknown = |what: &str| Error::Internal(format!("/proc/self/stat: {what}"));
-    let stat =
-        std::fs::read_to_string("/proc/self/stat").map_err(|error| unknown(&error.to_string()))?;
-    // proc(5): after the name, which may hold spaces, utime and stime are fields 12 and 13.
-    let (_, fields) = stat.rsplit_once(')').ok_or_else(|| unknown("no name"))?;
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    let ticks = ticks
-        .map(str::parse::<u64>)
-        .sum::<std::result::Result<u64, _>>();
-    let ticks = ticks.map_err(|error| unknown(&error.to_string()))?;
-    Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
 }

@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use datafusion::catalog::TableProvider;
 use executor::{Engine, EngineOptions, JobSpec};
 use planner::batch::{Settings, session};
+use planner::source::source_definition;
 use planner::{
     Catalog, Relation, RelationId, RelationKind, Statement, TableDefinition, parse, plan_table,
     plan_view,
@@ -57,12 +58,31 @@ impl Database {
         })
     }
 
-    /// `CREATE TABLE` or `CREATE MATERIALIZED VIEW`. Returns the id of the job.
+    /// `CREATE TABLE`, `CREATE SOURCE` or `CREATE MATERIALIZED VIEW`. Returns the id of the job.
     pub(super) async fn create(&mut self, sql: &str, parallelism: usize) -> Result<u32> {
         let id = self.names.0.len() as u32 + 1;
         let mut statements = parse(sql)?;
-        let Statement::Pg(statement) = statements.remove(0).statement else {
-            return Err(Error::Internal(format!("a benchmark cannot run {sql}")));
+        let statement = match statements.remove(0).statement {
+            Statement::Pg(statement) => statement,
+            Statement::CreateSource {
+                name,
+                columns,
+                options,
+                ..
+            } => {
+                let (source, schema) = source_definition(&columns, &options)?;
+                self.names.0.push(Arc::new(Relation {
+                    id: RelationId(id),
+                    schema_name: "public".to_owned(),
+                    name: name.to_string(),
+                    kind: RelationKind::Source(source),
+                    schema,
+                    primary_key: Vec::new(),
+                    append_only: true,
+                }));
+                return Ok(id);
+            }
+            _ => return Err(Error::Internal(format!("a benchmark cannot run {sql}"))),
         };
         let (name, kind, dataflow) = match *statement {
             ast::Statement::CreateTable(create) => {

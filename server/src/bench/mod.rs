@@ -7,11 +7,14 @@
 //!                                 recorder ─► JSON, Markdown, SVG
 //! ```
 //!
+//! `rescale` measures what changing the parallelism costs, `nexmark` what keeping views costs.
 //! Every strategy does the same work in one run, so that ratios mean something on a noisy machine.
 
 mod cost;
 mod database;
+pub mod nexmark;
 mod plot;
+mod process;
 mod recorder;
 mod report;
 pub mod rescale;
@@ -19,4 +22,5 @@ mod run;
 mod simulation;
 mod workload;
 
+pub use nexmark::{NexmarkBench, bench_nexmark};
 pub use rescale::{RescaleBench, bench_rescale};

@@ -299,7 +299,7 @@ fn progress(done: usize, total: usize, setup: &RunSetup, result: &RunResult) {
     ));
 }
 
-fn command_line() -> String {
+pub(super) fn command_line() -> String {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     format!("tidewater {}", arguments.join(" "))
 }
