@@ -59,9 +59,9 @@ lint: prerequisites ## format, clippy and documentation; warnings fail
 	@cargo clippy --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
 
-bench: prerequisites ## rescaling under load, every strategy, in a release build (BENCH='--help' lists options)
+bench: prerequisites ## rescaling under load in a release build (BENCH='rescale …' or 'nexmark …', '--help' lists)
 	@cargo build --release --workspace --bin tidewater
-	@$(CARGO_TARGET_DIR)/release/tidewater bench rescale $(BENCH)
+	@$(CARGO_TARGET_DIR)/release/tidewater bench $(or $(BENCH),rescale)
 
 sim: prerequisites ## simulation of the scaling protocol (SEED, SEEDS)
 	@cargo test --release --package scaling --test sim -- --nocapture

@@ -155,6 +155,11 @@ async fn session(client: &Client) -> u64 {
     let mut acknowledged = 0;
     let mut statements = setup();
     statements.extend((0..10).map(|id| format!("insert into t values ({id}, {})", id % 7)));
+    // A checkpoint large enough for a table file; nothing joins with these rows.
+    statements.push(
+        "insert into names select 1000 + x, repeat('n', 100) || x from generate_series(1, 12000) as s(x)"
+            .to_owned(),
+    );
     statements.push("alter materialized view per_group set parallelism = 4".to_owned());
     statements.push("create materialized view extra as select g from t".to_owned());
     statements.extend((10..20).map(|id| format!("insert into t values ({id}, {})", id % 7)));

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The environment variable that arms a point: `name` or `name:nth`, counted from one.
 pub const VARIABLE: &str = "TIDEWATER_CRASH_AT";
 
-/// The crash points of this crate, in the order in which a server reaches them.
+/// The crash points of this crate, in the order in which a server reaches them; those between
+/// `checkpoint.before` and `checkpoint.written` only with checkpoints of a megabyte.
 pub const POINTS: &[&str] = &[
     "storage.open.created",
     "wal.append.before",
@@ -18,6 +19,9 @@ pub const POINTS: &[&str] = &[
     "catalog.write.before",
     "catalog.write.after",
     "checkpoint.before",
+    "checkpoint.table",
+    "checkpoint.incoming",
+    "checkpoint.taken_in",
     "checkpoint.written",
     "checkpoint.witnessed",
 ];

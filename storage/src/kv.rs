@@ -132,6 +132,12 @@ impl WriteSet {
         self.bytes.extend_from_slice(second);
     }
 
+    /// Bytes of all keys and values.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The changes in order.
     pub fn operations(&self) -> impl Iterator<Item = Operation<'_>> {
         let mut rest = self.bytes.as_slice();

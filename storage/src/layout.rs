@@ -35,6 +35,9 @@ pub const FORMAT_KEY: &[u8] = b"format";
 /// Key of the committed epoch in `meta`.
 pub const EPOCH_KEY: &[u8] = b"epoch";
 
+/// Key in `meta` that is there while a table of rows waits to become part of `state`.
+pub const INCOMING_KEY: &[u8] = b"incoming";
+
 /// What the keys of catalog rows begin with, in `meta`.
 pub const CATALOG_PREFIX: &[u8] = b"catalog/";
 

@@ -1,25 +1,43 @@
 //! RocksDB behind the [`Kv`] seam.
 //!
+//! ```text
+//!   small write set ─► one write batch: log, memtable ──► flush ─┐
+//!   large one ─► rows of `state`, in order ─► table file ────────┴─► levels
+//!                └─► the rest, and a mark that the file is to come: one write batch
+//! ```
+//!
+//! A checkpoint of many rows goes into a table file of its own, past log and memtable, which take
+//! three times the work. It is committed with the mark, in the batch of its other changes; then
+//! the file is taken in and the mark removed. Opening does what a crash in between has left.
+//!
 //! Options that promises rest on: a write set is one write batch over all column families, synced
 //! if asked to; recovery tolerates a torn tail of the log and nothing else (the default would drop
 //! what follows a bad record in silence); logs are not recycled. The rest keeps memory and work
 //! small: hot state lives in state tables, and RocksDB is read at start only. LZ4 throughout, as
 //! Zstandard in the last level takes a tenth of all CPU time of a load for a third of the bytes.
 
+use std::fs::File;
+use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRecoveryMode, ErrorKind, IteratorMode, Options, PrefixRange, ReadOptions, WriteBatch,
-    WriteOptions,
+    DBRecoveryMode, ErrorKind, IngestExternalFileOptions, IteratorMode, Options, PrefixRange,
+    ReadOptions, SstFileWriter, WriteBatch, WriteOptions,
 };
 
+use crate::crash_point;
 use crate::error::{Error, Result};
 use crate::kv::{ColumnFamily, Durability, Kv, Operation, Visit, WriteSet};
+use crate::layout;
 
+/// Name of the table file that waits, within the directory.
+const INCOMING: &str = "incoming.table";
+/// Bytes of keys and values from which a write set gets a table file.
+const TABLE_BYTES_MIN: usize = 1 << 20;
 const BLOCK_CACHE_BYTES: usize = 16 << 20;
 const BLOCK_BYTES: usize = 16 << 10;
 const WRITE_BUFFER_BYTES: usize = 32 << 20;
@@ -34,6 +52,11 @@ pub struct RocksKv {
     db: DB,
     /// Set when a synced write failed: what is on disk is not known from then on.
     stopped: AtomicBool,
+    /// Where the rows of a large write set are until they are taken in.
+    incoming: PathBuf,
+    /// Whether a table that is committed waits there.
+    waits: Mutex<bool>,
+    family_options: Options,
 }
 
 impl std::fmt::Debug for RocksKv {
@@ -52,6 +75,7 @@ impl RocksKv {
     /// [`Error::Corrupt`] when what is in it cannot be trusted.
     pub fn open(path: &Path) -> Result<Self> {
         let (options, family_options) = options();
+        let incoming = path.join(INCOMING);
         let families = ColumnFamily::ALL
             .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options.clone()));
         let db = DB::open_cf_descriptors(&options, path, families);
@@ -62,9 +86,97 @@ impl RocksKv {
             },
             false => source.into(),
         })?;
-        Ok(Self {
+        let kv = Self {
             db,
             stopped: AtomicBool::new(false),
+            incoming,
+            waits: Mutex::new(false),
+            family_options,
+        };
+        let committed = kv.get(ColumnFamily::Meta, layout::INCOMING_KEY)?.is_some();
+        *kv.waits() = committed;
+        match committed {
+            true => kv.take_in()?,
+            // Begun and never committed.
+            false => kv.remove_incoming()?,
+        }
+        Ok(kv)
+    }
+
+    fn waits(&self) -> MutexGuard<'_, bool> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remove_incoming(&self) -> Result<()> {
+        match std::fs::remove_file(&self.incoming) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.io(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn io(&self, source: io::Error) -> Error {
+        Error::Io {
+            path: self.incoming.clone(),
+            source,
+        }
+    }
+
+    /// Takes in the table that waits, if one does.
+    fn take_in(&self) -> Result<()> {
+        let mut waits = self.waits();
+        if !*waits {
+            return Ok(());
+        }
+        // Taking it in moves it: if it is gone, only the mark was left.
+        if self.incoming.try_exists().map_err(|error| self.io(error))? {
+            let mut options = IngestExternalFileOptions::default();
+            options.set_move_files(true);
+            let state = self.handle(ColumnFamily::State);
+            self.db
+                .ingest_external_file_cf_opts(&state, &options, vec![&self.incoming])?;
+        }
+        crash_point!("checkpoint.taken_in");
+        let meta = self.handle(ColumnFamily::Meta);
+        self.db.delete_cf(&meta, layout::INCOMING_KEY)?;
+        *waits = false;
+        Ok(())
+    }
+
+    /// Writes rows of `state`, which ascend, to a table file that is durable when this returns.
+    fn write_table(&self, writes: &WriteSet) -> Result<()> {
+        self.remove_incoming()?;
+        let mut table = SstFileWriter::create(&self.family_options);
+        table.open(&self.incoming)?;
+        for operation in writes.operations() {
+            match operation {
+                Operation::Put {
+                    family: ColumnFamily::State,
+                    key,
+                    value,
+                } => table.put(key, value)?,
+                Operation::Delete {
+                    family: ColumnFamily::State,
+                    key,
+                } => table.delete(key)?,
+                _ => {}
+            }
+        }
+        table.finish()?;
+        let directory = self.incoming.parent().unwrap_or(Path::new("."));
+        let synced = File::open(directory).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| self.io(error))
+    }
+
+    fn write_batch(&self, batch: WriteBatch, durability: Durability) -> Result<()> {
+        let mut options = WriteOptions::default();
+        options.set_sync(durability == Durability::Synced);
+        self.db.write_opt(batch, &options).map_err(|source| {
+            let error = Error::from(source);
+            if !matches!(error, Error::DiskFull { .. }) {
+                // A failed sync may have dropped pages that a second one would not write again.
+                self.stopped.store(true, Ordering::Release);
+            }
+            error
         })
     }
 
@@ -74,7 +186,8 @@ impl RocksKv {
             .expect("all column families are created when the database is opened")
     }
 
-    fn batch(&self, writes: &WriteSet) -> WriteBatch {
+    /// The changes that `part` chooses.
+    fn batch(&self, writes: &WriteSet, part: impl Fn(&Operation<'_>) -> bool) -> WriteBatch {
         let mut batch = WriteBatch::default();
         let [meta, state, wal] = ColumnFamily::ALL.map(|family| self.handle(family));
         let handle = |family| match family {
@@ -82,7 +195,7 @@ impl RocksKv {
             ColumnFamily::State => &state,
             ColumnFamily::Wal => &wal,
         };
-        for operation in writes.operations() {
+        for operation in writes.operations().filter(|o| part(o)) {
             match operation {
                 Operation::Put { family, key, value } => batch.put_cf(handle(family), key, value),
                 Operation::Delete { family, key } => batch.delete_cf(handle(family), key),
@@ -101,6 +214,7 @@ impl Kv for RocksKv {
     }
 
     fn scan(&self, family: ColumnFamily, prefix: &[u8], visit: Visit<'_>) -> Result<()> {
+        self.take_in()?;
         let mut options = ReadOptions::default();
         options.set_iterate_range(PrefixRange(prefix));
         // What a scan reads is read once; it must not push other blocks out.
@@ -122,18 +236,44 @@ impl Kv for RocksKv {
         if self.stopped.load(Ordering::Acquire) {
             return Err(Error::WritesStopped);
         }
-        let mut options = WriteOptions::default();
-        options.set_sync(durability == Durability::Synced);
-        let written = self.db.write_opt(self.batch(&writes), &options);
-        written.map_err(|source| {
-            let error = Error::from(source);
-            if !matches!(error, Error::DiskFull { .. }) {
-                // A failed sync may have dropped pages that a second one would not write again.
-                self.stopped.store(true, Ordering::Release);
-            }
-            error
-        })
+        self.take_in()?;
+        if writes.bytes() < TABLE_BYTES_MIN || !rows_ascend(&writes) {
+            return self.write_batch(self.batch(&writes, |_| true), durability);
+        }
+        self.write_table(&writes)?;
+        crash_point!("checkpoint.table");
+        let mut batch = self.batch(&writes, |operation| !is_row(operation));
+        batch.put_cf(&self.handle(ColumnFamily::Meta), layout::INCOMING_KEY, []);
+        // The file is durable already: the batch commits it.
+        self.write_batch(batch, Durability::Synced)?;
+        *self.waits() = true;
+        crash_point!("checkpoint.incoming");
+        self.take_in()
     }
+}
+
+/// Whether an operation sets or removes one row of `state`.
+fn is_row(operation: &Operation<'_>) -> bool {
+    match operation {
+        Operation::Put { family, .. } | Operation::Delete { family, .. } => {
+            *family == ColumnFamily::State
+        }
+        Operation::DeleteRange { .. } => false,
+    }
+}
+
+/// Whether the rows of `state` ascend, each once, and no range of them is removed after a row.
+fn rows_ascend(writes: &WriteSet) -> bool {
+    let mut last: Option<&[u8]> = None;
+    writes.operations().all(|operation| match operation {
+        Operation::Put { key, .. } | Operation::Delete { key, .. } if is_row(&operation) => {
+            let ascends = last.is_none_or(|last| last < key);
+            last = Some(key);
+            ascends
+        }
+        Operation::DeleteRange { family, .. } => family != ColumnFamily::State || last.is_none(),
+        _ => true,
+    })
 }
 
 impl From<rocksdb::Error> for Error {

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::BooleanArray;
-use arrow::row::RowConverter;
+use arrow::row::{RowConverter, Rows};
 use scaling::{Epoch, KeyGroup};
 
 use crate::crash_point;
@@ -157,8 +157,10 @@ impl Storage {
             drop_job(&mut writes, job);
         }
         let mut converters = BTreeMap::new();
-        // One by one, so that rows are not in memory twice.
-        for delta in checkpoint.deltas {
+        // In the order of their keys; one by one, so that rows are not in memory twice.
+        let mut deltas = checkpoint.deltas;
+        deltas.sort_unstable_by_key(|delta| (delta.table, delta.key_group));
+        for delta in deltas {
             if !checkpoint.dropped.contains(&delta.table.job) {
                 write_delta(&mut writes, &mut converters, &delta)?;
             }
@@ -395,7 +397,8 @@ fn write_delta(
         _ => Some(converter.convert_columns(delta.columns.columns())?),
     };
     let (mut key, mut value) = (prefix.to_vec(), Vec::new());
-    for row in 0..delta.columns.num_rows() {
+    let in_order = || (0..delta.columns.num_rows()).collect();
+    for row in rows.as_ref().map_or_else(in_order, ascending) {
         key.truncate(prefix.len());
         if let Some(rows) = &rows {
             key.extend_from_slice(rows.row(row).as_ref());
@@ -414,6 +417,26 @@ fn write_delta(
         digest => writes.put(ColumnFamily::Meta, &key, &digest.to_be_bytes()),
     }
     Ok(())
+}
+
+/// The numbers of rows in the order of their bytes.
+fn ascending(rows: &Rows) -> Vec<usize> {
+    // Most rows differ in the first bytes, which are compared at once.
+    const PREFIX: usize = size_of::<u128>();
+    let prefix = |bytes: &[u8]| {
+        let mut prefix = [0; PREFIX];
+        let length = bytes.len().min(PREFIX);
+        prefix[..length].copy_from_slice(&bytes[..length]);
+        u128::from_be_bytes(prefix)
+    };
+    let mut order: Vec<(u128, usize)> = (0..rows.num_rows())
+        .map(|row| (prefix(rows.row(row).as_ref()), row))
+        .collect();
+    order.sort_unstable_by(|(a, first), (b, second)| {
+        a.cmp(b)
+            .then_with(|| rows.row(*first).cmp(&rows.row(*second)))
+    });
+    order.into_iter().map(|(_, row)| row).collect()
 }
 
 fn converter(schema: &TableSchema) -> Result<RowConverter> {

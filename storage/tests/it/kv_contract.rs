@@ -77,6 +77,59 @@ fn rocksdb_keeps_the_contract_and_its_rows() {
     assert_eq!(keys(&kv, State, &[]), [vec![1], vec![1, 255], vec![2]]);
 }
 
+/// Rows of `state` by hand, beside what a write set made of them.
+fn large(kv: &dyn Kv) {
+    let key = |n: u32| n.to_be_bytes();
+    let mut expected = std::collections::BTreeMap::new();
+    let mut first = WriteSet::default();
+    first.put(State, &key(7), b"old");
+    first.put(State, &key(1_000_000), b"old");
+    kv.write(first, Durability::Synced).unwrap();
+    for (round, ascending) in [true, true, false].into_iter().enumerate() {
+        let value = vec![round as u8; 100];
+        let mut writes = WriteSet::default();
+        writes.delete_range(State, &key(500_000), &key(2_000_000));
+        writes.put(Meta, b"round", &[round as u8]);
+        let numbers = (0..60_000u32).filter(|n| n % (round as u32 + 1) == 0);
+        for n in numbers {
+            if n % 10 == 0 {
+                writes.delete(State, &key(n));
+                expected.remove(&key(n).to_vec());
+            } else {
+                writes.put(State, &key(n), &value);
+                expected.insert(key(n).to_vec(), value.clone());
+            }
+        }
+        if !ascending {
+            writes.put(State, &key(7), b"last");
+            expected.insert(key(7).to_vec(), b"last".to_vec());
+        }
+        assert!(writes.bytes() > 1 << 20, "large enough for a table file");
+        kv.write(writes, Durability::Synced).unwrap();
+        let mut found = std::collections::BTreeMap::new();
+        kv.scan(State, &[], &mut |key, value| {
+            found.insert(key.to_vec(), value.to_vec());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(found.len(), expected.len(), "round {round}");
+        assert!(found == expected, "round {round}");
+        assert_eq!(kv.get(Meta, b"round").unwrap(), Some(vec![round as u8]));
+    }
+}
+
+#[test]
+fn large_write_sets_keep_the_contract() {
+    large(&MemoryKv::new());
+    let directory = tempfile::tempdir().unwrap();
+    let kv = RocksKv::open(directory.path()).unwrap();
+    large(&kv);
+    let before = keys(&kv, State, &[]);
+    drop(kv);
+    let kv = RocksKv::open(directory.path()).unwrap();
+    assert_eq!(keys(&kv, State, &[]), before);
+}
+
 #[test]
 fn a_crash_loses_a_suffix_of_what_was_not_synced() {
     let mut kept = std::collections::BTreeSet::new();
