@@ -196,11 +196,32 @@ impl Rows {
 
     /// The measures of the given slots.
     pub(crate) fn measures_of(&self, slots: &[u32], mut measures: Measures) -> Measures {
-        for &slot in slots {
-            let (from, row) = self.measures(slot);
-            measures.push_from(from, row);
-        }
+        self.append_measures(slots, &mut measures);
         measures
+    }
+
+    /// Appends the measures of the given slots.
+    pub(crate) fn append_measures(&self, slots: &[u32], measures: &mut Measures) {
+        macro_rules! append_all {
+            ($index:expr, $type:ident, $to:expr) => {
+                $to.extend(slots.iter().map(|&slot| {
+                    let place = self.places[slot as usize];
+                    let chunk = &self.chunks[place.chunk as usize];
+                    match &chunk.measures.get().0[$index] {
+                        MeasureColumn::$type(values) => values[place.row as usize],
+                        _ => unreachable!("all chunks have the measures of the table"),
+                    }
+                }))
+            };
+        }
+        for (index, column) in measures.0.iter_mut().enumerate() {
+            match column {
+                MeasureColumn::Int64(to) => append_all!(index, Int64, to),
+                MeasureColumn::Int128(to) => append_all!(index, Int128, to),
+                MeasureColumn::Int256(to) => append_all!(index, Int256, to),
+                MeasureColumn::Float64(to) => append_all!(index, Float64, to),
+            }
+        }
     }
 
     /// The hashes of the given slots.

@@ -23,9 +23,12 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::mpsc;
 
 use database::Database;
-use executor::{Engine, Error, RescaleOptions, RescaleTarget};
+use executor::{Engine, EngineOptions, Error, JobSpec, RescaleOptions, RescaleTarget};
+use planner::{Statement, TableDefinition, parse, plan_table};
 use scaling::{KeyGroup, Strategy};
-use storage::CatalogChange;
+use sqlparser::ast;
+use storage::memory_kv::MemoryKv;
+use storage::{CatalogChange, Storage};
 
 /// What is created in every run, in this order.
 const VIEWS: [&str; 24] = [
@@ -334,4 +337,51 @@ fn every_view_equals_its_query_at_every_epoch() {
             }
         }
     }
+}
+
+/// Rows beyond `checkpoint_bytes` are durable long before a checkpoint is due.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_changes_ask_for_a_checkpoint() {
+    let storage = Arc::new(Storage::open(Arc::new(MemoryKv::new())).unwrap());
+    let options = EngineOptions {
+        barrier_interval: Duration::from_millis(1),
+        checkpoint_interval: Duration::from_secs(3600),
+        checkpoint_bytes: 10_000,
+        ..EngineOptions::default()
+    };
+    let engine = Engine::open(Arc::clone(&storage), Vec::new(), options)
+        .await
+        .unwrap();
+    let sql = "create table t (id bigint primary key)";
+    let Statement::Pg(statement) = parse(sql).unwrap().remove(0).statement else {
+        panic!("{sql}")
+    };
+    let ast::Statement::CreateTable(create) = *statement else {
+        panic!("{sql}")
+    };
+    let table = TableDefinition::from_ast(&create).unwrap();
+    let spec = JobSpec {
+        id: 1,
+        name: "t".to_owned(),
+        dataflow: plan_table(&table),
+        parallelism: 2,
+    };
+    let created = engine.create_job(spec, CatalogChange::default()).await;
+    created.unwrap();
+    for round in 0..20 {
+        let before = storage.committed_epoch();
+        let rows = numbers(round);
+        let weights = vec![1; rows.num_rows()];
+        engine.write(1, rows, weights).await.unwrap();
+        while storage.committed_epoch() == before {
+            engine.flush().await.unwrap();
+        }
+    }
+    assert_eq!(engine.snapshot().tables[&1].rows(), 20_000);
+}
+
+/// A thousand numbers that no other round has.
+fn numbers(round: i64) -> RecordBatch {
+    let ids = Int64Array::from_iter_values(round * 1000..(round + 1) * 1000);
+    RecordBatch::try_from_iter([("id", Arc::new(ids) as ArrayRef)]).unwrap()
 }

@@ -248,6 +248,7 @@ impl Partition {
 
     /// Notes rows as changed, with the measures they have now if they were not noted yet.
     fn touch(&mut self, slots: &[u32]) {
+        let known = self.touched.len();
         for &slot in slots {
             let flags = &mut self.rows.flags[slot as usize];
             if *flags & TOUCHED != 0 {
@@ -258,9 +259,9 @@ impl Partition {
             }
             *flags |= TOUCHED | DIRTY;
             self.touched.push(slot);
-            let (measures, row) = self.rows.measures(slot);
-            self.old.push_from(measures, row);
         }
+        self.rows
+            .append_measures(&self.touched[known..], &mut self.old);
     }
 
     /// Gives a chunk its columns.
