@@ -17,11 +17,13 @@ mod aggregate;
 mod build;
 mod columns;
 mod constants;
+mod event_time;
 mod join;
 mod optimize;
 mod parts;
 mod recompute;
 mod refuse;
+mod temporal;
 
 use std::sync::Arc;
 
@@ -35,6 +37,7 @@ use crate::dataflow::Dataflow;
 use crate::error::{Error, Result};
 use crate::explain::explain;
 use crate::names::identifier;
+use crate::parse::Emit;
 use crate::types::column_type;
 
 /// A planned view.
@@ -63,7 +66,13 @@ impl ViewPlan {
 ///
 /// # Errors
 /// [`Error::Unsupported`] for what cannot be maintained, and faults of the query.
-pub async fn plan_view(session: &Session, query: &Query, columns: &[Ident]) -> Result<ViewPlan> {
+pub async fn plan_view(
+    session: &Session,
+    query: &Query,
+    columns: &[Ident],
+    emit: Emit,
+) -> Result<ViewPlan> {
+    let session = session.of_epochs();
     let state = session.context().state();
     let Bound {
         plan,
@@ -79,7 +88,8 @@ pub async fn plan_view(session: &Session, query: &Query, columns: &[Ident]) -> R
     let mut builder = build::Builder::new(&state, constants);
     let stream = builder.build(&plan)?;
     let schema = view_schema(&stream.schema, names)?;
-    let dataflow = builder.materialize(stream, schema);
+    let mut dataflow = builder.materialize(stream, schema);
+    event_time::annotate(&mut dataflow, emit)?;
     Ok(ViewPlan {
         dataflow,
         dependencies: ids(&relations),
