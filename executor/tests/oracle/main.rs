@@ -41,6 +41,28 @@ const VIEWS: [&str; 32] = [
     "create materialized view per_pair as
        select a, count(*) as n, sum(x) as s from pairs group by a having count(*) > 1",
     "create materialized view both as select a from t union all select a from u",
+    "create materialized view fresh as
+       select id, a, b from t where timestamptz '2020-01-01 00:00:00+00' + b * interval '1 second' > now()",
+    "create materialized view due as
+       select a, count(*) as n, min(x) as lo from u
+       where timestamptz '2020-01-01 00:00:00+00' + x * interval '1 second'
+             between now() - interval '4 seconds' and now()
+       group by a",
+    "create materialized view windows as
+       select w, k, count(*) as n, max(v) as hi, count(distinct v) as d from
+         (select date_bin('10 seconds', at, timestamp '2020-01-01') as w, k, v from e) x
+       group by w, k",
+    "create materialized view closed as
+       select w, k, count(*) as n, max(v) as hi, count(distinct v) as d from
+         (select date_bin('10 seconds', at, timestamp '2020-01-01') as w, k, v from e) x
+       group by w, k emit on window close",
+    "create materialized view above as select w, sum(n) as n from closed group by w emit on window close",
+    "create materialized view moments as select distinct at, k from e",
+    "create materialized view near as
+       select e.k, e.at as eat, f.at as fat from e join f on e.k = f.k
+         and e.at between f.at - interval '3 seconds' and f.at + interval '2 seconds'",
+    "create materialized view nearest as
+       select e.at, e.v, f.v as fv from e left join f on e.at = f.at and e.k = f.k",
     "create materialized view selves as
        select l.id as l, r.id as r from t l join t r on l.a = r.a and l.b < r.b",
     "create materialized view plain as
@@ -73,33 +95,11 @@ const VIEWS: [&str; 32] = [
        where n <= 2",
     "create materialized view best as select id, v from p order by v desc, id limit 5",
     "create materialized view described as
-       select a, stddev(b) as d, string_agg(c, ',' order by c) as cs, median(b) as m
+       select a, round(stddev(b)::numeric, 9) as d, string_agg(c, ',' order by c) as cs, median(b) as m
        from t group by a",
     "create materialized view rolled as
        select a, c, count(*) as n, sum(b) as s from t group by rollup (a, c)",
     "create materialized view rest as select a from t except select a from u",
-    "create materialized view fresh as
-       select id, a, b from t where timestamptz '2020-01-01 00:00:00+00' + b * interval '1 second' > now()",
-    "create materialized view due as
-       select a, count(*) as n, min(x) as lo from u
-       where timestamptz '2020-01-01 00:00:00+00' + x * interval '1 second'
-             between now() - interval '4 seconds' and now()
-       group by a",
-    "create materialized view windows as
-       select w, k, count(*) as n, max(v) as hi, count(distinct v) as d from
-         (select date_bin('10 seconds', at, timestamp '2020-01-01') as w, k, v from e) x
-       group by w, k",
-    "create materialized view closed as
-       select w, k, count(*) as n, max(v) as hi, count(distinct v) as d from
-         (select date_bin('10 seconds', at, timestamp '2020-01-01') as w, k, v from e) x
-       group by w, k emit on window close",
-    "create materialized view above as select w, sum(n) as n from closed group by w emit on window close",
-    "create materialized view moments as select distinct at, k from e",
-    "create materialized view near as
-       select e.k, e.at as eat, f.at as fat from e join f on e.k = f.k
-         and e.at between f.at - interval '3 seconds' and f.at + interval '2 seconds'",
-    "create materialized view nearest as
-       select e.at, e.v, f.v as fv from e left join f on e.at = f.at and e.k = f.k",
 ];
 
 struct Table {

@@ -1,14 +1,15 @@
 //! Continuous views: a query to a [`Dataflow`].
 //!
 //! ```text
-//!   Query ─bind─► LogicalPlan ─coerce─► refuse ─► optimize ─► constants ─► build ─► Dataflow
+//!   Query ─bind─► LogicalPlan ─coerce─► refuse ─► optimize ─► constants ─► build ─► event time ─► Dataflow
 //! ```
 //!
-//! * **refuse**: what has no stable answer (`random()`, `now()`) or no operator goes before the
+//! * **refuse**: what has no stable answer (`random()`, `now()` outside of a temporal filter) or no operator goes before the
 //!   optimizer could fold it away.
 //! * **optimize**: DataFusion's rules that are sound for views; subqueries become joins.
 //! * **constants**: parts of the plan that read no relation are computed, once and for all.
 //! * **build**: every remaining node becomes operators, or is refused. There is no default case.
+//! * **event time**: watermarks are followed through the fragments.
 //!
 //! A view is right if its query is: each rewrite here must keep the query's result on every input,
 //! as a multiset. Order within the result is not kept.
