@@ -18,7 +18,7 @@ use scaling::{ChannelId, ExecutorId, Subscale, confirm_position};
 use crate::change::ChangeBatch;
 use crate::channel::{Network, Sender};
 use crate::message::{EdgeKey, EdgeSpec, FragmentKey, Message, Routing, Topology, TopologyChange};
-use crate::operator::Barrier;
+use crate::operator::{Barrier, Watermarks};
 
 /// Rows below which a batch is not worth cutting.
 const PIECE_ROWS_MIN: u64 = 64;
@@ -107,10 +107,16 @@ impl Dispatcher {
     }
 
     /// Puts a barrier behind everything sent so far, on every lane.
-    pub(crate) fn broadcast(&self, barrier: Barrier, topology: &Arc<Topology>) {
+    pub(crate) fn broadcast(
+        &self,
+        barrier: Barrier,
+        topology: &Arc<Topology>,
+        watermarks: &Arc<Watermarks>,
+    ) {
         for edge in self.edges.values() {
             for lane in edge.receivers.values() {
-                lane.push(Message::Barrier(barrier, Arc::clone(topology)));
+                let (topology, watermarks) = (Arc::clone(topology), Arc::clone(watermarks));
+                lane.push(Message::Barrier(barrier, topology, watermarks));
             }
         }
     }

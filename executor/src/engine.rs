@@ -24,11 +24,12 @@ use crate::conductor::{Command, Conductor};
 use crate::error::{Error, Result};
 use crate::gate::Gate;
 use crate::job::JobSpec;
+use crate::operators::Lateness;
 use crate::rescale::{
     CatalogOfParallelism, RescaleOptions, RescalePlan, RescaleProgress, RescaleRequest,
     RescaleSummary, SubscaleStatus,
 };
-use crate::sources::NexmarkEvents;
+use crate::sources::{Clock, NexmarkEvents, SystemClock};
 use crate::world;
 use crate::writer::{TableWrite, TableWriter, write_together};
 
@@ -76,6 +77,8 @@ pub struct EngineOptions {
     /// socket, and an executor sends at most so many bytes a second: for measuring what moving
     /// costs between machines. Default: pointers, within the process.
     pub link_bytes_per_second: Option<u64>,
+    /// The time of epochs, and that which paces sources. Default: the system's.
+    pub clock: Arc<dyn Clock>,
     /// Whether jobs can be rescaled. Default true. If not, executors take the next message of any
     /// channel, without record scheduling, verdicts, hand-overs and measuring loads: what being able
     /// to scale costs is measured against that.
@@ -94,6 +97,7 @@ impl Default for EngineOptions {
             batch_observer: None,
             nexmark_events: None,
             link_bytes_per_second: None,
+            clock: Arc::new(SystemClock::start()),
             scalable: true,
         }
     }
@@ -198,6 +202,8 @@ pub struct Observation {
     pub rescales: Vec<RescaleSummary>,
     /// Their parts.
     pub subscales: Vec<SubscaleStatus>,
+    /// By job, what the watermarks that it makes have come to.
+    pub lateness: Vec<(u32, Lateness)>,
 }
 
 /// State shared by the conductor and the handles.

@@ -66,7 +66,8 @@ pub use error::{Error, Result};
 pub use executor::MoveFigures;
 pub use job::JobSpec;
 pub use load::{KeyGroupLoad, Times};
-pub use operator::{Barrier, Operator, Output};
+pub use operator::{Barrier, Operator, Output, Watermarks};
+pub use operators::Lateness;
 pub use pipeline::Pipeline;
 pub use rescale::{
     CatalogOfParallelism, RescaleOptions, RescalePlan, RescaleProgress, RescaleState,

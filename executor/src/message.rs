@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::change::ChangeBatch;
 use crate::channel::Queued;
-use crate::operator::Barrier;
+use crate::operator::{Barrier, Watermarks};
 
 /// An entry of a data lane.
 #[derive(Debug, Clone)]
@@ -31,8 +31,9 @@ pub(crate) enum Message {
         /// The changes.
         batch: ChangeBatch,
     },
-    /// The end of an epoch, and what changes in the topology there.
-    Barrier(Barrier, Arc<Topology>),
+    /// The end of an epoch, what changes in the topology there, and what is promised about the
+    /// channel's rows of later epochs.
+    Barrier(Barrier, Arc<Topology>, Arc<Watermarks>),
     /// On this channel every later row of the subscale's key groups goes to the new owner.
     Confirm(SubscaleId),
 }

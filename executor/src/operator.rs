@@ -16,12 +16,14 @@
 //! Not here: alignment, commit, forwarding, migration (`executor`), how operators are chained
 //! (`pipeline`).
 
+use std::collections::BTreeMap;
+
 use scaling::Epoch;
 use storage::StateTable;
 
 use crate::change::ChangeBatch;
 use crate::error::Result;
-use crate::operators::Dml;
+use crate::operators::{Dml, Lateness};
 
 /// The end of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,6 +32,51 @@ pub struct Barrier {
     pub epoch: Epoch,
     /// Whether the state at this barrier is also made durable: a checkpoint.
     pub durable: bool,
+    /// What `now()` is in this epoch: microseconds since 1970. Never goes back.
+    pub time: i64,
+}
+
+/// Promises about columns of rows: no row of a later epoch has a smaller value there. They travel
+/// with the barriers, so they are the same in all executors of a fragment, whatever moves.
+///
+/// Dates count in days, times in microseconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Watermarks(BTreeMap<usize, i64>);
+
+impl Watermarks {
+    /// The watermark of a column, if it has one.
+    #[must_use]
+    pub fn get(&self, column: usize) -> Option<i64> {
+        self.0.get(&column).copied()
+    }
+
+    /// The watermarks by column.
+    #[must_use]
+    pub fn by_column(&self) -> &BTreeMap<usize, i64> {
+        &self.0
+    }
+
+    /// Sets the watermark of a column.
+    pub fn set(&mut self, column: usize, value: i64) {
+        self.0.insert(column, value);
+    }
+
+    /// What is promised about the rows of some streams together: of each column the least. `None`
+    /// if there are no streams.
+    pub fn least<'a>(streams: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let mut streams = streams.into_iter();
+        let first = streams.next()?.clone();
+        Some(streams.fold(first, |mut all, stream| {
+            all.0.retain(|column, value| match stream.get(*column) {
+                Some(other) => {
+                    *value = other.min(*value);
+                    true
+                }
+                None => false,
+            });
+            all
+        }))
+    }
 }
 
 /// Transforms change batches; all it remembers is in its state tables.
@@ -48,6 +95,37 @@ pub trait Operator: Send {
     /// As for [`on_batch`](Self::on_batch).
     fn on_barrier(&mut self, _barrier: &Barrier, _out: &mut Output) -> Result<()> {
         Ok(())
+    }
+
+    /// Acts on what is promised about the rows of later epochs, by input; after
+    /// [`on_barrier`](Self::on_barrier).
+    ///
+    /// # Errors
+    /// As for [`on_batch`](Self::on_batch).
+    fn on_watermarks(&mut self, _inputs: &[Watermarks], _out: &mut Output) -> Result<()> {
+        Ok(())
+    }
+
+    /// Promises that the operator makes on its own, about columns of its output: a source's.
+    ///
+    /// # Errors
+    /// If state cannot be read.
+    fn watermarks(&self) -> Result<Watermarks> {
+        Ok(Watermarks::default())
+    }
+
+    /// Whether what is promised about its inputs holds for its output: not while it pushes rows that
+    /// were there before.
+    fn passes_watermarks(&self) -> bool {
+        true
+    }
+
+    /// What the operator's own watermark has come to, if it makes one.
+    ///
+    /// # Errors
+    /// If state cannot be read.
+    fn lateness(&self) -> Result<Option<Lateness>> {
+        Ok(None)
     }
 
     /// The operator's state tables, always the same ones in the same order.

@@ -10,7 +10,7 @@
 //! The plan's tree is flattened into stages in post-order, children before parents, so that a
 //! barrier is one walk over the list: the differences an operator emits at the barrier reach its
 //! parent before the parent's own barrier. A union needs no stage: its edges lead to the same
-//! parent.
+//! parent. Watermarks go the same way, right behind the barrier.
 //!
 //! State tables are numbered in stage order, `fragment * 64 + n`: the numbers depend on the plan
 //! alone, so a restart finds them again.
@@ -20,17 +20,21 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use arrow::datatypes::SchemaRef;
-use planner::dataflow::{Fragment, Node, Upstream};
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, new_null_array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, SchemaRef};
+use planner::dataflow::{Fragment, Node, Upstream, Watermark};
+use planner::watermarks::{Derived, Term, derived};
 use scaling::KeyGroup;
 use storage::{NullEquality, StateTable, TableId, TableSchema, TableSnapshot};
 
 use crate::change::ChangeBatch;
 use crate::error::{Error, Result};
-use crate::operator::{Barrier, Operator, Output};
+use crate::operator::{Barrier, Operator, Output, Watermarks};
+use crate::operators::watermark_filter::numbers;
 use crate::operators::{
-    Dml, Filter, HashAgg, HashJoin, JoinPlan, Materialize, Project, Recompute, RowErrors, Scan,
-    Unnest, Values,
+    Dml, Filter, HashAgg, HashJoin, JoinPlan, Lateness, Materialize, Project, Recompute, RowErrors,
+    Scan, TemporalFilter, Unnest, Values, WatermarkFilter,
 };
 use crate::sources::{Clock, Nexmark, NexmarkEvents};
 
@@ -66,6 +70,8 @@ pub struct Pipeline {
     /// By input of the fragment: where its batches go. Several ports if the plan reads the input
     /// more than once.
     edges: Vec<Vec<Port>>,
+    /// What leads out of the fragment.
+    ends: Vec<End>,
     // Empty between calls; keep their allocation.
     scratch: Vec<Output>,
 }
@@ -74,6 +80,12 @@ struct Stage {
     operator: Box<dyn Operator>,
     parent: Port,
     schema: SchemaRef,
+    /// Schemas of the inputs.
+    inputs: Vec<SchemaRef>,
+    /// What leads into each input.
+    sources: Vec<Vec<End>>,
+    /// How the watermarks of the output follow from those of the inputs.
+    derived: Vec<Derived>,
 }
 
 /// Where a stage or an input leads.
@@ -110,6 +122,9 @@ impl Pipeline {
                 operator: build_operator(&plan.kind, &plan.inputs, tables, context)?,
                 parent: plan.parent,
                 schema: plan.schema,
+                inputs: plan.inputs,
+                sources: plan.sources,
+                derived: plan.derived,
             });
         }
         let scratch = stages.iter().map(|_| Output::new()).collect();
@@ -117,6 +132,7 @@ impl Pipeline {
             fragment: fragment_index,
             stages,
             edges: layout.edges,
+            ends: layout.ends,
             scratch,
         })
     }
@@ -136,6 +152,12 @@ impl Pipeline {
             .into_iter()
             .flat_map(|plan| plan.tables)
             .collect())
+    }
+
+    /// Number of inputs of the fragment.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        self.edges.len()
     }
 
     /// Takes changes of one input of the fragment; what leaves the fragment is pushed to `out`.
@@ -159,19 +181,36 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Ends the epoch in every operator, leaves first.
+    /// Ends the epoch in every operator, leaves first. `inputs` are the watermarks of the
+    /// fragment's inputs; those of its output are returned.
     ///
     /// # Errors
     /// If an operator fails.
-    pub fn on_barrier(&mut self, barrier: &Barrier, out: &mut Output) -> Result<()> {
+    pub fn on_barrier(
+        &mut self,
+        barrier: &Barrier,
+        inputs: &[Watermarks],
+        out: &mut Output,
+    ) -> Result<Watermarks> {
+        let mut watermarks: Vec<Watermarks> = Vec::with_capacity(self.stages.len());
+        let least = |ends: &[End], stages: &[Watermarks]| {
+            let streams = ends.iter().map(|end| match *end {
+                End::Stage(index) => &stages[index],
+                End::Edge(input) => &inputs[input],
+            });
+            Watermarks::least(streams).unwrap_or_default()
+        };
         for index in 0..self.stages.len() {
             let mut produced = std::mem::take(&mut self.scratch[index]);
-            self.stages[index]
-                .operator
-                .on_barrier(barrier, &mut produced)?;
+            let stage = &mut self.stages[index];
+            let sources = stage.sources.iter();
+            let sources: Vec<_> = sources.map(|ends| least(ends, &watermarks)).collect();
+            stage.operator.on_barrier(barrier, &mut produced)?;
+            stage.operator.on_watermarks(&sources, &mut produced)?;
+            watermarks.push(stage.watermarks(&sources)?);
             self.pass_on(index, produced, out)?;
         }
-        Ok(())
+        Ok(least(&self.ends, &watermarks))
     }
 
     /// Lets sources and backfills produce a bounded piece. Whether any did.
@@ -198,7 +237,7 @@ impl Pipeline {
             let Some(dml) = self.stages[index].operator.as_dml() else {
                 continue;
             };
-            dml.apply(sequence)?;
+            let batch = dml.apply(sequence, batch)?;
             for piece in batch.pieces(WRITE_ROWS_MAX) {
                 self.deliver(Port::Stage { index, input: 0 }, piece, out)?;
             }
@@ -221,6 +260,23 @@ impl Pipeline {
             }
         }
         Ok(None)
+    }
+
+    /// Whether readers see rows that are kept here.
+    #[must_use]
+    pub fn is_visible(&mut self) -> bool {
+        self.tables().iter().any(|table| table.schema().visible)
+    }
+
+    /// What the watermarks that are made here have come to.
+    ///
+    /// # Errors
+    /// If state cannot be read.
+    pub fn lateness(&self) -> Result<Vec<Lateness>> {
+        let stages = self.stages.iter();
+        stages
+            .filter_map(|stage| stage.operator.lateness().transpose())
+            .collect()
     }
 
     /// Rows of pinned snapshots that are yet to be backfilled, in the key groups owned.
@@ -297,10 +353,61 @@ impl Pipeline {
     }
 }
 
+impl Stage {
+    /// The watermarks of the output, by those of the inputs.
+    fn watermarks(&self, inputs: &[Watermarks]) -> Result<Watermarks> {
+        let mut watermarks = self.operator.watermarks()?;
+        if !self.operator.passes_watermarks() {
+            return Ok(watermarks);
+        }
+        for derived in &self.derived {
+            let terms = derived.terms.iter();
+            let terms = terms.map(|term| self.term(term, inputs[term.input].get(term.column)));
+            let terms = terms.collect::<Result<Vec<_>>>()?;
+            let known = terms.into_iter().collect::<Option<Vec<_>>>();
+            if let Some(least) = known.and_then(|terms| terms.into_iter().min()) {
+                watermarks.set(derived.column, least);
+            }
+        }
+        Ok(watermarks)
+    }
+
+    /// What follows from the watermark of a column.
+    fn term(&self, term: &Term, watermark: Option<i64>) -> Result<Option<i64>> {
+        let shifted = watermark.and_then(|value| value.checked_add(term.micros));
+        let (Some(value), Some(expr)) = (shifted, &term.expr) else {
+            return Ok(shifted);
+        };
+        let schema = &self.inputs[term.input];
+        let columns = schema.fields().iter().enumerate();
+        let row = columns.map(|(at, field)| match at == term.column {
+            true => of_number(value, field.data_type()),
+            false => Ok(new_null_array(field.data_type(), 1)),
+        });
+        let row = RecordBatch::try_new(Arc::clone(schema), row.collect::<Result<_>>()?)?;
+        // Out of range: nothing is promised.
+        let Ok(grown) = expr.evaluate(&row) else {
+            return Ok(None);
+        };
+        let grown = numbers(&grown.into_array(1)?)?;
+        Ok(grown.is_valid(0).then(|| grown.value(0)))
+    }
+}
+
+/// A date or time of so many days or microseconds.
+fn of_number(value: i64, data_type: &DataType) -> Result<ArrayRef> {
+    let number: ArrayRef = Arc::new(Int64Array::from(vec![value]));
+    Ok(match data_type {
+        DataType::Date32 => cast(&cast(&number, &DataType::Int32)?, data_type)?,
+        _ => cast(&number, data_type)?,
+    })
+}
+
 /// A fragment's tree, flattened, before any operator exists.
 struct Layout<'a> {
     plans: Vec<StagePlan<'a>>,
     edges: Vec<Vec<Port>>,
+    ends: Vec<End>,
     next_table: TableId,
     table_end: u16,
 }
@@ -312,6 +419,8 @@ struct StagePlan<'a> {
     schema: SchemaRef,
     tables: Vec<TableSchema>,
     parent: Port,
+    sources: Vec<Vec<End>>,
+    derived: Vec<Derived>,
 }
 
 /// What operator a stage gets.
@@ -323,7 +432,7 @@ enum Kind<'a> {
 }
 
 /// What a subtree ends in, to be connected to its parent.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 enum End {
     Stage(usize),
     Edge(usize),
@@ -341,11 +450,13 @@ impl<'a> Layout<'a> {
         let mut layout = Self {
             plans: Vec::new(),
             edges: vec![Vec::new(); fragment.inputs.len()],
+            ends: Vec::new(),
             next_table: TableId { job, table: first },
             table_end: first + TABLES_PER_FRAGMENT,
         };
         let ends = layout.flatten(&fragment.root, fragment)?;
         layout.connect(&ends, Port::Out);
+        layout.ends = ends;
         Ok(layout)
     }
 
@@ -371,7 +482,15 @@ impl<'a> Layout<'a> {
             ends.push(self.flatten(child, fragment)?);
         }
         let tables = table_schemas(node, &inputs)?;
-        let index = self.push(Kind::Node(node), inputs, node.schema(), tables)?;
+        let index = self.push(StagePlan {
+            kind: Kind::Node(node),
+            inputs,
+            schema: node.schema(),
+            tables,
+            parent: Port::Out,
+            sources: ends.clone(),
+            derived: derived(node, &fragment.inputs),
+        })?;
         for (input, ends) in ends.iter().enumerate() {
             self.connect(ends, Port::Stage { index, input });
         }
@@ -389,20 +508,22 @@ impl<'a> Layout<'a> {
             return Ok(End::Edge(input));
         }
         let schema = Arc::clone(&edge.schema);
-        let tables = Scan::table_schemas();
-        let index = self.push(Kind::Scan(input), vec![Arc::clone(&schema)], schema, tables)?;
+        let columns = 0..schema.fields().len();
+        let index = self.push(StagePlan {
+            kind: Kind::Scan(input),
+            inputs: vec![Arc::clone(&schema)],
+            schema,
+            tables: Scan::table_schemas(),
+            parent: Port::Out,
+            sources: vec![vec![End::Edge(input)]],
+            derived: columns.map(|at| Derived::copied(at, at)).collect(),
+        })?;
         self.connect(&[End::Edge(input)], Port::Stage { index, input: 0 });
         Ok(End::Stage(index))
     }
 
-    fn push(
-        &mut self,
-        kind: Kind<'a>,
-        inputs: Vec<SchemaRef>,
-        schema: SchemaRef,
-        mut tables: Vec<TableSchema>,
-    ) -> Result<usize> {
-        for table in &mut tables {
+    fn push(&mut self, mut plan: StagePlan<'a>) -> Result<usize> {
+        for table in &mut plan.tables {
             if self.next_table.table == self.table_end {
                 return Err(Error::Plan {
                     reason: format!("a fragment with more than {TABLES_PER_FRAGMENT} state tables"),
@@ -411,13 +532,7 @@ impl<'a> Layout<'a> {
             table.id = self.next_table;
             self.next_table.table += 1;
         }
-        self.plans.push(StagePlan {
-            kind,
-            inputs,
-            schema,
-            tables,
-            parent: Port::Out,
-        });
+        self.plans.push(plan);
         Ok(self.plans.len() - 1)
     }
 
@@ -439,18 +554,29 @@ fn table_schemas(node: &Node, inputs: &[SchemaRef]) -> Result<Vec<TableSchema>> 
         | Node::Filter { .. }
         | Node::Project { .. }
         | Node::Unnest { .. } => Vec::new(),
+        Node::TemporalFilter { column, .. } => TemporalFilter::table_schemas(&inputs[0], *column),
+        Node::WatermarkFilter { .. } => vec![WatermarkFilter::table_schema()],
         Node::HashAgg {
-            group_by, calls, ..
-        } => HashAgg::table_schemas(group_by, calls, &inputs[0])?,
+            group_by,
+            calls,
+            forgets,
+            ..
+        } => HashAgg::table_schemas(group_by, calls, *forgets, &inputs[0])?,
         Node::HashJoin {
             kind,
             left_keys,
             right_keys,
+            forgets,
             ..
-        } => HashJoin::table_schemas(*kind, [&inputs[0], &inputs[1]], [left_keys, right_keys])?,
+        } => HashJoin::table_schemas(
+            *kind,
+            [&inputs[0], &inputs[1]],
+            [left_keys, right_keys],
+            forgets,
+        )?,
         Node::Recompute { keys, schema, .. } => Recompute::table_schemas(inputs, keys, schema),
         Node::Materialize { key, .. } => Materialize::table_schemas(&inputs[0], key),
-        Node::Dml { .. } => Dml::table_schemas(),
+        Node::Dml { watermark, .. } => Dml::table_schemas(watermark.is_some()),
         Node::Nexmark { .. } => Nexmark::table_schemas(),
         Node::Values { .. } => Values::table_schemas(),
     })
@@ -478,6 +604,24 @@ fn build_operator(
             unreachable!("an input leads straight to its parent")
         }
         Node::Filter { predicate, .. } => Box::new(Filter::new(Arc::clone(predicate), errors)),
+        Node::TemporalFilter {
+            column,
+            side,
+            bound,
+            ..
+        } => Box::new(TemporalFilter::new(
+            *column,
+            *side,
+            bound.clone(),
+            tables.pop().expect(ONE),
+        )),
+        Node::WatermarkFilter { watermark, .. } => Box::new(WatermarkFilter::of_rows(
+            watermark.clone(),
+            &inputs[0],
+            context.key_groups,
+            errors,
+            tables.pop().expect(ONE),
+        )),
         Node::Project { exprs, schema, .. } => {
             Box::new(Project::new(exprs.clone(), Arc::clone(schema), errors))
         }
@@ -487,11 +631,13 @@ fn build_operator(
         Node::HashAgg {
             group_by,
             calls,
+            forgets,
             schema,
             ..
         } => Box::new(HashAgg::new(
             group_by.clone(),
             calls,
+            *forgets,
             &inputs[0],
             Arc::clone(schema),
             errors,
@@ -503,6 +649,7 @@ fn build_operator(
             right_keys,
             nulls_match,
             residual,
+            forgets,
             schema,
             ..
         } => {
@@ -515,6 +662,7 @@ fn build_operator(
                     false => NullEquality::NullEqualsNothing,
                 },
                 residual: residual.clone(),
+                forgets: *forgets,
                 inputs: [Arc::clone(&inputs[0]), Arc::clone(&inputs[1])],
                 schema: Arc::clone(schema),
             };
@@ -538,7 +686,19 @@ fn build_operator(
             Arc::clone(&context.backfilling),
             tables.pop().expect(ONE),
         )),
-        Node::Dml { .. } => Box::new(Dml::new(context.key_groups, tables.pop().expect(ONE))),
+        Node::Dml { watermark, schema } => {
+            let filter = |watermark: &Watermark| {
+                let state = tables.pop().expect("a watermark asked for one state table");
+                let watermark = watermark.clone();
+                WatermarkFilter::of_writes(watermark, schema, context.key_groups, errors, state)
+            };
+            let filter = watermark.as_ref().map(filter);
+            Box::new(Dml::new(
+                context.key_groups,
+                tables.pop().expect(ONE),
+                filter,
+            ))
+        }
         Node::Nexmark {
             options,
             table,
@@ -585,11 +745,13 @@ mod tests {
             from: Upstream::Relation(RelationId(3)),
             schema: two_columns(),
             distribution: Distribution::Forward,
+            watermarks: Vec::new(),
         };
         let aggregation = Node::HashAgg {
             input: Box::new(input_node(&[0], &two_columns())),
             group_by: vec![0],
             calls: vec![least_b()],
+            forgets: None,
             schema: two_columns(),
         };
         let root = Node::Materialize {
@@ -670,6 +832,7 @@ mod tests {
             input: Box::new(input_node(&[0], &two_columns())),
             group_by: vec![0],
             calls: vec![least_b(); 63],
+            forgets: None,
             schema: two_columns(),
         };
         let inputs = [(two_columns(), vec![0])];

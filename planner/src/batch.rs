@@ -18,6 +18,7 @@ use datafusion::logical_expr::{AggregateUDF, ExprSchemable, LogicalPlan, ScalarU
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -25,13 +26,14 @@ use futures::{StreamExt, TryStreamExt};
 use sqlparser::ast;
 use sqlparser::ast::Query;
 
-use crate::bind::{Bound, DATABASE, Purpose, bind, bind_constant};
+use crate::bind::{Bound, DATABASE, Purpose, bind, bind_expression};
 use crate::catalog::{Catalog, Relation, RelationId};
 use crate::checked_integers::{CheckedIntegers, checked};
 use crate::error::{Error, Result};
 use crate::float_rule::FloatOverDecimal;
 use crate::functions;
 use crate::functions::casts::{PgCasts, with_casts};
+use crate::functions::now::{now_at, now_of_epochs, now_of_statements};
 use crate::functions::operators::PgOperators;
 use crate::functions::sort_keys::SortKeys;
 use crate::integer_literals::IntegerLiterals;
@@ -95,6 +97,7 @@ pub fn session(catalog: Arc<dyn Catalog>, settings: &Settings) -> Session {
     for function in functions::all() {
         context.register_udf(function.as_ref().clone());
     }
+    context.register_udf(now_of_statements());
     context.register_udaf(functions::string_agg());
     Session { catalog, context }
 }
@@ -106,6 +109,26 @@ impl Session {
         Self {
             catalog,
             context: self.context.clone(),
+        }
+    }
+
+    /// The same session at another time: `now()` is so many microseconds since 1970.
+    #[must_use]
+    pub fn at_time(&self, time: i64) -> Self {
+        self.with_now(now_at(time))
+    }
+
+    /// The same session with `now()` being the time of the epoch that a continuous view is at.
+    pub(crate) fn of_epochs(&self) -> Self {
+        self.with_now(now_of_epochs())
+    }
+
+    fn with_now(&self, now: ScalarUDF) -> Self {
+        let context = SessionContext::new_with_state(self.context.state());
+        context.register_udf(now);
+        Self {
+            catalog: Arc::clone(&self.catalog),
+            context,
         }
     }
 
@@ -168,23 +191,32 @@ impl Session {
         data_type: &DataType,
         rows: usize,
     ) -> Result<ArrayRef> {
+        let physical = self.expression(expr, data_type, &DFSchema::empty())?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let empty = Arc::new(Schema::empty());
+        let batch = RecordBatch::try_new_with_options(empty, Vec::new(), &options)?;
+        Ok(physical.evaluate(&batch)?.into_array(rows)?)
+    }
+
+    /// An expression over some columns, as a value of a type.
+    pub(crate) fn expression(
+        &self,
+        expr: &ast::Expr,
+        data_type: &DataType,
+        schema: &DFSchema,
+    ) -> Result<Arc<dyn PhysicalExpr>> {
         let state = self.context.state();
-        let bound = bind_constant(&state, self.catalog.as_ref(), expr)?;
-        let schema = DFSchema::empty();
-        let typed = bound.cast_to(data_type, &schema)?;
+        let bound = bind_expression(&state, self.catalog.as_ref(), expr, schema)?;
+        let typed = bound.cast_to(data_type, schema)?;
         // now() and the like are values only after simplification.
         let context = SimplifyContext::builder()
             .with_config_options(Arc::clone(state.config_options()))
             .with_query_execution_start_time(state.execution_props().query_execution_start_time)
             .build();
         let simplifier = ExprSimplifier::new(context);
-        let coerced = simplifier.coerce(typed, &schema)?;
-        let simple = simplifier.simplify(checked(with_casts(coerced, &schema)?, &schema)?)?;
-        let physical = state.create_physical_expr(simple, &schema)?;
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let empty = Arc::new(Schema::empty());
-        let batch = RecordBatch::try_new_with_options(empty, Vec::new(), &options)?;
-        Ok(physical.evaluate(&batch)?.into_array(rows)?)
+        let coerced = simplifier.coerce(typed, schema)?;
+        let simple = simplifier.simplify(checked(with_casts(coerced, schema)?, schema)?)?;
+        Ok(state.create_physical_expr(simple, schema)?)
     }
 
     pub(crate) fn bind(&self, query: &Query, purpose: Purpose) -> Result<Bound> {

@@ -94,11 +94,12 @@ pub(crate) fn bind(
     })
 }
 
-/// Resolves the names of an expression without columns.
-pub(crate) fn bind_constant(
+/// Resolves the names of an expression over some columns.
+pub(crate) fn bind_expression(
     state: &SessionState,
     catalog: &dyn Catalog,
     expr: &ast::Expr,
+    columns: &DFSchema,
 ) -> Result<Expr> {
     let binder = Binder {
         state,
@@ -112,7 +113,7 @@ pub(crate) fn bind_constant(
     let mut expr = expr.clone();
     syntax::rewrite(&mut expr);
     integer_literals::mark(&mut expr);
-    Ok(planner.sql_to_expr(expr, &DFSchema::empty(), &mut context)?)
+    Ok(planner.sql_to_expr(expr, columns, &mut context)?)
 }
 
 struct Binder<'a> {

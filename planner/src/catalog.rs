@@ -5,6 +5,7 @@
 //! `public`, then `pg_catalog`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
@@ -64,6 +65,23 @@ pub struct Relation {
     pub primary_key: Vec<usize>,
     /// Whether rows are never updated or deleted.
     pub append_only: bool,
+    /// `WATERMARK FOR` of a table or source.
+    pub watermark: Option<WatermarkDefinition>,
+    /// Columns of `schema` that have a watermark.
+    pub watermarks: Vec<usize>,
+}
+
+/// `WATERMARK FOR column AS expr`, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatermarkDefinition {
+    /// The column.
+    pub column: usize,
+    /// SQL text of the watermark that each row makes.
+    pub expr: String,
+    /// The time zone that it was written in.
+    pub time_zone: String,
+    /// After which time without rows the watermark goes on with the clock.
+    pub idle_timeout: Option<Duration>,
 }
 
 /// The kinds of relations.

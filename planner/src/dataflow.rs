@@ -24,6 +24,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
@@ -44,6 +45,11 @@ pub struct Dataflow {
     pub stream_key: Vec<usize>,
     /// Whether no row is ever retracted.
     pub append_only: bool,
+    /// Columns of `schema` that have a watermark.
+    pub watermarks: Vec<usize>,
+    /// The column of `schema` whose watermark lets rows come, if they come when their window closes
+    /// and still tell when that was.
+    pub emitted_by: Option<usize>,
 }
 
 /// The part of a plan between two exchanges.
@@ -64,6 +70,8 @@ pub struct Input {
     pub schema: SchemaRef,
     /// How rows find their key group.
     pub distribution: Distribution,
+    /// Columns that have a watermark.
+    pub watermarks: Vec<usize>,
 }
 
 /// The sender of an input.
@@ -101,6 +109,24 @@ pub enum Node {
         /// Boolean expression over the child's columns.
         predicate: Arc<dyn PhysicalExpr>,
     },
+    /// Keeps the rows on one side of a bound that only grows, as it is at the end of each epoch.
+    TemporalFilter {
+        /// Child.
+        input: Box<Node>,
+        /// Column of the child that is compared with the bound: dates or times. NULL is on no side.
+        column: usize,
+        /// Which rows are kept.
+        side: Side,
+        /// What the column is compared with.
+        bound: Bound,
+    },
+    /// Drops rows that come later than the watermark allows, and promises that none will come.
+    WatermarkFilter {
+        /// Child: a source.
+        input: Box<Node>,
+        /// Which rows are late.
+        watermark: Watermark,
+    },
     /// Computes each output column from the child's columns.
     Project {
         /// Child.
@@ -132,6 +158,8 @@ pub enum Node {
         group_by: Vec<usize>,
         /// Aggregates, in output order.
         calls: Vec<AggCall>,
+        /// Which of `group_by` has a watermark: a group that it has passed is forgotten.
+        forgets: Option<usize>,
         /// Output columns.
         schema: SchemaRef,
     },
@@ -158,6 +186,8 @@ pub enum Node {
         nulls_match: bool,
         /// What a pair must pass besides, over left columns, then right ones. NULL is false.
         residual: Option<Arc<dyn PhysicalExpr>>,
+        /// When the rows of the left and of the right side can have no more matches.
+        forgets: [Option<Expiry>; 2],
         /// Output columns.
         schema: SchemaRef,
     },
@@ -187,6 +217,8 @@ pub enum Node {
     Dml {
         /// Columns of the table.
         schema: SchemaRef,
+        /// Which rows are late, if any.
+        watermark: Option<Watermark>,
     },
     /// Rows of the NEXMark generator.
     Nexmark {
@@ -209,7 +241,10 @@ impl Node {
     #[must_use]
     pub fn schema(&self) -> SchemaRef {
         match self {
-            Self::Filter { input, .. } | Self::Materialize { input, .. } => input.schema(),
+            Self::Filter { input, .. }
+            | Self::TemporalFilter { input, .. }
+            | Self::WatermarkFilter { input, .. }
+            | Self::Materialize { input, .. } => input.schema(),
             Self::Input { schema, .. }
             | Self::Project { schema, .. }
             | Self::Unnest { schema, .. }
@@ -217,7 +252,7 @@ impl Node {
             | Self::Union { schema, .. }
             | Self::HashJoin { schema, .. }
             | Self::Recompute { schema, .. }
-            | Self::Dml { schema }
+            | Self::Dml { schema, .. }
             | Self::Nexmark { schema, .. } => Arc::clone(schema),
             Self::Values { batch } => batch.schema(),
         }
@@ -228,6 +263,8 @@ impl Node {
     pub fn children(&self) -> Vec<&Node> {
         match self {
             Self::Filter { input, .. }
+            | Self::TemporalFilter { input, .. }
+            | Self::WatermarkFilter { input, .. }
             | Self::Project { input, .. }
             | Self::Unnest { input, .. }
             | Self::HashAgg { input, .. }
@@ -239,6 +276,72 @@ impl Node {
             }
         }
     }
+
+    /// The same, to be changed.
+    pub fn children_mut(&mut self) -> Vec<&mut Node> {
+        match self {
+            Self::Filter { input, .. }
+            | Self::TemporalFilter { input, .. }
+            | Self::WatermarkFilter { input, .. }
+            | Self::Project { input, .. }
+            | Self::Unnest { input, .. }
+            | Self::HashAgg { input, .. }
+            | Self::Materialize { input, .. } => vec![input],
+            Self::HashJoin { left, right, .. } => vec![left, right],
+            Self::Union { inputs, .. } | Self::Recompute { inputs, .. } => {
+                inputs.iter_mut().collect()
+            }
+            Self::Input { .. } | Self::Dml { .. } | Self::Nexmark { .. } | Self::Values { .. } => {
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// When a row of one side of a join can have no more matches: its `column` is less than the
+/// watermark of the `other` side's column plus so many microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// Column of the side.
+    pub column: usize,
+    /// Column of the other side.
+    pub other: usize,
+    /// Microseconds; of keys that are dates, 0.
+    pub micros: i64,
+}
+
+/// Which rows a [`Node::TemporalFilter`] keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Those that the bound has yet to pass; they go when it does: `ts > now()`.
+    Ahead,
+    /// Those that it has passed: `ts <= now()`.
+    Passed,
+}
+
+/// What a [`Node::TemporalFilter`] compares with.
+#[derive(Clone, Debug)]
+pub enum Bound {
+    /// A time that follows from that of the epoch.
+    Now {
+        /// Of the column's type, over one row of one column, `now()`. It grows with it.
+        value: Arc<dyn PhysicalExpr>,
+        /// Whether the bound has passed a value that it equals.
+        inclusive: bool,
+    },
+    /// The watermark of the column. It has not passed a value that it equals.
+    Watermark,
+}
+
+/// `WATERMARK FOR column AS value`.
+#[derive(Clone, Debug)]
+pub struct Watermark {
+    /// The column.
+    pub column: usize,
+    /// The watermark that each row makes, over the columns of the relation.
+    pub value: Arc<dyn PhysicalExpr>,
+    /// After which time without rows the watermark goes on with the clock; never if absent.
+    pub idle_timeout: Option<Duration>,
 }
 
 /// One aggregate of a [`Node::HashAgg`]. `DISTINCT`, `FILTER` and expressions as arguments have

@@ -26,10 +26,11 @@ use datafusion::physical_expr_common::physical_expr::fmt_sql;
 
 use crate::catalog::RelationId;
 use crate::dataflow::{
-    AggCall, AggFunction, Dataflow, Distribution, Fragment, Input, JoinKind, NexmarkTable, Node,
-    UnnestColumn, Upstream,
+    AggCall, AggFunction, Bound, Dataflow, Distribution, Fragment, Input, JoinKind, NexmarkTable,
+    Node, Side, UnnestColumn, Upstream, Watermark,
 };
 use crate::types::sql_name;
+use crate::watermarks::columns;
 
 /// Names of relations, by number; without one the number is shown.
 type Names<'a> = &'a dyn Fn(RelationId) -> Option<String>;
@@ -70,6 +71,13 @@ fn explain_fragment(at: usize, fragment: &Fragment, names: Names<'_>, lines: &mu
         lines.push(format!("  input {at}: {}", input_line(input, names)));
     }
     operators(&fragment.root, 1, lines);
+    let watermarks: Vec<usize> = columns(&fragment.root, &fragment.inputs)
+        .into_iter()
+        .collect();
+    if !watermarks.is_empty() {
+        let watermarks = list(&fragment.root.schema(), &watermarks);
+        lines.push(format!("  watermarks: {watermarks}"));
+    }
     state_tables(&fragment.root, lines);
 }
 
@@ -102,6 +110,34 @@ fn operator(node: &Node) -> String {
         }
         Node::Filter { input, predicate } => {
             format!("Filter: {}", text(predicate, &input.schema()))
+        }
+        Node::TemporalFilter {
+            input,
+            column,
+            side,
+            bound,
+        } => {
+            let schema = input.schema();
+            let column = schema.field(*column).name();
+            match bound {
+                Bound::Watermark => format!("EmitOnWindowClose: {column}"),
+                Bound::Now { value, inclusive } => {
+                    let comparison = match (side, inclusive) {
+                        (Side::Ahead, true) => ">",
+                        (Side::Ahead, false) => ">=",
+                        (Side::Passed, true) => "<=",
+                        (Side::Passed, false) => "<",
+                    };
+                    let bound = fmt_sql(value.as_ref());
+                    format!("TemporalFilter: {column} {comparison} {bound}")
+                }
+            }
+        }
+        Node::WatermarkFilter { input, watermark } => {
+            format!(
+                "WatermarkFilter: {}",
+                watermark_text(watermark, &input.schema())
+            )
         }
         Node::Project {
             input,
@@ -165,7 +201,13 @@ fn operator(node: &Node) -> String {
         Node::Materialize { input, key } => {
             format!("Materialize: key {}", list(&input.schema(), key))
         }
-        Node::Dml { .. } => "Dml".to_owned(),
+        Node::Dml {
+            watermark: None, ..
+        } => "Dml".to_owned(),
+        Node::Dml {
+            schema,
+            watermark: Some(watermark),
+        } => format!("Dml: watermark for {}", watermark_text(watermark, schema)),
         Node::Nexmark { table, schema, .. } => {
             let table = match table {
                 NexmarkTable::Person => "Person",
@@ -179,6 +221,11 @@ fn operator(node: &Node) -> String {
     }
 }
 
+fn watermark_text(watermark: &Watermark, schema: &Schema) -> String {
+    let column = schema.field(watermark.column).name();
+    format!("{column} as {}", text(&watermark.value, schema))
+}
+
 fn join_text(node: &Node) -> String {
     let Node::HashJoin {
         kind,
@@ -188,6 +235,7 @@ fn join_text(node: &Node) -> String {
         right_keys,
         nulls_match,
         residual,
+        forgets: _,
         schema: _,
     } = node
     else {
@@ -233,26 +281,42 @@ fn state_tables(node: &Node, lines: &mut Vec<String>) {
                 list(&schema, key)
             ));
         }
+        Node::TemporalFilter { input, column, .. } => {
+            let schema = input.schema();
+            let all: Vec<usize> = (0..schema.fields().len()).collect();
+            let rows = list(&schema, &all);
+            let column = schema.field(*column).name();
+            lines.push(format!(
+                "  state: TemporalFilter rows {rows}, ordered by {column}"
+            ));
+        }
         Node::HashAgg {
             input,
             group_by,
             calls,
+            forgets,
             ..
-        } => agg_state(&input.schema(), group_by, calls, lines),
+        } => {
+            let window = forgets.map(|at| group_by[at]);
+            agg_state(&input.schema(), group_by, calls, window, lines);
+        }
         Node::HashJoin {
             left,
             right,
             left_keys,
             right_keys,
+            forgets,
             ..
         } => {
-            for (side, node, keys) in [("left", left, left_keys), ("right", right, right_keys)] {
+            let sides = [("left", left, left_keys), ("right", right, right_keys)];
+            for ((side, node, keys), expiry) in sides.into_iter().zip(forgets) {
                 let schema = node.schema();
                 let all: Vec<usize> = (0..schema.fields().len()).collect();
                 let rows = list(&schema, &all);
                 lines.push(format!(
-                    "  state: HashJoin {side} rows {rows}, key {}",
-                    list(&schema, keys)
+                    "  state: HashJoin {side} rows {rows}, key {}{}",
+                    list(&schema, keys),
+                    forgotten(&schema, expiry.map(|expiry| expiry.column))
                 ));
             }
         }
@@ -274,6 +338,7 @@ fn state_tables(node: &Node, lines: &mut Vec<String>) {
         Node::Input { .. }
         | Node::Union { .. }
         | Node::Filter { .. }
+        | Node::WatermarkFilter { .. }
         | Node::Project { .. }
         | Node::Unnest { .. }
         | Node::Dml { .. }
@@ -286,7 +351,13 @@ fn state_tables(node: &Node, lines: &mut Vec<String>) {
 }
 
 /// One row a group with additive measures; for least and greatest values all values of the group.
-fn agg_state(schema: &Schema, group_by: &[usize], calls: &[AggCall], lines: &mut Vec<String>) {
+fn agg_state(
+    schema: &Schema,
+    group_by: &[usize],
+    calls: &[AggCall],
+    window: Option<usize>,
+    lines: &mut Vec<String>,
+) {
     let is_value = |call: &&AggCall| matches!(call.function, AggFunction::Min | AggFunction::Max);
     let mut measures = vec!["rows".to_owned()];
     for call in calls
@@ -297,12 +368,21 @@ fn agg_state(schema: &Schema, group_by: &[usize], calls: &[AggCall], lines: &mut
     }
     let groups = list(schema, group_by);
     lines.push(format!(
-        "  state: HashAgg groups {groups}, measures ({})",
-        measures.join(", ")
+        "  state: HashAgg groups {groups}, measures ({}){}",
+        measures.join(", "),
+        forgotten(schema, window)
     ));
     for call in calls.iter().filter(is_value) {
         let call = call_text(call, schema);
         lines.push(format!("  state: HashAgg values of {call}, key {groups}"));
+    }
+}
+
+/// That rows are forgotten behind a watermark, and by which column.
+fn forgotten(schema: &Schema, column: Option<usize>) -> String {
+    match column {
+        Some(column) => format!(", forgotten by {}", schema.field(column).name()),
+        None => String::new(),
     }
 }
 

@@ -30,12 +30,15 @@ pub mod stream;
 pub mod table;
 pub mod types;
 pub mod values;
+pub mod watermarks;
 mod window_tables;
 
 pub use batch::{BatchPlan, PlanNode, Session, Settings};
-pub use catalog::{Catalog, NexmarkSource, Relation, RelationId, RelationKind};
+pub use catalog::{
+    Catalog, NexmarkSource, Relation, RelationId, RelationKind, WatermarkDefinition,
+};
 pub use dataflow::Dataflow;
 pub use error::{Error, Result};
-pub use parse::{Parsed, Statement, parse};
+pub use parse::{Emit, Parsed, Statement, parse};
 pub use stream::{ViewPlan, plan_view, view_columns};
 pub use table::{TableDefinition, plan_table};

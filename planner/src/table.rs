@@ -13,10 +13,12 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use sqlparser::ast;
 use sqlparser::ast::{ColumnDef, ColumnOption, CreateTable, TableConstraint};
 
+use crate::catalog::WatermarkDefinition;
 use crate::dataflow::{Dataflow, Distribution, Fragment, Input, Node, Upstream};
 use crate::error::{Error, Result};
 use crate::names::{identifier, nullable};
 use crate::types::{arrow_type, column_type};
+use crate::watermarks::compile;
 
 /// What a `CREATE TABLE` defines.
 #[derive(Clone, Debug)]
@@ -25,6 +27,8 @@ pub struct TableDefinition {
     pub columns: Vec<ColumnDefinition>,
     /// Columns of the primary key, in its order; empty if there is none.
     pub primary_key: Vec<usize>,
+    /// `WATERMARK FOR`.
+    pub watermark: Option<WatermarkDefinition>,
 }
 
 /// A column of a table.
@@ -88,6 +92,7 @@ impl TableDefinition {
         let mut table = Self {
             columns: Vec::with_capacity(statement.columns.len()),
             primary_key: Vec::new(),
+            watermark: None,
         };
         for column in &statement.columns {
             table.add_column(column)?;
@@ -120,6 +125,7 @@ impl TableDefinition {
         let mut table = Self {
             columns: Vec::with_capacity(query.fields().len()),
             primary_key: Vec::new(),
+            watermark: None,
         };
         for field in query.fields() {
             let data_type = column_type(field.data_type())?;
@@ -317,9 +323,16 @@ fn refuse_clauses(statement: &CreateTable) -> Result<()> {
 
 /// The dataflow of a table: writes, routed by the primary key or else by all columns, so that the
 /// changes of one row always meet in one key group.
-#[must_use]
-pub fn plan_table(table: &TableDefinition) -> Dataflow {
+///
+/// # Errors
+/// Faults of the watermark.
+pub fn plan_table(table: &TableDefinition) -> Result<Dataflow> {
     let schema = nullable(&table.schema());
+    let watermark = table.watermark.as_ref();
+    let watermark = watermark
+        .map(|definition| compile(definition, &schema))
+        .transpose()?;
+    let watermarks: Vec<usize> = watermark.iter().map(|watermark| watermark.column).collect();
     let distribution = if table.primary_key.is_empty() {
         Distribution::Hash((0..table.columns.len()).collect())
     } else {
@@ -328,6 +341,7 @@ pub fn plan_table(table: &TableDefinition) -> Dataflow {
     let writes = Fragment {
         root: Node::Dml {
             schema: Arc::clone(&schema),
+            watermark,
         },
         inputs: Vec::new(),
     };
@@ -343,12 +357,15 @@ pub fn plan_table(table: &TableDefinition) -> Dataflow {
             from: Upstream::Fragment(0),
             schema: Arc::clone(&schema),
             distribution,
+            watermarks: watermarks.clone(),
         }],
     };
-    Dataflow {
+    Ok(Dataflow {
         fragments: vec![writes, rows],
         schema,
         stream_key: table.primary_key.clone(),
         append_only: false,
-    }
+        watermarks,
+        emitted_by: None,
+    })
 }

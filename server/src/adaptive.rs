@@ -296,6 +296,7 @@ mod tests {
             status(VIEW, 1, 5, busy, 0.9),
         ];
         Observation {
+            lateness: Vec::new(),
             executors,
             key_groups: Vec::new(),
             rescales: Vec::new(),

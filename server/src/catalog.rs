@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use planner::RelationId;
@@ -140,6 +141,18 @@ pub struct Adaptivity {
     pub target_utilization: f64,
 }
 
+/// `WATERMARK FOR column AS expr`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatermarkFor {
+    /// The column.
+    pub column: usize,
+    /// SQL text of the watermark that each row makes.
+    pub expr: String,
+    /// After which time without rows the watermark goes on with the clock.
+    #[serde(default)]
+    pub idle_timeout: Option<Duration>,
+}
+
 /// A relation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -157,6 +170,15 @@ pub struct Entry {
     pub unique_key: Vec<usize>,
     /// Whether rows are never updated or deleted.
     pub append_only: bool,
+    /// `WATERMARK FOR` of a table or source.
+    #[serde(default)]
+    pub watermark: Option<WatermarkFor>,
+    /// Columns of a materialized view that have a watermark.
+    #[serde(default)]
+    pub watermarks: Vec<usize>,
+    /// The column of a materialized view whose watermark lets rows come, if it tells.
+    #[serde(default)]
+    pub emitted_by: Option<usize>,
     /// What becomes of a new row whose primary key exists, if that is no error.
     #[serde(default)]
     pub on_conflict: Option<ConflictPolicy>,
@@ -221,6 +243,18 @@ impl Entry {
         self.columns.iter().position(|column| column.name == name)
     }
 
+    /// `WATERMARK FOR`, as the planner sees it.
+    #[must_use]
+    pub fn watermark_definition(&self) -> Option<planner::WatermarkDefinition> {
+        let watermark = self.watermark.as_ref()?;
+        Some(planner::WatermarkDefinition {
+            column: watermark.column,
+            expr: watermark.expr.clone(),
+            time_zone: self.time_zone.clone(),
+            idle_timeout: watermark.idle_timeout,
+        })
+    }
+
     /// As the planner sees it.
     ///
     /// # Errors
@@ -248,6 +282,11 @@ impl Entry {
             schema: self.schema(),
             primary_key: self.unique_key.clone(),
             append_only: self.append_only,
+            watermark: self.watermark_definition(),
+            watermarks: match &self.watermark {
+                Some(watermark) => vec![watermark.column],
+                None => self.watermarks.clone(),
+            },
         })
     }
 }
@@ -520,6 +559,9 @@ pub(crate) mod tests {
             primary_key: vec![0],
             unique_key: vec![0],
             append_only: false,
+            watermark: None,
+            watermarks: Vec::new(),
+            emitted_by: None,
             on_conflict: None,
             definition: None,
             statement: String::new(),

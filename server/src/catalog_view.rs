@@ -67,6 +67,8 @@ impl CatalogView {
             schema,
             primary_key: Vec::new(),
             append_only: false,
+            watermark: None,
+            watermarks: Vec::new(),
         };
         self.given = Some((Arc::new(relation), rows));
         self

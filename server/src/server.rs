@@ -270,18 +270,20 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
             let session = planner::batch::session(Arc::new(view), &settings);
             pg_catalog::register_pure(&session);
             match entry.kind {
-                Kind::Table => jobs.push(table_job(&entry)),
+                Kind::Table => jobs.push(table_job(&entry)?),
                 Kind::MaterializedView => {
-                    let (query, columns) = crate::statement::ddl::stored_query(&entry)?;
-                    let plan = handle.block_on(planner::plan_view(&session, &query, &columns))?;
+                    let stored = crate::statement::ddl::stored_query(&entry)?;
+                    let (query, columns, emit) = (stored.query, stored.columns, stored.emit);
+                    let plan = planner::plan_view(&session, &query, &columns, emit);
+                    let plan = handle.block_on(plan)?;
                     entry.planned = Some(Arc::clone(&plan.dataflow.schema));
                     jobs.push(job(&entry, plan.dataflow));
                 }
                 Kind::View => {
                     // Its query may need a session, as `current_setting` does: its columns then
                     // are of their stored types.
-                    let (query, _) = crate::statement::ddl::stored_query(&entry)?;
-                    let plan = session.plan(&query).ok();
+                    let stored = crate::statement::ddl::stored_query(&entry)?;
+                    let plan = session.plan(&stored.query).ok();
                     entry.planned = plan
                         .map(|plan| crate::statement::ddl::renamed(plan.schema(), &entry.columns));
                 }
@@ -297,8 +299,10 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
 }
 
 /// The job that keeps a table's rows.
-#[must_use]
-pub fn table_job(entry: &Entry) -> JobSpec {
+///
+/// # Errors
+/// Faults of its watermark.
+pub fn table_job(entry: &Entry) -> Result<JobSpec> {
     let definition = TableDefinition {
         columns: entry
             .columns
@@ -312,8 +316,9 @@ pub fn table_job(entry: &Entry) -> JobSpec {
             })
             .collect(),
         primary_key: entry.primary_key.clone(),
+        watermark: entry.watermark_definition(),
     };
-    job(entry, planner::plan_table(&definition))
+    Ok(job(entry, planner::plan_table(&definition)?))
 }
 
 /// A relation's job.

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use planner::Emit;
 use sqlparser::ast::Query;
 use storage::{Checkpoint, Storage};
 
@@ -46,7 +47,9 @@ impl Session {
             .interrupt
             .guard(async { Ok(shared.ddl.lock().await) })
             .await?;
-        let plan = self.plan_continuous(query, Vec::new()).await?;
+        let plan = self
+            .plan_continuous(query, Vec::new(), Emit::Immediately)
+            .await?;
         let columns = Arc::clone(&plan.dataflow.schema);
         let mut entry = self.new_entry(
             String::new(),

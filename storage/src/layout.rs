@@ -4,6 +4,7 @@
 //!   family  key                                                     value
 //!   meta    "format"                                                u32 BE, FORMAT
 //!           "epoch"                                                 u64 BE, last checkpoint
+//!           "time"                                                  i64 BE, of that epoch, microseconds
 //!           "catalog/" ++ key of the caller                         value of the caller
 //!           "digest/" ++ table ++ key group                         u128 BE, see below
 //!   state   table ++ key group ++ row                               measures of the row
@@ -37,6 +38,9 @@ pub const EPOCH_KEY: &[u8] = b"epoch";
 
 /// Key in `meta` that is there while a table of rows waits to become part of `state`.
 pub const INCOMING_KEY: &[u8] = b"incoming";
+
+/// Key of the time of the committed epoch in `meta`.
+pub const TIME_KEY: &[u8] = b"time";
 
 /// What the keys of catalog rows begin with, in `meta`.
 pub const CATALOG_PREFIX: &[u8] = b"catalog/";

@@ -21,6 +21,7 @@ pub mod kv;
 pub mod layout;
 pub mod measures;
 pub mod memory_kv;
+mod order_index;
 pub mod partition_state;
 pub mod rocks_kv;
 pub mod schema;

@@ -11,6 +11,8 @@
 
 use std::sync::Arc;
 
+use arrow::array::Int64Array;
+
 use crate::cells::Cells;
 use crate::chunk::{ChunkData, ChunkMeasures};
 use crate::gather::Gather;
@@ -66,6 +68,8 @@ pub(crate) struct Incoming<'a> {
     pub(crate) hashes: &'a [u64],
     /// Empty if look-ups go by identity.
     pub(crate) key_hashes: &'a [u64],
+    /// What rows are ordered by, if they are.
+    pub(crate) order: Option<&'a Int64Array>,
     pub(crate) deltas: &'a Measures,
 }
 

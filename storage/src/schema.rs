@@ -35,6 +35,9 @@ pub struct TableSchema {
     /// into `columns`. All columns if rows are found by identity only; empty if a look-up
     /// finds every row of its key group.
     pub key: Vec<usize>,
+    /// A column of numbers, dates or times that
+    /// [`StateTable::below`](crate::StateTable::below) finds rows by in its order.
+    pub ordered_by: Option<usize>,
     /// Type of each measure, at least one. The first says whether a row is there for a look-up.
     pub measures: Vec<MeasureType>,
     /// Whether a commit publishes snapshots for readers. Then the first measure is the weight.

@@ -196,6 +196,10 @@ impl TableSnapshot {
 pub struct DatabaseSnapshot {
     /// The epoch whose barrier ended what is in it.
     pub epoch: Epoch,
+    /// The time of that epoch, microseconds since 1970: what `now()` is in its views.
+    pub time: i64,
+    /// By job and column, the watermarks of their rows: days of dates, microseconds of times.
+    pub watermarks: BTreeMap<u32, BTreeMap<usize, i64>>,
     /// Tables and views by job.
     pub tables: BTreeMap<u32, Arc<TableSnapshot>>,
 }

@@ -225,8 +225,10 @@ impl StateTable {
             let key = shape.schema.key.iter().map(|&column| &cells[column]);
             hash_cells(key, deltas.len(), &mut scratch.key_hashes);
         }
+        let order = shape.order_keys(&columns)?;
         let batch = Incoming {
             cells: &cells,
+            order: order.as_ref(),
             hashes: &scratch.hashes,
             key_hashes: &scratch.key_hashes,
             deltas,
@@ -317,6 +319,24 @@ impl StateTable {
             }
         }
         Ok(matches)
+    }
+
+    /// Finds rows whose column [`TableSchema::ordered_by`] is below a limit (days of dates,
+    /// microseconds of times), and whose first measure is not zero, at most `rows_max` of them: key
+    /// group by key group, in the order of the column, in a time that grows with what is found (and
+    /// with the rows below the limit that are zero and not committed yet). NULL is below nothing.
+    #[must_use]
+    pub fn below(&self, limit: i64, rows_max: usize) -> Vec<RowRef> {
+        let mut rows = Vec::new();
+        for (key_group, partition) in self.partitions() {
+            let places = partition.below(limit).take(rows_max - rows.len());
+            rows.extend(places.map(|place| RowRef {
+                key_group,
+                chunk: place.chunk,
+                row: place.row,
+            }));
+        }
+        rows
     }
 
     /// The given columns of rows that a look-up found, in the order given.

@@ -53,6 +53,8 @@ pub struct CatalogChange {
 pub struct Checkpoint {
     /// The epoch, not before the committed one.
     pub epoch: Epoch,
+    /// The time of the epoch, in microseconds since 1970.
+    pub time: i64,
     /// Changed rows of all state tables.
     pub deltas: Vec<StateDelta>,
     /// Jobs to remove with all their rows. Their deltas are ignored.
@@ -141,6 +143,21 @@ impl Storage {
         Epoch(self.epoch.load(Ordering::Acquire))
     }
 
+    /// The time of the epoch of the last checkpoint, in microseconds since 1970; zero before the
+    /// first.
+    ///
+    /// # Errors
+    /// When the disk fails, or [`Error::Corrupt`].
+    pub fn committed_time(&self) -> Result<i64> {
+        let Some(bytes) = self.kv.get(ColumnFamily::Meta, layout::TIME_KEY)? else {
+            return Ok(0);
+        };
+        let bytes = bytes.try_into();
+        bytes
+            .map(i64::from_be_bytes)
+            .map_err(|_| corrupt("meta", "bad time"))
+    }
+
     /// Writes a checkpoint. It is durable when this returns.
     ///
     /// # Errors
@@ -173,6 +190,10 @@ impl Storage {
         write_catalog_rows(&mut writes, checkpoint.catalog);
         let number = epoch.0.to_be_bytes();
         writes.put(ColumnFamily::Meta, layout::EPOCH_KEY, &number);
+        if checkpoint.time != 0 {
+            let time = checkpoint.time.to_be_bytes();
+            writes.put(ColumnFamily::Meta, layout::TIME_KEY, &time);
+        }
         crash_point!("checkpoint.before");
         self.kv.write(writes, Durability::Synced)?;
         crash_point!("checkpoint.written");

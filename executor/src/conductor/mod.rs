@@ -40,10 +40,10 @@ use crate::job::{Job, JobSpec, Jobs, is_root};
 use crate::load::LoadAverage;
 use crate::message::{Message, Topology};
 use crate::operator::Barrier;
+use crate::operators::Lateness;
 use crate::rescale::{
     Phase, Rescale, RescaleOptions, RescalePlan, RescaleRequest, RescaleState, RescaleSummary,
 };
-use crate::sources::{Clock, SystemClock};
 use crate::world;
 
 /// Time before the jobs are started again after a failure, doubled while they go on failing.
@@ -174,7 +174,6 @@ pub(crate) struct Conductor {
     shared: Arc<Shared>,
     commands: mpsc::UnboundedReceiver<Command>,
     visible: watch::Sender<Arc<DatabaseSnapshot>>,
-    clock: Arc<dyn Clock>,
 
     network: Arc<Network>,
     reports: mpsc::UnboundedReceiver<Report>,
@@ -183,6 +182,8 @@ pub(crate) struct Conductor {
     jobs: Jobs,
 
     epoch: Epoch,
+    /// The time of that epoch.
+    time: i64,
     in_flight: Option<InFlight>,
     next_tick: Instant,
     next_checkpoint: Instant,
@@ -212,6 +213,8 @@ pub(crate) struct Conductor {
     /// How long barriers take, an average.
     barrier_mean: Duration,
     writes_applied: BTreeMap<u32, u64>,
+    /// What watermarks have come to, by where they are made.
+    lateness: BTreeMap<ExecutorId, Vec<Lateness>>,
     next_subscale: u64,
     restart_delay: Duration,
     /// Whether the next epoch shows all rows anew, the executors having been built from storage.
@@ -229,13 +232,14 @@ impl Conductor {
     ) -> Result<Opened> {
         let (report_to, reports) = mpsc::unbounded_channel();
         let epoch = first_epoch(shared.storage.committed_epoch());
+        let time = shared.storage.committed_time()?;
         let (visible, visible_to_readers) = watch::channel(Arc::new(DatabaseSnapshot {
             epoch,
-            tables: BTreeMap::new(),
+            time,
+            ..DatabaseSnapshot::default()
         }));
         let now = world::now();
         let mut conductor = Conductor {
-            clock: Arc::new(SystemClock::start()),
             network: Arc::new(Network::new(shared.options.link_bytes_per_second)),
             tasks: BTreeMap::new(),
             jobs: Jobs::new(shared.options.key_groups),
@@ -262,6 +266,7 @@ impl Conductor {
             speed: HandOverSpeed::default(),
             barrier_mean: Duration::ZERO,
             writes_applied: BTreeMap::new(),
+            lateness: BTreeMap::new(),
             next_subscale: 1,
             restart_delay: RESTART_DELAY,
             republish: true,
@@ -271,6 +276,7 @@ impl Conductor {
             reports,
             report_to,
             epoch,
+            time,
         };
         conductor.start(specs).await?;
         Ok((conductor, visible_to_readers))
@@ -381,9 +387,11 @@ impl Conductor {
 
     fn inject(&mut self, now: Instant, durable: bool) {
         self.epoch = self.epoch.next();
+        self.time = self.time.max(self.shared.options.clock.time_of_day());
         let barrier = Barrier {
             epoch: self.epoch,
             durable,
+            time: self.time,
         };
         let mut topology = std::mem::take(&mut self.topology);
         for job in std::mem::take(&mut self.backfilled) {
@@ -399,7 +407,8 @@ impl Conductor {
             if is_root(fragment) && waiting.contains(&root) {
                 for channel in self.jobs.channels_into(key, root) {
                     let lane = self.network.sender(channel);
-                    lane.push(Message::Barrier(barrier, Arc::clone(&topology)));
+                    let topology = Arc::clone(&topology);
+                    lane.push(Message::Barrier(barrier, topology, Arc::default()));
                 }
             }
         }
@@ -483,7 +492,7 @@ impl Conductor {
             flushes,
             ..
         } = in_flight;
-        self.publish(barrier.epoch, &owner, &mut collected);
+        self.publish(&barrier, &owner, &mut collected);
         crash_point!("epoch.published");
         self.take_figures(&owner, &collected, duration);
         self.changed_bytes = collected.iter().map(|part| part.changed_bytes).sum();
@@ -493,6 +502,7 @@ impl Conductor {
         let mut persisting = Persisting::default();
         let mut checkpoint = Checkpoint {
             epoch: barrier.epoch,
+            time: barrier.time,
             deltas: collected
                 .iter_mut()
                 .flat_map(|part| std::mem::take(&mut part.deltas))
@@ -543,12 +553,13 @@ impl Conductor {
     /// Makes the rows of an epoch visible, all at once.
     fn publish(
         &mut self,
-        epoch: Epoch,
+        barrier: &Barrier,
         owner: &BTreeMap<ExecutorId, u32>,
         collected: &mut [Collected],
     ) {
         let mut snapshot = DatabaseSnapshot::clone(&self.visible.borrow());
-        snapshot.epoch = epoch;
+        snapshot.epoch = barrier.epoch;
+        snapshot.time = barrier.time;
         if std::mem::take(&mut self.republish) {
             snapshot.tables.clear();
         }
@@ -557,6 +568,10 @@ impl Conductor {
             let Some(job) = owner.get(&part.executor) else {
                 continue;
             };
+            if let Some(watermarks) = &part.watermarks {
+                let watermarks = watermarks.by_column().clone();
+                snapshot.watermarks.insert(*job, watermarks);
+            }
             if part.snapshots.is_empty() && snapshot.tables.contains_key(job) {
                 continue;
             }
@@ -589,6 +604,9 @@ impl Conductor {
                 continue;
             };
             *remaining.entry(job).or_default() += part.backfill_remaining;
+            if !part.lateness.is_empty() {
+                self.lateness.insert(part.executor, part.lateness.clone());
+            }
             if let Some(sequence) = part.write_applied {
                 self.writes_applied.insert(job, sequence);
             }

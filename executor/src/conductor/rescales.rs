@@ -348,8 +348,11 @@ impl Conductor {
     /// What is known of executors, key groups and rescales.
     pub(super) fn observe(&self) -> Observation {
         let (mut executors, mut key_groups) = (Vec::new(), Vec::new());
+        let mut lateness = Vec::new();
         for (key, fragment, placement) in self.jobs.iter().flat_map(crate::job::Job::fragments) {
             for &executor in &placement.executors {
+                let of_executor = self.lateness.get(&executor).into_iter().flatten();
+                lateness.extend(of_executor.map(|lateness| (key.job, lateness.clone())));
                 let load = self.loads.get(&executor).cloned().unwrap_or_default();
                 let (busy, backpressured, suspended) = load.shares();
                 executors.push(ExecutorStatus {
@@ -397,6 +400,7 @@ impl Conductor {
             .chain(running.flat_map(|rescale| rescale.statuses.values().cloned()))
             .collect();
         Observation {
+            lateness,
             executors,
             key_groups,
             rescales,

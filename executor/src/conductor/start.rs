@@ -76,7 +76,7 @@ impl Conductor {
             errors: Arc::clone(&self.shared.row_errors),
             backfilling: incomplete
                 .map_or_else(Arc::default, |backfill| Arc::clone(&backfill.backfilling)),
-            clock: Arc::clone(&self.clock),
+            clock: Arc::clone(&self.shared.options.clock),
             nexmark_events: self.shared.options.nexmark_events.clone(),
             snapshots: fragment.inputs.iter().map(pinned).collect(),
         }

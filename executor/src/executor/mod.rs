@@ -41,7 +41,7 @@ use crate::gate::Gate;
 use crate::held::HeldRows;
 use crate::load::{Meter, Wait};
 use crate::message::{Control, FragmentKey, Message, MigrationMessage, Topology, TopologyChange};
-use crate::operator::{Barrier, Output};
+use crate::operator::{Barrier, Output, Watermarks};
 use crate::pipeline::Pipeline;
 use crate::world;
 
@@ -97,6 +97,8 @@ pub(crate) struct Executor {
     /// Key groups that rows run in without their state.
     unbound: KeyGroupSet,
     barrier: Option<(Barrier, Arc<Topology>)>,
+    /// What came with the barrier, by channel.
+    watermarks: BTreeMap<ChannelId, Arc<Watermarks>>,
     /// Since when the barrier waits for migration channels alone.
     fenced: Option<Instant>,
     pipeline: Pipeline,
@@ -129,6 +131,7 @@ impl Executor {
             hand_overs: BTreeMap::new(),
             unbound: KeyGroupSet::new(),
             barrier: None,
+            watermarks: BTreeMap::new(),
             fenced: None,
             pipeline: parts.pipeline,
             paced: parts.paced,
@@ -481,7 +484,8 @@ impl Executor {
             let waited = world::now() - since;
             self.moved.barrier_wait_max = self.moved.barrier_wait_max.max(waited);
         }
-        self.pipeline.on_barrier(&barrier, &mut self.out)?;
+        let inputs = self.take_watermarks();
+        let watermarks = self.pipeline.on_barrier(&barrier, &inputs, &mut self.out)?;
         self.dispatch();
         let load = self.meter.take();
         self.moved.suspended += load.times.suspended;
@@ -492,6 +496,8 @@ impl Executor {
             snapshots: Vec::new(),
             backfill_remaining: self.pipeline.backfill_remaining(),
             write_applied: self.pipeline.last_write()?,
+            watermarks: self.pipeline.is_visible().then(|| watermarks.clone()),
+            lateness: self.pipeline.lateness()?,
             state_sizes: Vec::new(),
             changed_bytes: 0,
             moved: std::mem::take(&mut self.moved),
@@ -507,13 +513,26 @@ impl Executor {
             collected.state_sizes = self.state_sizes();
         }
         crash_point!("epoch.committed");
-        self.dispatcher.broadcast(barrier, &topology);
+        self.dispatcher
+            .broadcast(barrier, &topology, &Arc::new(watermarks));
         self.report(Report::Collected(Box::new(collected)));
         self.advance(Event::Committed { epoch })?;
         if let Some(change) = topology.changes.get(&self.id) {
             self.apply(change)?;
         }
         Ok(())
+    }
+
+    /// What is promised about the inputs, all channels of each having delivered the barrier.
+    fn take_watermarks(&mut self) -> Vec<Watermarks> {
+        let watermarks = std::mem::take(&mut self.watermarks);
+        let of = |input: usize| {
+            let channels = watermarks.iter();
+            let of_input = channels.filter(|(channel, _)| usize::from(channel.input) == input);
+            let least = Watermarks::least(of_input.map(|(_, watermarks)| watermarks.as_ref()));
+            least.unwrap_or_default()
+        };
+        (0..self.pipeline.inputs()).map(of).collect()
     }
 
     fn state_sizes(&mut self) -> Vec<(KeyGroup, u64, u64)> {

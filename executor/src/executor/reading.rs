@@ -84,7 +84,8 @@ impl Executor {
             Message::Confirm(subscale) => {
                 self.advance(Event::Confirm { channel, subscale })?;
             }
-            Message::Barrier(barrier, topology) => {
+            Message::Barrier(barrier, topology, watermarks) => {
+                self.watermarks.insert(channel, watermarks);
                 self.barrier.get_or_insert((barrier, topology));
                 self.advance(Event::Barrier {
                     channel,

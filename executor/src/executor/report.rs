@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::load::Load;
+use crate::operator::Watermarks;
+use crate::operators::Lateness;
 
 /// What an executor tells the conductor.
 #[derive(Debug)]
@@ -43,6 +45,10 @@ pub(crate) struct Collected {
     pub(crate) backfill_remaining: u64,
     /// The last write of the table that the epoch holds, at a table's root.
     pub(crate) write_applied: Option<u64>,
+    /// The watermarks of the visible rows, where there are any.
+    pub(crate) watermarks: Option<Watermarks>,
+    /// What the watermarks that are made here have come to.
+    pub(crate) lateness: Vec<Lateness>,
     /// Rows and bytes of state by key group, over all tables; only at a durable barrier.
     pub(crate) state_sizes: Vec<(KeyGroup, u64, u64)>,
     /// About how many bytes of state changed since the last checkpoint.

@@ -98,6 +98,54 @@ impl ChangedRows {
     }
 }
 
+/// Rows of a state table whose ordered column is below a limit. Rows of one key group are one run.
+pub(crate) struct RowsBelow {
+    pub(crate) columns: Vec<ArrayRef>,
+    pub(crate) measures: Measures,
+    pub(crate) runs: Vec<Run>,
+}
+
+impl RowsBelow {
+    /// Some of the rows, at most [`ROWS_PER_PIECE`]; none if there are no more. The caller takes
+    /// them out before it asks for the next ones.
+    ///
+    /// # Errors
+    /// If state cannot be read.
+    pub(crate) fn next(table: &StateTable, limit: i64) -> Result<Option<Self>> {
+        let rows = table.below(limit, ROWS_PER_PIECE);
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let all: Vec<usize> = (0..table.schema().columns.fields().len()).collect();
+        let mut runs: Vec<Run> = Vec::new();
+        for (at, row) in rows.iter().enumerate() {
+            match runs.last_mut() {
+                Some(run) if run.key_group == row.key_group() => run.rows.end = at + 1,
+                _ => runs.push(Run {
+                    key_group: row.key_group(),
+                    rows: at..at + 1,
+                }),
+            }
+        }
+        Ok(Some(Self {
+            columns: table.gather(&rows, &all)?,
+            measures: table.measures_of(&rows),
+            runs,
+        }))
+    }
+
+    /// Takes all rows below a limit out of a table: no later row will ask for them.
+    ///
+    /// # Errors
+    /// If state cannot be changed.
+    pub(crate) fn forget(table: &mut StateTable, limit: i64) -> Result<()> {
+        while let Some(below) = Self::next(table, limit)? {
+            table.add(&below.columns, &below.measures.negated(), &below.runs)?;
+        }
+        Ok(())
+    }
+}
+
 /// The changed rows of a table by key group.
 ///
 /// # Errors

@@ -7,9 +7,10 @@
 use storage::{StateTable, TableSchema};
 
 use super::progress::Progress;
+use super::watermark_filter::{Lateness, WatermarkFilter};
 use crate::change::{ChangeBatch, empty_key_group};
 use crate::error::Result;
-use crate::operator::{Operator, Output};
+use crate::operator::{Barrier, Operator, Output, Watermarks};
 
 /// Passes writes on and remembers the number of the last one.
 ///
@@ -17,22 +18,26 @@ use crate::operator::{Operator, Output};
 pub struct Dml {
     key_groups: u16,
     applied: Progress,
+    watermark: Option<WatermarkFilter>,
 }
 
 impl Dml {
-    /// A root for the writes of a table.
+    /// A root for the writes of a table, of which late rows are dropped if it has a watermark.
     #[must_use]
-    pub fn new(key_groups: u16, applied: StateTable) -> Self {
+    pub fn new(key_groups: u16, applied: StateTable, watermark: Option<WatermarkFilter>) -> Self {
         Self {
             key_groups,
             applied: Progress::new(applied),
+            watermark,
         }
     }
 
     /// The schemas of its state tables.
     #[must_use]
-    pub fn table_schemas() -> Vec<TableSchema> {
-        vec![Progress::table_schema()]
+    pub fn table_schemas(watermark: bool) -> Vec<TableSchema> {
+        let mut tables = vec![Progress::table_schema()];
+        tables.extend(watermark.then(WatermarkFilter::table_schema));
+        tables
     }
 
     /// The number of the last write that is part of the state; 0 if there was none.
@@ -41,18 +46,21 @@ impl Dml {
         self.applied.get(&[empty_key_group(self.key_groups)])[0]
     }
 
-    /// Remembers that the write of this number is part of the state. An older number changes
-    /// nothing.
+    /// Remembers that the write of this number is part of the state, and gives its rows that are not
+    /// too late.
     ///
     /// # Errors
     /// If state cannot be changed.
-    pub fn apply(&mut self, sequence: u64) -> Result<()> {
+    pub fn apply(&mut self, sequence: u64, batch: ChangeBatch) -> Result<ChangeBatch> {
         let step = sequence.saturating_sub(self.last_applied());
         if step > 0 {
             let key_group = empty_key_group(self.key_groups);
             self.applied.advance(&[(key_group, step)])?;
         }
-        Ok(())
+        match &mut self.watermark {
+            Some(watermark) => watermark.admit(batch),
+            None => Ok(batch),
+        }
     }
 }
 
@@ -63,7 +71,28 @@ impl Operator for Dml {
     }
 
     fn tables(&mut self) -> Vec<&mut StateTable> {
-        vec![self.applied.table()]
+        let mut tables = vec![self.applied.table()];
+        tables.extend(self.watermark.as_mut().map(WatermarkFilter::table));
+        tables
+    }
+
+    fn on_barrier(&mut self, barrier: &Barrier, _out: &mut Output) -> Result<()> {
+        match &mut self.watermark {
+            Some(watermark) => watermark.end_epoch(barrier.time),
+            None => Ok(()),
+        }
+    }
+
+    fn watermarks(&self) -> Result<Watermarks> {
+        match &self.watermark {
+            Some(watermark) => watermark.watermarks(),
+            None => Ok(Watermarks::default()),
+        }
+    }
+
+    fn lateness(&self) -> Result<Option<Lateness>> {
+        let watermark = self.watermark.as_ref();
+        watermark.map(WatermarkFilter::lateness).transpose()
     }
 
     fn as_dml(&mut self) -> Option<&mut Dml> {
@@ -87,6 +116,7 @@ mod tests {
         let columns = schema(&[("a", DataType::Int64)]);
         let root = Node::Dml {
             schema: columns.clone(),
+            watermark: None,
         };
         let fragment = Fragment {
             root,

@@ -14,6 +14,8 @@
 //! pairs added up, are a second measure beside its weight; whether they are zero is looked at when
 //! the epoch ends, of the rows that it touched.
 //!
+//! A row that can have no more matches, the other side's watermark being what it is, is forgotten.
+//!
 //! Both sides keep a Z-set of rows found by the join key. A NULL key matches nothing (unless asked
 //! to): such rows are dropped where a row without a match is not emitted either. Without keys every
 //! pair of rows is tried. Weights multiply modulo 2^64, as they add.
@@ -27,18 +29,18 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
-use planner::dataflow::JoinKind;
+use planner::dataflow::{Expiry, JoinKind};
 use storage::{
     Matches, MeasureColumn, MeasureType, Measures, NullEquality, Run, StateTable, TableId,
     TableSchema,
 };
 
-use super::changed::ChangedRows;
+use super::changed::{ChangedRows, RowsBelow};
 use super::expression::RowErrors;
 use super::filter::{keep, passing};
 use crate::change::ChangeBatch;
 use crate::error::{Error, Result};
-use crate::operator::{Barrier, Operator, Output};
+use crate::operator::{Barrier, Operator, Output, Watermarks};
 
 /// Most rows of an output batch: a batch that joins with many rows is emitted in pieces.
 const OUTPUT_ROWS_MAX: usize = 8192;
@@ -54,6 +56,8 @@ pub struct JoinPlan {
     pub nulls: NullEquality,
     /// What a pair must pass besides: over the left columns, then the right ones. NULL is false.
     pub residual: Option<Arc<dyn PhysicalExpr>>,
+    /// When rows of the two sides can have no more matches.
+    pub forgets: [Option<Expiry>; 2],
     /// Columns of the two sides.
     pub inputs: [SchemaRef; 2],
     /// Columns of the output.
@@ -131,6 +135,7 @@ impl HashJoin {
         kind: JoinKind,
         inputs: [&SchemaRef; 2],
         keys: [&[usize]; 2],
+        forgets: &[Option<Expiry>; 2],
     ) -> Result<Vec<TableSchema>> {
         let types = |side: usize| -> Vec<_> {
             let key = keys[side].iter();
@@ -146,6 +151,7 @@ impl HashJoin {
             id: TableId { job: 0, table: 0 },
             columns: Arc::clone(inputs[side as usize]),
             key: keys[side as usize].to_vec(),
+            ordered_by: forgets[side as usize].map(|expiry| expiry.column),
             measures: match side.counts_matches(kind) {
                 true => vec![MeasureType::Int64, MeasureType::Int64],
                 false => vec![MeasureType::Int64],
@@ -318,6 +324,19 @@ impl Operator for HashJoin {
         Ok(())
     }
 
+    fn on_watermarks(&mut self, inputs: &[Watermarks], _out: &mut Output) -> Result<()> {
+        for side in Side::BOTH {
+            let Some(expiry) = self.plan.forgets[side as usize] else {
+                continue;
+            };
+            let watermark = inputs[side.other() as usize].get(expiry.other);
+            if let Some(limit) = watermark.and_then(|value| value.checked_add(expiry.micros)) {
+                RowsBelow::forget(&mut self.rows[side as usize], limit)?;
+            }
+        }
+        Ok(())
+    }
+
     fn tables(&mut self) -> Vec<&mut StateTable> {
         self.rows.iter_mut().collect()
     }
@@ -456,6 +475,7 @@ mod tests {
             kind,
             nulls_match: false,
             residual,
+            forgets: [None, None],
             schema: Arc::new(arrow::datatypes::Schema::new(fields)),
         }
     }
@@ -516,6 +536,71 @@ mod tests {
         }
     }
 
+    /// Rows of both sides that match within five of each other, with the watermarks that allow it.
+    fn interval_join(kind: JoinKind) -> (SchemaRef, SchemaRef, Twins) {
+        let (left, right) = (columns(["a", "b", "c"]), columns(["d", "e", "f"]));
+        let inputs = [(left.clone(), vec![0]), (right.clone(), vec![0])];
+        let within = Some("c >= f - 5 and c <= f + 5");
+        let mut node = join_of(kind, &left, &right, [vec![0], vec![0]], within);
+        if let Node::HashJoin { forgets, .. } = &mut node {
+            *forgets = [Some(Expiry {
+                column: 2,
+                other: 2,
+                micros: -5,
+            }); 2];
+        }
+        let twins = Twins::new(&fragment(node, &inputs), &context());
+        (left, right, twins)
+    }
+
+    #[test]
+    fn rows_that_can_have_no_more_matches_are_forgotten() {
+        for (kind, name) in [
+            (JoinKind::Inner, "join"),
+            (JoinKind::Left, "left join"),
+            (JoinKind::Full, "full join"),
+        ] {
+            for_seeds(|random| {
+                let (left, right, mut twins) = interval_join(kind);
+                let mut rows = [Vec::new(), Vec::new()];
+                let mut watermarks = [0, 0];
+                for _ in 0..20 {
+                    for (side, schema) in [&left, &right].into_iter().enumerate() {
+                        let mut text = Vec::new();
+                        for _ in 0..random.random_range(0..12) {
+                            let key = small_or_null(random, 3);
+                            let time = watermarks[side] + random.random_range(0..20);
+                            text.push(format!("+1 | {key} | x | {time}"));
+                        }
+                        let batch = ChangeBatch::from_text(schema, &text.join("\n"));
+                        twins.send(side, &batch);
+                        twins.move_key_groups(random);
+                        rows[side].push(batch.columns().clone());
+                        watermarks[side] += random.random_range(0..15);
+                        twins.watermarks[side].set(2, watermarks[side]);
+                    }
+                    twins.barrier(random.random_bool(0.5));
+                    let all = |side: usize, schema: &SchemaRef| {
+                        arrow::compute::concat_batches(schema, &rows[side]).unwrap()
+                    };
+                    let tables = [("l", all(0, &left)), ("r", all(1, &right))];
+                    let query =
+                        format!("select * from l {name} r on a = d and c >= f - 5 and c <= f + 5");
+                    assert_eq!(twins.result, batch_query(&tables, &query));
+                }
+                for side in 0..2 {
+                    twins.watermarks[side].set(2, i64::MAX);
+                }
+                twins.barrier(true);
+                let tables = twins.instances.iter_mut().flat_map(|twin| twin.tables());
+                for table in tables {
+                    let kept: u64 = table.owned().iter().map(|group| table.rows(group)).sum();
+                    assert_eq!(kept, 0);
+                }
+            });
+        }
+    }
+
     #[test]
     fn output_comes_in_bounded_batches() {
         let (left, right) = (columns(["a", "b", "c"]), columns(["d", "e", "f"]));
@@ -541,7 +626,8 @@ mod tests {
     #[test]
     fn keys_of_other_types_are_refused() {
         let left = columns(["a", "b", "c"]);
-        let wanted = HashJoin::table_schemas(JoinKind::Inner, [&left, &left], [&[0], &[1]]);
+        let wanted =
+            HashJoin::table_schemas(JoinKind::Inner, [&left, &left], [&[0], &[1]], &[None, None]);
         assert!(matches!(wanted, Err(Error::Plan { .. })));
     }
 

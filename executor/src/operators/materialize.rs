@@ -42,6 +42,7 @@ impl Materialize {
             id: TableId { job: 0, table: 0 },
             columns: Arc::clone(columns),
             key,
+            ordered_by: None,
             measures: vec![MeasureType::Int64],
             visible: true,
         }]

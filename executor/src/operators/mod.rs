@@ -9,6 +9,8 @@
 //! | `materialize` | the view's rows | at once |
 //! | `scan` | how far a backfill is | at once, and when polled |
 //! | `dml` | the last write applied | at once |
+//! | `temporal_filter` | rows ahead of a time | at the barrier |
+//! | `watermark_filter` | the watermark | at once |
 //! | `values` | whether it has emitted | when polled |
 //!
 //! A union has no operator: its inputs lead into the same parent (`pipeline`). Sources:
@@ -26,8 +28,10 @@ pub mod progress;
 pub mod project;
 pub mod recompute;
 pub mod scan;
+pub mod temporal_filter;
 pub mod unnest;
 pub mod values;
+pub mod watermark_filter;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -41,5 +45,7 @@ pub use materialize::Materialize;
 pub use project::Project;
 pub use recompute::Recompute;
 pub use scan::Scan;
+pub use temporal_filter::TemporalFilter;
 pub use unnest::Unnest;
 pub use values::Values;
+pub use watermark_filter::{Lateness, WatermarkFilter};

@@ -33,6 +33,7 @@ impl Progress {
             id: TableId { job: 0, table: 0 },
             columns: Arc::new(Schema::new(vec![key_group])),
             key: vec![0],
+            ordered_by: None,
             measures: vec![MeasureType::Int64],
             visible: false,
         }

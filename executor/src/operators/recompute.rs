@@ -79,6 +79,7 @@ impl Recompute {
             id: TableId { job: 0, table: 0 },
             columns,
             key,
+            ordered_by: None,
             measures: vec![MeasureType::Int64],
             visible: false,
         };

@@ -190,6 +190,12 @@ impl Operator for Scan {
     fn end_backfill(&mut self) {
         self.backfill = None;
     }
+
+    /// Rows of the snapshot may be earlier than the watermark of those that come now. Whether there
+    /// are any left elsewhere is not known here, but where the backfill ends for all.
+    fn passes_watermarks(&self) -> bool {
+        self.backfill.is_none()
+    }
 }
 
 #[cfg(test)]
@@ -229,6 +235,7 @@ mod tests {
             from: Upstream::Relation(RelationId(7)),
             schema: two_columns(),
             distribution: Distribution::Forward,
+            watermarks: Vec::new(),
         };
         Fragment {
             root: input_node(&[0, 1], &two_columns()),

@@ -27,7 +27,7 @@ use scaling::{Epoch, KeyGroup};
 use storage::{PartitionSnapshot, PartitionState, Run};
 
 use crate::change::ChangeBatch;
-use crate::operator::{Barrier, Output};
+use crate::operator::{Barrier, Output, Watermarks};
 use crate::pipeline::{Context, Pipeline};
 use crate::sources::Clock;
 
@@ -42,6 +42,10 @@ pub(crate) struct ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Duration {
         Duration::from_nanos(self.nanoseconds.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    fn time_of_day(&self) -> i64 {
+        self.now().as_micros().try_into().unwrap()
     }
 }
 
@@ -115,6 +119,10 @@ pub(crate) struct Twins {
     owners: Vec<usize>,
     distributions: Vec<Distribution>,
     epoch: Epoch,
+    /// What `now()` is at the next barrier.
+    pub(crate) time: i64,
+    /// The watermarks of the inputs at the next barrier.
+    pub(crate) watermarks: Vec<Watermarks>,
     /// The output, added up.
     pub(crate) result: TextRows,
     /// What readers see, if the fragment is materialized.
@@ -141,6 +149,8 @@ impl Twins {
                 .map(|input| input.distribution.clone())
                 .collect(),
             epoch: Epoch(0),
+            time: 0,
+            watermarks: vec![Watermarks::default(); fragment.inputs.len()],
             result: TextRows::default(),
             visible: BTreeMap::new(),
         }
@@ -182,11 +192,12 @@ impl Twins {
         let barrier = Barrier {
             epoch: self.epoch,
             durable,
+            time: self.time,
         };
         for instance in 0..2 {
             let mut out = Output::new();
             self.instances[instance]
-                .on_barrier(&barrier, &mut out)
+                .on_barrier(&barrier, &self.watermarks, &mut out)
                 .unwrap();
             self.collect(&mut out);
             for table in self.instances[instance].tables() {
@@ -241,6 +252,7 @@ pub(crate) fn fragment(root: Node, inputs: &[(SchemaRef, Vec<usize>)]) -> Fragme
             from: Upstream::Fragment(index),
             schema: Arc::clone(schema),
             distribution: Distribution::Hash(key.clone()),
+            watermarks: Vec::new(),
         })
         .collect();
     Fragment { root, inputs }

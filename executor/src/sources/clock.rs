@@ -1,6 +1,7 @@
-//! The time that paces sources: the seam behind which the only real clock of the operators is.
+//! The time that paces sources, and that of epochs: the seam behind which the only real clock of the
+//! operators is.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -10,6 +11,10 @@ use crate::world;
 pub trait Clock: Send + Sync {
     /// Time since the clock was started. Never goes back.
     fn now(&self) -> Duration;
+
+    /// The time of day, in microseconds since 1970: what `now()` is in views. If it goes back they
+    /// wait for it.
+    fn time_of_day(&self) -> i64;
 }
 
 /// The process's monotonic clock.
@@ -31,5 +36,10 @@ impl SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> Duration {
         world::now() - self.start
+    }
+
+    fn time_of_day(&self) -> i64 {
+        let since = world::wall_clock().duration_since(UNIX_EPOCH);
+        since.map_or(0, |since| since.as_micros().try_into().unwrap_or(i64::MAX))
     }
 }

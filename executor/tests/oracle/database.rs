@@ -2,23 +2,30 @@
 //! its own, and the batch engine beside it as the oracle.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::{DataType, Int64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
+use executor::sources::Clock;
 use executor::{Engine, EngineOptions, Error, JobSpec};
 use planner::batch::{Session, Settings, session};
 use planner::{
-    Catalog, Relation, RelationId, RelationKind, Statement, TableDefinition, parse, plan_table,
-    plan_view,
+    Catalog, Emit, Relation, RelationId, RelationKind, Statement, TableDefinition,
+    WatermarkDefinition, parse, plan_table, plan_view,
 };
 use scaling::Epoch;
 use sqlparser::ast;
 use storage::memory_kv::MemoryKv;
 use storage::{CatalogChange, DatabaseSnapshot, Storage};
+
+/// 2020-01-01 00:00:00 UTC, where the time of a run begins, in microseconds since 1970.
+pub(crate) const EPOCH_START: i64 = 1_577_836_800_000_000;
 
 /// Key groups of every fragment.
 pub(crate) const KEY_GROUPS: u16 = 32;
@@ -57,6 +64,8 @@ struct Job {
     spec: JobSpec,
     /// The query of a view; a table has none.
     query: Option<Box<ast::Query>>,
+    /// The column whose watermark lets rows come.
+    emitted_by: Option<usize>,
     /// The first epoch at which a view is known to be complete.
     complete: Epoch,
 }
@@ -69,14 +78,44 @@ pub(crate) struct Database {
     jobs: BTreeMap<u32, Job>,
     kv: Arc<MemoryKv>,
     epochs: Arc<Mutex<Vec<Arc<DatabaseSnapshot>>>>,
+    /// The time of day.
+    pub(crate) clock: Arc<DrivenClock>,
     next_id: u32,
     /// Epochs compared so far.
     pub(crate) checked: usize,
 }
 
-fn options(epochs: &Arc<Mutex<Vec<Arc<DatabaseSnapshot>>>>) -> EngineOptions {
+/// A clock that the test moves, in both directions.
+#[derive(Debug)]
+pub(crate) struct DrivenClock(AtomicI64);
+
+impl DrivenClock {
+    pub(crate) fn pass(&self, time: Duration) {
+        self.0.fetch_add(time.as_micros() as i64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn go_back(&self, time: Duration) {
+        self.0.fetch_sub(time.as_micros() as i64, Ordering::Relaxed);
+    }
+}
+
+impl Clock for DrivenClock {
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn time_of_day(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn options(
+    epochs: &Arc<Mutex<Vec<Arc<DatabaseSnapshot>>>>,
+    clock: &Arc<DrivenClock>,
+) -> EngineOptions {
     let epochs = Arc::clone(epochs);
     EngineOptions {
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
         barrier_interval: Duration::from_millis(2),
         checkpoint_interval: Duration::from_millis(10),
         checkpoint_bytes: 32 << 10,
@@ -96,8 +135,9 @@ impl Database {
     pub(crate) async fn new() -> Database {
         let kv = Arc::new(MemoryKv::new());
         let epochs = Arc::default();
+        let clock = Arc::new(DrivenClock(AtomicI64::new(EPOCH_START)));
         let storage = Arc::new(Storage::open(kv.clone()).unwrap());
-        let engine = Engine::open(storage, Vec::new(), options(&epochs))
+        let engine = Engine::open(storage, Vec::new(), options(&epochs, &clock))
             .await
             .unwrap();
         Database {
@@ -106,6 +146,7 @@ impl Database {
             jobs: BTreeMap::new(),
             kv,
             epochs,
+            clock,
             next_id: 1,
             checked: 0,
         }
@@ -127,7 +168,7 @@ impl Database {
         self.epochs = Arc::default();
         let storage = Arc::new(Storage::open(self.kv.clone()).unwrap());
         let specs = self.jobs.values().map(|job| job.spec.clone()).collect();
-        let engine = Engine::open(storage, specs, options(&self.epochs)).await;
+        let engine = Engine::open(storage, specs, options(&self.epochs, &self.clock)).await;
         self.engine = Some(engine.unwrap());
         for job in self.jobs.values_mut() {
             job.complete = Epoch(0);
@@ -138,18 +179,37 @@ impl Database {
     pub(crate) async fn create(&mut self, sql: &str, parallelism: usize) -> Result<u32, Error> {
         let id = self.next_id;
         self.next_id += 1;
-        let Statement::Pg(statement) = parse(sql).unwrap().remove(0).statement else {
-            panic!("{sql}")
+        let parsed = parse(sql).unwrap().remove(0);
+        let statement = match parsed.statement {
+            Statement::Pg(statement) => *statement,
+            Statement::CreateTable { table, .. } => ast::Statement::CreateTable(*table),
+            _ => panic!("{sql}"),
         };
-        let (name, kind, dataflow, query) = match *statement {
+        let (name, kind, dataflow, query) = match statement {
             ast::Statement::CreateTable(create) => {
-                let table = TableDefinition::from_ast(&create).unwrap();
+                let mut table = TableDefinition::from_ast(&create).unwrap();
+                table.watermark = parsed.watermark.map(|clause| WatermarkDefinition {
+                    column: {
+                        let mut columns = table.columns.iter();
+                        columns.position(|c| c.name == clause.column.value).unwrap()
+                    },
+                    expr: clause.expr.to_string(),
+                    time_zone: "UTC".to_owned(),
+                    idle_timeout: clause.idle_timeout,
+                });
                 let kind = RelationKind::Table;
-                (create.name.to_string(), kind, plan_table(&table), None)
+                (
+                    create.name.to_string(),
+                    kind,
+                    plan_table(&table).unwrap(),
+                    None,
+                )
             }
             ast::Statement::CreateView(create) => {
                 let session = self.session(None);
-                let plan = plan_view(&session, &create.query, &[]).await.unwrap();
+                let plan = plan_view(&session, &create.query, &[], parsed.emit)
+                    .await
+                    .unwrap();
                 let kind = RelationKind::MaterializedView;
                 (
                     create.name.to_string(),
@@ -168,6 +228,12 @@ impl Database {
             schema: dataflow.schema.clone(),
             primary_key: dataflow.stream_key.clone(),
             append_only: dataflow.append_only,
+            watermark: None,
+            watermarks: dataflow.watermarks.clone(),
+        };
+        let emitted_by = match parsed.emit {
+            Emit::OnWindowClose => dataflow.emitted_by,
+            Emit::Immediately => None,
         };
         let spec = JobSpec {
             id,
@@ -185,6 +251,7 @@ impl Database {
             Job {
                 spec,
                 query,
+                emitted_by,
                 complete,
             },
         );
@@ -241,6 +308,7 @@ impl Database {
         };
         for snapshot in epochs {
             let session = self.session(Some(Arc::clone(&snapshot)));
+            let session = session.at_time(snapshot.time);
             for (id, job) in &self.jobs {
                 let (Some(query), Some(view)) = (&job.query, snapshot.tables.get(id)) else {
                     continue;
@@ -254,6 +322,14 @@ impl Database {
                     .collect(&session)
                     .await
                     .unwrap();
+                let batch = match job.emitted_by {
+                    Some(column) => {
+                        let watermarks = snapshot.watermarks.get(id);
+                        let watermark = watermarks.and_then(|all| all.get(&column));
+                        closed(&batch, column, watermark.copied().unwrap_or(i64::MIN))
+                    }
+                    None => batch,
+                };
                 let expected = rows(&batch);
                 let found = rows(&view.batches(None).unwrap());
                 assert_eq!(
@@ -265,6 +341,19 @@ impl Database {
             self.checked += 1;
         }
     }
+}
+
+/// The rows whose time the watermark has passed.
+fn closed(batches: &[RecordBatch], column: usize, watermark: i64) -> Vec<RecordBatch> {
+    let closed = batches.iter().map(|batch| {
+        let times = cast(batch.column(column), &DataType::Int64).unwrap();
+        let times = times.as_primitive::<Int64Type>().iter();
+        let closed: BooleanArray = times
+            .map(|time| Some(time.is_some_and(|time| time < watermark)))
+            .collect();
+        filter_record_batch(batch, &closed).unwrap()
+    });
+    closed.collect()
 }
 
 /// Rows as sorted lines: equal exactly if the multisets are.
@@ -287,7 +376,8 @@ fn rows(batches: &[RecordBatch]) -> Vec<String> {
 }
 
 fn same_rows(left: &DatabaseSnapshot, right: &DatabaseSnapshot) -> bool {
-    left.tables.len() == right.tables.len()
+    left.time == right.time
+        && left.tables.len() == right.tables.len()
         && left.tables.iter().all(|(id, table)| {
             right
                 .tables

@@ -16,8 +16,10 @@ mod database;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{
+    ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::mpsc;
@@ -31,7 +33,7 @@ use storage::memory_kv::MemoryKv;
 use storage::{CatalogChange, Storage};
 
 /// What is created in every run, in this order.
-const VIEWS: [&str; 24] = [
+const VIEWS: [&str; 32] = [
     "create materialized view agg as
        select a, count(*) as n, count(c) as nc, sum(b) as s, min(b) as lo, max(c) as hi, avg(b) as m
        from t group by a",
@@ -42,6 +44,28 @@ const VIEWS: [&str; 24] = [
     "create materialized view per_pair as
        select a, count(*) as n, sum(x) as s from pairs group by a having count(*) > 1",
     "create materialized view both as select a from t union all select a from u",
+    "create materialized view fresh as
+       select id, a, b from t where timestamptz '2020-01-01 00:00:00+00' + b * interval '1 second' > now()",
+    "create materialized view due as
+       select a, count(*) as n, min(x) as lo from u
+       where timestamptz '2020-01-01 00:00:00+00' + x * interval '1 second'
+             between now() - interval '4 seconds' and now()
+       group by a",
+    "create materialized view windows as
+       select w, k, count(*) as n, max(v) as hi, count(distinct v) as d from
+         (select date_bin('10 seconds', at, timestamp '2020-01-01') as w, k, v from e) x
+       group by w, k",
+    "create materialized view closed as
+       select w, k, count(*) as n, max(v) as hi, count(distinct v) as d from
+         (select date_bin('10 seconds', at, timestamp '2020-01-01') as w, k, v from e) x
+       group by w, k emit on window close",
+    "create materialized view above as select w, sum(n) as n from closed group by w emit on window close",
+    "create materialized view moments as select distinct at, k from e",
+    "create materialized view near as
+       select e.k, e.at as eat, f.at as fat from e join f on e.k = f.k
+         and e.at between f.at - interval '3 seconds' and f.at + interval '2 seconds'",
+    "create materialized view nearest as
+       select e.at, e.v, f.v as fv from e left join f on e.at = f.at and e.k = f.k",
     "create materialized view selves as
        select l.id as l, r.id as r from t l join t r on l.a = r.a and l.b < r.b",
     "create materialized view plain as
@@ -74,7 +98,7 @@ const VIEWS: [&str; 24] = [
        where n <= 2",
     "create materialized view best as select id, v from p order by v desc, id limit 5",
     "create materialized view described as
-       select a, stddev(b) as d, string_agg(c, ',' order by c) as cs, median(b) as m
+       select a, round(stddev(b)::numeric, 9) as d, string_agg(c, ',' order by c) as cs, median(b) as m
        from t group by a",
     "create materialized view rolled as
        select a, c, count(*) as n, sum(b) as s from t group by rollup (a, c)",
@@ -86,6 +110,8 @@ struct Table {
     schema: SchemaRef,
     rows: Vec<Vec<Option<i64>>>,
     primary_key: bool,
+    /// How far time has come, if rows come in about its order, and are never changed.
+    time: Option<i64>,
 }
 
 fn field(name: &str, data_type: DataType) -> Field {
@@ -97,6 +123,9 @@ impl Table {
         let mut row: Vec<Option<i64>> = (0..self.schema.fields().len())
             .map(|_| (!rng.random_bool(0.1)).then(|| rng.random_range(0..12)))
             .collect();
+        if let Some(time) = self.time {
+            row[0] = row[0].map(|late| time + late);
+        }
         if self.primary_key {
             let free = (0..).find(|id| self.rows.iter().all(|row| row[0] != Some(*id)));
             row[0] = free;
@@ -108,9 +137,13 @@ impl Table {
     fn change(&mut self, rng: &mut StdRng) -> (RecordBatch, Vec<i64>) {
         let mut changed = Vec::new();
         let mut weights = Vec::new();
+        self.time = self.time.map(|time| time + rng.random_range(0..6));
         for _ in 0..rng.random_range(1..20) {
             let growing = self.rows.len() < 40;
-            if self.rows.is_empty() || rng.random_bool(if growing { 0.7 } else { 0.3 }) {
+            if self.time.is_some()
+                || self.rows.is_empty()
+                || rng.random_bool(if growing { 0.7 } else { 0.3 })
+            {
                 let row = self.random_row(rng);
                 self.rows.push(row.clone());
                 changed.push(row);
@@ -140,6 +173,11 @@ impl Table {
                     Arc::new(values.map(|v| v.map(|v| v as i32)).collect::<Int32Array>())
                 }
                 DataType::Int64 => Arc::new(values.collect::<Int64Array>()),
+                DataType::Timestamp(..) => Arc::new(
+                    values
+                        .map(|v| v.map(|v| database::EPOCH_START + v * 1_000_000))
+                        .collect::<TimestampMicrosecondArray>(),
+                ),
                 _ => Arc::new(
                     values
                         .map(|v| v.map(|v| format!("w{v}")))
@@ -150,6 +188,16 @@ impl Table {
         });
         RecordBatch::try_new(self.schema.clone(), columns.collect()).unwrap()
     }
+}
+
+fn timed() -> Vec<Field> {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let number = DataType::Int64;
+    vec![
+        field("at", time),
+        field("k", number.clone()),
+        field("v", number),
+    ]
 }
 
 async fn tables(database: &mut Database, rng: &mut StdRng) -> Vec<Table> {
@@ -172,6 +220,15 @@ async fn tables(database: &mut Database, rng: &mut StdRng) -> Vec<Table> {
             "create table p (id bigint primary key, v bigint)",
             vec![field("id", DataType::Int64), field("v", DataType::Int64)],
         ),
+        (
+            "create table e (at timestamp, k bigint, v bigint,
+               watermark for at as at - interval '6 seconds') append only",
+            timed(),
+        ),
+        (
+            "create table f (at timestamp, k bigint, v bigint, watermark for at as at) append only",
+            timed(),
+        ),
     ] {
         let id = database.create(sql, rng.random_range(1..4)).await.unwrap();
         let primary_key = sql.contains("primary key");
@@ -180,6 +237,7 @@ async fn tables(database: &mut Database, rng: &mut StdRng) -> Vec<Table> {
             schema: Arc::new(Schema::new(fields)),
             rows: Vec::new(),
             primary_key,
+            time: sql.contains("watermark").then_some(0),
         });
     }
     made
@@ -191,9 +249,9 @@ async fn run(seed: u64) -> usize {
     let mut tables = tables(&mut database, &mut rng).await;
     let mut pending = VIEWS.to_vec();
     let mut rescales = Vec::new();
-    let steps = 120;
+    let steps = 200;
     for step in 0..steps {
-        if step % 8 == 4 && !pending.is_empty() {
+        if step % 6 == 4 && !pending.is_empty() {
             let sql = pending.remove(0);
             database.create(sql, rng.random_range(1..5)).await.unwrap();
         }
@@ -245,6 +303,9 @@ async fn run(seed: u64) -> usize {
                     rescale.abort();
                     let _ = rescale.await;
                 }
+                if rng.random_bool(0.3) {
+                    database.clock.go_back(Duration::from_secs(2));
+                }
                 database.crash(rng.random()).await;
             }
             _ => {
@@ -256,6 +317,9 @@ async fn run(seed: u64) -> usize {
                 }
             }
         }
+        database
+            .clock
+            .pass(Duration::from_millis(rng.random_range(0..250)));
         if step % 10 == 9 {
             database.check().await;
         }
@@ -265,7 +329,8 @@ async fn run(seed: u64) -> usize {
     }
     database.engine().flush().await.unwrap();
     database.check().await;
-    for table in &tables {
+    // Of the others late rows were dropped.
+    for table in tables.iter().filter(|table| table.time.is_none()) {
         let rows = database.engine().snapshot().tables[&table.id].rows();
         assert_eq!(rows, table.rows.len() as u64, "rows of table {}", table.id);
     }
@@ -363,7 +428,7 @@ async fn many_changes_ask_for_a_checkpoint() {
     let spec = JobSpec {
         id: 1,
         name: "t".to_owned(),
-        dataflow: plan_table(&table),
+        dataflow: plan_table(&table).unwrap(),
         parallelism: 2,
     };
     let created = engine.create_job(spec, CatalogChange::default()).await;

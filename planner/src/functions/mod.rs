@@ -19,6 +19,7 @@ mod encodings;
 mod function;
 mod json;
 mod miscellaneous;
+pub(crate) mod now;
 mod number_templates;
 mod numbers;
 pub(crate) mod operators;

@@ -13,7 +13,7 @@
 //! | `\|/ x`, `\|\|/ x`, `~ x` | `sqrt(x)`, `cbrt(x)`, `pg_bitwise_not(x)` |
 //! | `(a, b) OVERLAPS (c, d)` | `overlaps(a, b, c, d)` |
 //! | `(a, b) < (c, d)`, `(a, b) IN ((c, d))` | comparisons of the parts |
-//! | `date 'today'`, `localtimestamp`, `age(t)` | calls of `now` and `current_date` |
+//! | `date 'today'`, `current_date`, `localtimestamp`, `age(t)` | calls of `now` |
 //! | `gen_random_uuid()` | `uuid()::uuid` |
 //! | `jsonb_agg(x)` | `to_jsonb(array_agg(x))` |
 //! | `trim(LEADING x FROM a)` | `ltrim(a, x)` |
@@ -265,20 +265,30 @@ fn row_in_list(row: Vec<Expr>, list: Vec<Expr>, negated: bool) -> Expr {
     if negated { not(any) } else { any }
 }
 
-/// `localtimestamp` and `localtime`, which look like columns.
+/// `localtimestamp`, `localtime` and `current_date`, which look like columns.
 fn named_time(name: &str) -> Option<Expr> {
     let data_type = match name.to_lowercase().as_str() {
         "localtimestamp" => DataType::Timestamp(None, TimezoneInfo::None),
         "localtime" => DataType::Time(None, TimezoneInfo::None),
+        "current_date" => DataType::Date,
         _ => return None,
     };
-    Some(Expr::Cast {
+    Some(now_as(data_type))
+}
+
+/// The current day.
+fn today() -> Expr {
+    now_as(DataType::Date)
+}
+
+fn now_as(data_type: DataType) -> Expr {
+    Expr::Cast {
         kind: CastKind::DoubleColon,
         expr: Box::new(call("now", Vec::new())),
         data_type,
         array: false,
         format: None,
-    })
+    }
 }
 
 fn not(expr: Expr) -> Expr {
@@ -433,16 +443,16 @@ fn moment(expr: &Expr, data_type: &DataType) -> Option<Expr> {
     let Value::SingleQuotedString(word) = &value.value else {
         return None;
     };
-    let today = |op: BinaryOperator| Expr::BinaryOp {
-        left: Box::new(call("current_date", Vec::new())),
+    let beside = |op: BinaryOperator| Expr::BinaryOp {
+        left: Box::new(today()),
         op,
         right: Box::new(number(1)),
     };
     match word.trim().to_lowercase().as_str() {
         "now" => Some(call("now", Vec::new())),
-        "today" => Some(call("current_date", Vec::new())),
-        "tomorrow" => Some(today(BinaryOperator::Plus)),
-        "yesterday" => Some(today(BinaryOperator::Minus)),
+        "today" => Some(today()),
+        "tomorrow" => Some(beside(BinaryOperator::Plus)),
+        "yesterday" => Some(beside(BinaryOperator::Minus)),
         _ => None,
     }
 }
@@ -539,8 +549,7 @@ fn positional(mut function: Function) -> Expr {
     };
     if name == "age" && list.args.len() == 1 {
         // Counted from midnight of the current day.
-        list.args
-            .insert(0, unnamed(call("current_date", Vec::new())));
+        list.args.insert(0, unnamed(today()));
     }
     let named = list.args.iter().any(|arg| {
         matches!(

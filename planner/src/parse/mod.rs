@@ -13,6 +13,7 @@
 mod alter;
 mod create_table;
 mod cursor;
+mod event_time;
 mod position;
 mod scaling;
 mod sequence;
@@ -35,6 +36,7 @@ use position::Positions;
 pub use alter::{AlterRelation, RelationChange};
 pub use create_table::{ConflictPolicy, TableExtras};
 pub use cursor::{CursorBody, Declare, Direction, Execute, Fetch, Prepare};
+pub use event_time::{Emit, WatermarkClause};
 pub use subscribe::{Subscribe, Subscribed};
 
 /// One statement with the text that it was read from.
@@ -48,6 +50,10 @@ pub struct Parsed {
     pub start: usize,
     /// Byte offset of the query within `text`, for `CREATE [MATERIALIZED] VIEW … AS query`.
     query_start: Option<usize>,
+    /// `EMIT ON WINDOW CLOSE` at its end, which is a part of the query's text.
+    pub emit: Emit,
+    /// `WATERMARK FOR …` in the column list of a table or source.
+    pub watermark: Option<WatermarkClause>,
 }
 
 impl Parsed {
@@ -330,6 +336,14 @@ fn parse_one(sql: &str, mut tokens: Vec<TokenWithSpan>, positions: &Positions) -
     let end = tokens[tokens.len() - 1].span.end;
     let (start_byte, end_byte) = (positions.byte(first), positions.byte(end));
     let query_start = query_start(&tokens).map(|at| positions.byte(at) - start_byte);
+    let emit = event_time::take_emit(&mut tokens);
+    let watermark = match event_time::take_watermark(&mut tokens) {
+        Ok(watermark) => watermark,
+        Err(streaming::Fault::Ours(error)) => return Err(error),
+        Err(streaming::Fault::Parser(error)) => {
+            return Err(syntax_error(&error, first, sql, positions));
+        }
+    };
     // COPY … FROM STDIN insists on its semicolon. The end carries its place for error messages.
     if is_copy(&tokens) {
         tokens.push(TokenWithSpan::at(Token::SemiColon, end, end));
@@ -351,6 +365,8 @@ fn parse_one(sql: &str, mut tokens: Vec<TokenWithSpan>, positions: &Positions) -
         text: sql[start_byte..end_byte].to_owned(),
         start: start_byte,
         query_start,
+        emit,
+        watermark,
     })
 }
 

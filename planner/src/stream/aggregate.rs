@@ -305,6 +305,7 @@ fn grouped(
         input,
         group_by: kept.to_vec(),
         calls: calls.to_vec(),
+        forgets: None,
         schema: Arc::clone(&schema),
     });
     let id_type = output.field(width).data_type();
@@ -329,6 +330,7 @@ fn on_groups(part: Part, groups: usize, calls: Vec<AggCall>, schema: SchemaRef) 
         input,
         group_by: (0..groups).collect(),
         calls,
+        forgets: None,
         schema,
     })
 }
@@ -353,6 +355,7 @@ fn distinct_rows(
         input,
         group_by: keys.clone(),
         calls: Vec::new(),
+        forgets: None,
         schema: Arc::clone(&keyed),
     });
     let exprs = (0..schema.fields().len()).map(|at| -> Arc<dyn PhysicalExpr> {

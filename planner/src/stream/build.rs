@@ -25,6 +25,7 @@ use crate::checked_integers::as_operators;
 use crate::dataflow::{Dataflow, Fragment, Node, UnnestColumn};
 use crate::error::{Error, Result};
 use crate::names::nullable;
+use crate::watermarks::compile;
 
 /// Builds one dataflow.
 pub(super) struct Builder<'a> {
@@ -69,6 +70,8 @@ impl<'a> Builder<'a> {
             schema,
             stream_key: key,
             append_only,
+            watermarks: Vec::new(),
+            emitted_by: None,
         }
     }
 
@@ -89,8 +92,7 @@ impl<'a> Builder<'a> {
             }
             LogicalPlan::Filter(filter) => {
                 let input = self.build(&filter.input)?;
-                let predicate = self.physical(&filter.predicate, filter.input.schema())?;
-                Ok(input.filter(&predicate))
+                self.filtered(input, &filter.predicate, filter.input.schema())
             }
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Join(join) => self.join(join),
@@ -234,18 +236,30 @@ impl<'a> Builder<'a> {
         match &relation.kind {
             RelationKind::Source(source) => {
                 let schema = Arc::new(all.project(&chosen)?);
-                let root = Node::Nexmark {
+                let generated = |schema: &SchemaRef| Node::Nexmark {
                     options: source.options.clone(),
                     table: source.table,
-                    schema: Arc::clone(&schema),
+                    schema: Arc::clone(schema),
                 };
-                Ok(Stream {
+                let Some(definition) = &relation.watermark else {
+                    return Ok(Stream {
+                        append_only: true,
+                        ..Stream::of(Part::leaf(generated(&schema)), schema)
+                    });
+                };
+                let root = Node::WatermarkFilter {
+                    input: Box::new(generated(&all)),
+                    watermark: compile(definition, &all)?,
+                };
+                let stream = Stream {
                     append_only: true,
-                    ..Stream::of(Part::leaf(root), schema)
-                })
+                    ..Stream::of(Part::leaf(root), Arc::clone(&all))
+                };
+                let columns: Vec<_> = chosen.iter().map(|at| column(&all, *at)).collect();
+                Ok(stream.project(&columns, schema))
             }
             RelationKind::Table | RelationKind::MaterializedView => {
-                let part = Part::scan(relation.id, Arc::clone(&all));
+                let part = Part::scan(relation.id, Arc::clone(&all), relation.watermarks.clone());
                 let stream = Stream {
                     key: relation.primary_key.clone(),
                     append_only: relation.append_only,

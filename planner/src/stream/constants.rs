@@ -12,6 +12,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt;
 
+use super::temporal::knows_time;
 use crate::bind::RelationTable;
 use crate::error::{Error, Result};
 
@@ -39,7 +40,7 @@ pub(super) async fn evaluate(
     Ok(batches)
 }
 
-/// Whether no relation is read below a node.
+/// Whether no relation is read below a node, and no time.
 pub(super) fn is_constant(plan: &LogicalPlan) -> Result<bool, datafusion::error::DataFusionError> {
     let mut constant = true;
     plan.apply(|node| {
@@ -48,6 +49,7 @@ pub(super) fn is_constant(plan: &LogicalPlan) -> Result<bool, datafusion::error:
                 let provider = source_as_provider(&scan.source)?;
                 provider.downcast_ref::<RelationTable>().is_none()
             }
+            LogicalPlan::Filter(filter) => !knows_time(&filter.predicate),
             _ => true,
         };
         Ok(if constant {

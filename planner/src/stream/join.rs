@@ -10,7 +10,8 @@
 //! hashed by the partners of these keys. Joins of more inputs are trees of joins, in the order that
 //! the optimizer left them. Without an equality every pair of rows is tried, in one key group.
 //!
-//! * A residual condition of an inner join is a filter above it, else part of the join.
+//! * A residual condition of an inner join is a filter above it, else part of the join; also one that
+//!   compares times, from which follows when rows can be forgotten (`event_time`).
 //! * Semi, anti and mark joins ask only whether there is a match: the right side's rows are reduced
 //!   to the columns that the condition reads, each once.
 //! * `x NOT IN (SELECT y …)`, a null-aware anti join, is an anti join by `x = y`, then one of all that
@@ -21,10 +22,12 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, NullEquality};
-use datafusion::logical_expr::{Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, col};
+use datafusion::logical_expr::{
+    Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, col,
+};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column};
+use datafusion::physical_expr::utils::{collect_columns, split_conjunction};
 
 use super::build::{Builder, single};
 use super::parts::{Part, Stream, column, column_index};
@@ -32,6 +35,7 @@ use crate::dataflow::{JoinKind, Node};
 use crate::error::{Error, Result};
 use crate::names::nullable;
 use crate::types::{check_kept, sql_name};
+use crate::watermarks::is_time;
 
 /// The inputs of a join, with their key expressions as columns.
 struct Sides {
@@ -68,8 +72,14 @@ impl Builder<'_> {
     fn pairs(&mut self, join: &Join, kind: JoinKind) -> Result<Stream> {
         let widths = widths(join);
         let mut sides = self.sides(join)?;
+        let fields = sides.left.schema.fields().iter();
+        let fields = fields.chain(sides.right.schema.fields());
+        let schema = Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()));
         let above = match kind {
-            JoinKind::Inner => sides.residual.take(),
+            JoinKind::Inner => {
+                let residual = &mut sides.residual;
+                residual.take_if(|residual| !compares_times(residual, &schema))
+            }
             _ => None,
         };
         let append_only =
@@ -80,9 +90,6 @@ impl Builder<'_> {
             JoinKind::Full => Vec::new(),
             _ => pair_key(&sides.left.key, &sides.right.key, offset),
         };
-        let fields = sides.left.schema.fields().iter();
-        let fields = fields.chain(sides.right.schema.fields());
-        let schema = Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()));
         let part = self.hash_join(sides, kind, &schema);
         let part = match kind {
             JoinKind::Inner | JoinKind::Left => part,
@@ -248,6 +255,7 @@ impl Builder<'_> {
             right_keys,
             nulls_match,
             residual,
+            forgets: [None, None],
             schema: Arc::clone(schema),
         })
     }
@@ -353,6 +361,20 @@ fn swapped(join: &Join) -> Join {
         on: on.map(|(left, right)| (right, left)).collect(),
         ..join.clone()
     }
+}
+
+/// Whether a condition says which of two times is earlier.
+fn compares_times(condition: &Arc<dyn PhysicalExpr>, columns: &Schema) -> bool {
+    use Operator::{Gt, GtEq, Lt, LtEq};
+    split_conjunction(condition).into_iter().any(|part| {
+        let comparison = part.downcast_ref::<BinaryExpr>();
+        comparison.is_some_and(|comparison| {
+            let data_type = comparison.left().data_type(columns);
+            matches!(comparison.op(), Gt | GtEq | Lt | LtEq)
+                && data_type.is_ok_and(|data_type| is_time(&data_type))
+                && collect_columns(part).len() > 1
+        })
+    })
 }
 
 /// An expression whose columns are elsewhere.

@@ -1,14 +1,15 @@
 //! Continuous views: a query to a [`Dataflow`].
 //!
 //! ```text
-//!   Query ─bind─► LogicalPlan ─coerce─► refuse ─► optimize ─► constants ─► build ─► Dataflow
+//!   Query ─bind─► LogicalPlan ─coerce─► refuse ─► optimize ─► constants ─► build ─► event time ─► Dataflow
 //! ```
 //!
-//! * **refuse**: what has no stable answer (`random()`, `now()`) or no operator goes before the
+//! * **refuse**: what has no stable answer (`random()`, `now()` outside of a temporal filter) or no operator goes before the
 //!   optimizer could fold it away.
 //! * **optimize**: DataFusion's rules that are sound for views; subqueries become joins.
 //! * **constants**: parts of the plan that read no relation are computed, once and for all.
 //! * **build**: every remaining node becomes operators, or is refused. There is no default case.
+//! * **event time**: watermarks are followed through the fragments.
 //!
 //! A view is right if its query is: each rewrite here must keep the query's result on every input,
 //! as a multiset. Order within the result is not kept.
@@ -17,11 +18,13 @@ mod aggregate;
 mod build;
 mod columns;
 mod constants;
+mod event_time;
 mod join;
 mod optimize;
 mod parts;
 mod recompute;
 mod refuse;
+mod temporal;
 
 use std::sync::Arc;
 
@@ -35,6 +38,7 @@ use crate::dataflow::Dataflow;
 use crate::error::{Error, Result};
 use crate::explain::explain;
 use crate::names::identifier;
+use crate::parse::Emit;
 use crate::types::column_type;
 
 /// A planned view.
@@ -63,7 +67,13 @@ impl ViewPlan {
 ///
 /// # Errors
 /// [`Error::Unsupported`] for what cannot be maintained, and faults of the query.
-pub async fn plan_view(session: &Session, query: &Query, columns: &[Ident]) -> Result<ViewPlan> {
+pub async fn plan_view(
+    session: &Session,
+    query: &Query,
+    columns: &[Ident],
+    emit: Emit,
+) -> Result<ViewPlan> {
+    let session = session.of_epochs();
     let state = session.context().state();
     let Bound {
         plan,
@@ -79,7 +89,8 @@ pub async fn plan_view(session: &Session, query: &Query, columns: &[Ident]) -> R
     let mut builder = build::Builder::new(&state, constants);
     let stream = builder.build(&plan)?;
     let schema = view_schema(&stream.schema, names)?;
-    let dataflow = builder.materialize(stream, schema);
+    let mut dataflow = builder.materialize(stream, schema);
+    event_time::annotate(&mut dataflow, emit)?;
     Ok(ViewPlan {
         dataflow,
         dependencies: ids(&relations),

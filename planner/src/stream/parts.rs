@@ -46,11 +46,12 @@ impl Part {
     }
 
     /// A part that reads another job.
-    pub(super) fn scan(relation: RelationId, schema: SchemaRef) -> Self {
+    pub(super) fn scan(relation: RelationId, schema: SchemaRef, watermarks: Vec<usize>) -> Self {
         let input = Input {
             from: Upstream::Relation(relation),
             schema: Arc::clone(&schema),
             distribution: Distribution::Forward,
+            watermarks,
         };
         Self {
             root: Node::Input {
@@ -68,6 +69,7 @@ impl Part {
             from: Upstream::Fragment(*fragment),
             schema: Arc::clone(schema),
             distribution: Distribution::Hash(keys.to_vec()),
+            watermarks: Vec::new(),
         });
         Self {
             root: Node::Input {
@@ -318,20 +320,10 @@ fn moved(columns: &[usize], exprs: &[Arc<dyn PhysicalExpr>]) -> Option<Vec<usize
 }
 
 fn shift_inputs(node: &mut Node, by: usize) {
-    match node {
-        Node::Input { inputs, .. } => inputs.iter_mut().for_each(|input| *input += by),
-        Node::Filter { input, .. }
-        | Node::Project { input, .. }
-        | Node::Unnest { input, .. }
-        | Node::HashAgg { input, .. }
-        | Node::Materialize { input, .. } => shift_inputs(input, by),
-        Node::HashJoin { left, right, .. } => {
-            shift_inputs(left, by);
-            shift_inputs(right, by);
-        }
-        Node::Union { inputs, .. } | Node::Recompute { inputs, .. } => {
-            inputs.iter_mut().for_each(|input| shift_inputs(input, by));
-        }
-        Node::Dml { .. } | Node::Nexmark { .. } | Node::Values { .. } => {}
+    if let Node::Input { inputs, .. } = node {
+        inputs.iter_mut().for_each(|input| *input += by);
+    }
+    for child in node.children_mut() {
+        shift_inputs(child, by);
     }
 }

@@ -8,16 +8,25 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 
+use super::temporal;
 use crate::error::{Error, Result};
+use crate::functions::now::is_now;
 
 /// Checks every expression of a plan.
 pub(super) fn check(plan: &LogicalPlan) -> Result<()> {
     plan.apply_with_subqueries(|node| {
         // Its working table would look like a constant.
         if let LogicalPlan::RecursiveQuery(_) = node {
-            return Err(DataFusionError::External(Box::new(recursion())));
+            return Err(external(recursion()));
         }
-        check_expressions(node, check_expr)
+        if let LogicalPlan::Filter(filter) = node {
+            temporal::check(&filter.predicate).map_err(external)?;
+            return check_expressions(node, check_expr);
+        }
+        check_expressions(node, |expr| match is_now(expr) {
+            true => Err(temporal::refused()),
+            false => check_expr(expr),
+        })
     })?;
     Ok(())
 }
@@ -35,9 +44,13 @@ fn check_expressions(
     node.apply_expressions(|expr| {
         expr.apply(|part| match check(part) {
             Ok(()) => Ok(TreeNodeRecursion::Continue),
-            Err(error) => Err(DataFusionError::External(Box::new(error))),
+            Err(error) => Err(external(error)),
         })
     })
+}
+
+fn external(error: Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
 }
 
 fn check_no_subquery(expr: &Expr) -> Result<()> {
@@ -53,6 +66,7 @@ fn check_no_subquery(expr: &Expr) -> Result<()> {
 
 fn check_expr(expr: &Expr) -> Result<()> {
     match expr {
+        now if is_now(now) => Ok(()),
         Expr::ScalarFunction(call) => match call.func.signature().volatility {
             Volatility::Immutable => Ok(()),
             Volatility::Stable => Err(Error::unsupported(

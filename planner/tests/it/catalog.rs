@@ -46,6 +46,8 @@ impl TestCatalog {
             schema: table.schema(),
             primary_key: table.primary_key,
             append_only: false,
+            watermark: None,
+            watermarks: Vec::new(),
         });
         self
     }
@@ -65,6 +67,8 @@ impl TestCatalog {
             schema,
             primary_key: Vec::new(),
             append_only: false,
+            watermark: None,
+            watermarks: Vec::new(),
         });
         self
     }
@@ -86,6 +90,8 @@ impl TestCatalog {
             schema: nexmark_schema(NexmarkTable::Bid),
             primary_key: Vec::new(),
             append_only: true,
+            watermark: None,
+            watermarks: Vec::new(),
         });
         self
     }
@@ -173,7 +179,13 @@ pub(crate) fn query(sql: &str) -> Box<ast::Query> {
 
 /// The plan of a view of a query over [`catalog`].
 pub(crate) async fn plan(sql: &str) -> Result<ViewPlan> {
-    plan_view(&test_session(), &query(sql), &[]).await
+    plan_view(
+        &test_session(),
+        &query(sql),
+        &[],
+        planner::Emit::Immediately,
+    )
+    .await
 }
 
 /// The error that planning a view ends in.

@@ -25,17 +25,17 @@ async fn what_cannot_be_maintained_is_refused_with_a_hint() {
         (
             "select now(), a from t",
             "now() in a materialized view",
-            "in a SELECT over the view",
+            "ts > now() - interval",
         ),
         (
             "select now()",
             "now() in a materialized view",
-            "in a SELECT over the view",
+            "ts > now() - interval",
         ),
         (
             "select current_date - date '2020-01-01' from t",
-            "current_date() in",
-            "SELECT over the view",
+            "now() in a materialized view",
+            "ts > now() - interval",
         ),
         (
             "select count(distinct (a, b)) from t",

@@ -62,7 +62,7 @@ async fn views_hold_what_their_queries_return() {
         let mut different = String::new();
         for sql in QUERIES {
             let query = query(sql);
-            let plan = plan_view(&session, &query, &[])
+            let plan = plan_view(&session, &query, &[], planner::Emit::Immediately)
                 .await
                 .map_err(|error| different.push_str(&format!("{sql}: {error}\n")));
             let Ok(plan) = plan else { continue };

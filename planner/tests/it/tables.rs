@@ -51,7 +51,7 @@ fn columns_defaults_and_keys() {
         ]
     );
     assert_eq!(table.primary_key, [3, 0]);
-    let text = explain(&plan_table(&table), &|_| None).join("\n");
+    let text = explain(&plan_table(&table).unwrap(), &|_| None).join("\n");
     assert_eq!(
         text,
         "\
@@ -69,7 +69,7 @@ fragment 1
 #[test]
 fn tables_without_key_are_routed_by_all_columns() {
     let text = explain(
-        &plan_table(&table("create table t (a int, b int)").unwrap()),
+        &plan_table(&table("create table t (a int, b int)").unwrap()).unwrap(),
         &|_| None,
     );
     assert_eq!(text[4], "  input 0: fragment 0 (a, b), hash (a, b)");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use datafusion::catalog::TableProvider;
 use executor::{Engine, EngineOptions, JobSpec};
+use planner::Emit;
 use planner::batch::{Settings, session};
 use planner::source::source_definition;
 use planner::{
@@ -79,6 +80,8 @@ impl Database {
                     schema,
                     primary_key: Vec::new(),
                     append_only: true,
+                    watermark: None,
+                    watermarks: Vec::new(),
                 }));
                 return Ok(id);
             }
@@ -87,12 +90,12 @@ impl Database {
         let (name, kind, dataflow) = match *statement {
             ast::Statement::CreateTable(create) => {
                 let table = TableDefinition::from_ast(&create)?;
-                (create.name, RelationKind::Table, plan_table(&table))
+                (create.name, RelationKind::Table, plan_table(&table)?)
             }
             ast::Statement::CreateView(create) => {
                 let names = Arc::new(self.names.clone());
                 let session = session(names, &Settings::default());
-                let plan = plan_view(&session, &create.query, &[]).await?;
+                let plan = plan_view(&session, &create.query, &[], Emit::Immediately).await?;
                 (create.name, RelationKind::MaterializedView, plan.dataflow)
             }
             other => return Err(Error::Internal(format!("a benchmark cannot run {other}"))),
@@ -106,6 +109,8 @@ impl Database {
             schema: dataflow.schema.clone(),
             primary_key: dataflow.stream_key.clone(),
             append_only: dataflow.append_only,
+            watermark: None,
+            watermarks: Vec::new(),
         };
         let spec = JobSpec {
             id,

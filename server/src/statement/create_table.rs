@@ -11,7 +11,7 @@ use sqlparser::ast::{
     CreateTable, CreateTableLike, CreateTableLikeDefaults, CreateTableLikeKind, Query,
 };
 
-use crate::catalog::{Column, ConflictPolicy, Entry, Kind};
+use crate::catalog::{Column, ConflictPolicy, Entry, Kind, WatermarkFor};
 use crate::error::{Error, Result};
 use crate::server::table_job;
 use crate::session::Session;
@@ -52,7 +52,8 @@ impl Session {
                 let columns = self.columns_like(like)?;
                 let mut entry = self.new_entry(name, Kind::Table, columns, &parsed.text);
                 set_extras(&mut entry, extras)?;
-                let spec = table_job(&entry);
+                set_watermark(&mut entry, parsed)?;
+                let spec = table_job(&entry)?;
                 self.start_job(entry, spec, Vec::new()).await?;
                 Outcome::done("CREATE TABLE")
             }
@@ -91,6 +92,7 @@ impl Session {
         entry.primary_key.clone_from(&definition.primary_key);
         entry.unique_key.clone_from(&definition.primary_key);
         set_extras(&mut entry, extras)?;
+        set_watermark(&mut entry, parsed)?;
         self.check_generated(&entry, &definition).await?;
         let mut sequences = Vec::new();
         for (at, column) in definition.columns.iter().enumerate() {
@@ -98,7 +100,7 @@ impl Session {
                 sequences.push(self.own_sequence(&mut entry, at, own)?);
             }
         }
-        let spec = table_job(&entry);
+        let spec = table_job(&entry)?;
         self.start_job(entry, spec, sequences).await?;
         Outcome::done("CREATE TABLE")
     }
@@ -125,8 +127,9 @@ impl Session {
             .collect();
         let mut entry = self.new_entry(name, Kind::Table, columns, &parsed.text);
         set_extras(&mut entry, extras)?;
+        set_watermark(&mut entry, parsed)?;
         let rows = self.fitted(&entry, &rows)?;
-        let (id, count, spec) = (entry.id, rows.num_rows(), table_job(&entry));
+        let (id, count, spec) = (entry.id, rows.num_rows(), table_job(&entry)?);
         self.start_job(entry, spec, Vec::new()).await?;
         let write = Write {
             table: id,
@@ -185,6 +188,38 @@ fn set_extras(entry: &mut Entry, extras: TableExtras) -> Result<()> {
             message: "ON CONFLICT of a table needs a primary key".to_owned(),
         });
     }
+    Ok(())
+}
+
+/// Gives a table or source its `WATERMARK FOR`.
+pub(crate) fn set_watermark(entry: &mut Entry, parsed: &Parsed) -> Result<()> {
+    let Some(clause) = &parsed.watermark else {
+        return Ok(());
+    };
+    if !entry.append_only {
+        return Err(Error::unsupported(
+            "a watermark on a table whose rows can change is not supported",
+            "Write APPEND ONLY behind the column list.",
+        ));
+    }
+    if !entry.primary_key.is_empty() {
+        return Err(Error::unsupported(
+            "a watermark on a table with a primary key is not supported",
+            "A late row is dropped, but its key would be taken: leave the primary key out.",
+        ));
+    }
+    let name = planner::names::identifier(&clause.column);
+    let Some(column) = entry.column(&name) else {
+        return Err(Error::UndefinedColumn {
+            column: name,
+            relation: entry.name.clone(),
+        });
+    };
+    entry.watermark = Some(WatermarkFor {
+        column,
+        expr: clause.expr.to_string(),
+        idle_timeout: clause.idle_timeout,
+    });
     Ok(())
 }
 

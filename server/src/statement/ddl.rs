@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use planner::parse::{ObjectKind, Statement};
-use planner::{Dataflow, Parsed, TableDefinition};
+use planner::{Dataflow, Emit, Parsed, TableDefinition};
 use sqlparser::ast;
 use sqlparser::ast::{ColumnDef, CreateView, Ident, ObjectName, ObjectType, Query};
 use storage::CatalogChange;
@@ -23,6 +23,7 @@ use crate::pg_catalog;
 use crate::server::{job, with_jobs};
 use crate::session::{DATABASE, Session};
 use crate::statement::Outcome;
+use crate::statement::create_table::set_watermark;
 use planner::values::types::SqlType;
 
 /// A name without its schema, which must be `public`.
@@ -97,14 +98,29 @@ pub fn kind_name(kind: ObjectKind) -> &'static str {
     }
 }
 
+/// What is stored of a view.
+#[derive(Debug)]
+pub struct StoredQuery {
+    /// Its query.
+    pub query: Query,
+    /// The names of its columns.
+    pub columns: Vec<Ident>,
+    /// When its rows come.
+    pub emit: Emit,
+}
+
 /// The query of a stored view, and the names of its columns.
 ///
 /// # Errors
 /// [`Error::Corrupt`] if the stored text is not one query.
-pub fn stored_query(entry: &Entry) -> Result<(Query, Vec<Ident>)> {
+pub fn stored_query(entry: &Entry) -> Result<StoredQuery> {
     let text = entry.definition.as_deref().unwrap_or_default();
-    let mut statements = planner::parse(text)?;
-    let query = match statements.pop().map(|parsed| parsed.statement) {
+    let parsed = planner::parse(text)?.pop();
+    let emit = parsed
+        .as_ref()
+        .map(|parsed| parsed.emit)
+        .unwrap_or_default();
+    let query = match parsed.map(|parsed| parsed.statement) {
         Some(Statement::Pg(statement)) => match *statement {
             ast::Statement::Query(query) => Some(*query),
             _ => None,
@@ -122,7 +138,11 @@ pub fn stored_query(entry: &Entry) -> Result<(Query, Vec<Ident>)> {
         .iter()
         .map(|column| Ident::with_quote('"', &column.name))
         .collect();
-    Ok((query, columns))
+    Ok(StoredQuery {
+        query,
+        columns,
+        emit,
+    })
 }
 
 /// The types of a planned schema under the names of stored columns.
@@ -219,6 +239,9 @@ impl Session {
             },
             adaptivity: None,
             append_only: matches!(kind, Kind::Source { .. }),
+            watermark: None,
+            watermarks: Vec::new(),
+            emitted_by: None,
             on_conflict: None,
             kind,
             columns,
@@ -277,7 +300,11 @@ impl Session {
         let kind = Kind::Source {
             options: options.clone(),
         };
-        let entry = self.new_entry(name, kind, derived_columns(&schema), &parsed.text);
+        let mut entry = self.new_entry(name, kind, derived_columns(&schema), &parsed.text);
+        set_watermark(&mut entry, parsed)?;
+        if let Some(definition) = entry.watermark_definition() {
+            planner::watermarks::compile(&definition, &entry.schema())?;
+        }
         self.add_without_job(entry).await?;
         Outcome::done("CREATE SOURCE")
     }
@@ -287,6 +314,12 @@ impl Session {
         parsed: &Parsed,
         view: &CreateView,
     ) -> Result<Outcome> {
+        if parsed.emit == Emit::OnWindowClose && !view.materialized {
+            return Err(Error::unsupported(
+                "EMIT ON WINDOW CLOSE of a view that is not materialized is not supported",
+                "Use CREATE MATERIALIZED VIEW.",
+            ));
+        }
         let tag = if view.materialized {
             "CREATE MATERIALIZED VIEW"
         } else {
@@ -316,7 +349,7 @@ impl Session {
         };
         let definition = parsed.view_definition().unwrap_or_default().to_owned();
         if view.materialized {
-            let plan = self.plan_materialized(view).await?;
+            let plan = self.plan_materialized(view, parsed.emit).await?;
             let schema = Arc::clone(&plan.dataflow.schema);
             let mut entry = self.new_entry(
                 name,
@@ -326,6 +359,8 @@ impl Session {
             );
             entry.unique_key.clone_from(&plan.dataflow.stream_key);
             entry.append_only = plan.dataflow.append_only;
+            entry.watermarks.clone_from(&plan.dataflow.watermarks);
+            entry.emitted_by = plan.dataflow.emitted_by;
             entry.definition = Some(definition);
             entry.dependencies = user_ids(plan.dependencies.iter().map(|id| id.0));
             entry.planned = Some(schema);
@@ -347,9 +382,11 @@ impl Session {
     pub(crate) async fn plan_materialized(
         &mut self,
         view: &CreateView,
+        emit: Emit,
     ) -> Result<planner::ViewPlan> {
         let columns = view.columns.iter().map(|column| column.name.clone());
-        self.plan_continuous(&view.query, columns.collect()).await
+        self.plan_continuous(&view.query, columns.collect(), emit)
+            .await
     }
 
     /// Plans a query to be maintained, under these names of its first columns.
@@ -357,11 +394,12 @@ impl Session {
         &mut self,
         query: &Query,
         columns: Vec<Ident>,
+        emit: Emit,
     ) -> Result<planner::ViewPlan> {
         let session = self.planner();
         let query = query.clone();
         let planned = big_stack::run(move |handle| {
-            Ok(handle.block_on(planner::plan_view(&session, &query, &columns))?)
+            Ok(handle.block_on(planner::plan_view(&session, &query, &columns, emit))?)
         });
         self.interrupt.guard(planned).await
     }

@@ -1,7 +1,7 @@
 //! EXPLAIN of queries and of materialized views. Not here: of rescales (`explain_scaling.rs`).
 
-use planner::PlanNode;
 use planner::parse::{ExplainFormat, ExplainOptions};
+use planner::{Emit, PlanNode};
 use serde_json::json;
 use sqlparser::ast::{CreateView, Query};
 
@@ -41,6 +41,7 @@ impl Session {
     pub(crate) async fn explain_view(
         &mut self,
         view: &CreateView,
+        emit: Emit,
         options: &ExplainOptions,
     ) -> Result<Outcome> {
         refuse_analyze(options)?;
@@ -50,7 +51,7 @@ impl Session {
                 "Use FORMAT TEXT.",
             ));
         }
-        let plan = self.plan_materialized(view).await?;
+        let plan = self.plan_materialized(view, emit).await?;
         plan_rows(explained(&plan.dataflow, &self.shared.catalog.read()))
     }
 }

@@ -28,8 +28,8 @@ pub mod upsert;
 pub mod verify;
 pub mod write;
 
-use planner::Parsed;
 use planner::parse::{Statement, TableExtras};
+use planner::{Emit, Parsed};
 use sqlparser::ast;
 
 use crate::error::{Error, Result};
@@ -70,6 +70,12 @@ impl Session {
         self.interrupt.begin(timeout);
         if self.transaction.is_failed() && !ends_block(&parsed.statement) {
             return Err(Error::TransactionFailed);
+        }
+        if parsed.emit == Emit::OnWindowClose && !makes_view(&parsed.statement) {
+            return Err(Error::unsupported(
+                "EMIT ON WINDOW CLOSE of a statement that makes no materialized view is not supported",
+                "Leave it out: a SELECT gives the rows that there are.",
+            ));
         }
         match &parsed.statement {
             Statement::Pg(statement) => self.execute_pg(parsed, statement, parameters).await,
@@ -119,7 +125,7 @@ impl Session {
             Statement::ShowCreate { kind, name } => self.show_create(*kind, name),
             Statement::Describe { name } => self.describe_relation(name),
             Statement::ExplainCreateMaterializedView { view, options } => {
-                self.explain_view(view, options).await
+                self.explain_view(view, parsed.emit, options).await
             }
             Statement::ExplainQuery { query, options } => {
                 self.explain_query(query, options, parameters).await
@@ -293,6 +299,15 @@ pub(crate) fn select_all(name: ast::ObjectName) -> Result<ast::Query> {
         *pattern = name;
     }
     Ok(*query)
+}
+
+/// Whether a statement makes a view, or explains how.
+fn makes_view(statement: &Statement) -> bool {
+    match statement {
+        Statement::Pg(statement) => matches!(**statement, ast::Statement::CreateView(_)),
+        Statement::ExplainCreateMaterializedView { .. } => true,
+        _ => false,
+    }
 }
 
 /// Whether a failed block still takes this statement.

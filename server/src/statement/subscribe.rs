@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures::StreamExt;
+use planner::Emit;
 use planner::parse::{Subscribe, Subscribed};
 use scaling::Epoch;
 use sqlparser::ast;
@@ -112,7 +113,7 @@ impl Session {
         let columns = match self.subscribed(&subscribe.of)? {
             Target::Kept { columns, .. } => columns,
             Target::Query(query) => {
-                self.plan_continuous(&query, Vec::new())
+                self.plan_continuous(&query, Vec::new(), Emit::Immediately)
                     .await?
                     .dataflow
                     .schema

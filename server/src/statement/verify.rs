@@ -5,7 +5,7 @@
 //! meaning. Only rows of slices whose digests differ are compared one by one. Floating-point
 //! numbers may differ in their last digits, since they were added in another order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -15,8 +15,9 @@ use arrow::array::{
 use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
-use planner::{BatchPlan, Settings};
-use sqlparser::ast::{Ident, ObjectName, Query};
+use planner::values::types::SqlType;
+use planner::{BatchPlan, Emit, Settings, Statement};
+use sqlparser::ast::{self, Ident, ObjectName, Query};
 
 use crate::big_stack;
 use crate::catalog::{Entry, Kind};
@@ -90,7 +91,8 @@ impl Session {
         let entry = self.verified_view(name)?;
         self.see_own_writes().await?;
         let (catalog, snapshot) = self.moment();
-        let epoch = snapshot.epoch;
+        let (epoch, time) = (snapshot.epoch, snapshot.time);
+        let watermarks = snapshot.watermarks.clone();
         let view = CatalogView::new(catalog, Some(snapshot), self.system_context());
         // The query means what it meant to the session that created the view.
         let settings = Settings {
@@ -99,9 +101,12 @@ impl Session {
         };
         let planner = planner::batch::session(Arc::new(view), &settings);
         pg_catalog::register_pure(&planner);
+        let planner = planner.at_time(time);
         let query = select_all(ObjectName::from(vec![Ident::with_quote('"', &entry.name)]))?;
         let stored = self.side(&query, &planner).await?;
-        let recomputed = self.side(&stored_query(&entry)?.0, &planner).await?;
+        let watermarks = watermarks.get(&entry.id).cloned().unwrap_or_default();
+        let query = query_so_far(&entry, &watermarks)?;
+        let recomputed = self.side(&query, &planner).await?;
         let columns = entry.schema();
         let comparison = self
             .interrupt
@@ -175,6 +180,52 @@ impl Session {
                 detail: format!("Only {where_}, {times} times: ({row})."),
             });
         }
+    }
+}
+
+/// The query of a view; of one whose rows come when their window closes, those that are closed by
+/// these watermarks.
+fn query_so_far(entry: &Entry, watermarks: &BTreeMap<usize, i64>) -> Result<Query> {
+    let stored = stored_query(entry)?;
+    if stored.emit == Emit::Immediately {
+        return Ok(stored.query);
+    }
+    let Some(column) = entry.emitted_by else {
+        return Err(Error::unsupported(
+            format!(
+                "cannot verify \"{}\": its rows do not tell when their window closed",
+                entry.name
+            ),
+            "Select the watermark column that the query groups by.",
+        ));
+    };
+    let closed = match (
+        watermarks.get(&column),
+        entry.schema().field(column).data_type(),
+    ) {
+        (None, _) => "false".to_owned(),
+        (Some(days), DataType::Date32) => {
+            format!("{} < date '1970-01-01' + {days}", stored.columns[column])
+        }
+        (Some(micros), data_type) => format!(
+            "{} < {} '1970-01-01 00:00:00+00' + interval '{micros} microseconds'",
+            stored.columns[column],
+            SqlType::of(data_type).base_name(),
+        ),
+    };
+    let columns: Vec<String> = stored.columns.iter().map(ToString::to_string).collect();
+    let text = format!(
+        "SELECT * FROM ({}) AS \"so far\" ({}) WHERE {closed}",
+        stored.query,
+        columns.join(", ")
+    );
+    let parsed = planner::parse(&text)?.pop();
+    match parsed.map(|parsed| parsed.statement) {
+        Some(Statement::Pg(statement)) => match *statement {
+            ast::Statement::Query(query) => Ok(*query),
+            _ => Err(Error::Corrupt(text)),
+        },
+        _ => Err(Error::Corrupt(text)),
     }
 }
 

@@ -63,6 +63,14 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ],
         rows: scaling_decisions,
     },
+    SystemTable {
+        oid: 13_206,
+        name: "late_rows",
+        columns: &[
+            ("relation", T::Text), ("column_name", T::Text), ("watermark", T::Timestamptz), ("late_rows", T::Int8),
+        ],
+        rows: late_rows,
+    },
 ];
 
 /// A relation's name; none once it is dropped.
@@ -188,6 +196,22 @@ fn executors(source: &Source<'_>) -> Vec<Vec<Value>> {
                     status.suspended,
                     (1.0 - taken).max(0.0),
                     status.row_rate,
+                ]
+            })
+            .collect()
+    })
+}
+
+fn late_rows(source: &Source<'_>) -> Vec<Vec<Value>> {
+    seen(source, |seen| {
+        let lateness = seen.observation.lateness.iter();
+        lateness
+            .map(|(job, lateness)| {
+                row![
+                    relation(source.catalog, *job),
+                    lateness.column.clone(),
+                    lateness.watermark,
+                    lateness.late_rows,
                 ]
             })
             .collect()

@@ -3,6 +3,7 @@
 //! ```text
 //!   identity   hash of the whole row ──► slot     finds the row to add measures to
 //!   keys       hash of the look-up key ──► slots  finds the rows of a key (if key ≠ whole row)
+//!   order      value of the ordered column ──► slots  finds the rows below a value (if there is one)
 //!   rows       slot ──► place, flags; chunks of Arrow columns, each with its measures
 //!   touched    slots changed since the last commit, and the measures they had then
 //!   dirty      slots changed since the last durable commit
@@ -39,6 +40,7 @@ use crate::error::Result;
 use crate::gather::{Gather, compacted};
 use crate::key_index::KeyIndex;
 use crate::measures::Measures;
+use crate::order_index::OrderIndex;
 use crate::partition_state::columns_batch;
 use crate::rows::{DEAD, DIRTY, Incoming, NO_SLOT, Place, Rows, STORED, TOUCHED};
 use crate::snapshot::{PartitionRows, PartitionSnapshot, SnapshotChunk};
@@ -58,6 +60,7 @@ pub(crate) struct Partition {
     identity: HashTable<u32>,
     /// Empty if look-ups go by identity.
     keys: KeyIndex,
+    order: OrderIndex,
     touched: Vec<u32>,
     /// Measures of the touched rows at the last commit.
     old: Measures,
@@ -83,6 +86,7 @@ impl Partition {
             rows: Rows::default(),
             identity: HashTable::new(),
             keys: KeyIndex::default(),
+            order: OrderIndex::default(),
             touched: Vec::new(),
             old: shape.zeros(0),
             dirty: Vec::new(),
@@ -119,6 +123,7 @@ impl Partition {
             + self.rows.key_hashes.len() * 8
             + self.identity.allocation_size()
             + self.keys.bytes()
+            + self.order.bytes()
             + touched
     }
 
@@ -231,6 +236,13 @@ impl Partition {
     fn index_chunk(&mut self, shape: &Shape, batch: &Incoming<'_>, chunk: u32, fresh: &[u32]) {
         let new = &mut self.rows.chunks[chunk as usize];
         new.measures = ChunkMeasures::Own(shape.zeros(new.slots.len()));
+        let new = &self.rows.chunks[chunk as usize];
+        if let Some(order) = batch.order {
+            let rows = fresh[new.offset as usize..].iter();
+            for (&slot, &row) in new.slots.iter().zip(rows) {
+                self.order.insert(order, row as usize, slot);
+            }
+        }
         if shape.key_is_identity {
             return;
         }
@@ -296,6 +308,15 @@ impl Partition {
                 found(self.rows.places[slot as usize]);
             }
         }
+    }
+
+    /// The rows whose ordered column is below a limit, and whose first measure is not zero.
+    pub(crate) fn below(&self, limit: i64) -> impl Iterator<Item = Place> + '_ {
+        self.order.below(limit).filter_map(|slot| {
+            let (measures, row) = self.rows.measures(slot);
+            let there = !measures.0[0].is_zero(row);
+            there.then(|| self.rows.places[slot as usize])
+        })
     }
 
     /// Picks rows that a look-up found.
@@ -425,6 +446,7 @@ impl Partition {
             });
         }
         for slot in dead {
+            self.order.remove(slot);
             self.rows.free_slot(slot);
         }
     }

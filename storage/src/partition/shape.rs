@@ -1,6 +1,8 @@
 //! The schema of a table, with what its partitions derive from it.
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, AsArray, Int64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
 use scaling::KeyGroup;
 
 use crate::error::{Error, Result};
@@ -37,6 +39,14 @@ impl Shape {
         gather.columns(&self.schema.columns, &self.all_columns)
     }
 
+    /// The values that rows of a batch for the table are ordered by; `None` if they are not.
+    pub(crate) fn order_keys(&self, columns: &[ArrayRef]) -> Result<Option<Int64Array>> {
+        match self.schema.ordered_by {
+            Some(column) => order_keys(&columns[column]).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// All columns, paired with those of a batch for the table.
     pub(super) fn identity(&self) -> impl Iterator<Item = (usize, usize)> {
         (0..self.all_columns.len()).map(|column| (column, column))
@@ -63,4 +73,13 @@ impl Shape {
             detail: detail.to_owned(),
         }
     }
+}
+
+/// Numbers in the order of a column: of dates the days, of times the microseconds.
+///
+/// # Errors
+/// If the values are no numbers, dates or times.
+fn order_keys(column: &ArrayRef) -> Result<Int64Array> {
+    let numbers = cast(column, &DataType::Int64)?;
+    Ok(numbers.as_primitive::<Int64Type>().clone())
 }

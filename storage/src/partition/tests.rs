@@ -20,6 +20,7 @@ fn shape(key: Vec<usize>) -> Shape {
         id: TableId { job: 1, table: 1 },
         columns: Arc::new(Schema::new(vec![field("key"), field("value")])),
         key,
+        ordered_by: None,
         measures: vec![MeasureType::Int64],
         visible: false,
     })
@@ -40,6 +41,7 @@ fn add(partition: &mut Partition, shape: &Shape, rows: &[(i64, i64)], weight: i6
     };
     let batch = Incoming {
         cells: &cells,
+        order: None,
         hashes: &hashes,
         key_hashes: &key_hashes,
         deltas: &Measures::weights(vec![weight; rows.len()]),

@@ -83,6 +83,11 @@ impl Partition {
         let mut partition = Self::new(shape);
         partition.unpublished = true;
         partition.index_state(shape, &data, &hashes, &key_hashes, &state.measures);
+        if let Some(order) = shape.order_keys(&data.columns)? {
+            for slot in 0..rows {
+                partition.order.insert(&order, slot, slot as u32);
+            }
+        }
         partition.restore_flags(shape, state);
         let hashes = partition.rows.hashes_of(&partition.touched);
         let new = partition

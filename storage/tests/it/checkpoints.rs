@@ -22,6 +22,7 @@ fn schema(job: u32, table: u16) -> TableSchema {
             Field::new("name", DataType::Utf8, true),
         ])),
         key: vec![0],
+        ordered_by: None,
         measures: vec![MeasureType::Int64],
         visible: true,
     }

@@ -29,6 +29,7 @@ fn schema() -> TableSchema {
         id: TableId { job: 1, table: 0 },
         columns: Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)])),
         key: vec![0],
+        ordered_by: None,
         measures: vec![MeasureType::Int64],
         visible: true,
     }

@@ -78,6 +78,7 @@ impl World {
             id: TableId { job: 7, table: 1 },
             columns: schema_of(&pools),
             key,
+            ordered_by: None,
             measures,
             visible: random.random_bool(0.5),
         };

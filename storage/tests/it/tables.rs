@@ -20,6 +20,7 @@ fn schema(visible: bool) -> TableSchema {
             Field::new("value", DataType::Utf8, true),
         ])),
         key: vec![0],
+        ordered_by: None,
         measures: vec![MeasureType::Int64],
         visible,
     }

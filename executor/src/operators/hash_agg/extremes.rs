@@ -113,6 +113,7 @@ impl Extremes {
     /// without calls.
     pub(super) fn table_schemas(
         group: &[FieldRef],
+        forgets: Option<usize>,
         calls: &[ExtremeCall],
         input: &SchemaRef,
     ) -> Vec<TableSchema> {
@@ -123,6 +124,7 @@ impl Extremes {
             id: TableId { job: 0, table: 0 },
             columns: Arc::new(Schema::new([group, values.as_slice()].concat())),
             key: (0..group.len()).collect(),
+            ordered_by: forgets,
             measures: vec![MeasureType::Int64],
             visible: false,
         };

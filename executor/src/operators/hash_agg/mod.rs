@@ -12,6 +12,9 @@
 //! `DISTINCT`. A global aggregate (no group columns) has one group, in the key group of the empty
 //! key; that it exists without input is the plan's affair, which feeds it one row of NULLs.
 //!
+//! A group that the watermark of one of its columns has passed gets no more rows: it is forgotten, and
+//! what was emitted stays.
+//!
 //! While a view is backfilled a group's row count may be negative; it then does not exist yet.
 //!
 //! Equal floats are one group: the state table stores -0.0 as 0.0 and every NaN as the same one.
@@ -34,10 +37,10 @@ use storage::{Measures, Run, StateTable, TableId, TableSchema};
 use self::accumulate::{Accumulators, Call};
 use self::extremes::{ExtremeCall, Extremes};
 use super::RowErrors;
-use super::changed::ChangedRows;
+use super::changed::{ChangedRows, RowsBelow};
 use crate::change::ChangeBatch;
 use crate::error::{Error, Result};
-use crate::operator::{Barrier, Operator, Output};
+use crate::operator::{Barrier, Operator, Output, Watermarks};
 
 /// Folds changes into one state row per group.
 ///
@@ -46,6 +49,8 @@ use crate::operator::{Barrier, Operator, Output};
 pub struct HashAgg {
     // Fixed by the plan.
     group_by: Vec<usize>,
+    /// The group column whose watermark ends groups.
+    forgets: Option<usize>,
     accumulators: Accumulators,
     schema: SchemaRef,
     errors: RowErrors,
@@ -63,6 +68,7 @@ impl HashAgg {
     pub fn new(
         group_by: Vec<usize>,
         calls: &[AggCall],
+        forgets: Option<usize>,
         input: &SchemaRef,
         schema: SchemaRef,
         errors: RowErrors,
@@ -76,6 +82,7 @@ impl HashAgg {
         let extremes = Extremes::new(ExtremeCall::of(calls), group_by.len(), tables.collect());
         Ok(Self {
             group_by,
+            forgets,
             accumulators,
             schema,
             errors,
@@ -92,6 +99,7 @@ impl HashAgg {
     pub fn table_schemas(
         group_by: &[usize],
         calls: &[AggCall],
+        forgets: Option<usize>,
         input: &SchemaRef,
     ) -> Result<Vec<TableSchema>> {
         let group_fields: Vec<_> = group_by
@@ -102,12 +110,14 @@ impl HashAgg {
             id: TableId { job: 0, table: 0 },
             columns: Arc::new(Schema::new(group_fields.clone())),
             key: (0..group_by.len()).collect(),
+            ordered_by: forgets,
             measures: Accumulators::new(calls, input)?.types(),
             visible: false,
         };
         let mut tables = vec![groups];
         tables.extend(Extremes::table_schemas(
             &group_fields,
+            forgets,
             &ExtremeCall::of(calls),
             input,
         ));
@@ -156,6 +166,18 @@ impl Operator for HashAgg {
             self.emit(&changed, out)?;
         }
         self.extremes.end_barrier();
+        Ok(())
+    }
+
+    fn on_watermarks(&mut self, inputs: &[Watermarks], _out: &mut Output) -> Result<()> {
+        let Some(forgets) = self.forgets else {
+            return Ok(());
+        };
+        if let Some(watermark) = inputs[0].get(self.group_by[forgets]) {
+            for table in self.tables() {
+                RowsBelow::forget(table, watermark)?;
+            }
+        }
         Ok(())
     }
 

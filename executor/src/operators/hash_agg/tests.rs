@@ -37,6 +37,7 @@ fn aggregation(input: &SchemaRef, group_by: &[usize], calls: &[AggCall]) -> Node
         input: Box::new(input_node(&[0], input)),
         group_by: group_by.to_vec(),
         calls: calls.to_vec(),
+        forgets: None,
         schema: Arc::new(Schema::new(fields)),
     }
 }
@@ -63,8 +64,11 @@ fn emitted(
         let barrier = Barrier {
             epoch: scaling::Epoch(epoch),
             durable: epoch % 2 == 0,
+            time: 0,
         };
-        pipeline.on_barrier(&barrier, &mut out).unwrap();
+        pipeline
+            .on_barrier(&barrier, &[Watermarks::default()], &mut out)
+            .unwrap();
         for table in pipeline.tables() {
             let _ = table.commit(barrier.durable).unwrap();
         }
@@ -271,7 +275,7 @@ fn equal_floats_are_one_group() {
 fn aggregates_nobody_has_are_refused() {
     let columns = schema(&[("g", DataType::Int64), ("x", DataType::Utf8)]);
     let calls = [call(AggFunction::Sum, 1, DataType::Utf8)];
-    let refused = HashAgg::table_schemas(&[0], &calls, &columns);
+    let refused = HashAgg::table_schemas(&[0], &calls, None, &columns);
     assert!(matches!(refused, Err(Error::Plan { .. })));
 }
 
@@ -440,12 +444,14 @@ fn stacked_aggregations_settle_in_one_barrier() {
         input: Box::new(inner),
         group_by: vec![1],
         calls: vec![count()],
+        forgets: None,
         schema: schema(&[("rows", DataType::Int64), ("groups", DataType::Int64)]),
     };
     let inputs = vec![Input {
         from: Upstream::Fragment(0),
         schema: columns.clone(),
         distribution: Distribution::Hash(Vec::new()),
+        watermarks: Vec::new(),
     }];
     let fragment = Fragment {
         root: outer,
@@ -461,8 +467,11 @@ fn stacked_aggregations_settle_in_one_barrier() {
         let barrier = Barrier {
             epoch: scaling::Epoch(epoch),
             durable: true,
+            time: 0,
         };
-        pipeline.on_barrier(&barrier, &mut out).unwrap();
+        pipeline
+            .on_barrier(&barrier, &[Watermarks::default()], &mut out)
+            .unwrap();
         for table in pipeline.tables() {
             let _ = table.commit(true).unwrap();
         }

@@ -98,6 +98,8 @@ fn tables(events: &NexmarkEvents) -> Result<Tables> {
             schema: rows.schema(),
             primary_key: Vec::new(),
             append_only: true,
+            watermark: None,
+            watermarks: Vec::new(),
         };
         Ok((Arc::new(relation), Arc::new(rows)))
     });
