@@ -14,15 +14,17 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
+use planner::Dataflow;
 use scaling::{Epoch, ExecutorId, KeyGroup, Release};
 use storage::{CatalogChange, DatabaseSnapshot, Storage};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::change::ChangeBatch;
-use crate::conductor::{Command, Conductor};
+use crate::conductor::{Command, Conductor, WidenRequest};
 use crate::error::{Error, Result};
 use crate::job::JobSpec;
+use crate::message::Widening;
 use crate::rescale::{
     CatalogOfParallelism, RescaleOptions, RescalePlan, RescaleProgress, RescaleRequest,
     RescaleSummary, SubscaleStatus,
@@ -297,6 +299,30 @@ impl Engine {
             jobs,
             catalog,
             reply,
+        })
+        .await
+    }
+
+    /// Gives the rows of a table more columns: `dataflow` is the table's with them, `values` has an
+    /// array of one value for each. Views go on as they are. Visible and durable, with `catalog`,
+    /// when it returns; nobody may write to the table meanwhile.
+    ///
+    /// # Errors
+    /// If the job is not running, or fails meanwhile; nothing has changed then.
+    pub async fn widen_table(
+        &self,
+        table: u32,
+        dataflow: Dataflow,
+        values: Vec<ArrayRef>,
+        catalog: CatalogChange,
+    ) -> Result<()> {
+        self.ask(|reply| {
+            Command::Widen(WidenRequest {
+                job: table,
+                widening: Widening { dataflow, values },
+                catalog,
+                reply,
+            })
         })
         .await
     }

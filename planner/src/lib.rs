@@ -33,9 +33,9 @@ pub mod values;
 mod window_tables;
 
 pub use batch::{BatchPlan, PlanNode, Session, Settings};
-pub use catalog::{Catalog, NexmarkSource, Relation, RelationId, RelationKind};
+pub use catalog::{Catalog, NexmarkSource, Relation, RelationId, RelationKind, StoredColumns};
 pub use dataflow::Dataflow;
 pub use error::{Error, Result};
 pub use parse::{Parsed, Statement, parse};
-pub use stream::{ViewPlan, plan_view, view_columns};
-pub use table::{TableDefinition, plan_table};
+pub use stream::{ViewPlan, columns_read, plan_view, view_columns};
+pub use table::{TableDefinition, plan_rows, plan_table};

@@ -104,6 +104,33 @@ impl TableDefinition {
         Ok(table)
     }
 
+    /// The column of an `ALTER TABLE … ADD COLUMN`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for constraints, identity and generated columns.
+    pub fn added_column(column: &ColumnDef) -> Result<ColumnDefinition> {
+        let mut table = Self {
+            columns: Vec::with_capacity(1),
+            primary_key: Vec::new(),
+        };
+        table.add_column(column)?;
+        let added = table.columns.remove(0);
+        let refused = [
+            (!table.primary_key.is_empty(), "PRIMARY KEY"),
+            (added.sequence.is_some(), "a sequence of its own"),
+            (added.generated.is_some(), "a generation expression"),
+        ];
+        for (is_refused, what) in refused {
+            if is_refused {
+                return Err(Error::unsupported(
+                    format!("adding a column with {what}"),
+                    "create another table and copy the rows",
+                ));
+            }
+        }
+        Ok(added)
+    }
+
     /// The table of `CREATE TABLE … AS query`, whose columns are those of the query.
     ///
     /// # Errors
@@ -319,11 +346,19 @@ fn refuse_clauses(statement: &CreateTable) -> Result<()> {
 /// changes of one row always meet in one key group.
 #[must_use]
 pub fn plan_table(table: &TableDefinition) -> Dataflow {
-    let schema = nullable(&table.schema());
-    let distribution = if table.primary_key.is_empty() {
-        Distribution::Hash((0..table.columns.len()).collect())
+    let all = (0..table.columns.len()).collect();
+    plan_rows(&table.schema(), &table.primary_key, all)
+}
+
+/// The dataflow of rows with these columns, found by `key`, or else hashed by `hashed_by`: a table
+/// that has got more columns is still hashed by those that it was created with.
+#[must_use]
+pub fn plan_rows(columns: &Schema, key: &[usize], hashed_by: Vec<usize>) -> Dataflow {
+    let schema = nullable(columns);
+    let distribution = if key.is_empty() {
+        Distribution::Hash(hashed_by)
     } else {
-        Distribution::Hash(table.primary_key.clone())
+        Distribution::Hash(key.to_vec())
     };
     let writes = Fragment {
         root: Node::Dml {
@@ -337,7 +372,7 @@ pub fn plan_table(table: &TableDefinition) -> Dataflow {
                 inputs: vec![0],
                 schema: Arc::clone(&schema),
             }),
-            key: table.primary_key.clone(),
+            key: key.to_vec(),
         },
         inputs: vec![Input {
             from: Upstream::Fragment(0),
@@ -348,7 +383,7 @@ pub fn plan_table(table: &TableDefinition) -> Dataflow {
     Dataflow {
         fragments: vec![writes, rows],
         schema,
-        stream_key: table.primary_key.clone(),
+        stream_key: key.to_vec(),
         append_only: false,
     }
 }

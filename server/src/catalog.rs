@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use storage::CatalogChange;
 
 use crate::error::{Error, Result};
+use crate::layout::Layout;
 use crate::pg_catalog::relations::quoted;
 use crate::sequence::{self, Sequence};
 use planner::values::types::SqlType;
@@ -179,6 +180,9 @@ pub struct Entry {
     /// Whether it lives only as long as its reader (`temporary_view.rs`).
     #[serde(default)]
     pub temporary: bool,
+    /// Where the columns of a table lie in its rows, if they were altered.
+    #[serde(default)]
+    pub layout: Option<Layout>,
     /// Arrow columns of a view. Not durable: they follow from its query.
     #[serde(skip)]
     pub planned: Option<SchemaRef>,
@@ -215,17 +219,24 @@ impl Entry {
         format!("{}_pkey", self.name)
     }
 
+    /// Where its columns lie in its rows; `None`: one by one.
+    #[must_use]
+    pub fn places(&self) -> Option<&[usize]> {
+        self.layout.as_ref().map(Layout::places)
+    }
+
     /// Index of a column.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)
     }
 
-    /// As the planner sees it.
+    /// As the planner sees it; for the query of a view of the number `reader` with the columns that
+    /// it had when that was created.
     ///
     /// # Errors
     /// If the options of a source are not what they were when it was created.
-    pub fn relation(&self) -> Result<planner::Relation> {
+    pub fn relation(&self, reader: Option<u32>) -> Result<planner::Relation> {
         let kind = match &self.kind {
             Kind::Table => planner::RelationKind::Table,
             Kind::MaterializedView => planner::RelationKind::MaterializedView,
@@ -240,7 +251,7 @@ impl Entry {
                 return Err(Error::not_supported("a sequence cannot be read as a table"));
             }
         };
-        Ok(planner::Relation {
+        let mut relation = planner::Relation {
             id: RelationId(self.id),
             schema_name: SCHEMA.to_owned(),
             name: self.name.clone(),
@@ -248,7 +259,23 @@ impl Entry {
             schema: self.schema(),
             primary_key: self.unique_key.clone(),
             append_only: self.append_only,
-        })
+            stored: None,
+        };
+        if let Some(layout) = &self.layout {
+            let seen = layout.seen_by(&self.columns, reader.unwrap_or(u32::MAX));
+            let place_of = |at: &usize| layout.places()[*at];
+            let position = |place| seen.iter().position(|(at, _)| *at == place);
+            let key = self.unique_key.iter().map(place_of).filter_map(position);
+            relation.primary_key = key.collect();
+            let field =
+                |(_, c): &(usize, Column)| Field::new(&c.name, c.sql_type.arrow(), true);
+            relation.schema = Arc::new(Schema::new(seen.iter().map(field).collect::<Vec<_>>()));
+            relation.stored = Some(planner::StoredColumns {
+                schema: layout.schema(),
+                places: seen.iter().map(|(place, _)| *place).collect(),
+            });
+        }
+        Ok(relation)
     }
 }
 
@@ -416,6 +443,17 @@ pub fn update_change(entry: &Entry) -> Result<CatalogChange> {
     Ok(change)
 }
 
+/// The durable change of one relation that exists, of this number.
+///
+/// # Errors
+/// As [`put_change`].
+pub fn numbered_change(entry: &Entry, number: u32) -> Result<CatalogChange> {
+    let mut change = update_change(entry)?;
+    let next_id = (number + 1).to_be_bytes().to_vec();
+    change.puts.push((NEXT_ID_KEY.to_vec(), next_id));
+    Ok(change)
+}
+
 /// The durable change that removes relations.
 #[must_use]
 pub fn delete_change(ids: &BTreeSet<u32>) -> CatalogChange {
@@ -529,6 +567,7 @@ pub(crate) mod tests {
             time_zone: "UTC".into(),
             comment: None,
             temporary: false,
+            layout: None,
             planned: None,
         }
     }

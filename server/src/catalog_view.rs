@@ -20,13 +20,15 @@ use crate::snapshot_table::{SnapshotTable, TableChanges};
 const GIVEN_ID: RelationId = RelationId(0);
 
 /// Catalog and rows of one moment.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CatalogView {
     catalog: Arc<Catalog>,
     snapshot: Option<Arc<DatabaseSnapshot>>,
     system: pg_catalog::Context,
     changes: BTreeMap<u32, TableChanges>,
     given: Option<(Arc<Relation>, RecordBatch)>,
+    /// The view whose query this is for.
+    reader: Option<u32>,
 }
 
 impl CatalogView {
@@ -43,6 +45,7 @@ impl CatalogView {
             system,
             changes: BTreeMap::new(),
             given: None,
+            reader: None,
         }
     }
 
@@ -67,6 +70,7 @@ impl CatalogView {
             schema,
             primary_key: Vec::new(),
             append_only: false,
+            stored: None,
         };
         self.given = Some((Arc::new(relation), rows));
         self
@@ -81,7 +85,15 @@ impl CatalogView {
             system: pg_catalog::Context::default(),
             changes: BTreeMap::new(),
             given: None,
+            reader: None,
         }
+    }
+
+    /// The same as the query of a view means it: relations have the columns of its time.
+    #[must_use]
+    pub fn read_by(mut self, view: u32) -> CatalogView {
+        self.reader = Some(view);
+        self
     }
 }
 
@@ -94,7 +106,7 @@ impl planner::Catalog for CatalogView {
                 return None;
             }
             entry
-                .relation()
+                .relation(self.reader)
                 .inspect_err(|error| tracing::error!(%error, name, "cannot describe a relation"))
                 .ok()
         };
@@ -111,6 +123,10 @@ impl planner::Catalog for CatalogView {
             // pg_catalog is in front of the search path, as in PostgreSQL.
             None => system(pg_catalog::SCHEMA).or_else(|| user().map(Arc::new)),
         }
+    }
+
+    fn within(&self, view: RelationId) -> Option<Arc<dyn planner::Catalog>> {
+        Some(Arc::new(self.clone().read_by(view.0)))
     }
 
     fn is_system_schema(&self, schema: &str) -> bool {
@@ -139,7 +155,8 @@ impl planner::Catalog for CatalogView {
             .snapshot
             .as_ref()
             .and_then(|snapshot| snapshot.tables.get(&relation.id.0).cloned());
-        let table = SnapshotTable::new(Arc::clone(&relation.schema), rows);
+        let places = relation.stored.as_ref().map(|stored| stored.places.clone());
+        let table = SnapshotTable::new(Arc::clone(&relation.schema), places, rows);
         let changes = self.changes.get(&relation.id.0).cloned();
         Ok(Arc::new(table.with_changes(changes.unwrap_or_default())))
     }

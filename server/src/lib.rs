@@ -20,6 +20,7 @@ pub mod error;
 pub mod feed;
 pub mod interrupt;
 pub mod key_set;
+pub mod layout;
 pub mod listener;
 pub mod notice;
 pub mod pg_catalog;

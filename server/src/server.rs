@@ -28,6 +28,7 @@ use crate::key_set::{KeySet, KeySets};
 use crate::listener;
 use crate::sequence::Sequences;
 use crate::settings::Settings;
+use crate::statement::alter_table;
 use crate::table_locks::TableLocks;
 use crate::{adaptive, big_stack, pg_catalog, temporary_view};
 
@@ -172,6 +173,8 @@ impl Server {
         };
         let engine = Engine::open(Arc::clone(&storage), jobs, options).await?;
         let keys = load_keys(&catalog, &engine)?;
+        let catalog = SharedCatalog::new(catalog);
+        alter_table::finish_drops(&catalog, &engine, &storage).await?;
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|source| Error::Io {
@@ -191,7 +194,7 @@ impl Server {
             config,
             engine,
             storage,
-            catalog: SharedCatalog::new(catalog),
+            catalog,
             keys,
             locks: TableLocks::default(),
             ddl: tokio::sync::Mutex::new(()),
@@ -266,7 +269,7 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
                 time_zone: entry.time_zone.clone(),
                 ..PlanSettings::default()
             };
-            let view = CatalogView::without_rows(growing.read());
+            let view = CatalogView::without_rows(growing.read()).read_by(entry.id);
             let session = planner::batch::session(Arc::new(view), &settings);
             pg_catalog::register_pure(&session);
             match entry.kind {
@@ -299,6 +302,17 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
 /// The job that keeps a table's rows.
 #[must_use]
 pub fn table_job(entry: &Entry) -> JobSpec {
+    job(entry, table_dataflow(entry))
+}
+
+/// The dataflow of a table.
+#[must_use]
+pub fn table_dataflow(entry: &Entry) -> planner::Dataflow {
+    if let Some(layout) = &entry.layout {
+        let places = layout.places();
+        let key: Vec<usize> = entry.primary_key.iter().map(|&at| places[at]).collect();
+        return planner::plan_rows(&layout.schema(), &key, layout.hashed_by());
+    }
     let definition = TableDefinition {
         columns: entry
             .columns
@@ -313,7 +327,7 @@ pub fn table_job(entry: &Entry) -> JobSpec {
             .collect(),
         primary_key: entry.primary_key.clone(),
     };
-    job(entry, planner::plan_table(&definition))
+    planner::plan_table(&definition)
 }
 
 /// A relation's job.
@@ -336,7 +350,7 @@ fn load_keys(catalog: &Catalog, engine: &Engine) -> Result<KeySets> {
     {
         let mut set = KeySet::new(&entry.schema(), &entry.primary_key)?;
         if let Some(rows) = snapshot.tables.get(&entry.id) {
-            for batch in rows.batches(None)? {
+            for batch in rows.batches(entry.places())? {
                 set.load(&batch)?;
             }
         }

@@ -19,6 +19,8 @@ use storage::TableSnapshot;
 #[derive(Debug)]
 pub struct SnapshotTable {
     schema: SchemaRef,
+    /// Where the columns lie in the rows, which may have others.
+    places: Vec<usize>,
     /// `None`: the relation has no rows yet.
     rows: Option<Arc<TableSnapshot>>,
     /// What the reader has changed since.
@@ -29,10 +31,15 @@ pub struct SnapshotTable {
 pub type TableChanges = Vec<(RecordBatch, Vec<i64>)>;
 
 impl SnapshotTable {
-    /// The rows of `rows`, with the columns of `schema`.
+    /// The rows of `rows`, with the columns of `schema`, which lie at `places`, or else one by one.
     #[must_use]
-    pub fn new(schema: SchemaRef, rows: Option<Arc<TableSnapshot>>) -> SnapshotTable {
+    pub fn new(
+        schema: SchemaRef,
+        places: Option<Vec<usize>>,
+        rows: Option<Arc<TableSnapshot>>,
+    ) -> SnapshotTable {
         SnapshotTable {
+            places: places.unwrap_or_else(|| (0..schema.fields().len()).collect()),
             schema,
             rows,
             changes: Vec::new(),
@@ -68,6 +75,10 @@ impl SnapshotTable {
         schema: &SchemaRef,
         count: usize,
     ) -> Result<Vec<Vec<RecordBatch>>> {
+        let stored: Vec<usize> = match projection {
+            Some(columns) => columns.iter().map(|&column| self.places[column]).collect(),
+            None => self.places.clone(),
+        };
         let mut partitions = vec![Vec::new(); count.max(1)];
         let mut row_counts = vec![0usize; partitions.len()];
         for key_group in self
@@ -79,7 +90,7 @@ impl SnapshotTable {
                 .min_by_key(|&i| row_counts[i])
                 .unwrap_or(0);
             for batch in key_group
-                .batches(projection)
+                .batches(Some(&stored))
                 .map_err(|e| DataFusionError::External(Box::new(e)))?
             {
                 row_counts[least] += batch.num_rows();

@@ -98,7 +98,10 @@ fn code(error: &Error) -> &'static str {
         Error::DuplicateRelation { .. } => "42P07",
         Error::DuplicateColumn { .. } => "42701",
         Error::WrongKind { .. } | Error::NotWritable { .. } => "42809",
-        Error::Dependents { .. } => "2BP01",
+        Error::Dependents { .. } | Error::DependsOnColumn { .. } => "2BP01",
+        Error::ColumnExists { .. } => "42701",
+        Error::ContainsNulls { .. } => "23502",
+        Error::TableAltered { .. } => "40001",
         Error::SystemCatalog { .. } => "42501",
         Error::Syntax { .. } | Error::ColumnCount { .. } => "42601",
         Error::Unsupported { .. } => "0A000",
@@ -327,6 +330,7 @@ fn message(error: &Error) -> String {
 fn detail(error: &Error) -> Option<String> {
     match error {
         Error::Dependents { detail, .. }
+        | Error::DependsOnColumn { detail, .. }
         | Error::GeneratedAlways { detail, .. }
         | Error::InvalidColumnReference { detail, .. }
         | Error::NotNull { detail, .. }
@@ -355,7 +359,7 @@ fn detail(error: &Error) -> Option<String> {
 
 fn hint(error: &Error) -> Option<String> {
     match error {
-        Error::Dependents { .. } => Some("Use DROP ... CASCADE to drop the dependent objects too.".to_owned()),
+        Error::Dependents { .. } | Error::DependsOnColumn { .. } => Some("Use DROP ... CASCADE to drop the dependent objects too.".to_owned()),
         Error::WrongKind { hint, .. }
         | Error::Unsupported { hint, .. }
         | Error::InvalidValue { hint, .. }

@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use planner::Dataflow;
 use scaling::{CoordinatorEvent, Epoch, ExecutorId, HandOverSpeed, KeyGroup};
 use storage::{CatalogChange, Checkpoint, DatabaseSnapshot, TableSnapshot, crash_point};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -38,7 +39,7 @@ use crate::error::{Error, Result};
 use crate::executor::{Collected, Report};
 use crate::job::{Job, JobSpec, Jobs, is_root};
 use crate::load::LoadAverage;
-use crate::message::{Message, Topology};
+use crate::message::{Message, Topology, Widening};
 use crate::operator::Barrier;
 use crate::rescale::{
     Phase, Rescale, RescaleOptions, RescalePlan, RescaleRequest, RescaleState, RescaleSummary,
@@ -63,6 +64,7 @@ pub(crate) enum Command {
         catalog: CatalogChange,
         reply: oneshot::Sender<Result<()>>,
     },
+    Widen(WidenRequest),
     Rescale(RescaleRequest),
     CancelRescale {
         id: u64,
@@ -84,6 +86,14 @@ pub(crate) enum Command {
     },
 }
 
+/// A table to get more columns.
+pub(crate) struct WidenRequest {
+    pub(crate) job: u32,
+    pub(crate) widening: Widening,
+    pub(crate) catalog: CatalogChange,
+    pub(crate) reply: oneshot::Sender<Result<()>>,
+}
+
 /// What waits until it can begin.
 enum Queued {
     Create {
@@ -96,6 +106,7 @@ enum Queued {
         catalog: CatalogChange,
         reply: oneshot::Sender<Result<()>>,
     },
+    Widen(WidenRequest),
     Rescale(Box<AskedRescale>),
 }
 
@@ -118,6 +129,7 @@ enum Operation {
         catalog: CatalogChange,
         reply: oneshot::Sender<Result<()>>,
     },
+    Widen(WidenRequest),
 }
 
 /// What a barrier's change of topology is for.
@@ -166,6 +178,8 @@ struct InFlight {
 struct Persisting {
     replies: Vec<oneshot::Sender<Result<()>>>,
     rescales: Vec<Rescale>,
+    /// A table's dataflow before it got more columns.
+    widened: Option<(u32, Dataflow)>,
     shutdown: Option<oneshot::Sender<Result<()>>>,
 }
 
@@ -330,6 +344,7 @@ impl Conductor {
                     reply,
                 });
             }
+            Command::Widen(request) => self.queue.push_back(Queued::Widen(request)),
             Command::Rescale(request) => self.on_rescale(request),
             Command::CancelRescale { id, reply } => self.on_cancel(id, reply),
             Command::ExplainRescale {
@@ -360,10 +375,10 @@ impl Conductor {
         if !wanted {
             return;
         }
-        // A drop, a finished backfill and a finished rescale answer at a checkpoint. One that
+        // A drop, a widened table, a finished backfill and a finished rescale answer at a checkpoint. One that
         // is being written has to end first.
         let persists = |carried: &Carried| match carried {
-            Carried::Operation => self.is_drop(),
+            Carried::Operation => !matches!(self.operation, Some(Operation::Create { .. })),
             Carried::Rescale(_, phase) => matches!(phase, Phase::Closing | Phase::Stopping),
         };
         let persist = self.carried.iter().any(persists);
@@ -522,6 +537,7 @@ impl Conductor {
                 checkpoint.dropped.extend(jobs.iter().copied());
                 catalog.clone()
             }
+            (Carried::Operation, Some(Operation::Widen(request))) => request.catalog.clone(),
             (Carried::Operation, _) => return,
             (Carried::Rescale(id, Phase::Closing | Phase::Stopping), _) => {
                 match self.rescales.get(&id) {
@@ -661,6 +677,11 @@ impl Conductor {
         let answer = || outcome.clone().map_err(|cause| Error::Write { cause });
         for reply in persisting.replies {
             let _ = reply.send(answer());
+        }
+        if let (Err(_), Some((job, dataflow))) = (&outcome, persisting.widened.take())
+            && let Some(job) = self.jobs.get_mut(job)
+        {
+            job.spec.dataflow = dataflow;
         }
         let mut restarted = Ok(());
         if outcome.is_ok() {

@@ -1,4 +1,4 @@
-//! Creating and dropping jobs, one at a time, each with its barrier.
+//! Creating, dropping and widening jobs, one at a time, each with its barrier.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
@@ -8,7 +8,7 @@ use scaling::ExecutorId;
 use storage::{CatalogChange, DatabaseSnapshot, crash_point};
 use tokio::sync::oneshot;
 
-use super::{Backfill, Carried, Conductor, Operation, Persisting, Queued};
+use super::{Backfill, Carried, Conductor, Operation, Persisting, Queued, WidenRequest};
 use crate::error::{Error, Result};
 use crate::job::{JobSpec, Placement};
 use crate::message::FragmentKey;
@@ -28,6 +28,7 @@ impl Conductor {
                     catalog,
                     reply,
                 } => self.begin_drop(jobs, catalog, reply),
+                Queued::Widen(request) => self.begin_widen(request),
                 Queued::Rescale(asked) => {
                     self.begin_rescale(*asked);
                     None
@@ -86,6 +87,20 @@ impl Conductor {
         })
     }
 
+    fn begin_widen(&mut self, request: WidenRequest) -> Option<Operation> {
+        let Some(job) = self.jobs.get(request.job) else {
+            let _ = request
+                .reply
+                .send(Err(Error::UnknownJob { job: request.job }));
+            return None;
+        };
+        let widening = Arc::new(request.widening.clone());
+        for executor in job.executors() {
+            self.topology.of(executor).widen = Some(Arc::clone(&widening));
+        }
+        Some(Operation::Widen(request))
+    }
+
     /// Carries on with the operation whose barrier has just ended.
     pub(super) async fn continue_operation(&mut self, persisting: &mut Persisting) -> Result<()> {
         match self.operation.take() {
@@ -105,6 +120,14 @@ impl Conductor {
                     self.forget(job);
                 }
                 persisting.replies.push(reply);
+                Ok(())
+            }
+            Some(Operation::Widen(request)) => {
+                crash_point!("widen.done");
+                let job = self.jobs.get_mut(request.job).expect("it is running");
+                let before = std::mem::replace(&mut job.spec.dataflow, request.widening.dataflow);
+                persisting.widened = Some((request.job, before));
+                persisting.replies.push(request.reply);
                 Ok(())
             }
         }

@@ -243,6 +243,9 @@ impl Conductor {
                     reply,
                 });
             }
+            Some(Operation::Widen(request)) => {
+                let _ = request.reply.send(Err(failed()));
+            }
             None => {}
         }
         self.fail_rescales(failed);

@@ -472,6 +472,12 @@ impl Executor {
             let waited = world::now() - since;
             self.moved.barrier_wait_max = self.moved.barrier_wait_max.max(waited);
         }
+        let change = topology.changes.get(&self.id);
+        if let Some(widening) = change.and_then(|change| change.widen.as_ref()) {
+            let fragment = &widening.dataflow.fragments[self.fragment.fragment];
+            self.pipeline
+                .widen(fragment, self.fragment.job, &widening.values)?;
+        }
         self.pipeline.on_barrier(&barrier, &mut self.out)?;
         self.dispatch();
         let load = self.meter.take();
@@ -499,7 +505,7 @@ impl Executor {
         self.dispatcher.broadcast(barrier, &topology);
         self.report(Report::Collected(Box::new(collected)));
         self.advance(Event::Committed { epoch })?;
-        if let Some(change) = topology.changes.get(&self.id) {
+        if let Some(change) = change {
             self.apply(change)?;
         }
         Ok(())

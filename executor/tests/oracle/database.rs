@@ -167,6 +167,7 @@ impl Database {
             schema: dataflow.schema.clone(),
             primary_key: dataflow.stream_key.clone(),
             append_only: dataflow.append_only,
+            stored: None,
         };
         let spec = JobSpec {
             id,

@@ -226,14 +226,14 @@ impl<'a> Builder<'a> {
             return Err(limit());
         }
         let relation = &table.relation;
-        let all = nullable(&relation.schema);
+        let named = nullable(&relation.schema);
         let chosen: Vec<usize> = match &scan.projection {
             Some(columns) => columns.clone(),
-            None => (0..all.fields().len()).collect(),
+            None => (0..named.fields().len()).collect(),
         };
         match &relation.kind {
             RelationKind::Source(source) => {
-                let schema = Arc::new(all.project(&chosen)?);
+                let schema = Arc::new(named.project(&chosen)?);
                 let root = Node::Nexmark {
                     options: source.options.clone(),
                     table: source.table,
@@ -245,14 +245,19 @@ impl<'a> Builder<'a> {
                 })
             }
             RelationKind::Table | RelationKind::MaterializedView => {
+                let all = match &relation.stored {
+                    Some(stored) => nullable(&stored.schema),
+                    None => Arc::clone(&named),
+                };
+                let place = |&at: &usize| relation.stored.as_ref().map_or(at, |s| s.places[at]);
                 let part = Part::scan(relation.id, Arc::clone(&all));
                 let stream = Stream {
-                    key: relation.primary_key.clone(),
+                    key: relation.primary_key.iter().map(place).collect(),
                     append_only: relation.append_only,
                     ..Stream::of(part, Arc::clone(&all))
                 };
-                let columns: Vec<_> = chosen.iter().map(|at| column(&all, *at)).collect();
-                Ok(stream.project(&columns, Arc::new(all.project(&chosen)?)))
+                let columns: Vec<_> = chosen.iter().map(|at| column(&all, place(at))).collect();
+                Ok(stream.project(&columns, Arc::new(named.project(&chosen)?)))
             }
             RelationKind::View { .. } => Err(Error::unsupported(
                 format!("view \"{}\" that was not inlined", relation.name),

@@ -23,13 +23,17 @@ mod parts;
 mod recompute;
 mod refuse;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::source_as_provider;
+use datafusion::logical_expr::LogicalPlan;
 use sqlparser::ast::{Ident, Query};
 
 use crate::batch::{Session, analyze};
-use crate::bind::{Bound, Purpose};
+use crate::bind::{Bound, Purpose, RelationTable};
 use crate::catalog::{Relation, RelationId};
 use crate::dataflow::Dataflow;
 use crate::error::{Error, Result};
@@ -112,6 +116,36 @@ pub fn view_columns(
         Arc::new(Schema::new(fields.collect::<Vec<_>>())),
         ids(&relations),
     ))
+}
+
+/// Which stored columns of which tables a query reads, those that plain views read for it included.
+///
+/// # Errors
+/// Faults of the query.
+pub fn columns_read(
+    session: &Session,
+    query: &Query,
+) -> Result<BTreeMap<RelationId, BTreeSet<usize>>> {
+    let state = session.context().state();
+    let bound = session.bind(query, Purpose::Define)?;
+    let plan = state.optimize(&bound.plan)?;
+    let mut read: BTreeMap<RelationId, BTreeSet<usize>> = BTreeMap::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(table) = source_as_provider(&scan.source)?.downcast_ref::<RelationTable>()
+        {
+            let relation = &table.relation;
+            let columns = match &scan.projection {
+                Some(columns) => columns.clone(),
+                None => (0..relation.schema.fields().len()).collect(),
+            };
+            let place = |at| relation.stored.as_ref().map_or(at, |s| s.places[at]);
+            let of_relation = read.entry(relation.id).or_default();
+            of_relation.extend(columns.into_iter().map(place));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(read)
 }
 
 fn ids(relations: &[Arc<Relation>]) -> Vec<RelationId> {

@@ -46,6 +46,7 @@ impl TestCatalog {
             schema: table.schema(),
             primary_key: table.primary_key,
             append_only: false,
+            stored: None,
         });
         self
     }
@@ -65,6 +66,7 @@ impl TestCatalog {
             schema,
             primary_key: Vec::new(),
             append_only: false,
+            stored: None,
         });
         self
     }
@@ -86,6 +88,7 @@ impl TestCatalog {
             schema: nexmark_schema(NexmarkTable::Bid),
             primary_key: Vec::new(),
             append_only: true,
+            stored: None,
         });
         self
     }

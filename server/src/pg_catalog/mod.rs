@@ -159,6 +159,7 @@ pub fn relation(schema: &str, name: &str) -> Option<Relation> {
         schema: table.schema(),
         primary_key: Vec::new(),
         append_only: false,
+        stored: None,
     })
 }
 

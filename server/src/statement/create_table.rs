@@ -188,7 +188,7 @@ fn set_extras(entry: &mut Entry, extras: TableExtras) -> Result<()> {
     Ok(())
 }
 
-fn check_width(columns: usize) -> Result<()> {
+pub(crate) fn check_width(columns: usize) -> Result<()> {
     if columns > TABLE_COLUMNS_MAX {
         return Err(Error::TooManyColumns {
             what: "tables",

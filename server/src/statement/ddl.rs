@@ -232,6 +232,7 @@ impl Session {
                 .unwrap_or_else(|_| "UTC".to_owned()),
             comment: None,
             temporary: false,
+            layout: None,
             planned: None,
         }
     }
@@ -511,16 +512,7 @@ impl Session {
         if !dependents.is_empty() && !cascade {
             return Err(dependents_error(&catalog, &ids, &dependents));
         }
-        match &dependents[..] {
-            [] => {}
-            [one] => self.client.notice(&Notice::Cascades {
-                object: described(one),
-            }),
-            many => {
-                let objects = many.iter().map(|entry| described(entry)).collect();
-                self.client.notice(&Notice::CascadesToMany { objects });
-            }
-        }
+        self.notice_cascade(dependents.iter().cloned());
         ids.extend(dependents.iter().map(|entry| entry.id));
         ids.extend(catalog.owned_sequences(&ids));
         refuse_used_sequences(&catalog, &ids)?;
@@ -529,6 +521,16 @@ impl Session {
         }
         self.drop_entries(&catalog, ids).await?;
         Ok(Outcome::Done(tag))
+    }
+
+    /// Says what else is dropped.
+    pub(crate) fn notice_cascade(&mut self, dropped: impl Iterator<Item = Arc<Entry>>) {
+        let mut objects: Vec<String> = dropped.map(|entry| described(&entry)).collect();
+        if objects.len() > 1 {
+            self.client.notice(&Notice::CascadesToMany { objects });
+        } else if let Some(object) = objects.pop() {
+            self.client.notice(&Notice::Cascades { object });
+        }
     }
 
     /// Removes relations, and all that hangs on them must be among them.

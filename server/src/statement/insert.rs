@@ -274,7 +274,7 @@ impl Session {
     }
 
     /// `rows` values of a column's default.
-    async fn defaults(
+    pub(crate) async fn defaults(
         &mut self,
         entry: &Arc<Entry>,
         column: usize,

@@ -1,6 +1,7 @@
 //! What statements do. A file a kind of statement; this one chooses.
 
 pub mod alter;
+pub mod alter_table;
 pub mod coerce;
 pub mod comment;
 pub mod copy;
@@ -156,6 +157,7 @@ impl Session {
                 let extras = TableExtras::default();
                 self.create_table(parsed, table, extras).await
             }
+            ast::Statement::AlterTable(alter) => self.alter_table(alter).await,
             ast::Statement::CreateView(view) => self.create_view(parsed, view).await,
             ast::Statement::CreateSequence { .. } => {
                 self.create_sequence(&parsed.text, statement).await

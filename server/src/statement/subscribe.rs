@@ -44,7 +44,12 @@ struct Options {
 /// What a subscription reads.
 enum Target {
     /// A relation that a job keeps.
-    Kept { id: u32, columns: SchemaRef },
+    Kept {
+        id: u32,
+        columns: SchemaRef,
+        /// Where the columns lie in its rows.
+        places: Option<Vec<usize>>,
+    },
     /// Anything else.
     Query(Box<Query>),
 }
@@ -66,8 +71,12 @@ impl Session {
             }
             Some(epoch) => Start::After(Epoch(epoch)),
         };
-        let (id, columns, view) = match self.subscribed(&subscribe.of)? {
-            Target::Kept { id, columns } => (id, columns, None),
+        let (id, columns, places, view) = match self.subscribed(&subscribe.of)? {
+            Target::Kept {
+                id,
+                columns,
+                places,
+            } => (id, columns, places, None),
             Target::Query(_) if subscribe.as_of.is_some() => {
                 return Err(Error::unsupported(
                     "AS OF is not supported for a query",
@@ -76,7 +85,7 @@ impl Session {
             }
             Target::Query(query) => {
                 let view = self.create_temporary_view(&query).await?;
-                (view.id(), view.columns(), Some(view))
+                (view.id(), view.columns(), None, Some(view))
             }
         };
         self.see_own_writes().await?;
@@ -86,6 +95,7 @@ impl Session {
         let schema = output_schema(&columns, options);
         let subscription = Subscription {
             schema: Arc::clone(&schema),
+            places,
             progress: options.progress,
             up_to: subscribe.up_to.map(Epoch),
             ready: VecDeque::new(),
@@ -142,6 +152,7 @@ impl Session {
             Some(entry) if entry.kind.has_job() => Ok(Target::Kept {
                 id: entry.id,
                 columns: entry.schema(),
+                places: entry.places().map(<[usize]>::to_vec),
             }),
             Some(_) => Ok(Target::Query(Box::new(super::select_all(name.clone())?))),
             None => Err(Error::UndefinedRelation { name: local }),
@@ -196,6 +207,7 @@ struct Snapshot {
 
 /// A running subscription.
 struct Subscription {
+    places: Option<Vec<usize>>,
     // Fixed.
     schema: SchemaRef,
     progress: bool,
@@ -261,7 +273,10 @@ impl Subscription {
             columns.push(Arc::new(BooleanArray::from(vec![false; count])));
         }
         columns.push(Arc::new(Int64Array::from(weights.to_vec())));
-        columns.extend(rows.columns().iter().cloned());
+        match &self.places {
+            Some(places) => columns.extend(rows.project(places)?.columns().iter().cloned()),
+            None => columns.extend(rows.columns().iter().cloned()),
+        }
         self.ready
             .push_back(RecordBatch::try_new(Arc::clone(&self.schema), columns)?);
         Ok(())

@@ -92,6 +92,7 @@ impl Session {
         let (catalog, snapshot) = self.moment();
         let epoch = snapshot.epoch;
         let view = CatalogView::new(catalog, Some(snapshot), self.system_context());
+        let as_created = Arc::new(view.clone().read_by(entry.id));
         // The query means what it meant to the session that created the view.
         let settings = Settings {
             time_zone: entry.time_zone.clone(),
@@ -101,7 +102,9 @@ impl Session {
         pg_catalog::register_pure(&planner);
         let query = select_all(ObjectName::from(vec![Ident::with_quote('"', &entry.name)]))?;
         let stored = self.side(&query, &planner).await?;
-        let recomputed = self.side(&stored_query(&entry)?.0, &planner).await?;
+        let recomputed = self
+            .side(&stored_query(&entry)?.0, &planner.with_catalog(as_created))
+            .await?;
         let columns = entry.schema();
         let comparison = self
             .interrupt

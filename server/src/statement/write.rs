@@ -134,13 +134,32 @@ impl Session {
         Ok(())
     }
 
+    /// Rows of a table as they are stored. A statement that waited for the table while its columns
+    /// changed has made rows that it does not take any more.
+    fn as_stored(&self, table: u32, rows: RecordBatch) -> Result<RecordBatch> {
+        let catalog = self.shared.catalog.read();
+        let Some(entry) = catalog.by_id(table) else {
+            return Ok(rows);
+        };
+        if rows.schema().fields() != entry.schema().fields() {
+            return Err(Error::TableAltered {
+                name: entry.name.clone(),
+            });
+        }
+        match &entry.layout {
+            Some(layout) => layout.to_stored(&rows),
+            None => Ok(rows),
+        }
+    }
+
     /// Writes changes durably, all or none and in one epoch; they are on their way to the views
     /// when it returns. Never stopped half-way by a cancel request.
     pub(crate) async fn write_all(&mut self, writes: Vec<Write>) -> Result<()> {
         let mut changes = BTreeMap::new();
         for write in transaction::by_table(writes)? {
             if !write.weights.is_empty() {
-                changes.insert(write.table, (write.rows, write.weights));
+                let rows = self.as_stored(write.table, write.rows)?;
+                changes.insert(write.table, (rows, write.weights));
             }
         }
         if changes.is_empty() {
