@@ -127,6 +127,8 @@ pub enum JobState {
     Backfilling {
         /// Rows still to be read.
         rows_remaining: u64,
+        /// All rows that there were.
+        rows: u64,
     },
     /// Changes its parallelism to this.
     Rescaling {
@@ -287,6 +289,15 @@ impl Engine {
             reply,
         })
         .await
+    }
+
+    /// Gives up creating jobs, which fail with [`Error::Cancelled`]; which of these were being
+    /// created.
+    ///
+    /// # Errors
+    /// If the engine has stopped.
+    pub async fn cancel_jobs(&self, jobs: Vec<u32>) -> Result<Vec<u32>> {
+        self.ask(|reply| Command::CancelJobs { jobs, reply }).await
     }
 
     /// Ends jobs and deletes their rows; durable, with `catalog`, when it returns. Jobs that

@@ -38,4 +38,4 @@ pub use dataflow::Dataflow;
 pub use error::{Error, Result};
 pub use parse::{Parsed, Statement, parse};
 pub use stream::{ViewPlan, columns_read, plan_view, view_columns};
-pub use table::{TableDefinition, plan_rows, plan_table};
+pub use table::{TableDefinition, plan_index, plan_rows, plan_table};

@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use sqlparser::ast;
 use sqlparser::ast::{ColumnDef, ColumnOption, CreateTable, TableConstraint};
 
+use crate::catalog::RelationId;
 use crate::dataflow::{Dataflow, Distribution, Fragment, Input, Node, Upstream};
 use crate::error::{Error, Result};
 use crate::names::{identifier, nullable};
@@ -384,6 +385,45 @@ pub fn plan_rows(columns: &Schema, key: &[usize], hashed_by: Vec<usize>) -> Data
         fragments: vec![writes, rows],
         schema,
         stream_key: key.to_vec(),
+        append_only: false,
+    }
+}
+
+/// The dataflow of an index: the rows of another job, hashed by these columns.
+///
+/// ```text
+///   relation ──Forward──► [Input] ──Hash(columns)──► [Materialize]
+/// ```
+#[must_use]
+pub fn plan_index(relation: RelationId, columns: &Schema, by: &[usize]) -> Dataflow {
+    let schema = nullable(columns);
+    let input = || Node::Input {
+        inputs: vec![0],
+        schema: Arc::clone(&schema),
+    };
+    let reads = |from, distribution| Input {
+        from,
+        schema: Arc::clone(&schema),
+        distribution,
+    };
+    let rows = Fragment {
+        root: input(),
+        inputs: vec![reads(Upstream::Relation(relation), Distribution::Forward)],
+    };
+    let index = Fragment {
+        root: Node::Materialize {
+            input: Box::new(input()),
+            key: Vec::new(),
+        },
+        inputs: vec![reads(
+            Upstream::Fragment(0),
+            Distribution::Hash(by.to_vec()),
+        )],
+    };
+    Dataflow {
+        fragments: vec![rows, index],
+        schema,
+        stream_key: Vec::new(),
         append_only: false,
     }
 }

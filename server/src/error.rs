@@ -124,6 +124,21 @@ pub enum Error {
         /// One line a dependent.
         detail: String,
     },
+    /// No schema of the search path exists.
+    #[error("no schema has been selected to create in")]
+    NoSchema,
+    /// A schema of this name is there.
+    #[error("schema \"{name}\" already exists")]
+    SchemaExists {
+        /// The schema.
+        name: String,
+    },
+    /// A name that is kept for the server.
+    #[error("unacceptable schema name \"{name}\"")]
+    ReservedSchema {
+        /// The schema.
+        name: String,
+    },
     /// A column of this name is there.
     #[error("column \"{column}\" of relation \"{relation}\" already exists")]
     ColumnExists {

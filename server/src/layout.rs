@@ -106,6 +106,12 @@ impl Layout {
         seen
     }
 
+    /// How many columns are stored.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.stored.len()
+    }
+
     /// Where each column lies.
     #[must_use]
     pub fn places(&self) -> &[usize] {

@@ -261,7 +261,7 @@ async fn release(storage: Arc<Storage>) {
 /// Plans the job of every table and view again, upstream first, from what is stored.
 async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
     big_stack::run(move |handle| {
-        let growing = Arc::new(SharedCatalog::default());
+        let growing = Arc::new(SharedCatalog::new(stored.without_relations()));
         let mut jobs = Vec::new();
         for entry in stored.entries() {
             let mut entry = Entry::clone(entry);
@@ -278,6 +278,7 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
                     let (query, columns) = crate::statement::ddl::stored_query(&entry)?;
                     let plan = handle.block_on(planner::plan_view(&session, &query, &columns))?;
                     entry.planned = Some(Arc::clone(&plan.dataflow.schema));
+                    entry.hashed_by = plan.hashed_by;
                     jobs.push(job(&entry, plan.dataflow));
                 }
                 Kind::View => {
@@ -288,13 +289,15 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
                     entry.planned = plan
                         .map(|plan| crate::statement::ddl::renamed(plan.schema(), &entry.columns));
                 }
+                Kind::Index(_) => {
+                    let dataflow = index_dataflow(&entry, &growing.read())?;
+                    jobs.push(job(&entry, dataflow));
+                }
                 Kind::Source { .. } | Kind::Sequence(_) => {}
             }
             growing.put(entry);
         }
-        let mut catalog = Catalog::clone(&growing.read());
-        catalog.keep_ids_from(&stored);
-        Ok((catalog, jobs))
+        Ok((Catalog::clone(&growing.read()), jobs))
     })
     .await
 }
@@ -328,6 +331,25 @@ pub fn table_dataflow(entry: &Entry) -> planner::Dataflow {
         primary_key: entry.primary_key.clone(),
     };
     planner::plan_table(&definition)
+}
+
+/// The dataflow of an index.
+///
+/// # Errors
+/// [`Error::Corrupt`] if there is not what it is of.
+pub fn index_dataflow(entry: &Entry, catalog: &Catalog) -> Result<planner::Dataflow> {
+    let Kind::Index(index) = &entry.kind else {
+        return Err(Error::Internal(format!("\"{}\" is no index", entry.name)));
+    };
+    let of = catalog.by_id(index.relation);
+    let of = of.ok_or_else(|| Error::Corrupt(format!("index \"{}\" of nothing", entry.name)))?;
+    let all = match &of.layout {
+        Some(layout) => layout.schema(),
+        None => of.schema(),
+    };
+    let columns = all.project(&(0..index.width).collect::<Vec<_>>())?;
+    let relation = planner::RelationId(index.relation);
+    Ok(planner::plan_index(relation, &columns, &index.places))
 }
 
 /// A relation's job.

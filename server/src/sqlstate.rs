@@ -86,6 +86,7 @@ pub fn is_fatal(error: &Error) -> bool {
 
 fn code(error: &Error) -> &'static str {
     match error {
+        Error::UndefinedObject { kind: "index", .. } => "42704",
         Error::UndefinedRelation { .. } | Error::UndefinedObject { .. } => "42P01",
         Error::UndefinedSchema { .. } => "3F000",
         Error::UndefinedDatabase { .. } => "3D000",
@@ -99,6 +100,9 @@ fn code(error: &Error) -> &'static str {
         Error::DuplicateColumn { .. } => "42701",
         Error::WrongKind { .. } | Error::NotWritable { .. } => "42809",
         Error::Dependents { .. } | Error::DependsOnColumn { .. } => "2BP01",
+        Error::SchemaExists { .. } => "42P06",
+        Error::ReservedSchema { .. } => "42939",
+        Error::NoSchema => "3F000",
         Error::ColumnExists { .. } => "42701",
         Error::ContainsNulls { .. } => "23502",
         Error::TableAltered { .. } => "40001",
@@ -227,6 +231,7 @@ fn executor_code(error: &executor::Error) -> &'static str {
         | executor::Error::Parallelism { .. }
         | executor::Error::UnknownExecutor { .. }
         | executor::Error::UnknownKeyGroup { .. } => "22023",
+        executor::Error::Cancelled => "57014",
         // The enum is open for variants that a client can do nothing about.
         _ => "XX000",
     }

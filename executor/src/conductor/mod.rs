@@ -64,6 +64,10 @@ pub(crate) enum Command {
         catalog: CatalogChange,
         reply: oneshot::Sender<Result<()>>,
     },
+    CancelJobs {
+        jobs: Vec<u32>,
+        reply: oneshot::Sender<Result<Vec<u32>>>,
+    },
     Widen(WidenRequest),
     Rescale(RescaleRequest),
     CancelRescale {
@@ -146,6 +150,8 @@ struct Backfill {
     catalog: CatalogChange,
     reply: oneshot::Sender<Result<()>>,
     rows_remaining: u64,
+    /// Rows that there were when it began.
+    rows: u64,
     /// The barrier that opened its channels; its executors report the later ones.
     since: Epoch,
     /// Cleared when the job's rows are complete.
@@ -343,6 +349,9 @@ impl Conductor {
                     catalog,
                     reply,
                 });
+            }
+            Command::CancelJobs { jobs, reply } => {
+                let _ = reply.send(Ok(self.cancel_jobs(&jobs)));
             }
             Command::Widen(request) => self.queue.push_back(Queued::Widen(request)),
             Command::Rescale(request) => self.on_rescale(request),
@@ -710,6 +719,7 @@ impl Conductor {
             let state = match (self.rescale_of(job.spec.id), backfill) {
                 (_, Some(backfill)) => JobState::Backfilling {
                     rows_remaining: backfill.rows_remaining,
+                    rows: backfill.rows,
                 },
                 (Some(rescale), _) => JobState::Rescaling {
                     parallelism: rescale.summary.to,

@@ -12,6 +12,7 @@ use super::{Backfill, Carried, Conductor, Operation, Persisting, Queued, WidenRe
 use crate::error::{Error, Result};
 use crate::job::{JobSpec, Placement};
 use crate::message::FragmentKey;
+use crate::rescale::RescaleState;
 
 impl Conductor {
     /// Takes what can begin now.
@@ -87,6 +88,37 @@ impl Conductor {
         })
     }
 
+    /// Gives up those of these jobs that are being created, their statements with them.
+    pub(super) fn cancel_jobs(&mut self, jobs: &[u32]) -> Vec<u32> {
+        let mut cancelled = Vec::new();
+        for queued in std::mem::take(&mut self.queue) {
+            match queued {
+                Queued::Create { spec, reply, .. } if jobs.contains(&spec.id) => {
+                    cancelled.push(spec.id);
+                    let _ = reply.send(Err(Error::Cancelled));
+                }
+                other => self.queue.push_back(other),
+            }
+        }
+        for backfill in std::mem::take(&mut self.backfills) {
+            if !jobs.contains(&backfill.job) {
+                self.backfills.push(backfill);
+                continue;
+            }
+            cancelled.push(backfill.job);
+            self.end_rescales_of(backfill.job, &RescaleState::Cancelled);
+            // Nothing of it is durable or known: what runs goes like a job that is dropped.
+            let (reply, _) = oneshot::channel();
+            self.queue.push_back(Queued::Drop {
+                jobs: vec![backfill.job],
+                catalog: CatalogChange::default(),
+                reply,
+            });
+            let _ = backfill.reply.send(Err(Error::Cancelled));
+        }
+        cancelled
+    }
+
     fn begin_widen(&mut self, request: WidenRequest) -> Option<Operation> {
         let Some(job) = self.jobs.get(request.job) else {
             let _ = request
@@ -155,6 +187,7 @@ impl Conductor {
             catalog,
             reply,
             rows_remaining,
+            rows: rows_remaining,
             since: self.epoch,
             backfilling: Arc::new(AtomicBool::new(true)),
         });

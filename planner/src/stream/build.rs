@@ -44,8 +44,13 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The dataflow of a view of a stream under these columns.
-    pub(super) fn materialize(mut self, stream: Stream, schema: SchemaRef) -> Dataflow {
+    /// The dataflow of a view of a stream under these columns, and which of them its rows are hashed
+    /// by, if by any.
+    pub(super) fn materialize(
+        mut self,
+        stream: Stream,
+        schema: SchemaRef,
+    ) -> (Dataflow, Option<Vec<usize>>) {
         let stream = typed(stream, schema);
         let keys = if stream.key.is_empty() {
             (0..stream.schema.fields().len()).collect()
@@ -59,17 +64,19 @@ impl<'a> Builder<'a> {
             Ok(leaf) => self.exchange(vec![leaf], &schema, &keys),
             Err(parts) => self.exchange(parts, &schema, &keys),
         };
+        let hashed_by = part.hashed_by().map(<[usize]>::to_vec);
         let root = part.wrap(None, |input| Node::Materialize {
             input,
             key: key.clone(),
         });
         close(vec![root], &mut self.fragments);
-        Dataflow {
+        let dataflow = Dataflow {
             fragments: self.fragments,
             schema,
             stream_key: key,
             append_only,
-        }
+        };
+        (dataflow, hashed_by)
     }
 
     /// The rows of a plan.

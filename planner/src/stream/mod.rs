@@ -46,6 +46,8 @@ use crate::types::column_type;
 pub struct ViewPlan {
     /// What the executor runs. Its schema has the view's column names.
     pub dataflow: Dataflow,
+    /// Columns that the view's rows find their key group by, in this order, if there are such.
+    pub hashed_by: Option<Vec<usize>>,
     /// Every relation that the query names, plain views and what they read included, in order met.
     pub dependencies: Vec<RelationId>,
     relations: Vec<Arc<Relation>>,
@@ -83,9 +85,10 @@ pub async fn plan_view(session: &Session, query: &Query, columns: &[Ident]) -> R
     let mut builder = build::Builder::new(&state, constants);
     let stream = builder.build(&plan)?;
     let schema = view_schema(&stream.schema, names)?;
-    let dataflow = builder.materialize(stream, schema);
+    let (dataflow, hashed_by) = builder.materialize(stream, schema);
     Ok(ViewPlan {
         dataflow,
+        hashed_by,
         dependencies: ids(&relations),
         relations,
     })

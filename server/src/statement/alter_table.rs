@@ -31,7 +31,7 @@ use crate::server::table_dataflow;
 use crate::session::Session;
 use crate::statement::Outcome;
 use crate::statement::create_table::check_width;
-use crate::statement::ddl::{declared_type, local_name, stored_query};
+use crate::statement::ddl::{declared_type, stored_query};
 use crate::statement::insert::default_expr;
 use crate::table_locks::Mode;
 
@@ -58,13 +58,13 @@ impl Session {
             .guard(async { Ok(shared.ddl.lock().await) })
             .await?;
         self.check_ddl()?;
-        let name = local_name(&alter.name)?;
+        let name = self.local_name(&alter.name)?;
         let found = self.shared.catalog.read().by_name(&name).cloned();
         let entry = match found {
             Some(entry) if entry.kind == Kind::Table => entry,
             Some(_) => {
                 return Err(Error::WrongKind {
-                    name,
+                    name: name.to_string(),
                     expected: "table",
                     hint: Some("Only tables have columns that can be altered.".to_owned()),
                 });
@@ -72,11 +72,15 @@ impl Session {
             None if alter.if_exists => {
                 self.client.notice(&Notice::DoesNotExist {
                     kind: "relation",
-                    name,
+                    name: name.to_string(),
                 });
                 return Outcome::done("ALTER TABLE");
             }
-            None => return Err(Error::UndefinedRelation { name }),
+            None => {
+                return Err(Error::UndefinedRelation {
+                    name: name.to_string(),
+                });
+            }
         };
         let _alone = self.lock_table(entry.id, Mode::Exclusive).await?;
         self.has_unseen_writes = true;
@@ -213,7 +217,10 @@ impl Session {
             if !cascade {
                 let line = |reader: &Arc<Entry>| {
                     let (kind, view) = (reader.kind_name(), &reader.name);
-                    format!("{kind} {view} depends on column {name} of table {}", entry.name)
+                    format!(
+                        "{kind} {view} depends on column {name} of table {}",
+                        entry.name
+                    )
                 };
                 return Err(Error::DependsOnColumn {
                     column: name.to_owned(),
@@ -226,6 +233,15 @@ impl Session {
             self.notice_cascade(ids.iter().filter_map(|id| catalog.by_id(*id)).cloned());
             self.drop_entries(&catalog, ids).await?;
         }
+        let by_column = |index: &&Arc<Entry>| match &index.kind {
+            Kind::Index(index) => index.places.contains(&place),
+            _ => false,
+        };
+        let indexes = catalog.indexes_of(entry.id).filter(by_column);
+        let indexes: BTreeSet<u32> = indexes.map(|index| index.id).collect();
+        if !indexes.is_empty() {
+            self.drop_entries(&catalog, indexes).await?;
+        }
         let mut altered = altered(entry);
         let number = self.shared.catalog.take_id();
         let column = altered.columns.remove(at);
@@ -236,7 +252,9 @@ impl Session {
             layout.clearing = None;
         }
         for key in [&mut altered.primary_key, &mut altered.unique_key] {
-            key.iter_mut().filter(|key| **key > at).for_each(|key| *key -= 1);
+            key.iter_mut()
+                .filter(|key| **key > at)
+                .for_each(|key| *key -= 1);
         }
         altered.statement = create_statement(&altered);
         let mut change = numbered_change(&altered, number)?;
@@ -254,7 +272,11 @@ impl Session {
             let mut keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
             keys.move_columns(&altered.primary_key);
         }
-        if altered.layout.as_ref().is_some_and(|l| l.clearing.is_some()) {
+        if altered
+            .layout
+            .as_ref()
+            .is_some_and(|l| l.clearing.is_some())
+        {
             let (engine, storage) = (self.shared.engine.clone(), Arc::clone(&self.shared.storage));
             let cleared = finish_drop(altered, &engine, &storage).await?;
             self.shared.catalog.put(cleared);
@@ -363,7 +385,9 @@ impl Session {
         let catalog = self.shared.catalog.read();
         let mut readers = Vec::new();
         for reader in catalog.dependents(&BTreeSet::from([entry.id])) {
-            if !reader.dependencies.contains(&entry.id) {
+            // An index has the stored rows, whatever they mean.
+            let is_index = matches!(reader.kind, Kind::Index(_));
+            if is_index || !reader.dependencies.contains(&entry.id) {
                 continue;
             }
             let reads = match stored_query(&reader) {
@@ -482,7 +506,11 @@ fn create_statement(entry: &Entry) -> String {
         let names: Vec<String> = key.map(|&at| quoted(&entry.columns[at].name)).collect();
         parts.push(format!("PRIMARY KEY ({})", names.join(", ")));
     }
-    let end = if entry.append_only { " APPEND ONLY" } else { "" };
+    let end = if entry.append_only {
+        " APPEND ONLY"
+    } else {
+        ""
+    };
     format!(
         "CREATE TABLE {} ({}){end}",
         quoted(&entry.name),

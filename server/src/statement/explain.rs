@@ -50,7 +50,7 @@ impl Session {
                 "Use FORMAT TEXT.",
             ));
         }
-        let plan = self.plan_materialized(view).await?;
+        let (plan, _) = self.plan_materialized(view).await?;
         plan_rows(explained(&plan.dataflow, &self.shared.catalog.read()))
     }
 }

@@ -16,7 +16,6 @@ use crate::pg_catalog;
 use crate::session::{Parameters, Session};
 use crate::statement::Outcome;
 use crate::statement::coerce::{TextInput, assign};
-use crate::statement::ddl::local_name;
 use crate::statement::generated;
 use crate::statement::returning::{self, Returning};
 use crate::statement::upsert::Clause;
@@ -97,26 +96,30 @@ impl Session {
         name: &ast::ObjectName,
         action: &'static str,
     ) -> Result<Arc<Entry>> {
-        let name = local_name(name)?;
+        let name = self.local_name(name)?;
         let catalog = self.shared.catalog.read();
         match catalog.by_name(&name) {
             Some(entry) if entry.append_only && !ADDS.contains(&action) => {
                 Err(Error::NotWritable {
                     action,
                     kind: "append-only table",
-                    name,
+                    name: name.to_string(),
                 })
             }
             Some(entry) if entry.kind == crate::catalog::Kind::Table => Ok(Arc::clone(entry)),
             Some(entry) => Err(Error::NotWritable {
                 action,
                 kind: entry.kind.name(),
-                name,
+                name: name.to_string(),
             }),
-            None if pg_catalog::relation(pg_catalog::SCHEMA, &name).is_some() => {
-                Err(Error::SystemCatalog { name })
+            None if pg_catalog::relation(pg_catalog::SCHEMA, &name.local).is_some() => {
+                Err(Error::SystemCatalog {
+                    name: name.to_string(),
+                })
             }
-            None => Err(Error::UndefinedRelation { name }),
+            None => Err(Error::UndefinedRelation {
+                name: name.to_string(),
+            }),
         }
     }
 

@@ -23,7 +23,6 @@ use crate::session::Session;
 use crate::statement::Outcome;
 use crate::statement::copy::CopyOut;
 use crate::statement::cursor::unknown_option;
-use crate::statement::ddl::local_name;
 use crate::statement::rows::Rows;
 use crate::temporary_view::TemporaryView;
 
@@ -124,6 +123,7 @@ impl Session {
             Target::Query(query) => {
                 self.plan_continuous(&query, Vec::new())
                     .await?
+                    .0
                     .dataflow
                     .schema
             }
@@ -146,7 +146,7 @@ impl Session {
             Subscribed::Query(query) => return Ok(Target::Query(query.clone())),
             Subscribed::Relation(name) => name,
         };
-        let local = local_name(name)?;
+        let local = self.local_name(name)?;
         let catalog = self.shared.catalog.read();
         match catalog.by_name(&local) {
             Some(entry) if entry.kind.has_job() => Ok(Target::Kept {
@@ -155,7 +155,9 @@ impl Session {
                 places: entry.places().map(<[usize]>::to_vec),
             }),
             Some(_) => Ok(Target::Query(Box::new(super::select_all(name.clone())?))),
-            None => Err(Error::UndefinedRelation { name: local }),
+            None => Err(Error::UndefinedRelation {
+                name: local.to_string(),
+            }),
         }
     }
 }

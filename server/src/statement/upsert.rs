@@ -256,7 +256,8 @@ fn check_target(entry: &Entry, clause: &OnConflict) -> Result<()> {
             Err(Error::NoConflictTarget)
         }
         Some(ConflictTarget::OnConstraint(name)) => {
-            let name = super::ddl::local_name(name)?;
+            let name = name.0.last().and_then(|part| part.as_ident());
+            let name = name.map(planner::names::identifier).unwrap_or_default();
             if !key.is_empty() && name == entry.primary_key_name() {
                 return Ok(());
             }

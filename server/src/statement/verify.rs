@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::notice::Notice;
 use crate::pg_catalog;
 use crate::session::Session;
-use crate::statement::ddl::{local_name, stored_query};
+use crate::statement::ddl::stored_query;
 use crate::statement::rows::Rows;
 use crate::statement::{Outcome, select_all};
 
@@ -100,7 +100,9 @@ impl Session {
         };
         let planner = planner::batch::session(Arc::new(view), &settings);
         pg_catalog::register_pure(&planner);
-        let query = select_all(ObjectName::from(vec![Ident::with_quote('"', &entry.name)]))?;
+        let name = [&entry.schema_name, &entry.name];
+        let parts = name.map(|part| Ident::with_quote('"', part)).to_vec();
+        let query = select_all(ObjectName::from(parts))?;
         let stored = self.side(&query, &planner).await?;
         let recomputed = self
             .side(&stored_query(&entry)?.0, &planner.with_catalog(as_created))
@@ -129,13 +131,13 @@ impl Session {
     }
 
     fn verified_view(&self, name: &ObjectName) -> Result<Arc<Entry>> {
-        let name = local_name(name)?;
+        let name = self.local_name(name)?;
         let catalog = self.shared.catalog.read();
         let entry = match catalog.by_name(&name) {
             Some(entry) if entry.kind == Kind::MaterializedView => entry,
             Some(_) => {
                 return Err(Error::WrongKind {
-                    name,
+                    name: name.to_string(),
                     expected: "materialized view",
                     hint: Some("Only materialized views keep what a query gives.".to_owned()),
                 });
@@ -143,7 +145,7 @@ impl Session {
             None => {
                 return Err(Error::UndefinedObject {
                     kind: "materialized view",
-                    name,
+                    name: name.to_string(),
                 });
             }
         };
