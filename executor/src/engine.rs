@@ -130,6 +130,8 @@ pub enum JobState {
         /// All rows that there were.
         rows: u64,
     },
+    /// Is dropped, or its creation was cancelled.
+    Ending,
     /// Changes its parallelism to this.
     Rescaling {
         /// The target.

@@ -67,7 +67,8 @@ impl AccessPath {
                 cast.collect::<Option<Vec<_>>>()
             })?;
             let longer = |start: &Vec<ScalarValue>| {
-                let longer = |value: &ScalarValue| [&start[..], &[value.clone()]].concat();
+                let longer =
+                    |value: &ScalarValue| [&start[..], std::slice::from_ref(value)].concat();
                 values.iter().map(longer).collect::<Vec<_>>()
             };
             combinations = combinations.iter().flat_map(longer).collect();

@@ -717,6 +717,7 @@ impl Conductor {
                 .iter()
                 .find(|backfill| backfill.job == job.spec.id);
             let state = match (self.rescale_of(job.spec.id), backfill) {
+                _ if self.is_ending(job.spec.id) => JobState::Ending,
                 (_, Some(backfill)) => JobState::Backfilling {
                     rows_remaining: backfill.rows_remaining,
                     rows: backfill.rows,

@@ -119,6 +119,15 @@ impl Conductor {
         cancelled
     }
 
+    /// Whether a job is being dropped, or about to be.
+    pub(super) fn is_ending(&self, job: u32) -> bool {
+        let of_queue =
+            |queued: &Queued| matches!(queued, Queued::Drop { jobs, .. } if jobs.contains(&job));
+        let of_operation =
+            matches!(&self.operation, Some(Operation::Drop { jobs, .. }) if jobs.contains(&job));
+        of_operation || self.queue.iter().any(of_queue)
+    }
+
     fn begin_widen(&mut self, request: WidenRequest) -> Option<Operation> {
         let Some(job) = self.jobs.get(request.job) else {
             let _ = request

@@ -82,7 +82,7 @@ impl Session {
                 });
             }
         };
-        let _alone = self.lock_table(entry.id, Mode::Exclusive).await?;
+        let _alone = self.lock_table(&entry, Mode::Exclusive).await?;
         self.has_unseen_writes = true;
         self.see_own_writes().await?;
         match operation {

@@ -125,7 +125,7 @@ impl Session {
 
     /// Claims keys, takes the lock, and writes new rows now or at COMMIT.
     pub(crate) async fn add_rows(&mut self, entry: &Entry, rows: RecordBatch) -> Result<()> {
-        let guard = self.lock_table(entry.id, Mode::Shared).await?;
+        let guard = self.lock_table(entry, Mode::Shared).await?;
         let keys = self.replace_keys(entry, None, Some(&rows))?;
         let none = RecordBatch::new_empty(entry.schema());
         self.keep_or_write(entry.id, &none, &rows, keys, guard)

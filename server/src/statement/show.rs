@@ -111,6 +111,7 @@ impl Session {
         for job in self.shared.engine.jobs() {
             let state = match &job.state {
                 executor::JobState::Running => "running".to_owned(),
+                executor::JobState::Ending => "ending".to_owned(),
                 executor::JobState::Backfilling {
                     rows_remaining,
                     rows,

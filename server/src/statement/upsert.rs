@@ -116,7 +116,7 @@ impl Session {
     ) -> Result<Outcome> {
         let found = conflict_query(entry, clause)?;
         let rows = one_of_each_key(entry, rows, &clause.action)?;
-        let guard = self.lock_table(entry.id, Mode::Exclusive).await?;
+        let guard = self.lock_table(entry, Mode::Exclusive).await?;
         // Writes of other sessions are acknowledged before they are visible.
         self.has_unseen_writes = true;
         let (conflicts, assigned) = match found {
