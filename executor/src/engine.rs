@@ -14,16 +14,18 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
+use planner::Dataflow;
 use scaling::{Epoch, ExecutorId, KeyGroup, Release};
 use storage::{CatalogChange, DatabaseSnapshot, Storage};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::change::ChangeBatch;
-use crate::conductor::{Command, Conductor};
+use crate::conductor::{Command, Conductor, WidenRequest};
 use crate::error::{Error, Result};
 use crate::gate::Gate;
 use crate::job::JobSpec;
+use crate::message::Widening;
 use crate::operators::Lateness;
 use crate::rescale::{
     CatalogOfParallelism, RescaleOptions, RescalePlan, RescaleProgress, RescaleRequest,
@@ -139,7 +141,11 @@ pub enum JobState {
     Backfilling {
         /// Rows still to be read.
         rows_remaining: u64,
+        /// All rows that there were.
+        rows: u64,
     },
+    /// Is dropped, or its creation was cancelled.
+    Ending,
     /// Changes its parallelism to this.
     Rescaling {
         /// The target.
@@ -306,6 +312,15 @@ impl Engine {
         .await
     }
 
+    /// Gives up creating jobs, which fail with [`Error::Cancelled`]; which of these were being
+    /// created.
+    ///
+    /// # Errors
+    /// If the engine has stopped.
+    pub async fn cancel_jobs(&self, jobs: Vec<u32>) -> Result<Vec<u32>> {
+        self.ask(|reply| Command::CancelJobs { jobs, reply }).await
+    }
+
     /// Ends jobs and deletes their rows; durable, with `catalog`, when it returns. Jobs that
     /// read them must be among them.
     ///
@@ -316,6 +331,30 @@ impl Engine {
             jobs,
             catalog,
             reply,
+        })
+        .await
+    }
+
+    /// Gives the rows of a table more columns: `dataflow` is the table's with them, `values` has an
+    /// array of one value for each. Views go on as they are. Visible and durable, with `catalog`,
+    /// when it returns; nobody may write to the table meanwhile.
+    ///
+    /// # Errors
+    /// If the job is not running, or fails meanwhile; nothing has changed then.
+    pub async fn widen_table(
+        &self,
+        table: u32,
+        dataflow: Dataflow,
+        values: Vec<ArrayRef>,
+        catalog: CatalogChange,
+    ) -> Result<()> {
+        self.ask(|reply| {
+            Command::Widen(WidenRequest {
+                job: table,
+                widening: Widening { dataflow, values },
+                catalog,
+                reply,
+            })
         })
         .await
     }

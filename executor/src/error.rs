@@ -94,6 +94,9 @@ pub enum Error {
         /// The number asked for.
         id: u64,
     },
+    /// The creation of a job was cancelled.
+    #[error("canceling statement due to CANCEL JOBS")]
+    Cancelled,
     /// A job failed while a statement waited for it; it runs again from the last checkpoint.
     #[error("the job failed and was started again from the last checkpoint")]
     JobFailed {

@@ -11,6 +11,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::ArrayRef;
+use planner::Dataflow;
 use scaling::{ChannelId, Epoch, ExecutorId, KeyGroup, Mechanism, Subscale, SubscaleId};
 use storage::PartitionState;
 use tokio::time::Instant;
@@ -185,6 +187,15 @@ pub(crate) struct EdgeSpec {
     pub(crate) receivers: Vec<ExecutorId>,
 }
 
+/// A table that gets more columns.
+#[derive(Debug, Clone)]
+pub(crate) struct Widening {
+    /// The table's dataflow with them.
+    pub(crate) dataflow: Dataflow,
+    /// An array of one value for each.
+    pub(crate) values: Vec<ArrayRef>,
+}
+
 /// What one executor changes about itself, right after it has committed the barrier that says so.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TopologyChange {
@@ -214,6 +225,8 @@ pub(crate) struct TopologyChange {
     pub(crate) prepare_new: Vec<(Subscale, Mechanism)>,
     /// Subscales that leave, this barrier being their signal.
     pub(crate) prepare_old: Vec<(Subscale, Mechanism)>,
+    /// More columns for the rows here, already in the epoch that the barrier ends.
+    pub(crate) widen: Option<Arc<Widening>>,
     /// The job's backfill is complete; what it read from is not needed any more.
     pub(crate) end_backfill: bool,
     /// This executor ends here.

@@ -296,6 +296,24 @@ impl Pipeline {
         }
     }
 
+    /// Gives the rows of a table more columns: `fragment` is the pipeline's own with them, `values`
+    /// has an array of one value for each.
+    ///
+    /// # Errors
+    /// If rows do not fit their arrays; the job then restarts from its last checkpoint.
+    pub fn widen(&mut self, fragment: &Fragment, job: u32, values: &[ArrayRef]) -> Result<()> {
+        let layout = Layout::of(fragment, job, self.fragment)?;
+        for (stage, plan) in self.stages.iter_mut().zip(layout.plans) {
+            stage.schema = plan.schema;
+            for (table, schema) in stage.operator.tables().into_iter().zip(plan.tables) {
+                if schema.columns.fields().len() > table.schema().columns.fields().len() {
+                    table.widen(schema, values)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// All state tables, in the order of [`table_schemas`](Self::table_schemas).
     pub fn tables(&mut self) -> Vec<&mut StateTable> {
         self.stages
@@ -595,7 +613,8 @@ fn build_operator(
         Kind::Scan(input) => {
             let snapshot = context.snapshots.get(*input).cloned().flatten();
             let progress = tables.pop().expect(ONE);
-            return Ok(Box::new(Scan::new(snapshot, progress)?));
+            let width = inputs[0].fields().len();
+            return Ok(Box::new(Scan::new(width, snapshot, progress)?));
         }
     };
     let errors = RowErrors::from(Arc::clone(&context.errors));

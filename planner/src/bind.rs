@@ -213,7 +213,9 @@ impl Binder<'_> {
         let ast::Statement::Query(query) = *statement else {
             return Err(Error::unsupported(format!("view \"{}\"", view.name), ""));
         };
+        let within = self.catalog.within(view.id);
         let inner = Binder {
+            catalog: within.as_deref().unwrap_or(self.catalog),
             depth: self.depth + 1,
             relations: RefCell::default(),
             ..*self

@@ -35,6 +35,12 @@ pub trait Catalog: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// If the rows cannot be read.
     fn rows(&self, relation: &Relation) -> Result<Arc<dyn TableProvider>>;
+
+    /// The same as the query of a view means it: what has got other columns since the view was
+    /// created has those that it had then. `None` if nothing differs.
+    fn within(&self, _view: RelationId) -> Option<Arc<dyn Catalog>> {
+        None
+    }
 }
 
 /// Identifies a relation for as long as the database lives; also the id of its job.
@@ -69,6 +75,8 @@ pub struct Relation {
     pub watermark: Option<WatermarkDefinition>,
     /// Columns of `schema` that have a watermark.
     pub watermarks: Vec<usize>,
+    /// Where the columns lie in the rows, if not one by one.
+    pub stored: Option<StoredColumns>,
 }
 
 /// `WATERMARK FOR column AS expr`, as it is stored.
@@ -82,6 +90,15 @@ pub struct WatermarkDefinition {
     pub time_zone: String,
     /// After which time without rows the watermark goes on with the clock.
     pub idle_timeout: Option<Duration>,
+}
+
+/// How the columns of a table lie in its rows, which may have others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredColumns {
+    /// The columns of the rows.
+    pub schema: SchemaRef,
+    /// For each column of the relation, its place among them.
+    pub places: Vec<usize>,
 }
 
 /// The kinds of relations.

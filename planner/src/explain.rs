@@ -60,6 +60,23 @@ pub fn explain(dataflow: &Dataflow, names: Names<'_>) -> Vec<String> {
     lines
 }
 
+/// As [`explain`], with lines of the caller's behind the head of each fragment.
+#[must_use]
+pub fn explain_with(
+    dataflow: &Dataflow,
+    names: Names<'_>,
+    of_fragment: &dyn Fn(usize) -> Vec<String>,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (at, fragment) in dataflow.fragments.iter().enumerate() {
+        let head = lines.len() + 1;
+        explain_fragment(at, fragment, names, &mut lines);
+        let indented = of_fragment(at).into_iter().map(|line| format!("  {line}"));
+        lines.splice(head..head, indented);
+    }
+    lines
+}
+
 fn explain_fragment(at: usize, fragment: &Fragment, names: Names<'_>, lines: &mut Vec<String>) {
     let tasks = if fragment.inputs.is_empty() {
         ", one executor"

@@ -35,10 +35,10 @@ mod window_tables;
 
 pub use batch::{BatchPlan, PlanNode, Session, Settings};
 pub use catalog::{
-    Catalog, NexmarkSource, Relation, RelationId, RelationKind, WatermarkDefinition,
+    Catalog, NexmarkSource, Relation, RelationId, RelationKind, StoredColumns, WatermarkDefinition,
 };
 pub use dataflow::Dataflow;
 pub use error::{Error, Result};
 pub use parse::{Emit, Parsed, Statement, parse};
-pub use stream::{ViewPlan, plan_view, view_columns};
-pub use table::{TableDefinition, plan_table};
+pub use stream::{ViewPlan, columns_read, plan_view, view_columns};
+pub use table::{TableDefinition, plan_index, plan_rows, plan_table};

@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use sqlparser::ast;
 use sqlparser::ast::{ColumnDef, ColumnOption, CreateTable, TableConstraint};
 
-use crate::catalog::WatermarkDefinition;
+use crate::catalog::{RelationId, WatermarkDefinition};
 use crate::dataflow::{Dataflow, Distribution, Fragment, Input, Node, Upstream};
 use crate::error::{Error, Result};
 use crate::names::{identifier, nullable};
@@ -107,6 +107,34 @@ impl TableDefinition {
             ));
         }
         Ok(table)
+    }
+
+    /// The column of an `ALTER TABLE … ADD COLUMN`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for constraints, identity and generated columns.
+    pub fn added_column(column: &ColumnDef) -> Result<ColumnDefinition> {
+        let mut table = Self {
+            columns: Vec::with_capacity(1),
+            primary_key: Vec::new(),
+            watermark: None,
+        };
+        table.add_column(column)?;
+        let added = table.columns.remove(0);
+        let refused = [
+            (!table.primary_key.is_empty(), "PRIMARY KEY"),
+            (added.sequence.is_some(), "a sequence of its own"),
+            (added.generated.is_some(), "a generation expression"),
+        ];
+        for (is_refused, what) in refused {
+            if is_refused {
+                return Err(Error::unsupported(
+                    format!("adding a column with {what}"),
+                    "create another table and copy the rows",
+                ));
+            }
+        }
+        Ok(added)
     }
 
     /// The table of `CREATE TABLE … AS query`, whose columns are those of the query.
@@ -327,16 +355,31 @@ fn refuse_clauses(statement: &CreateTable) -> Result<()> {
 /// # Errors
 /// Faults of the watermark.
 pub fn plan_table(table: &TableDefinition) -> Result<Dataflow> {
-    let schema = nullable(&table.schema());
-    let watermark = table.watermark.as_ref();
+    let all = (0..table.columns.len()).collect();
+    let schema = table.schema();
+    plan_rows(&schema, &table.primary_key, all, table.watermark.as_ref())
+}
+
+/// The dataflow of rows with these columns, found by `key`, or else hashed by `hashed_by`: a table
+/// that has got more columns is still hashed by those that it was created with.
+///
+/// # Errors
+/// Faults of the watermark.
+pub fn plan_rows(
+    columns: &Schema,
+    key: &[usize],
+    hashed_by: Vec<usize>,
+    watermark: Option<&WatermarkDefinition>,
+) -> Result<Dataflow> {
+    let schema = nullable(columns);
     let watermark = watermark
         .map(|definition| compile(definition, &schema))
         .transpose()?;
     let watermarks: Vec<usize> = watermark.iter().map(|watermark| watermark.column).collect();
-    let distribution = if table.primary_key.is_empty() {
-        Distribution::Hash((0..table.columns.len()).collect())
+    let distribution = if key.is_empty() {
+        Distribution::Hash(hashed_by)
     } else {
-        Distribution::Hash(table.primary_key.clone())
+        Distribution::Hash(key.to_vec())
     };
     let writes = Fragment {
         root: Node::Dml {
@@ -351,7 +394,7 @@ pub fn plan_table(table: &TableDefinition) -> Result<Dataflow> {
                 inputs: vec![0],
                 schema: Arc::clone(&schema),
             }),
-            key: table.primary_key.clone(),
+            key: key.to_vec(),
         },
         inputs: vec![Input {
             from: Upstream::Fragment(0),
@@ -363,9 +406,51 @@ pub fn plan_table(table: &TableDefinition) -> Result<Dataflow> {
     Ok(Dataflow {
         fragments: vec![writes, rows],
         schema,
-        stream_key: table.primary_key.clone(),
+        stream_key: key.to_vec(),
         append_only: false,
         watermarks,
         emitted_by: None,
     })
+}
+
+/// The dataflow of an index: the rows of another job, hashed by these columns.
+///
+/// ```text
+///   relation ──Forward──► [Input] ──Hash(columns)──► [Materialize]
+/// ```
+#[must_use]
+pub fn plan_index(relation: RelationId, columns: &Schema, by: &[usize]) -> Dataflow {
+    let schema = nullable(columns);
+    let input = || Node::Input {
+        inputs: vec![0],
+        schema: Arc::clone(&schema),
+    };
+    let reads = |from, distribution| Input {
+        from,
+        schema: Arc::clone(&schema),
+        distribution,
+        watermarks: Vec::new(),
+    };
+    let rows = Fragment {
+        root: input(),
+        inputs: vec![reads(Upstream::Relation(relation), Distribution::Forward)],
+    };
+    let index = Fragment {
+        root: Node::Materialize {
+            input: Box::new(input()),
+            key: Vec::new(),
+        },
+        inputs: vec![reads(
+            Upstream::Fragment(0),
+            Distribution::Hash(by.to_vec()),
+        )],
+    };
+    Dataflow {
+        fragments: vec![rows, index],
+        schema,
+        stream_key: Vec::new(),
+        append_only: false,
+        watermarks: Vec::new(),
+        emitted_by: None,
+    }
 }

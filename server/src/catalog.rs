@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 use storage::CatalogChange;
 
 use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::namespace::{Name, Namespace};
+use crate::pg_catalog::PUBLIC_OID;
 use crate::pg_catalog::relations::quoted;
 use crate::sequence::{self, Sequence};
 use planner::values::types::SqlType;
@@ -24,7 +27,7 @@ use planner::values::types::SqlType;
 /// First id of a user's relation, as in PostgreSQL (`FirstNormalObjectId` + 1).
 pub const FIRST_ID: u32 = 16_385;
 
-/// The one schema of users' relations.
+/// The schema of users' relations that is always there.
 pub const SCHEMA: &str = "public";
 
 /// The owner of everything.
@@ -32,6 +35,7 @@ pub const OWNER: &str = "root";
 
 const NEXT_ID_KEY: &[u8] = b"next_id";
 const RELATION_PREFIX: &str = "relation/";
+const SCHEMA_PREFIX: &str = "schema/";
 
 /// What a relation is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +54,19 @@ pub enum Kind {
     MaterializedView,
     /// Numbers that are given once.
     Sequence(Sequence),
+    /// The rows of a table or view once more, found by other columns.
+    Index(Index),
+}
+
+/// What an index is of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Index {
+    /// The table or materialized view.
+    pub relation: u32,
+    /// Where the columns that it is by lie in the rows of the relation.
+    pub places: Vec<usize>,
+    /// Columns that the rows had when it was created; it has no others.
+    pub width: usize,
 }
 
 /// What becomes of a row whose primary key exists.
@@ -82,13 +99,14 @@ impl Kind {
             Kind::View => "view",
             Kind::MaterializedView => "materialized view",
             Kind::Sequence(_) => "sequence",
+            Kind::Index(_) => "index",
         }
     }
 
     /// Whether a job keeps its rows.
     #[must_use]
     pub fn has_job(&self) -> bool {
-        matches!(self, Kind::Table | Kind::MaterializedView)
+        matches!(self, Kind::Table | Kind::MaterializedView | Kind::Index(_))
     }
 }
 
@@ -158,6 +176,9 @@ pub struct WatermarkFor {
 pub struct Entry {
     /// Id of it, of its job, and oid.
     pub id: u32,
+    /// Its schema.
+    #[serde(default = "public")]
+    pub schema_name: String,
     /// Its name within the schema.
     pub name: String,
     /// What it is.
@@ -201,6 +222,16 @@ pub struct Entry {
     /// Whether it lives only as long as its reader (`temporary_view.rs`).
     #[serde(default)]
     pub temporary: bool,
+    /// What each name in a view's query means, as it is written there.
+    #[serde(default)]
+    pub bindings: BTreeMap<String, u32>,
+    /// Where the columns of a table lie in its rows, if they were altered.
+    #[serde(default)]
+    pub layout: Option<Layout>,
+    /// Columns that the rows of a materialized view are hashed by. Not durable: they follow from its
+    /// query.
+    #[serde(skip)]
+    pub hashed_by: Option<Vec<usize>>,
     /// Arrow columns of a view. Not durable: they follow from its query.
     #[serde(skip)]
     pub planned: Option<SchemaRef>,
@@ -231,10 +262,33 @@ impl Entry {
         }
     }
 
+    /// Its name with its schema, quoted where that must be; without `public`.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        if self.schema_name == SCHEMA {
+            return quoted(&self.name);
+        }
+        format!("{}.{}", quoted(&self.schema_name), quoted(&self.name))
+    }
+
     /// Name of the primary key's constraint and index.
     #[must_use]
     pub fn primary_key_name(&self) -> String {
         format!("{}_pkey", self.name)
+    }
+
+    /// Where its columns lie in its rows; `None`: one by one.
+    #[must_use]
+    pub fn places(&self) -> Option<&[usize]> {
+        self.layout.as_ref().map(Layout::places)
+    }
+
+    /// Columns of its rows, those of dropped columns included.
+    #[must_use]
+    pub fn stored_width(&self) -> usize {
+        self.layout
+            .as_ref()
+            .map_or(self.columns.len(), Layout::width)
     }
 
     /// Index of a column.
@@ -255,11 +309,12 @@ impl Entry {
         })
     }
 
-    /// As the planner sees it.
+    /// As the planner sees it; for the query of a view of the number `reader` with the columns that
+    /// it had when that was created.
     ///
     /// # Errors
     /// If the options of a source are not what they were when it was created.
-    pub fn relation(&self) -> Result<planner::Relation> {
+    pub fn relation(&self, reader: Option<u32>) -> Result<planner::Relation> {
         let kind = match &self.kind {
             Kind::Table => planner::RelationKind::Table,
             Kind::MaterializedView => planner::RelationKind::MaterializedView,
@@ -273,10 +328,13 @@ impl Entry {
             Kind::Sequence(_) => {
                 return Err(Error::not_supported("a sequence cannot be read as a table"));
             }
+            Kind::Index(_) => {
+                return Err(Error::not_supported("an index cannot be read as a table"));
+            }
         };
-        Ok(planner::Relation {
+        let mut relation = planner::Relation {
             id: RelationId(self.id),
-            schema_name: SCHEMA.to_owned(),
+            schema_name: self.schema_name.clone(),
             name: self.name.clone(),
             kind,
             schema: self.schema(),
@@ -287,7 +345,22 @@ impl Entry {
                 Some(watermark) => vec![watermark.column],
                 None => self.watermarks.clone(),
             },
-        })
+            stored: None,
+        };
+        if let Some(layout) = &self.layout {
+            let seen = layout.seen_by(&self.columns, reader.unwrap_or(u32::MAX));
+            let place_of = |at: &usize| layout.places()[*at];
+            let position = |place| seen.iter().position(|(at, _)| *at == place);
+            let key = self.unique_key.iter().map(place_of).filter_map(position);
+            relation.primary_key = key.collect();
+            let field = |(_, c): &(usize, Column)| Field::new(&c.name, c.sql_type.arrow(), true);
+            relation.schema = Arc::new(Schema::new(seen.iter().map(field).collect::<Vec<_>>()));
+            relation.stored = Some(planner::StoredColumns {
+                schema: layout.schema(),
+                places: seen.iter().map(|(place, _)| *place).collect(),
+            });
+        }
+        Ok(relation)
     }
 }
 
@@ -295,8 +368,14 @@ impl Entry {
 #[derive(Debug, Clone)]
 pub struct Catalog {
     entries: BTreeMap<u32, Arc<Entry>>,
-    names: BTreeMap<String, u32>,
+    names: BTreeMap<(String, String), u32>,
+    /// Besides `public`.
+    schemas: BTreeMap<String, u32>,
     next_id: u32,
+}
+
+fn public() -> String {
+    SCHEMA.to_owned()
 }
 
 impl Default for Catalog {
@@ -304,6 +383,7 @@ impl Default for Catalog {
         Catalog {
             entries: BTreeMap::new(),
             names: BTreeMap::new(),
+            schemas: BTreeMap::new(),
             next_id: FIRST_ID,
         }
     }
@@ -334,6 +414,11 @@ impl Catalog {
                     serde_json::from_slice(value).map_err(|e| corrupt(&e.to_string()))?;
                 catalog.next_id = catalog.next_id.max(entry.id + 1);
                 catalog.insert(entry);
+            } else if key.starts_with(SCHEMA_PREFIX.as_bytes()) {
+                let schema: Namespace =
+                    serde_json::from_slice(value).map_err(|e| corrupt(&e.to_string()))?;
+                catalog.next_id = catalog.next_id.max(schema.id + 1);
+                catalog.schemas.insert(schema.name, schema.id);
             }
         }
         Ok(catalog)
@@ -345,10 +430,33 @@ impl Catalog {
         self.next_id
     }
 
-    /// The relation of this name.
+    /// The relation of this name within a schema.
     #[must_use]
-    pub fn by_name(&self, name: &str) -> Option<&Arc<Entry>> {
-        self.names.get(name).and_then(|id| self.entries.get(id))
+    pub fn find(&self, schema: &str, name: &str) -> Option<&Arc<Entry>> {
+        let id = self.names.get(&(schema.to_owned(), name.to_owned()))?;
+        self.entries.get(id)
+    }
+
+    /// The relation that a name means.
+    #[must_use]
+    pub fn by_name(&self, name: &Name) -> Option<&Arc<Entry>> {
+        name.schemas()
+            .find_map(|schema| self.find(schema, &name.local))
+    }
+
+    /// Users' schemas with their oids, `public` included.
+    pub fn schemas(&self) -> impl Iterator<Item = (&str, u32)> {
+        let created = self.schemas.iter().map(|(name, id)| (name.as_str(), *id));
+        std::iter::once((SCHEMA, PUBLIC_OID)).chain(created)
+    }
+
+    /// The oid of one of users' schemas.
+    #[must_use]
+    pub fn schema_oid(&self, name: &str) -> Option<u32> {
+        let mut schemas = self.schemas();
+        schemas
+            .find(|(schema, _)| *schema == name)
+            .map(|(_, oid)| oid)
     }
 
     /// The relation of this id.
@@ -376,7 +484,7 @@ impl Catalog {
         let Kind::Sequence(_) = &sequence.kind else {
             return None;
         };
-        let call = format!("nextval('{}'", quoted(&sequence.name));
+        let call = format!("nextval('{}'", sequence.reference());
         let uses = |column: &Column| column.default.as_ref().is_some_and(|d| d.contains(&call));
         self.entries().find(|table| table.columns.iter().any(uses))
     }
@@ -391,6 +499,20 @@ impl Catalog {
             _ => false,
         };
         self.entries().filter(owned).map(|entry| entry.id).collect()
+    }
+
+    /// The indexes of a relation.
+    pub fn indexes_of(&self, relation: u32) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries().filter(
+            move |entry| matches!(&entry.kind, Kind::Index(index) if index.relation == relation),
+        )
+    }
+
+    /// The indexes of these relations: they go with them.
+    #[must_use]
+    pub fn owned_indexes(&self, ids: &BTreeSet<u32>) -> BTreeSet<u32> {
+        let indexes = ids.iter().flat_map(|id| self.indexes_of(*id));
+        indexes.map(|entry| entry.id).collect()
     }
 
     /// Relations that read one of `ids`, directly or not, without `ids`; by id.
@@ -409,22 +531,30 @@ impl Catalog {
             .collect()
     }
 
-    /// Takes over which ids were used already.
-    pub fn keep_ids_from(&mut self, other: &Catalog) {
-        self.next_id = self.next_id.max(other.next_id);
+    /// The same schemas and used ids, without a relation.
+    #[must_use]
+    pub fn without_relations(&self) -> Catalog {
+        Catalog {
+            entries: BTreeMap::new(),
+            names: BTreeMap::new(),
+            schemas: self.schemas.clone(),
+            next_id: self.next_id,
+        }
     }
 
     fn insert(&mut self, entry: Entry) {
         self.remove(entry.id);
         if !entry.temporary {
-            self.names.insert(entry.name.clone(), entry.id);
+            let name = (entry.schema_name.clone(), entry.name.clone());
+            self.names.insert(name, entry.id);
         }
         self.entries.insert(entry.id, Arc::new(entry));
     }
 
     fn remove(&mut self, id: u32) {
         if let Some(entry) = self.entries.remove(&id).filter(|entry| !entry.temporary) {
-            self.names.remove(&entry.name);
+            let name = (entry.schema_name.clone(), entry.name.clone());
+            self.names.remove(&name);
         }
     }
 }
@@ -455,6 +585,17 @@ pub fn update_change(entry: &Entry) -> Result<CatalogChange> {
     Ok(change)
 }
 
+/// The durable change of one relation that exists, of this number.
+///
+/// # Errors
+/// As [`put_change`].
+pub fn numbered_change(entry: &Entry, number: u32) -> Result<CatalogChange> {
+    let mut change = update_change(entry)?;
+    let next_id = (number + 1).to_be_bytes().to_vec();
+    change.puts.push((NEXT_ID_KEY.to_vec(), next_id));
+    Ok(change)
+}
+
 /// The durable change that removes relations.
 #[must_use]
 pub fn delete_change(ids: &BTreeSet<u32>) -> CatalogChange {
@@ -465,6 +606,35 @@ pub fn delete_change(ids: &BTreeSet<u32>) -> CatalogChange {
             .flat_map(|id| [relation_key(*id), sequence::key(*id)])
             .collect(),
     }
+}
+
+/// The durable change that adds a schema.
+///
+/// # Errors
+/// As [`put_change`].
+pub fn put_schema_change(schema: &Namespace) -> Result<CatalogChange> {
+    let value = serde_json::to_vec(schema).map_err(|e| Error::Internal(e.to_string()))?;
+    let next_id = (schema.id + 1).to_be_bytes().to_vec();
+    Ok(CatalogChange {
+        puts: vec![
+            (schema_key(schema.id), value),
+            (NEXT_ID_KEY.to_vec(), next_id),
+        ],
+        deletes: Vec::new(),
+    })
+}
+
+/// The durable change that removes a schema.
+#[must_use]
+pub fn delete_schema_change(id: u32) -> CatalogChange {
+    CatalogChange {
+        puts: Vec::new(),
+        deletes: vec![schema_key(id)],
+    }
+}
+
+fn schema_key(id: u32) -> Vec<u8> {
+    format!("{SCHEMA_PREFIX}{id:010}").into_bytes()
 }
 
 fn relation_key(id: u32) -> Vec<u8> {
@@ -525,6 +695,20 @@ impl SharedCatalog {
         })
     }
 
+    /// Adds a schema.
+    pub fn put_schema(&self, schema: Namespace) {
+        self.change(|catalog| {
+            catalog.schemas.insert(schema.name, schema.id);
+        });
+    }
+
+    /// Removes a schema, which is empty.
+    pub fn remove_schema(&self, name: &str) {
+        self.change(|catalog| {
+            catalog.schemas.remove(name);
+        });
+    }
+
     /// Removes relations.
     pub fn remove(&self, ids: &BTreeSet<u32>) {
         self.change(|catalog| ids.iter().for_each(|id| catalog.remove(*id)));
@@ -546,6 +730,7 @@ pub(crate) mod tests {
     pub(crate) fn entry(id: u32, name: &str, dependencies: &[u32]) -> Entry {
         Entry {
             id,
+            schema_name: public(),
             name: name.to_owned(),
             kind: if dependencies.is_empty() {
                 Kind::Table
@@ -571,6 +756,9 @@ pub(crate) mod tests {
             time_zone: "UTC".into(),
             comment: None,
             temporary: false,
+            bindings: BTreeMap::new(),
+            layout: None,
+            hashed_by: None,
             planned: None,
         }
     }
@@ -582,7 +770,7 @@ pub(crate) mod tests {
         let mut rows = put_change(&first).unwrap().puts;
         rows.extend(put_change(&second).unwrap().puts);
         let catalog = Catalog::from_rows(&rows).unwrap();
-        assert_eq!(catalog.by_name("v").unwrap().as_ref(), &second);
+        assert_eq!(catalog.find(SCHEMA, "v").unwrap().as_ref(), &second);
         assert_eq!(catalog.next_id(), FIRST_ID + 2);
         assert!(matches!(
             Catalog::from_rows(&[(b"relation/1".to_vec(), b"x".to_vec())]),
@@ -597,7 +785,7 @@ pub(crate) mod tests {
         json.as_object_mut().unwrap().remove("adaptivity").unwrap();
         let row = (relation_key(FIRST_ID), serde_json::to_vec(&json).unwrap());
         let catalog = Catalog::from_rows(&[row]).unwrap();
-        assert_eq!(catalog.by_name("t").unwrap().as_ref(), &written);
+        assert_eq!(catalog.find(SCHEMA, "t").unwrap().as_ref(), &written);
     }
 
     #[test]
@@ -607,7 +795,7 @@ pub(crate) mod tests {
         shared.put(entry(id, "t", &[]));
         shared.remove(&BTreeSet::from([id]));
         assert_eq!(shared.take_id(), id + 1);
-        assert!(shared.read().by_name("t").is_none());
+        assert!(shared.read().find(SCHEMA, "t").is_none());
     }
 
     #[test]

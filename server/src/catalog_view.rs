@@ -2,7 +2,7 @@
 //! the system tables made from them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -10,9 +10,11 @@ use datafusion::catalog::{MemTable, TableProvider};
 use planner::{Relation, RelationId, RelationKind};
 use storage::DatabaseSnapshot;
 
-use crate::catalog::{Catalog, Kind, SCHEMA};
+use crate::catalog::{Catalog, Entry, Kind, SCHEMA};
 use crate::error::Error;
+use crate::namespace::{self, Name};
 use crate::pg_catalog;
+use crate::point_lookup::AccessPath;
 use crate::session::transaction::Write;
 use crate::snapshot_table::{SnapshotTable, TableChanges};
 
@@ -20,14 +22,23 @@ use crate::snapshot_table::{SnapshotTable, TableChanges};
 const GIVEN_ID: RelationId = RelationId(0);
 
 /// Catalog and rows of one moment.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CatalogView {
     catalog: Arc<Catalog>,
     snapshot: Option<Arc<DatabaseSnapshot>>,
     system: pg_catalog::Context,
     changes: BTreeMap<u32, TableChanges>,
     given: Option<(Arc<Relation>, RecordBatch)>,
+    /// Schemas that names without one are looked for in.
+    path: Vec<String>,
+    /// The view whose query this is for.
+    reader: Option<u32>,
+    /// What names meant so far.
+    met: Bindings,
 }
+
+/// What names meant, as they were written.
+pub type Bindings = Arc<Mutex<BTreeMap<String, u32>>>;
 
 impl CatalogView {
     /// The state that a query sees.
@@ -38,12 +49,21 @@ impl CatalogView {
         system: pg_catalog::Context,
     ) -> CatalogView {
         CatalogView {
+            path: system.search_path(),
             catalog,
             snapshot,
             system,
             changes: BTreeMap::new(),
             given: None,
+            reader: None,
+            met: Bindings::default(),
         }
+    }
+
+    /// What names will have meant when a query is planned.
+    #[must_use]
+    pub fn bindings(&self) -> Bindings {
+        Arc::clone(&self.met)
     }
 
     /// The same with changes that are not in the snapshot.
@@ -69,6 +89,7 @@ impl CatalogView {
             append_only: false,
             watermark: None,
             watermarks: Vec::new(),
+            stored: None,
         };
         self.given = Some((Arc::new(relation), rows));
         self
@@ -83,36 +104,114 @@ impl CatalogView {
             system: pg_catalog::Context::default(),
             changes: BTreeMap::new(),
             given: None,
+            path: namespace::default_path(),
+            reader: None,
+            met: Bindings::default(),
         }
+    }
+
+    /// The same as the query of a view means it: relations have the columns of its time.
+    #[must_use]
+    pub fn read_by(mut self, view: u32) -> CatalogView {
+        self.reader = Some(view);
+        self
+    }
+}
+
+impl CatalogView {
+    /// What the rows of a relation are hashed by, and its indexes.
+    fn access_paths(&self, relation: &Relation) -> Vec<AccessPath> {
+        let id = relation.id.0;
+        let (Some(snapshot), Some(entry)) = (&self.snapshot, self.catalog.by_id(id)) else {
+            return Vec::new();
+        };
+        let place = |at: usize| relation.stored.as_ref().map_or(at, |s| s.places[at]);
+        let columns = relation.schema.fields().len();
+        let mut paths = Vec::new();
+        let own = match entry.kind {
+            Kind::Table => Some((entry.primary_key_name(), relation.primary_key.clone())),
+            _ => entry.hashed_by.clone().map(|by| (entry.name.clone(), by)),
+        };
+        if let Some((name, key)) = own.filter(|(_, key)| !key.is_empty())
+            && let Some(rows) = snapshot.tables.get(&id)
+        {
+            paths.push(AccessPath {
+                name,
+                key,
+                places: (0..columns).map(|at| Some(place(at))).collect(),
+                rows: Arc::clone(rows),
+            });
+        }
+        for index in self.catalog.indexes_of(id) {
+            let (Kind::Index(by), Some(rows)) = (&index.kind, snapshot.tables.get(&index.id))
+            else {
+                continue;
+            };
+            let column_at = |stored: &usize| (0..columns).find(|&at| place(at) == *stored);
+            let Some(key) = by.places.iter().map(column_at).collect() else {
+                continue;
+            };
+            let has = |at| (place(at) < by.width).then(|| place(at));
+            paths.push(AccessPath {
+                name: index.name.clone(),
+                key,
+                places: (0..columns).map(has).collect(),
+                rows: Arc::clone(rows),
+            });
+        }
+        paths
+    }
+
+    /// The relation of users that a name means: for the query of a view what it meant when the
+    /// view was created.
+    fn entry(&self, schema: Option<&str>, name: &str) -> Option<&Arc<Entry>> {
+        let written = Name {
+            schema: schema.map(str::to_owned),
+            local: name.to_owned(),
+            path: self.path.clone(),
+        };
+        let key = written.to_string();
+        let reader = self.reader.and_then(|id| self.catalog.by_id(id));
+        if let Some(id) = reader.and_then(|reader| reader.bindings.get(&key)) {
+            return self.catalog.by_id(*id);
+        }
+        let entry = self.catalog.by_name(&written)?;
+        if self.reader.is_none() {
+            let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+            met.insert(key, entry.id);
+        }
+        Some(entry)
     }
 }
 
 impl planner::Catalog for CatalogView {
     fn relation(&self, schema: Option<&str>, name: &str) -> Option<Arc<Relation>> {
-        let system = |schema: &str| pg_catalog::relation(schema, name).map(Arc::new);
-        let user = || {
-            let entry = self.catalog.by_name(name)?;
-            if matches!(entry.kind, Kind::Sequence(_)) {
-                return None;
-            }
-            entry
-                .relation()
-                .inspect_err(|error| tracing::error!(%error, name, "cannot describe a relation"))
-                .ok()
-        };
-        match schema {
-            Some(schema) if schema == SCHEMA => user().map(Arc::new),
-            Some(schema) => system(schema),
-            None if self
-                .given
-                .as_ref()
-                .is_some_and(|(given, _)| given.name == name) =>
-            {
-                self.given.as_ref().map(|(given, _)| Arc::clone(given))
-            }
-            // pg_catalog is in front of the search path, as in PostgreSQL.
-            None => system(pg_catalog::SCHEMA).or_else(|| user().map(Arc::new)),
+        if let Some((given, _)) = self.given.as_ref().filter(|(given, _)| given.name == name)
+            && schema.is_none()
+        {
+            return Some(Arc::clone(given));
         }
+        // pg_catalog is in front of the search path, as in PostgreSQL.
+        let system = schema.unwrap_or(pg_catalog::SCHEMA);
+        if let Some(relation) = pg_catalog::relation(system, name) {
+            return Some(Arc::new(relation));
+        }
+        let entry = self.entry(schema, name)?;
+        if matches!(entry.kind, Kind::Sequence(_) | Kind::Index(_)) {
+            return None;
+        }
+        let relation = entry
+            .relation(self.reader)
+            .inspect_err(|error| tracing::error!(%error, name, "cannot describe a relation"));
+        relation.ok().map(Arc::new)
+    }
+
+    fn schema_exists(&self, schema: &str) -> bool {
+        pg_catalog::is_schema(schema) || self.catalog.schema_oid(schema).is_some()
+    }
+
+    fn within(&self, view: RelationId) -> Option<Arc<dyn planner::Catalog>> {
+        Some(Arc::new(self.clone().read_by(view.0)))
     }
 
     fn is_system_schema(&self, schema: &str) -> bool {
@@ -120,7 +219,7 @@ impl planner::Catalog for CatalogView {
     }
 
     fn rows(&self, relation: &Relation) -> planner::Result<Arc<dyn TableProvider>> {
-        if relation.schema_name != SCHEMA {
+        if pg_catalog::is_schema(&relation.schema_name) {
             return pg_catalog::rows(
                 relation,
                 &self.catalog,
@@ -141,7 +240,9 @@ impl planner::Catalog for CatalogView {
             .snapshot
             .as_ref()
             .and_then(|snapshot| snapshot.tables.get(&relation.id.0).cloned());
-        let table = SnapshotTable::new(Arc::clone(&relation.schema), rows);
+        let places = relation.stored.as_ref().map(|stored| stored.places.clone());
+        let table = SnapshotTable::new(Arc::clone(&relation.schema), places, rows);
+        let table = table.with_paths(self.access_paths(relation));
         let changes = self.changes.get(&relation.id.0).cloned();
         Ok(Arc::new(table.with_changes(changes.unwrap_or_default())))
     }

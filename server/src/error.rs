@@ -114,6 +114,53 @@ pub enum Error {
         /// One line a dependent.
         detail: String,
     },
+    /// Something reads a column that shall go.
+    #[error("cannot drop column {column} of table {relation} because other objects depend on it")]
+    DependsOnColumn {
+        /// The column.
+        column: String,
+        /// Its table.
+        relation: String,
+        /// One line a dependent.
+        detail: String,
+    },
+    /// No schema of the search path exists.
+    #[error("no schema has been selected to create in")]
+    NoSchema,
+    /// A schema of this name is there.
+    #[error("schema \"{name}\" already exists")]
+    SchemaExists {
+        /// The schema.
+        name: String,
+    },
+    /// A name that is kept for the server.
+    #[error("unacceptable schema name \"{name}\"")]
+    ReservedSchema {
+        /// The schema.
+        name: String,
+    },
+    /// A column of this name is there.
+    #[error("column \"{column}\" of relation \"{relation}\" already exists")]
+    ColumnExists {
+        /// The column.
+        column: String,
+        /// Its table.
+        relation: String,
+    },
+    /// Rows have no value in a column that shall have one in all.
+    #[error("column \"{column}\" of relation \"{relation}\" contains null values")]
+    ContainsNulls {
+        /// The column.
+        column: String,
+        /// Its table.
+        relation: String,
+    },
+    /// The columns of a table changed while a statement waited to write to it.
+    #[error("the columns of table \"{name}\" were altered meanwhile")]
+    TableAltered {
+        /// The table.
+        name: String,
+    },
     /// Objects of the server itself cannot be changed.
     #[error("permission denied: \"{name}\" is a system catalog")]
     SystemCatalog {

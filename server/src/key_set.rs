@@ -47,6 +47,11 @@ impl KeySet {
         })
     }
 
+    /// The key's columns lie elsewhere in the rows from now on.
+    pub fn move_columns(&mut self, columns: &[usize]) {
+        self.columns = columns.to_vec();
+    }
+
     /// Adds the keys of rows that exist.
     ///
     /// # Errors

@@ -28,6 +28,7 @@ use crate::key_set::{KeySet, KeySets};
 use crate::listener;
 use crate::sequence::Sequences;
 use crate::settings::Settings;
+use crate::statement::alter_table;
 use crate::table_locks::TableLocks;
 use crate::{adaptive, big_stack, pg_catalog, temporary_view};
 
@@ -172,6 +173,8 @@ impl Server {
         };
         let engine = Engine::open(Arc::clone(&storage), jobs, options).await?;
         let keys = load_keys(&catalog, &engine)?;
+        let catalog = SharedCatalog::new(catalog);
+        alter_table::finish_drops(&catalog, &engine, &storage).await?;
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|source| Error::Io {
@@ -191,7 +194,7 @@ impl Server {
             config,
             engine,
             storage,
-            catalog: SharedCatalog::new(catalog),
+            catalog,
             keys,
             locks: TableLocks::default(),
             ddl: tokio::sync::Mutex::new(()),
@@ -258,7 +261,7 @@ async fn release(storage: Arc<Storage>) {
 /// Plans the job of every table and view again, upstream first, from what is stored.
 async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
     big_stack::run(move |handle| {
-        let growing = Arc::new(SharedCatalog::default());
+        let growing = Arc::new(SharedCatalog::new(stored.without_relations()));
         let mut jobs = Vec::new();
         for entry in stored.entries() {
             let mut entry = Entry::clone(entry);
@@ -266,7 +269,7 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
                 time_zone: entry.time_zone.clone(),
                 ..PlanSettings::default()
             };
-            let view = CatalogView::without_rows(growing.read());
+            let view = CatalogView::without_rows(growing.read()).read_by(entry.id);
             let session = planner::batch::session(Arc::new(view), &settings);
             pg_catalog::register_pure(&session);
             match entry.kind {
@@ -277,6 +280,7 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
                     let plan = planner::plan_view(&session, &query, &columns, emit);
                     let plan = handle.block_on(plan)?;
                     entry.planned = Some(Arc::clone(&plan.dataflow.schema));
+                    entry.hashed_by = plan.hashed_by;
                     jobs.push(job(&entry, plan.dataflow));
                 }
                 Kind::View => {
@@ -287,13 +291,15 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
                     entry.planned = plan
                         .map(|plan| crate::statement::ddl::renamed(plan.schema(), &entry.columns));
                 }
+                Kind::Index(_) => {
+                    let dataflow = index_dataflow(&entry, &growing.read())?;
+                    jobs.push(job(&entry, dataflow));
+                }
                 Kind::Source { .. } | Kind::Sequence(_) => {}
             }
             growing.put(entry);
         }
-        let mut catalog = Catalog::clone(&growing.read());
-        catalog.keep_ids_from(&stored);
-        Ok((catalog, jobs))
+        Ok((Catalog::clone(&growing.read()), jobs))
     })
     .await
 }
@@ -303,6 +309,26 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
 /// # Errors
 /// Faults of its watermark.
 pub fn table_job(entry: &Entry) -> Result<JobSpec> {
+    Ok(job(entry, table_dataflow(entry)?))
+}
+
+/// The dataflow of a table.
+///
+/// # Errors
+/// Faults of its watermark.
+pub fn table_dataflow(entry: &Entry) -> Result<planner::Dataflow> {
+    let watermark = entry.watermark_definition();
+    if let Some(layout) = &entry.layout {
+        let places = layout.places();
+        let key: Vec<usize> = entry.primary_key.iter().map(|&at| places[at]).collect();
+        let (rows, hashed_by) = (layout.schema(), layout.hashed_by());
+        return Ok(planner::plan_rows(
+            &rows,
+            &key,
+            hashed_by,
+            watermark.as_ref(),
+        )?);
+    }
     let definition = TableDefinition {
         columns: entry
             .columns
@@ -316,9 +342,28 @@ pub fn table_job(entry: &Entry) -> Result<JobSpec> {
             })
             .collect(),
         primary_key: entry.primary_key.clone(),
-        watermark: entry.watermark_definition(),
+        watermark,
     };
-    Ok(job(entry, planner::plan_table(&definition)?))
+    Ok(planner::plan_table(&definition)?)
+}
+
+/// The dataflow of an index.
+///
+/// # Errors
+/// [`Error::Corrupt`] if there is not what it is of.
+pub fn index_dataflow(entry: &Entry, catalog: &Catalog) -> Result<planner::Dataflow> {
+    let Kind::Index(index) = &entry.kind else {
+        return Err(Error::Internal(format!("\"{}\" is no index", entry.name)));
+    };
+    let of = catalog.by_id(index.relation);
+    let of = of.ok_or_else(|| Error::Corrupt(format!("index \"{}\" of nothing", entry.name)))?;
+    let all = match &of.layout {
+        Some(layout) => layout.schema(),
+        None => of.schema(),
+    };
+    let columns = all.project(&(0..index.width).collect::<Vec<_>>())?;
+    let relation = planner::RelationId(index.relation);
+    Ok(planner::plan_index(relation, &columns, &index.places))
 }
 
 /// A relation's job.
@@ -341,7 +386,7 @@ fn load_keys(catalog: &Catalog, engine: &Engine) -> Result<KeySets> {
     {
         let mut set = KeySet::new(&entry.schema(), &entry.primary_key)?;
         if let Some(rows) = snapshot.tables.get(&entry.id) {
-            for batch in rows.batches(None)? {
+            for batch in rows.batches(entry.places())? {
                 set.load(&batch)?;
             }
         }

@@ -11,31 +11,43 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{Expr, TableType};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use storage::TableSnapshot;
+
+use crate::point_lookup::{AccessPath, PointLookup, PointLookupExec, gives_values};
 
 /// The rows of one relation at one epoch.
 #[derive(Debug)]
 pub struct SnapshotTable {
     schema: SchemaRef,
+    /// Where the columns lie in the rows, which may have others.
+    places: Vec<usize>,
     /// `None`: the relation has no rows yet.
     rows: Option<Arc<TableSnapshot>>,
     /// What the reader has changed since.
     changes: TableChanges,
+    /// Where rows of some values are found.
+    paths: Vec<AccessPath>,
 }
 
 /// Changes of a table that are not in its snapshot: rows, and a weight for each.
 pub type TableChanges = Vec<(RecordBatch, Vec<i64>)>;
 
 impl SnapshotTable {
-    /// The rows of `rows`, with the columns of `schema`.
+    /// The rows of `rows`, with the columns of `schema`, which lie at `places`, or else one by one.
     #[must_use]
-    pub fn new(schema: SchemaRef, rows: Option<Arc<TableSnapshot>>) -> SnapshotTable {
+    pub fn new(
+        schema: SchemaRef,
+        places: Option<Vec<usize>>,
+        rows: Option<Arc<TableSnapshot>>,
+    ) -> SnapshotTable {
         SnapshotTable {
+            places: places.unwrap_or_else(|| (0..schema.fields().len()).collect()),
             schema,
             rows,
             changes: Vec::new(),
+            paths: Vec::new(),
         }
     }
 
@@ -43,6 +55,48 @@ impl SnapshotTable {
     #[must_use]
     pub fn with_changes(self, changes: TableChanges) -> SnapshotTable {
         SnapshotTable { changes, ..self }
+    }
+
+    /// The same rows, some of which can be looked up.
+    #[must_use]
+    pub fn with_paths(self, paths: Vec<AccessPath>) -> SnapshotTable {
+        SnapshotTable { paths, ..self }
+    }
+
+    /// The best way to what the filters ask for, if it need not read all rows.
+    fn look_up(&self, projection: Option<&Vec<usize>>, filters: &[Expr]) -> Option<PointLookup> {
+        if filters.is_empty() || !self.changes.is_empty() {
+            return None;
+        }
+        let paths = self.paths.iter().filter(|path| path.covers(projection));
+        let lookups = paths.filter_map(|path| path.look_up(&self.schema, filters));
+        // The longest key leaves the fewest rows.
+        lookups.min_by_key(|lookup| (lookup.partitions.len(), usize::MAX - lookup.path.key.len()))
+    }
+
+    fn scan_looked_up(
+        &self,
+        lookup: PointLookup,
+        projection: Option<&Vec<usize>>,
+        schema: SchemaRef,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let places = &lookup.path.places;
+        let stored: Vec<usize> = match projection {
+            Some(columns) => columns
+                .iter()
+                .filter_map(|&column| places[column])
+                .collect(),
+            None => places.iter().copied().flatten().collect(),
+        };
+        let mut batches = Vec::new();
+        for partition in &lookup.partitions {
+            for batch in partition.batches(Some(&stored)).map_err(external)? {
+                batches.push(with_schema(&batch, &schema)?);
+            }
+        }
+        let rows = MemorySourceConfig::try_new_exec(&[batches], schema, None)?;
+        let (name, count) = (lookup.path.name, lookup.partitions.len());
+        Ok(Arc::new(PointLookupExec::new(rows, name, count)))
     }
 
     /// All rows, those of the changes added and taken away.
@@ -68,6 +122,10 @@ impl SnapshotTable {
         schema: &SchemaRef,
         count: usize,
     ) -> Result<Vec<Vec<RecordBatch>>> {
+        let stored: Vec<usize> = match projection {
+            Some(columns) => columns.iter().map(|&column| self.places[column]).collect(),
+            None => self.places.clone(),
+        };
         let mut partitions = vec![Vec::new(); count.max(1)];
         let mut row_counts = vec![0usize; partitions.len()];
         for key_group in self
@@ -78,22 +136,28 @@ impl SnapshotTable {
             let least = (0..partitions.len())
                 .min_by_key(|&i| row_counts[i])
                 .unwrap_or(0);
-            for batch in key_group
-                .batches(projection)
-                .map_err(|e| DataFusionError::External(Box::new(e)))?
-            {
+            for batch in key_group.batches(Some(&stored)).map_err(external)? {
                 row_counts[least] += batch.num_rows();
-                let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-                let columns = batch.columns().to_vec();
-                partitions[least].push(RecordBatch::try_new_with_options(
-                    Arc::clone(schema),
-                    columns,
-                    &options,
-                )?);
+                partitions[least].push(with_schema(&batch, schema)?);
             }
         }
         Ok(partitions)
     }
+}
+
+fn external(error: storage::Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+/// The same rows under other names.
+fn with_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let columns = batch.columns().to_vec();
+    Ok(RecordBatch::try_new_with_options(
+        Arc::clone(schema),
+        columns,
+        &options,
+    )?)
 }
 
 /// The sum of all changes, by row.
@@ -156,17 +220,37 @@ impl TableProvider for SnapshotTable {
         TableType::Base
     }
 
+    /// Filters that give values to a column of a path are worth knowing; the rows that a look-up
+    /// finds are filtered all the same.
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        let keys = || self.paths.iter().flat_map(|path| &path.key);
+        let is_useful = |filter: &&Expr| {
+            keys().any(|&column| gives_values(filter, self.schema.field(column).name()))
+        };
+        let support = |filter: &&Expr| match is_useful(filter) {
+            true => TableProviderFilterPushDown::Inexact,
+            false => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(support).collect())
+    }
+
     async fn scan(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+        filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = match projection {
             Some(columns) => Arc::new(self.schema.project(columns)?),
             None => Arc::clone(&self.schema),
         };
+        if let Some(lookup) = self.look_up(projection, filters) {
+            return self.scan_looked_up(lookup, projection, schema);
+        }
         let count = state.config_options().execution.target_partitions;
         let partitions = if self.changes.is_empty() {
             self.partitions(projection.map(Vec::as_slice), &schema, count)?

@@ -86,6 +86,7 @@ pub fn is_fatal(error: &Error) -> bool {
 
 fn code(error: &Error) -> &'static str {
     match error {
+        Error::UndefinedObject { kind: "index", .. } => "42704",
         Error::UndefinedRelation { .. } | Error::UndefinedObject { .. } => "42P01",
         Error::UndefinedSchema { .. } => "3F000",
         Error::UndefinedDatabase { .. } => "3D000",
@@ -98,7 +99,13 @@ fn code(error: &Error) -> &'static str {
         Error::DuplicateRelation { .. } => "42P07",
         Error::DuplicateColumn { .. } => "42701",
         Error::WrongKind { .. } | Error::NotWritable { .. } => "42809",
-        Error::Dependents { .. } => "2BP01",
+        Error::Dependents { .. } | Error::DependsOnColumn { .. } => "2BP01",
+        Error::SchemaExists { .. } => "42P06",
+        Error::ReservedSchema { .. } => "42939",
+        Error::NoSchema => "3F000",
+        Error::ColumnExists { .. } => "42701",
+        Error::ContainsNulls { .. } => "23502",
+        Error::TableAltered { .. } => "40001",
         Error::SystemCatalog { .. } => "42501",
         Error::Syntax { .. } | Error::ColumnCount { .. } => "42601",
         Error::Unsupported { .. } => "0A000",
@@ -224,6 +231,7 @@ fn executor_code(error: &executor::Error) -> &'static str {
         | executor::Error::Parallelism { .. }
         | executor::Error::UnknownExecutor { .. }
         | executor::Error::UnknownKeyGroup { .. } => "22023",
+        executor::Error::Cancelled => "57014",
         // The enum is open for variants that a client can do nothing about.
         _ => "XX000",
     }
@@ -327,6 +335,7 @@ fn message(error: &Error) -> String {
 fn detail(error: &Error) -> Option<String> {
     match error {
         Error::Dependents { detail, .. }
+        | Error::DependsOnColumn { detail, .. }
         | Error::GeneratedAlways { detail, .. }
         | Error::InvalidColumnReference { detail, .. }
         | Error::NotNull { detail, .. }
@@ -355,7 +364,7 @@ fn detail(error: &Error) -> Option<String> {
 
 fn hint(error: &Error) -> Option<String> {
     match error {
-        Error::Dependents { .. } => Some("Use DROP ... CASCADE to drop the dependent objects too.".to_owned()),
+        Error::Dependents { .. } | Error::DependsOnColumn { .. } => Some("Use DROP ... CASCADE to drop the dependent objects too.".to_owned()),
         Error::WrongKind { hint, .. }
         | Error::Unsupported { hint, .. }
         | Error::InvalidValue { hint, .. }

@@ -15,6 +15,7 @@ use crate::catalog::{Catalog, Kind, delete_change};
 use crate::error::Result;
 use crate::server::{Shared, job};
 use crate::session::Session;
+use crate::statement::ddl::NewName;
 use crate::statement::ddl::{derived_columns, user_ids};
 
 /// Owns a temporary view; dropping it drops the view.
@@ -47,12 +48,15 @@ impl Session {
             .interrupt
             .guard(async { Ok(shared.ddl.lock().await) })
             .await?;
-        let plan = self
+        let (plan, bindings) = self
             .plan_continuous(query, Vec::new(), Emit::Immediately)
             .await?;
         let columns = Arc::clone(&plan.dataflow.schema);
         let mut entry = self.new_entry(
-            String::new(),
+            NewName {
+                schema: String::new(),
+                local: String::new(),
+            },
             Kind::MaterializedView,
             derived_columns(&columns),
             &query.to_string(),
@@ -61,6 +65,7 @@ impl Session {
         entry.temporary = true;
         entry.unique_key.clone_from(&plan.dataflow.stream_key);
         entry.dependencies = user_ids(plan.dependencies.iter().map(|id| id.0));
+        entry.bindings = bindings;
         entry.planned = Some(Arc::clone(&columns));
         let (id, spec) = (entry.id, job(&entry, plan.dataflow));
         self.start_job(entry, spec, Vec::new()).await?;

@@ -4,6 +4,10 @@
 //! the tables and views below it. Both must give the same rows, each as often. So every file checks
 //! every view it makes after every change, whether its author thought of that or not.
 //!
+//! The text of a view's query means the tables, their columns and the search path of the time when
+//! the view was created. A file that changes these says so in a line `# oracle: VERIFY`; the server
+//! is then asked to run the query, by `VERIFY MATERIALIZED VIEW`.
+//!
 //! A view over a source cannot be checked: a source has no rows to run a query over. Views further
 //! up can; while a source sends, the two reads may see different epochs and are repeated.
 
@@ -24,16 +28,26 @@ const ON_WINDOW_CLOSE: &str = "EMIT ON WINDOW CLOSE";
 /// A query that the server does not run as a batch, such as one over a source.
 const NOT_A_BATCH: &str = "0A000";
 
+/// How a view's query is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Means {
+    /// As a statement, by its text.
+    Text,
+    /// By the server's VERIFY.
+    Verify,
+}
+
 /// A session that compares.
 pub struct Oracle {
     client: Client,
+    means: Means,
 }
 
 impl Oracle {
     /// An oracle that asks by way of `client`.
     #[must_use]
-    pub fn new(client: Client) -> Self {
-        Oracle { client }
+    pub fn new(client: Client, means: Means) -> Self {
+        Oracle { client, means }
     }
 
     /// Compares every materialized view with its query.
@@ -42,24 +56,27 @@ impl Oracle {
     /// The first view that stays different, or a failed statement of ours.
     pub async fn check(&self) -> Result<(), Disagreement> {
         let views = self
-            .rows("SELECT matviewname, definition FROM pg_catalog.pg_matviews")
+            .rows("SELECT schemaname, matviewname, definition FROM pg_catalog.pg_matviews")
             .await?;
         for view in views {
-            let [name, definition] = view.as_slice() else {
-                unreachable!("a query of two columns gives rows of two values")
+            let [schema, name, definition] = view.as_slice() else {
+                unreachable!("a query of three columns gives rows of three values")
             };
             // Results show a line break as two characters.
             let definition = definition.replace("\\n", "\n");
-            self.compare(name, &definition).await?;
+            let by_server = self.means == Means::Verify
+                || definition.trim_end_matches(';').ends_with(ON_WINDOW_CLOSE);
+            if by_server {
+                self.verify(schema, name).await?;
+            } else {
+                self.compare(name, &definition).await?;
+            }
         }
         Ok(())
     }
 
     async fn compare(&self, view: &str, definition: &str) -> Result<(), Disagreement> {
         let name = format!("\"{}\"", view.replace('"', "\"\""));
-        if definition.trim_end_matches(';').ends_with(ON_WINDOW_CLOSE) {
-            return self.verify(view, &name).await;
-        }
         let read = format!("SELECT * FROM {name}");
         let mut attempts = 0;
         loop {
@@ -88,8 +105,9 @@ impl Oracle {
     }
 
     /// Has the server compare a view with those rows of its query that are to be there.
-    async fn verify(&self, view: &str, name: &str) -> Result<(), Disagreement> {
-        let answer = match self.rows(&format!("VERIFY MATERIALIZED VIEW {name}")).await {
+    async fn verify(&self, schema: &str, view: &str) -> Result<(), Disagreement> {
+        let verify = format!("VERIFY MATERIALIZED VIEW \"{schema}\".\"{view}\"");
+        let answer = match self.rows(&verify).await {
             Err(Disagreement::Failed { source, .. }) if source.sqlstate() == Some(NOT_A_BATCH) => {
                 return Ok(());
             }

@@ -10,7 +10,7 @@ use tokio_postgres::Config;
 
 use crate::alterations::Alterations;
 use crate::client::{Client, Dialect, Error};
-use crate::oracle::Oracle;
+use crate::oracle::{Means, Oracle};
 use crate::server_process::ServerProcess;
 
 /// How many lines of the server's log a failure shows.
@@ -91,7 +91,12 @@ async fn play_records(
             .await
             .map_err(|e| e.to_string())
     };
-    let oracle = Oracle::new(session().await?);
+    let text = std::fs::read_to_string(slt_folder().join(file)).map_err(|e| e.to_string())?;
+    let means = match text.lines().any(|line| line == "# oracle: VERIFY") {
+        true => Means::Verify,
+        false => Means::Text,
+    };
+    let oracle = Oracle::new(session().await?, means);
     let alterations = match setting {
         Setting::Fixed(_) => None,
         Setting::Altered => Some(Alterations::new(session().await?, seed)),

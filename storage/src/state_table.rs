@@ -103,6 +103,8 @@ pub struct StateDelta {
     pub measures: Measures,
     /// Digest of all rows of the key group, written ones and others.
     pub digest: u128,
+    /// Whether these are all rows, and what is stored of the key group is of an older shape.
+    pub replaces: bool,
 }
 
 /// What a commit hands out. Dropping it loses an epoch.
@@ -436,6 +438,31 @@ impl StateTable {
     pub fn open(&mut self, key_group: KeyGroup) {
         let empty = Partition::new(&self.shape);
         self.entry(key_group).get_or_insert(Box::new(empty));
+    }
+
+    /// Gives every row more columns, each of one value: `values` has an array of one value for each.
+    /// `schema` is the table's, wider. Rows keep measures and key groups. Readers and the next
+    /// checkpoint get all rows anew.
+    ///
+    /// # Errors
+    /// [`Error::Arrow`] when rows do not fit an Arrow array; the table must then be dropped.
+    ///
+    /// # Panics
+    /// When a partition with other columns is made of the schema, which is a bug of the caller.
+    pub fn widen(&mut self, schema: TableSchema, values: &[ArrayRef]) -> Result<()> {
+        assert_eq!(
+            schema.columns.fields().len(),
+            self.shape.all_columns.len() + values.len(),
+            "each new column has a value"
+        );
+        let shape = Shape::new(schema);
+        for (key_group, partition) in (0u16..).map(KeyGroup).zip(&mut self.partitions) {
+            if let Some(partition) = partition {
+                **partition = partition.widened(&self.shape, &shape, key_group, values)?;
+            }
+        }
+        self.shape = shape;
+        Ok(())
     }
 
     fn partition(&self, key_group: KeyGroup) -> Option<&Partition> {

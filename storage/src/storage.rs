@@ -412,6 +412,10 @@ fn write_delta(
         Entry::Vacant(entry) => entry.insert(layout::row_converter(&delta.columns.schema())?),
     };
     let prefix = layout::partition_prefix(delta.table, delta.key_group);
+    if delta.replaces {
+        let end = layout::end_of_prefix(&prefix);
+        writes.delete_range(ColumnFamily::State, &prefix, &end);
+    }
     // Without columns there is one row, of no bytes.
     let rows = match delta.columns.num_columns() {
         0 => None,

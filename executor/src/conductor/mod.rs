@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use planner::Dataflow;
 use scaling::{CoordinatorEvent, Epoch, ExecutorId, HandOverSpeed, KeyGroup};
 use storage::{CatalogChange, Checkpoint, DatabaseSnapshot, TableSnapshot, crash_point};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -38,7 +39,7 @@ use crate::error::{Error, Result};
 use crate::executor::{Collected, Report};
 use crate::job::{Job, JobSpec, Jobs, is_root};
 use crate::load::LoadAverage;
-use crate::message::{Message, Topology};
+use crate::message::{Message, Topology, Widening};
 use crate::operator::Barrier;
 use crate::operators::Lateness;
 use crate::rescale::{
@@ -63,6 +64,11 @@ pub(crate) enum Command {
         catalog: CatalogChange,
         reply: oneshot::Sender<Result<()>>,
     },
+    CancelJobs {
+        jobs: Vec<u32>,
+        reply: oneshot::Sender<Result<Vec<u32>>>,
+    },
+    Widen(WidenRequest),
     Rescale(RescaleRequest),
     CancelRescale {
         id: u64,
@@ -84,6 +90,14 @@ pub(crate) enum Command {
     },
 }
 
+/// A table to get more columns.
+pub(crate) struct WidenRequest {
+    pub(crate) job: u32,
+    pub(crate) widening: Widening,
+    pub(crate) catalog: CatalogChange,
+    pub(crate) reply: oneshot::Sender<Result<()>>,
+}
+
 /// What waits until it can begin.
 enum Queued {
     Create {
@@ -96,6 +110,7 @@ enum Queued {
         catalog: CatalogChange,
         reply: oneshot::Sender<Result<()>>,
     },
+    Widen(WidenRequest),
     Rescale(Box<AskedRescale>),
 }
 
@@ -118,6 +133,7 @@ enum Operation {
         catalog: CatalogChange,
         reply: oneshot::Sender<Result<()>>,
     },
+    Widen(WidenRequest),
 }
 
 /// What a barrier's change of topology is for.
@@ -134,6 +150,8 @@ struct Backfill {
     catalog: CatalogChange,
     reply: oneshot::Sender<Result<()>>,
     rows_remaining: u64,
+    /// Rows that there were when it began.
+    rows: u64,
     /// The barrier that opened its channels; its executors report the later ones.
     since: Epoch,
     /// Cleared when the job's rows are complete.
@@ -166,6 +184,8 @@ struct InFlight {
 struct Persisting {
     replies: Vec<oneshot::Sender<Result<()>>>,
     rescales: Vec<Rescale>,
+    /// A table's dataflow before it got more columns.
+    widened: Option<(u32, Dataflow)>,
     shutdown: Option<oneshot::Sender<Result<()>>>,
 }
 
@@ -339,6 +359,10 @@ impl Conductor {
                     reply,
                 });
             }
+            Command::CancelJobs { jobs, reply } => {
+                let _ = reply.send(Ok(self.cancel_jobs(&jobs)));
+            }
+            Command::Widen(request) => self.queue.push_back(Queued::Widen(request)),
             Command::Rescale(request) => self.on_rescale(request),
             Command::CancelRescale { id, reply } => self.on_cancel(id, reply),
             Command::ExplainRescale {
@@ -369,10 +393,10 @@ impl Conductor {
         if !wanted {
             return;
         }
-        // A drop, a finished backfill and a finished rescale answer at a checkpoint. One that
+        // A drop, a widened table, a finished backfill and a finished rescale answer at a checkpoint. One that
         // is being written has to end first.
         let persists = |carried: &Carried| match carried {
-            Carried::Operation => self.is_drop(),
+            Carried::Operation => !matches!(self.operation, Some(Operation::Create { .. })),
             Carried::Rescale(_, phase) => matches!(phase, Phase::Closing | Phase::Stopping),
         };
         let persist = self.carried.iter().any(persists);
@@ -537,6 +561,7 @@ impl Conductor {
                 checkpoint.dropped.extend(jobs.iter().copied());
                 catalog.clone()
             }
+            (Carried::Operation, Some(Operation::Widen(request))) => request.catalog.clone(),
             (Carried::Operation, _) => return,
             (Carried::Rescale(id, Phase::Closing | Phase::Stopping), _) => {
                 match self.rescales.get(&id) {
@@ -698,6 +723,11 @@ impl Conductor {
         for reply in persisting.replies {
             let _ = reply.send(answer());
         }
+        if let (Err(_), Some((job, dataflow))) = (&outcome, persisting.widened.take())
+            && let Some(job) = self.jobs.get_mut(job)
+        {
+            job.spec.dataflow = dataflow;
+        }
         let mut restarted = Ok(());
         if outcome.is_ok() {
             restarted = self.restart_rescaled(&mut persisting.rescales).await;
@@ -723,8 +753,10 @@ impl Conductor {
                 .iter()
                 .find(|backfill| backfill.job == job.spec.id);
             let state = match (self.rescale_of(job.spec.id), backfill) {
+                _ if self.is_ending(job.spec.id) => JobState::Ending,
                 (_, Some(backfill)) => JobState::Backfilling {
                     rows_remaining: backfill.rows_remaining,
+                    rows: backfill.rows,
                 },
                 (Some(rescale), _) => JobState::Rescaling {
                     parallelism: rescale.summary.to,

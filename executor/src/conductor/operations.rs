@@ -1,4 +1,4 @@
-//! Creating and dropping jobs, one at a time, each with its barrier.
+//! Creating, dropping and widening jobs, one at a time, each with its barrier.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
@@ -8,10 +8,11 @@ use scaling::ExecutorId;
 use storage::{CatalogChange, DatabaseSnapshot, crash_point};
 use tokio::sync::oneshot;
 
-use super::{Backfill, Carried, Conductor, Operation, Persisting, Queued};
+use super::{Backfill, Carried, Conductor, Operation, Persisting, Queued, WidenRequest};
 use crate::error::{Error, Result};
 use crate::job::{JobSpec, Placement};
 use crate::message::FragmentKey;
+use crate::rescale::RescaleState;
 
 impl Conductor {
     /// Takes what can begin now.
@@ -28,6 +29,7 @@ impl Conductor {
                     catalog,
                     reply,
                 } => self.begin_drop(jobs, catalog, reply),
+                Queued::Widen(request) => self.begin_widen(request),
                 Queued::Rescale(asked) => {
                     self.begin_rescale(*asked);
                     None
@@ -86,6 +88,60 @@ impl Conductor {
         })
     }
 
+    /// Gives up those of these jobs that are being created, their statements with them.
+    pub(super) fn cancel_jobs(&mut self, jobs: &[u32]) -> Vec<u32> {
+        let mut cancelled = Vec::new();
+        for queued in std::mem::take(&mut self.queue) {
+            match queued {
+                Queued::Create { spec, reply, .. } if jobs.contains(&spec.id) => {
+                    cancelled.push(spec.id);
+                    let _ = reply.send(Err(Error::Cancelled));
+                }
+                other => self.queue.push_back(other),
+            }
+        }
+        for backfill in std::mem::take(&mut self.backfills) {
+            if !jobs.contains(&backfill.job) {
+                self.backfills.push(backfill);
+                continue;
+            }
+            cancelled.push(backfill.job);
+            self.end_rescales_of(backfill.job, &RescaleState::Cancelled);
+            // Nothing of it is durable or known: what runs goes like a job that is dropped.
+            let (reply, _) = oneshot::channel();
+            self.queue.push_back(Queued::Drop {
+                jobs: vec![backfill.job],
+                catalog: CatalogChange::default(),
+                reply,
+            });
+            let _ = backfill.reply.send(Err(Error::Cancelled));
+        }
+        cancelled
+    }
+
+    /// Whether a job is being dropped, or about to be.
+    pub(super) fn is_ending(&self, job: u32) -> bool {
+        let of_queue =
+            |queued: &Queued| matches!(queued, Queued::Drop { jobs, .. } if jobs.contains(&job));
+        let of_operation =
+            matches!(&self.operation, Some(Operation::Drop { jobs, .. }) if jobs.contains(&job));
+        of_operation || self.queue.iter().any(of_queue)
+    }
+
+    fn begin_widen(&mut self, request: WidenRequest) -> Option<Operation> {
+        let Some(job) = self.jobs.get(request.job) else {
+            let _ = request
+                .reply
+                .send(Err(Error::UnknownJob { job: request.job }));
+            return None;
+        };
+        let widening = Arc::new(request.widening.clone());
+        for executor in job.executors() {
+            self.topology.of(executor).widen = Some(Arc::clone(&widening));
+        }
+        Some(Operation::Widen(request))
+    }
+
     /// Carries on with the operation whose barrier has just ended.
     pub(super) async fn continue_operation(&mut self, persisting: &mut Persisting) -> Result<()> {
         match self.operation.take() {
@@ -105,6 +161,14 @@ impl Conductor {
                     self.forget(job);
                 }
                 persisting.replies.push(reply);
+                Ok(())
+            }
+            Some(Operation::Widen(request)) => {
+                crash_point!("widen.done");
+                let job = self.jobs.get_mut(request.job).expect("it is running");
+                let before = std::mem::replace(&mut job.spec.dataflow, request.widening.dataflow);
+                persisting.widened = Some((request.job, before));
+                persisting.replies.push(request.reply);
                 Ok(())
             }
         }
@@ -132,6 +196,7 @@ impl Conductor {
             catalog,
             reply,
             rows_remaining,
+            rows: rows_remaining,
             since: self.epoch,
             backfilling: Arc::new(AtomicBool::new(true)),
         });

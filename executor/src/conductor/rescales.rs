@@ -13,7 +13,7 @@ use scaling::{CoordinatorAction, CoordinatorEvent, ExecutorId, Signal, Subscale,
 use storage::crash_point;
 use tokio::sync::oneshot;
 
-use super::{AskedRescale, Carried, Conductor, Operation, Persisting, Queued};
+use super::{AskedRescale, Carried, Conductor, Persisting, Queued};
 use crate::engine::{ExecutorStatus, KeyGroupStatus, Observation};
 use crate::error::{Error, Result};
 use crate::executor::HandOver;
@@ -448,7 +448,7 @@ impl Conductor {
                     let mut earlier = self.queue.iter().take(position);
                     self.may_begin(asked) && !earlier.any(|other| self.hinders(other, asked))
                 }
-                Queued::Create { .. } | Queued::Drop { .. } => {
+                Queued::Create { .. } | Queued::Drop { .. } | Queued::Widen(_) => {
                     if position > 0 || !self.rescales.is_empty() {
                         return None;
                     }
@@ -478,7 +478,7 @@ impl Conductor {
                 let (a, b) = (other.request.job, asked.request.job);
                 self.jobs.are_connected(a, b)
             }
-            Queued::Create { .. } | Queued::Drop { .. } => true,
+            Queued::Create { .. } | Queued::Drop { .. } | Queued::Widen(_) => true,
         }
     }
 
@@ -491,11 +491,6 @@ impl Conductor {
             Err(Error::UnknownRescale { id })
         };
         let _ = reply.send(outcome);
-    }
-
-    /// The create or drop under way, if it is the one a barrier carries.
-    pub(super) fn is_drop(&self) -> bool {
-        matches!(self.operation, Some(Operation::Drop { .. }))
     }
 }
 

@@ -247,6 +247,9 @@ impl Conductor {
                     reply,
                 });
             }
+            Some(Operation::Widen(request)) => {
+                let _ = request.reply.send(Err(failed()));
+            }
             None => {}
         }
         self.fail_rescales(failed);

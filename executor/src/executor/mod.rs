@@ -484,6 +484,12 @@ impl Executor {
             let waited = world::now() - since;
             self.moved.barrier_wait_max = self.moved.barrier_wait_max.max(waited);
         }
+        let change = topology.changes.get(&self.id);
+        if let Some(widening) = change.and_then(|change| change.widen.as_ref()) {
+            let fragment = &widening.dataflow.fragments[self.fragment.fragment];
+            self.pipeline
+                .widen(fragment, self.fragment.job, &widening.values)?;
+        }
         let inputs = self.take_watermarks();
         let watermarks = self.pipeline.on_barrier(&barrier, &inputs, &mut self.out)?;
         self.dispatch();
@@ -517,7 +523,7 @@ impl Executor {
             .broadcast(barrier, &topology, &Arc::new(watermarks));
         self.report(Report::Collected(Box::new(collected)));
         self.advance(Event::Committed { epoch })?;
-        if let Some(change) = topology.changes.get(&self.id) {
+        if let Some(change) = change {
             self.apply(change)?;
         }
         Ok(())

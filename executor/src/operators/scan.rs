@@ -6,6 +6,8 @@
 //!   changes since the snapshot ── on_batch, at once ───────┘
 //! ```
 //!
+//! A table may have got more columns since the view was planned: what it does not know is cut off.
+//!
 //! The snapshot is pinned at the barrier at which the changes begin, so the two together are the
 //! relation, whole. Weights add up whatever comes first; until the backfill is done a retraction
 //! may precede its row.
@@ -31,6 +33,8 @@ const POLL_ROWS_MAX: usize = 4096;
 ///
 /// Output: the relation's columns, in the key groups the rows have there.
 pub struct Scan {
+    /// Columns that the plan knows; later ones are cut off.
+    columns: Vec<usize>,
     backfill: Option<Backfill>,
     progress: Progress,
 }
@@ -46,12 +50,17 @@ struct Backfill {
 }
 
 impl Scan {
-    /// A scan that backfills from `snapshot`, if there is one.
+    /// A scan of the first `width` columns that backfills from `snapshot`, if there is one.
     ///
     /// # Errors
     /// If the snapshot cannot be read.
-    pub fn new(snapshot: Option<Arc<TableSnapshot>>, progress: StateTable) -> Result<Self> {
+    pub fn new(
+        width: usize,
+        snapshot: Option<Arc<TableSnapshot>>,
+        progress: StateTable,
+    ) -> Result<Self> {
         Ok(Self {
+            columns: (0..width).collect(),
             backfill: snapshot.map(Backfill::new).transpose()?,
             progress: Progress::new(progress),
         })
@@ -106,13 +115,19 @@ impl Backfill {
     }
 
     /// At most `limit` rows of a key group, those after the first `pushed`.
-    fn read(&self, key_group: KeyGroup, pushed: u64, limit: usize) -> Result<Vec<ChangeBatch>> {
+    fn read(
+        &self,
+        key_group: KeyGroup,
+        columns: &[usize],
+        pushed: u64,
+        limit: usize,
+    ) -> Result<Vec<ChangeBatch>> {
         let mut pieces = Vec::new();
         let Some(Some(partition)) = self.snapshot.partitions.get(usize::from(key_group.0)) else {
             return Ok(pieces);
         };
         let (mut skip, mut left) = (pushed as usize, limit);
-        for (columns, weights) in partition.batches_with_weights(None)? {
+        for (columns, weights) in partition.batches_with_weights(Some(columns))? {
             if skip >= weights.len() {
                 skip -= weights.len();
                 continue;
@@ -140,7 +155,11 @@ impl Backfill {
 
 impl Operator for Scan {
     fn on_batch(&mut self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
-        out.push(batch);
+        if batch.columns().num_columns() == self.columns.len() {
+            out.push(batch);
+        } else {
+            out.push(batch.with_columns(batch.columns().project(&self.columns)?));
+        }
         Ok(())
     }
 
@@ -158,7 +177,7 @@ impl Operator for Scan {
             if room == 0 {
                 break;
             }
-            let found = backfill.read(key_group, pushed, room)?;
+            let found = backfill.read(key_group, &self.columns, pushed, room)?;
             let rows: usize = found.iter().map(ChangeBatch::num_rows).sum();
             if rows == 0 {
                 backfill.done.insert(key_group);
@@ -292,7 +311,7 @@ mod tests {
                 let mut pushed = 0;
                 loop {
                     let limit = random.random_range(1..20);
-                    let pieces = backfill.read(key_group, pushed, limit).unwrap();
+                    let pieces = backfill.read(key_group, &[0, 1], pushed, limit).unwrap();
                     let read: usize = pieces.iter().map(ChangeBatch::num_rows).sum();
                     assert!(read <= limit);
                     pieces.iter().for_each(|piece| rows.add(piece));

@@ -230,6 +230,7 @@ impl Database {
             append_only: dataflow.append_only,
             watermark: None,
             watermarks: dataflow.watermarks.clone(),
+            stored: None,
         };
         let emitted_by = match parsed.emit {
             Emit::OnWindowClose => dataflow.emitted_by,

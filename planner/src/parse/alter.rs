@@ -1,4 +1,4 @@
-//! `ALTER … RENAME TO` and `OWNER TO`, for relations of all kinds.
+//! `ALTER … RENAME TO`, `OWNER TO` and `SET SCHEMA`, for relations of all kinds.
 //! Not here: what changes who works for a relation (`scaling`).
 
 use sqlparser::ast::{Ident, ObjectName};
@@ -27,6 +27,8 @@ pub enum RelationChange {
     Rename(Ident),
     /// `OWNER TO role`
     Owner(Ident),
+    /// `SET SCHEMA schema`
+    Schema(Ident),
 }
 
 /// Reads one of these statements; `None`, with nothing consumed, if it is another.
@@ -35,7 +37,7 @@ pub(super) fn alter_relation(parser: &mut Parser<'_>) -> Result<Option<AlterRela
 }
 
 fn whole(parser: &mut Parser<'_>) -> std::result::Result<AlterRelation, ParserError> {
-    let kinds: [(&[&str], ObjectKind); 5] = [
+    let kinds: [(&[&str], ObjectKind); 6] = [
         (
             &["ALTER", "MATERIALIZED", "VIEW"],
             ObjectKind::MaterializedView,
@@ -44,6 +46,7 @@ fn whole(parser: &mut Parser<'_>) -> std::result::Result<AlterRelation, ParserEr
         (&["ALTER", "TABLE"], ObjectKind::Table),
         (&["ALTER", "VIEW"], ObjectKind::View),
         (&["ALTER", "SEQUENCE"], ObjectKind::Sequence),
+        (&["ALTER", "INDEX"], ObjectKind::Index),
     ];
     let Some((_, kind)) = kinds.into_iter().find(|(words, _)| take(parser, words)) else {
         return parser.expected_ref("ALTER", parser.peek_token_ref());
@@ -55,8 +58,10 @@ fn whole(parser: &mut Parser<'_>) -> std::result::Result<AlterRelation, ParserEr
     } else if follows(parser, &["OWNER", "TO"]) {
         take(parser, &["OWNER", "TO"]);
         RelationChange::Owner(parser.parse_identifier()?)
+    } else if take(parser, &["SET", "SCHEMA"]) {
+        RelationChange::Schema(parser.parse_identifier()?)
     } else {
-        return parser.expected_ref("RENAME TO or OWNER TO", parser.peek_token_ref());
+        return parser.expected_ref("RENAME TO, OWNER TO or SET SCHEMA", parser.peek_token_ref());
     };
     Ok(AlterRelation {
         kind,

@@ -122,6 +122,18 @@ pub enum Statement {
         /// Number of the rescale.
         id: u64,
     },
+    /// `CANCEL JOBS id, …`
+    CancelJobs {
+        /// Jobs that are being created.
+        ids: Vec<u64>,
+    },
+    /// `EXPLAIN ANALYZE {MATERIALIZED VIEW | TABLE | INDEX} name`
+    ExplainJob {
+        /// What the user says it is.
+        kind: ObjectKind,
+        /// As written.
+        name: ObjectName,
+    },
     /// `FLUSH`.
     Flush,
     /// `DECLARE …`
@@ -194,6 +206,8 @@ pub enum ObjectKind {
     MaterializedView,
     /// `SEQUENCE`
     Sequence,
+    /// `INDEX`
+    Index,
 }
 
 impl std::fmt::Display for ObjectKind {
@@ -204,6 +218,7 @@ impl std::fmt::Display for ObjectKind {
             Self::View => "view",
             Self::MaterializedView => "materialized view",
             Self::Sequence => "sequence",
+            Self::Index => "index",
         })
     }
 }

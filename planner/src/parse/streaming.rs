@@ -69,6 +69,12 @@ pub(super) fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
     } else if take(parser, &["CANCEL", "RESCALE"]) {
         let id = scaling::number(parser)?;
         Ok(Statement::CancelRescale { id })
+    } else if take(parser, &["CANCEL", "JOBS"]) || take(parser, &["CANCEL", "JOB"]) {
+        let mut ids = vec![scaling::number(parser)?];
+        while parser.consume_token(&Token::Comma) {
+            ids.push(scaling::number(parser)?);
+        }
+        Ok(Statement::CancelJobs { ids })
     } else if take(parser, &["FLUSH"]) {
         Ok(Statement::Flush)
     } else if take(parser, &["SHOW", "CREATE"]) {
@@ -205,6 +211,8 @@ fn object_kind(parser: &mut Parser<'_>) -> Result<ObjectKind> {
         Ok(ObjectKind::Table)
     } else if take(parser, &["SEQUENCE"]) {
         Ok(ObjectKind::Sequence)
+    } else if take(parser, &["INDEX"]) {
+        Ok(ObjectKind::Index)
     } else {
         let expected = "TABLE, VIEW, SOURCE, MATERIALIZED VIEW or SEQUENCE";
         Ok(parser.expected_ref(expected, parser.peek_token_ref())?)
@@ -262,6 +270,17 @@ fn explain(parser: &mut Parser<'_>) -> Result<Statement> {
     }
     if let Some(alter) = scaling::alter(parser)? {
         return Ok(Statement::ExplainAlterScaling { alter, options });
+    }
+    let job_kinds: [(&[&str], ObjectKind); 3] = [
+        (&["MATERIALIZED", "VIEW"], ObjectKind::MaterializedView),
+        (&["TABLE"], ObjectKind::Table),
+        (&["INDEX"], ObjectKind::Index),
+    ];
+    if options.analyze
+        && let Some((_, kind)) = job_kinds.into_iter().find(|(words, _)| take(parser, words))
+    {
+        let name = parser.parse_object_name(false)?;
+        return Ok(Statement::ExplainJob { kind, name });
     }
     match parser.parse_statement()? {
         ast::Statement::Query(query) => Ok(Statement::ExplainQuery { query, options }),

@@ -45,8 +45,13 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The dataflow of a view of a stream under these columns.
-    pub(super) fn materialize(mut self, stream: Stream, schema: SchemaRef) -> Dataflow {
+    /// The dataflow of a view of a stream under these columns, and which of them its rows are hashed
+    /// by, if by any.
+    pub(super) fn materialize(
+        mut self,
+        stream: Stream,
+        schema: SchemaRef,
+    ) -> (Dataflow, Option<Vec<usize>>) {
         let stream = typed(stream, schema);
         let keys = if stream.key.is_empty() {
             (0..stream.schema.fields().len()).collect()
@@ -60,19 +65,21 @@ impl<'a> Builder<'a> {
             Ok(leaf) => self.exchange(vec![leaf], &schema, &keys),
             Err(parts) => self.exchange(parts, &schema, &keys),
         };
+        let hashed_by = part.hashed_by().map(<[usize]>::to_vec);
         let root = part.wrap(None, |input| Node::Materialize {
             input,
             key: key.clone(),
         });
         close(vec![root], &mut self.fragments);
-        Dataflow {
+        let dataflow = Dataflow {
             fragments: self.fragments,
             schema,
             stream_key: key,
             append_only,
             watermarks: Vec::new(),
             emitted_by: None,
-        }
+        };
+        (dataflow, hashed_by)
     }
 
     /// The rows of a plan.
@@ -228,14 +235,14 @@ impl<'a> Builder<'a> {
             return Err(limit());
         }
         let relation = &table.relation;
-        let all = nullable(&relation.schema);
+        let named = nullable(&relation.schema);
         let chosen: Vec<usize> = match &scan.projection {
             Some(columns) => columns.clone(),
-            None => (0..all.fields().len()).collect(),
+            None => (0..named.fields().len()).collect(),
         };
         match &relation.kind {
             RelationKind::Source(source) => {
-                let schema = Arc::new(all.project(&chosen)?);
+                let schema = Arc::new(named.project(&chosen)?);
                 let generated = |schema: &SchemaRef| Node::Nexmark {
                     options: source.options.clone(),
                     table: source.table,
@@ -248,25 +255,31 @@ impl<'a> Builder<'a> {
                     });
                 };
                 let root = Node::WatermarkFilter {
-                    input: Box::new(generated(&all)),
-                    watermark: compile(definition, &all)?,
+                    input: Box::new(generated(&named)),
+                    watermark: compile(definition, &named)?,
                 };
                 let stream = Stream {
                     append_only: true,
-                    ..Stream::of(Part::leaf(root), Arc::clone(&all))
+                    ..Stream::of(Part::leaf(root), Arc::clone(&named))
                 };
-                let columns: Vec<_> = chosen.iter().map(|at| column(&all, *at)).collect();
+                let columns: Vec<_> = chosen.iter().map(|at| column(&named, *at)).collect();
                 Ok(stream.project(&columns, schema))
             }
             RelationKind::Table | RelationKind::MaterializedView => {
-                let part = Part::scan(relation.id, Arc::clone(&all), relation.watermarks.clone());
+                let all = match &relation.stored {
+                    Some(stored) => nullable(&stored.schema),
+                    None => Arc::clone(&named),
+                };
+                let place = |&at: &usize| relation.stored.as_ref().map_or(at, |s| s.places[at]);
+                let marked = relation.watermarks.iter().map(place).collect();
+                let part = Part::scan(relation.id, Arc::clone(&all), marked);
                 let stream = Stream {
-                    key: relation.primary_key.clone(),
+                    key: relation.primary_key.iter().map(place).collect(),
                     append_only: relation.append_only,
                     ..Stream::of(part, Arc::clone(&all))
                 };
-                let columns: Vec<_> = chosen.iter().map(|at| column(&all, *at)).collect();
-                Ok(stream.project(&columns, Arc::new(all.project(&chosen)?)))
+                let columns: Vec<_> = chosen.iter().map(|at| column(&all, place(at))).collect();
+                Ok(stream.project(&columns, Arc::new(named.project(&chosen)?)))
             }
             RelationKind::View { .. } => Err(Error::unsupported(
                 format!("view \"{}\" that was not inlined", relation.name),

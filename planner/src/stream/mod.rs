@@ -26,13 +26,17 @@ mod recompute;
 mod refuse;
 mod temporal;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::source_as_provider;
+use datafusion::logical_expr::LogicalPlan;
 use sqlparser::ast::{Ident, Query};
 
 use crate::batch::{Session, analyze};
-use crate::bind::{Bound, Purpose};
+use crate::bind::{Bound, Purpose, RelationTable};
 use crate::catalog::{Relation, RelationId};
 use crate::dataflow::Dataflow;
 use crate::error::{Error, Result};
@@ -46,6 +50,8 @@ use crate::types::column_type;
 pub struct ViewPlan {
     /// What the executor runs. Its schema has the view's column names.
     pub dataflow: Dataflow,
+    /// Columns that the view's rows find their key group by, in this order, if there are such.
+    pub hashed_by: Option<Vec<usize>>,
     /// Every relation that the query names, plain views and what they read included, in order met.
     pub dependencies: Vec<RelationId>,
     relations: Vec<Arc<Relation>>,
@@ -89,10 +95,11 @@ pub async fn plan_view(
     let mut builder = build::Builder::new(&state, constants);
     let stream = builder.build(&plan)?;
     let schema = view_schema(&stream.schema, names)?;
-    let mut dataflow = builder.materialize(stream, schema);
+    let (mut dataflow, hashed_by) = builder.materialize(stream, schema);
     event_time::annotate(&mut dataflow, emit)?;
     Ok(ViewPlan {
         dataflow,
+        hashed_by,
         dependencies: ids(&relations),
         relations,
     })
@@ -123,6 +130,36 @@ pub fn view_columns(
         Arc::new(Schema::new(fields.collect::<Vec<_>>())),
         ids(&relations),
     ))
+}
+
+/// Which stored columns of which tables a query reads, those that plain views read for it included.
+///
+/// # Errors
+/// Faults of the query.
+pub fn columns_read(
+    session: &Session,
+    query: &Query,
+) -> Result<BTreeMap<RelationId, BTreeSet<usize>>> {
+    let state = session.context().state();
+    let bound = session.bind(query, Purpose::Define)?;
+    let plan = state.optimize(&bound.plan)?;
+    let mut read: BTreeMap<RelationId, BTreeSet<usize>> = BTreeMap::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(table) = source_as_provider(&scan.source)?.downcast_ref::<RelationTable>()
+        {
+            let relation = &table.relation;
+            let columns = match &scan.projection {
+                Some(columns) => columns.clone(),
+                None => (0..relation.schema.fields().len()).collect(),
+            };
+            let place = |at| relation.stored.as_ref().map_or(at, |s| s.places[at]);
+            let of_relation = read.entry(relation.id).or_default();
+            of_relation.extend(columns.into_iter().map(place));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(read)
 }
 
 fn ids(relations: &[Arc<Relation>]) -> Vec<RelationId> {

@@ -48,6 +48,7 @@ impl TestCatalog {
             append_only: false,
             watermark: None,
             watermarks: Vec::new(),
+            stored: None,
         });
         self
     }
@@ -69,6 +70,7 @@ impl TestCatalog {
             append_only: false,
             watermark: None,
             watermarks: Vec::new(),
+            stored: None,
         });
         self
     }
@@ -92,6 +94,7 @@ impl TestCatalog {
             append_only: true,
             watermark: None,
             watermarks: Vec::new(),
+            stored: None,
         });
         self
     }

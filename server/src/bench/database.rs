@@ -82,6 +82,7 @@ impl Database {
                     append_only: true,
                     watermark: None,
                     watermarks: Vec::new(),
+                    stored: None,
                 }));
                 return Ok(id);
             }
@@ -111,6 +112,7 @@ impl Database {
             append_only: dataflow.append_only,
             watermark: None,
             watermarks: Vec::new(),
+            stored: None,
         };
         let spec = JobSpec {
             id,

@@ -178,6 +178,10 @@ async fn follow(
         let Some(rows) = now.tables.get(&feed.relation) else {
             break;
         };
+        let widths = (width(feed.kept().rows()), width(rows));
+        if matches!(widths, (Some(before), Some(now)) if before != now) {
+            break; // Its columns were altered: a row is no longer what readers take it for.
+        }
         if let Err(error) = feed.take(now.epoch, rows).await {
             tracing::error!(%error, relation = feed.relation, "cannot compute changes");
             break;
@@ -191,6 +195,12 @@ async fn follow(
     }
     lock(&feeds).remove(&feed.relation);
     feed.end();
+}
+
+/// How many columns stored rows have; `None` if there never were any.
+fn width(rows: &TableSnapshot) -> Option<usize> {
+    let partition = rows.partitions.iter().flatten().next()?;
+    Some(partition.schema().fields().len())
 }
 
 /// What differs between two epochs, in one batch; `None` if nothing does.

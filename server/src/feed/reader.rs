@@ -68,7 +68,7 @@ impl Drop for Reader {
 
 fn ended() -> Error {
     Error::SubscriptionEnded {
-        message: "what is subscribed to was dropped".to_owned(),
+        message: "what is subscribed to was dropped, or its columns were altered".to_owned(),
         hint: "Subscribe to something that exists.",
     }
 }

@@ -11,15 +11,17 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use crate::catalog::{Catalog, Entry, OWNER, SCHEMA};
+use crate::catalog::{Catalog, Entry, OWNER};
 use crate::error::Error;
 use crate::pg_catalog::function::{
     Arg, Returned, arg, external, immutable, make, oid_arg, stable, text_list,
 };
-use crate::pg_catalog::relations::{index_definition, key_columns, quoted, view_definition};
+use crate::pg_catalog::relations::{
+    created_index_definition, index_definition, key_columns, quoted, view_definition,
+};
 use crate::pg_catalog::types::other_name;
 use crate::pg_catalog::{
-    CONSTRAINT_OID, INDEX_OID, PUBLIC_OID, RULE_OID, SCHEMA as PG_CATALOG, SCHEMAS, find, tables,
+    CONSTRAINT_OID, INDEX_OID, RULE_OID, SCHEMA as PG_CATALOG, SCHEMAS, find, tables,
 };
 use crate::server::Shared;
 use crate::session::{DATABASE, lock};
@@ -89,7 +91,7 @@ fn format_type(oid: u32, modifier: Arg<'_>) -> String {
 }
 
 /// PostgreSQL's `pg_size_pretty`: the largest unit of which there are fewer than 10240.
-fn size_pretty(bytes: i64) -> String {
+pub(crate) fn size_pretty(bytes: i64) -> String {
     if bytes.abs() < 10 * 1024 {
         return format!("{bytes} bytes");
     }
@@ -145,22 +147,46 @@ pub(crate) fn of_session(
     settings: &Arc<Mutex<Settings>>,
     process_id: u32,
 ) -> Vec<ScalarUDF> {
-    let mut functions = about_catalog(shared);
+    let mut functions = about_catalog(shared, settings);
     functions.extend(about_session(settings, process_id));
     functions.extend(constants());
     functions
 }
 
-fn about_catalog(shared: &Arc<Shared>) -> Vec<ScalarUDF> {
-    use DataType::{UInt32, Utf8};
+/// The catalog as a session names what is in it.
+pub(crate) struct Scope {
+    catalog: Arc<Catalog>,
+    path: Vec<String>,
+}
+
+impl Scope {
+    /// The catalog of now.
+    pub(crate) fn of(shared: &Shared, settings: &Mutex<Settings>) -> Scope {
+        Scope {
+            catalog: shared.catalog.read(),
+            path: lock(settings).search_path(),
+        }
+    }
+}
+
+impl std::ops::Deref for Scope {
+    type Target = Catalog;
+
+    fn deref(&self) -> &Catalog {
+        &self.catalog
+    }
+}
+
+fn about_catalog(shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>) -> Vec<ScalarUDF> {
+    use DataType::{Boolean, UInt32, Utf8};
     // Each function reads the catalog of the moment it is called.
-    let with = |body: fn(&Catalog, &[Arg<'_>]) -> Returned| {
-        let shared = Arc::clone(shared);
-        move |args: &[Arg<'_>]| body(&shared.catalog.read(), args)
+    let with = |body: fn(&Scope, &[Arg<'_>]) -> Returned| {
+        let (shared, settings) = (Arc::clone(shared), Arc::clone(settings));
+        move |args: &[Arg<'_>]| body(&Scope::of(&shared, &settings), args)
     };
-    let checked = |body: fn(&Catalog, &[Arg<'_>]) -> Result<Returned>| {
-        let shared = Arc::clone(shared);
-        move |args: &[Arg<'_>]| body(&shared.catalog.read(), args)
+    let checked = |body: fn(&Scope, &[Arg<'_>]) -> Result<Returned>| {
+        let (shared, settings) = (Arc::clone(shared), Arc::clone(settings));
+        move |args: &[Arg<'_>]| body(&Scope::of(&shared, &settings), args)
     };
     vec![
         stable(
@@ -194,7 +220,8 @@ fn about_catalog(shared: &Arc<Shared>) -> Vec<ScalarUDF> {
                 .and_then(|entry| {
                     let definition = view_definition(entry)?;
                     Some(format!(
-                        "CREATE RULE \"_RETURN\" AS\n    ON SELECT TO {SCHEMA}.{} DO INSTEAD {definition}",
+                        "CREATE RULE \"_RETURN\" AS\n    ON SELECT TO {}.{} DO INSTEAD {definition}",
+                        quoted(&entry.schema_name),
                         quoted(&entry.name)
                     ))
                 })
@@ -243,6 +270,41 @@ fn about_catalog(shared: &Arc<Shared>) -> Vec<ScalarUDF> {
             }),
         ),
         stable(
+            "current_schema",
+            Utf8,
+            with(|scope, _| current_schemas(scope).into_iter().next().into()),
+        ),
+        stable(
+            "current_schemas",
+            text_list(),
+            with(|scope, args| {
+                let mut schemas = current_schemas(scope);
+                if arg(args, 0) == Some("true") {
+                    schemas.insert(0, PG_CATALOG.to_owned());
+                }
+                Returned::Texts(schemas)
+            }),
+        ),
+        stable(
+            REGNAMESPACE_OUT,
+            Utf8,
+            with(|scope, args| {
+                oid_arg(args, 0)
+                    .map(|oid| {
+                        let mut schemas = SCHEMAS.into_iter().chain(scope.schemas());
+                        let found = schemas.find(|(_, schema_oid)| *schema_oid == oid);
+                        found.map_or_else(|| oid.to_string(), |(name, _)| name.to_owned())
+                    })
+                    .into()
+            }),
+        ),
+        // Visible is what needs no schema in front of its name.
+        stable(
+            "pg_table_is_visible",
+            Boolean,
+            with(|scope, args| oid_arg(args, 0).map(|oid| is_visible(scope, oid)).into()),
+        ),
+        stable(
             REGCLASS_OUT,
             Utf8,
             with(|catalog, args| {
@@ -254,13 +316,40 @@ fn about_catalog(shared: &Arc<Shared>) -> Vec<ScalarUDF> {
     ]
 }
 
-fn index_text(catalog: &Catalog, args: &[Arg<'_>]) -> Returned {
-    let Some(entry) = oid_arg(args, 0).and_then(|oid| catalog.by_id(oid.wrapping_sub(INDEX_OID)))
-    else {
+/// The schemas of the search path that exist.
+fn current_schemas(scope: &Scope) -> Vec<String> {
+    let exists = |name: &&String| scope.schema_oid(name).is_some();
+    scope.path.iter().filter(exists).cloned().collect()
+}
+
+fn is_visible(scope: &Scope, oid: u32) -> bool {
+    let named = [oid, oid.wrapping_sub(INDEX_OID)];
+    let Some(entry) = named.iter().find_map(|oid| scope.by_id(*oid)) else {
+        return !tables().any(|(schema, t)| t.oid == oid && schema != PG_CATALOG);
+    };
+    let mut path = scope.path.iter();
+    path.find_map(|schema| scope.find(schema, &entry.name))
+        .is_some_and(|first| first.id == entry.id)
+}
+
+fn index_text(catalog: &Scope, args: &[Arg<'_>]) -> Returned {
+    let oid = oid_arg(args, 0).unwrap_or_default();
+    let number = arg(args, 1).and_then(|n| n.parse::<usize>().ok());
+    if let Some(entry) = catalog.by_id(oid) {
+        return match number {
+            None | Some(0) => created_index_definition(catalog, entry).into(),
+            Some(number) => entry
+                .columns
+                .get(number - 1)
+                .map_or_else(String::new, |column| quoted(&column.name))
+                .into(),
+        };
+    }
+    let Some(entry) = catalog.by_id(oid.wrapping_sub(INDEX_OID)) else {
         return Returned::Null;
     };
     // With a column number: that column's definition.
-    match arg(args, 1).and_then(|n| n.parse::<usize>().ok()) {
+    match number {
         None | Some(0) => index_definition(entry).into(),
         Some(number) => entry
             .primary_key
@@ -271,7 +360,7 @@ fn index_text(catalog: &Catalog, args: &[Arg<'_>]) -> Returned {
 }
 
 /// A relation by oid or by name.
-fn named(catalog: &Catalog, text: Arg<'_>) -> Option<Arc<Entry>> {
+fn named(catalog: &Scope, text: Arg<'_>) -> Option<Arc<Entry>> {
     let text = text?;
     let oid = text
         .parse::<u32>()
@@ -281,7 +370,7 @@ fn named(catalog: &Catalog, text: Arg<'_>) -> Option<Arc<Entry>> {
 }
 
 /// The oid of a name as `regclass` reads it: with or without schema, quoted or not.
-pub(crate) fn relation_oid(catalog: &Catalog, text: &str) -> Option<i64> {
+pub(crate) fn relation_oid(catalog: &Scope, text: &str) -> Option<i64> {
     if let Ok(oid) = text.trim().parse::<u32>() {
         return Some(i64::from(oid));
     }
@@ -292,19 +381,18 @@ pub(crate) fn relation_oid(catalog: &Catalog, text: &str) -> Option<i64> {
         _ => return None,
     };
     let system = |schema: &str| find(schema, name).map(|table| table.oid);
-    let user = || {
-        let by_name = catalog.by_name(name).map(|entry| entry.id);
+    let user = |schema: &str| {
+        let by_name = catalog.find(schema, name).map(|entry| entry.id);
         by_name.or_else(|| {
-            let owner = catalog
-                .entries()
-                .find(|e| !e.primary_key.is_empty() && e.primary_key_name() == *name)?;
+            let mut owners = catalog.entries().filter(|e| e.schema_name == schema);
+            let owner =
+                owners.find(|e| !e.primary_key.is_empty() && e.primary_key_name() == *name)?;
             Some(owner.id + INDEX_OID)
         })
     };
     let oid = match schema {
-        None => system(PG_CATALOG).or_else(user),
-        Some(schema) if schema == SCHEMA => user(),
-        Some(schema) => system(schema),
+        None => system(PG_CATALOG).or_else(|| catalog.path.iter().find_map(|schema| user(schema))),
+        Some(schema) => user(schema).or_else(|| system(schema)),
     };
     oid.map(i64::from)
 }
@@ -390,13 +478,6 @@ fn constants() -> Vec<ScalarUDF> {
             )
             .into()
         }),
-        stable("current_schemas", text_list(), |args| {
-            let mut schemas = vec![SCHEMA.to_owned()];
-            if arg(args, 0) == Some("true") {
-                schemas.insert(0, PG_CATALOG.to_owned());
-            }
-            Returned::Texts(schemas)
-        }),
         stable("pg_get_userbyid", Utf8, |args| {
             arg(args, 0)
                 .map(|oid| {
@@ -431,15 +512,6 @@ fn constants() -> Vec<ScalarUDF> {
         stable(REGTYPE_OUT, Utf8, |args| {
             oid_arg(args, 0).map(|oid| format_type(oid, None)).into()
         }),
-        stable(REGNAMESPACE_OUT, Utf8, |args| {
-            oid_arg(args, 0)
-                .map(|oid| {
-                    let mut schemas = SCHEMAS.into_iter().chain([(SCHEMA, PUBLIC_OID)]);
-                    let found = schemas.find(|(_, schema_oid)| *schema_oid == oid);
-                    found.map_or_else(|| oid.to_string(), |(name, _)| name.to_owned())
-                })
-                .into()
-        }),
         stable("pg_tablespace_location", Utf8, |_| "".into()),
         stable("pg_my_temp_schema", UInt32, |_| 0i64.into()),
         stable("txid_current", Int64, |_| 0i64.into()),
@@ -460,7 +532,6 @@ fn constants() -> Vec<ScalarUDF> {
         }),
     ];
     for name in [
-        "current_schema",
         "current_database",
         "current_catalog",
         "current_user",
@@ -469,18 +540,11 @@ fn constants() -> Vec<ScalarUDF> {
         "current_role",
     ] {
         let value = match name {
-            "current_schema" => SCHEMA,
             "current_database" | "current_catalog" => DATABASE,
             _ => OWNER,
         };
         functions.push(stable(name, Utf8, move |_| value.into()));
     }
-    // Visible is what needs no schema in front of its name.
-    functions.push(stable("pg_table_is_visible", Boolean, |args| {
-        let hidden = |oid| tables().any(|(schema, t)| t.oid == oid && schema != PG_CATALOG);
-        let in_search_path = |oid: u32| !hidden(oid);
-        oid_arg(args, 0).map(in_search_path).into()
-    }));
     for name in [
         "pg_type_is_visible",
         "pg_function_is_visible",
@@ -566,11 +630,12 @@ mod tests {
         assert_eq!(name_parts("public.\"A b\"").unwrap(), ["public", "A b"]);
         assert_eq!(name_parts("PG_Class").unwrap(), ["pg_class"]);
         assert!(name_parts("a..b").is_none());
-        assert_eq!(
-            relation_oid(&Catalog::default(), "pg_catalog.pg_class"),
-            Some(1259)
-        );
-        assert_eq!(relation_oid(&Catalog::default(), "nothing"), None);
+        let nothing = Scope {
+            catalog: Arc::default(),
+            path: crate::namespace::default_path(),
+        };
+        assert_eq!(relation_oid(&nothing, "pg_catalog.pg_class"), Some(1259));
+        assert_eq!(relation_oid(&nothing, "nothing"), None);
     }
 
     #[test]

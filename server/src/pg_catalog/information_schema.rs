@@ -1,9 +1,9 @@
 //! The SQL standard's views of the catalog.
 
-use crate::catalog::{Kind, OWNER, SCHEMA};
+use crate::catalog::{Kind, OWNER};
 use crate::pg_catalog::relations::view_definition;
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
-use crate::pg_catalog::{INFORMATION_SCHEMA, PUBLIC_OID, SCHEMA as PG_CATALOG, SCHEMAS};
+use crate::pg_catalog::{self, INFORMATION_SCHEMA, SCHEMA as PG_CATALOG, SCHEMAS};
 use crate::session::DATABASE;
 use planner::values::types::{SCALARS, SqlType};
 
@@ -16,10 +16,10 @@ pub(crate) static TABLES: &[SystemTable] = &[
             ("catalog_name", T::Text), ("schema_name", T::Text), ("schema_owner", T::Text),
             ("default_character_set_name", T::Text), ("sql_path", T::Text),
         ],
-        rows: |_| {
+        rows: |s| {
             SCHEMAS
                 .into_iter()
-                .chain([(SCHEMA, PUBLIC_OID)])
+                .chain(s.catalog.schemas())
                 .map(|(name, _)| row![DATABASE, name, OWNER, NULL, NULL])
                 .collect()
         },
@@ -60,7 +60,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
             s.catalog
                 .entries()
                 .filter(|e| e.kind == Kind::View)
-                .map(|e| row![DATABASE, SCHEMA, e.name.clone(), view_definition(e), "NONE", "NO"])
+                .map(|e| row![DATABASE, e.schema_name.clone(), e.name.clone(), view_definition(e), "NONE", "NO"])
                 .collect()
         },
     },
@@ -79,7 +79,8 @@ pub(crate) static TABLES: &[SystemTable] = &[
                 .filter(|e| !e.primary_key.is_empty())
                 .map(|e| {
                     row![
-                        DATABASE, SCHEMA, e.primary_key_name(), DATABASE, SCHEMA, e.name.clone(), "PRIMARY KEY", "NO",
+                        DATABASE, e.schema_name.clone(), e.primary_key_name(), DATABASE, e.schema_name.clone(),
+                        e.name.clone(), "PRIMARY KEY", "NO",
                         "NO", "YES",
                     ]
                 })
@@ -106,11 +107,11 @@ fn tables(source: &Source<'_>) -> Vec<Vec<Value>> {
             Kind::Table => ("BASE TABLE", "YES"),
             Kind::View => ("VIEW", "NO"),
             Kind::Source { .. } => ("FOREIGN", "NO"),
-            Kind::MaterializedView | Kind::Sequence(_) => continue,
+            Kind::MaterializedView | Kind::Sequence(_) | Kind::Index(_) => continue,
         };
         rows.push(row![
             DATABASE,
-            SCHEMA,
+            entry.schema_name.clone(),
             entry.name.clone(),
             table_type,
             NULL,
@@ -142,10 +143,10 @@ fn columns(source: &Source<'_>) -> Vec<Vec<Value>> {
     for entry in source
         .catalog
         .entries()
-        .filter(|e| e.kind != Kind::MaterializedView)
+        .filter(|e| !matches!(e.kind, Kind::MaterializedView | Kind::Index(_)))
     {
         for (at, column) in entry.columns.iter().enumerate() {
-            rows.push(column_row(SCHEMA, &entry.name, at, column));
+            rows.push(column_row(&entry.schema_name, &entry.name, at, column));
         }
     }
     for (schema, table) in crate::pg_catalog::tables() {
@@ -193,7 +194,11 @@ fn column_row(schema: &str, table: &str, at: usize, column: &crate::catalog::Col
         SqlType::Array(element) => format!("_{}", type_name(element)),
         other => type_name(other).to_owned(),
     };
-    let updatable = if schema == SCHEMA { "YES" } else { "NO" };
+    let updatable = if pg_catalog::is_schema(schema) {
+        "NO"
+    } else {
+        "YES"
+    };
     row![
         DATABASE,
         schema,
@@ -239,10 +244,10 @@ fn key_columns(source: &Source<'_>) -> Vec<Vec<Value>> {
         for (at, &key) in entry.primary_key.iter().enumerate() {
             rows.push(row![
                 DATABASE,
-                SCHEMA,
+                entry.schema_name.clone(),
                 entry.primary_key_name(),
                 DATABASE,
-                SCHEMA,
+                entry.schema_name.clone(),
                 entry.name.clone(),
                 entry.columns[key].name.clone(),
                 at + 1,

@@ -29,6 +29,7 @@ use storage::DatabaseSnapshot;
 
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
+use crate::namespace;
 use crate::pg_catalog::table::{Source, SystemTable};
 use crate::sequence::LastNumbers;
 use crate::server::Shared;
@@ -80,6 +81,17 @@ pub struct Context {
     pub prepared: Vec<PreparedRow>,
     /// The query's look at the engine; `None`: it only plans.
     pub lens: Option<Arc<Lens>>,
+}
+
+impl Context {
+    /// Schemas that names without one are looked for in.
+    #[must_use]
+    pub fn search_path(&self) -> Vec<String> {
+        let setting = self.settings.iter().find(|row| row.name == "search_path");
+        setting.map_or_else(namespace::default_path, |row| {
+            namespace::search_path(&row.value)
+        })
+    }
 }
 
 /// A cursor of the session.
@@ -161,6 +173,7 @@ pub fn relation(schema: &str, name: &str) -> Option<Relation> {
         append_only: false,
         watermark: None,
         watermarks: Vec::new(),
+        stored: None,
     })
 }
 
@@ -211,6 +224,10 @@ pub fn register_session(
 ) {
     functions::of_session(shared, settings, process_id)
         .into_iter()
-        .chain(sequence_functions::of_session(shared, last_numbers))
+        .chain(sequence_functions::of_session(
+            shared,
+            settings,
+            last_numbers,
+        ))
         .for_each(|function| session.register_udf(function));
 }

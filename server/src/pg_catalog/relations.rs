@@ -1,6 +1,6 @@
 //! Tables about relations: pg_class, pg_attribute and what hangs on them.
 
-use crate::catalog::{Column, Entry, Identity, Kind, OWNER, SCHEMA};
+use crate::catalog::{Catalog, Column, Entry, Identity, Kind, OWNER};
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, no_rows, row};
 use crate::pg_catalog::{
     CONSTRAINT_OID, DEFAULT_OID, INDEX_OID, INFORMATION_SCHEMA, OWNER_OID, PG_CATALOG_OID,
@@ -113,7 +113,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ],
         rows: |s| {
             of_kind(s, |kind| *kind == Kind::Table)
-                .map(|e| row![SCHEMA, e.name.clone(), OWNER, NULL, !e.primary_key.is_empty(), false, false, false])
+                .map(|e| row![e.schema_name.clone(), e.name.clone(), OWNER, NULL, !e.primary_key.is_empty(), false, false, false])
                 .collect()
         },
     },
@@ -123,7 +123,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         columns: &[("schemaname", T::Text), ("viewname", T::Text), ("viewowner", T::Text), ("definition", T::Text)],
         rows: |s| {
             of_kind(s, |kind| *kind == Kind::View)
-                .map(|e| row![SCHEMA, e.name.clone(), OWNER, view_definition(e)])
+                .map(|e| row![e.schema_name.clone(), e.name.clone(), OWNER, view_definition(e)])
                 .collect()
         },
     },
@@ -136,7 +136,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ],
         rows: |s| {
             of_kind(s, |kind| *kind == Kind::MaterializedView)
-                .map(|e| row![SCHEMA, e.name.clone(), OWNER, NULL, false, true, view_definition(e)])
+                .map(|e| row![e.schema_name.clone(), e.name.clone(), OWNER, NULL, false, true, view_definition(e)])
                 .collect()
         },
     },
@@ -148,9 +148,14 @@ pub(crate) static TABLES: &[SystemTable] = &[
             ("indexdef", T::Text),
         ],
         rows: |s| {
-            with_key(s)
-                .map(|e| row![SCHEMA, e.name.clone(), e.primary_key_name(), NULL, index_definition(e)])
-                .collect()
+            let of_key = with_key(s)
+                .map(|e| row![e.schema_name.clone(), e.name.clone(), e.primary_key_name(), NULL, index_definition(e)]);
+            let created = of_kind(s, |kind| matches!(kind, Kind::Index(_))).filter_map(|e| {
+                let (of, _) = indexed_columns(s.catalog, e)?;
+                let definition = created_index_definition(s.catalog, e);
+                Some(row![e.schema_name.clone(), of.name.clone(), e.name.clone(), NULL, definition])
+            });
+            of_key.chain(created).collect()
         },
     },
     SystemTable {
@@ -230,8 +235,9 @@ pub(crate) fn view_definition(entry: &Entry) -> Option<String> {
 /// A primary key's index as `pg_get_indexdef` prints it.
 pub(crate) fn index_definition(entry: &Entry) -> String {
     format!(
-        "CREATE UNIQUE INDEX {} ON {SCHEMA}.{} USING btree ({})",
+        "CREATE UNIQUE INDEX {} ON {}.{} USING btree ({})",
         quoted(&entry.primary_key_name()),
+        quoted(&entry.schema_name),
         quoted(&entry.name),
         key_columns(entry)
     )
@@ -313,7 +319,16 @@ pub(crate) fn relkind(kind: &Kind) -> &'static str {
         Kind::View => "v",
         Kind::MaterializedView => "m",
         Kind::Sequence(_) => "S",
+        Kind::Index(_) => "i",
     }
+}
+
+/// The oid of a relation's schema.
+fn namespace(source: &Source<'_>, entry: &Entry) -> u32 {
+    source
+        .catalog
+        .schema_oid(&entry.schema_name)
+        .unwrap_or(PUBLIC_OID)
 }
 
 fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
@@ -327,15 +342,19 @@ fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
         let class = Class {
             oid: entry.id,
             name: &entry.name,
-            namespace: PUBLIC_OID,
-            access_method: if entry.kind.has_job() { HEAP } else { 0 },
+            namespace: namespace(source, entry),
+            access_method: match entry.kind {
+                Kind::Index(_) => BTREE,
+                _ if entry.kind.has_job() => HEAP,
+                _ => 0,
+            },
             kind: relkind(&entry.kind),
             columns: match entry.kind {
                 Kind::Sequence(_) => SEQUENCE_COLUMNS,
                 _ => entry.columns.len(),
             },
             rows: count,
-            has_index: has_key,
+            has_index: has_key || source.catalog.indexes_of(entry.id).next().is_some(),
             has_rules: matches!(entry.kind, Kind::View | Kind::MaterializedView),
         };
         rows.push(class.row());
@@ -485,35 +504,75 @@ fn key_numbers(entry: &Entry) -> Vec<i64> {
 }
 
 fn indexes(source: &Source<'_>) -> Vec<Vec<Value>> {
-    with_key(source)
-        .map(|entry| {
-            let count = entry.primary_key.len();
-            let zeros = vec![0i64; count];
-            row![
-                entry.id + INDEX_OID,
-                entry.id,
-                count,
-                count,
-                true,
-                false,
-                true,
-                false,
-                true,
-                false,
-                true,
-                false,
-                true,
-                true,
-                false,
-                key_numbers(entry),
-                zeros.clone(),
-                zeros.clone(),
-                zeros,
-                NULL,
-                NULL,
-            ]
-        })
-        .collect()
+    let of_key = with_key(source)
+        .map(|entry| index_row(entry.id + INDEX_OID, entry.id, true, key_numbers(entry)));
+    let created = of_kind(source, |kind| matches!(kind, Kind::Index(_))).filter_map(|entry| {
+        let (relation, columns) = indexed_columns(source.catalog, entry)?;
+        let numbers = columns.iter().map(|&column| column as i64 + 1).collect();
+        Some(index_row(entry.id, relation.id, false, numbers))
+    });
+    of_key.chain(created).collect()
+}
+
+fn index_row(index: u32, relation: u32, is_primary: bool, columns: Vec<i64>) -> Vec<Value> {
+    let count = columns.len();
+    let zeros = vec![0i64; count];
+    row![
+        index,
+        relation,
+        count,
+        count,
+        is_primary,
+        false,
+        is_primary,
+        false,
+        true,
+        false,
+        true,
+        false,
+        true,
+        true,
+        false,
+        columns,
+        zeros.clone(),
+        zeros.clone(),
+        zeros,
+        NULL,
+        NULL,
+    ]
+}
+
+/// What a created index is of, and its columns there.
+fn indexed_columns<'a>(catalog: &'a Catalog, entry: &Entry) -> Option<(&'a Entry, Vec<usize>)> {
+    let Kind::Index(index) = &entry.kind else {
+        return None;
+    };
+    let relation = catalog.by_id(index.relation)?;
+    let column_at = |place: &usize| match relation.places() {
+        Some(places) => places.iter().position(|at| at == place),
+        None => Some(*place),
+    };
+    let columns = index.places.iter().filter_map(column_at);
+    Some((relation, columns.collect()))
+}
+
+/// A created index as `pg_get_indexdef` prints it.
+pub(crate) fn created_index_definition(catalog: &Catalog, entry: &Entry) -> Option<String> {
+    let (relation, columns) = indexed_columns(catalog, entry)?;
+    let names = columns.iter().map(|&at| quoted(&relation.columns[at].name));
+    Some(format!(
+        "CREATE INDEX {} ON {}.{} USING btree ({})",
+        quoted(&entry.name),
+        quoted(&relation.schema_name),
+        quoted(&relation.name),
+        names.collect::<Vec<_>>().join(", ")
+    ))
+}
+
+/// The columns of a created index, for messages.
+pub(crate) fn column_list(entry: &Entry) -> String {
+    let names = entry.columns.iter().map(|column| quoted(&column.name));
+    names.collect::<Vec<_>>().join(", ")
 }
 
 fn constraints(source: &Source<'_>) -> Vec<Vec<Value>> {
@@ -522,7 +581,7 @@ fn constraints(source: &Source<'_>) -> Vec<Vec<Value>> {
             row![
                 entry.id + CONSTRAINT_OID,
                 entry.primary_key_name(),
-                PUBLIC_OID,
+                namespace(source, entry),
                 "p",
                 false,
                 false,

@@ -10,25 +10,32 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use crate::catalog::{Entry, Kind, SCHEMA};
+use crate::catalog::{Entry, Kind};
 use crate::error::Error;
 use crate::pg_catalog::function::{Arg, Returned, arg, as_texts, external, make};
-use crate::pg_catalog::functions::relation_oid;
+use crate::pg_catalog::functions::{Scope, relation_oid};
 use crate::pg_catalog::relations::quoted;
 use crate::sequence::{LastNumbers, definition};
 use crate::server::Shared;
+use crate::settings::Settings;
 
 /// What the functions of a session share.
 #[derive(Clone)]
 struct Context {
     shared: Arc<Shared>,
+    settings: Arc<Mutex<Settings>>,
     last: Arc<Mutex<LastNumbers>>,
 }
 
 /// The functions of one session.
-pub(crate) fn of_session(shared: &Arc<Shared>, last: &Arc<Mutex<LastNumbers>>) -> Vec<ScalarUDF> {
+pub(crate) fn of_session(
+    shared: &Arc<Shared>,
+    settings: &Arc<Mutex<Settings>>,
+    last: &Arc<Mutex<LastNumbers>>,
+) -> Vec<ScalarUDF> {
     let context = Context {
         shared: Arc::clone(shared),
+        settings: Arc::clone(settings),
         last: Arc::clone(last),
     };
     let with = |body: fn(&Context, &[Arg<'_>]) -> crate::error::Result<Returned>| {
@@ -55,7 +62,7 @@ pub(crate) fn of_session(shared: &Arc<Shared>, last: &Arc<Mutex<LastNumbers>>) -
 
 impl Context {
     fn sequence(&self, name: &str) -> crate::error::Result<Arc<Entry>> {
-        let catalog = self.shared.catalog.read();
+        let catalog = Scope::of(&self.shared, &self.settings);
         let undefined = || Error::UndefinedRelation {
             name: name.to_owned(),
         };
@@ -178,7 +185,7 @@ fn serial_sequence(context: &Context, args: &[Arg<'_>]) -> crate::error::Result<
     let (Some(table), Some(column)) = (arg(args, 0), arg(args, 1)) else {
         return Ok(Returned::Null);
     };
-    let catalog = context.shared.catalog.read();
+    let catalog = Scope::of(&context.shared, &context.settings);
     let oid = relation_oid(&catalog, table).and_then(|oid| u32::try_from(oid).ok());
     let entry = oid
         .and_then(|oid| catalog.by_id(oid))
@@ -195,6 +202,6 @@ fn serial_sequence(context: &Context, args: &[Arg<'_>]) -> crate::error::Result<
         _ => false,
     });
     Ok(owned
-        .map(|entry| format!("{SCHEMA}.{}", quoted(&entry.name)))
+        .map(|entry| format!("{}.{}", quoted(&entry.schema_name), quoted(&entry.name)))
         .into())
 }

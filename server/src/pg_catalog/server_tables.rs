@@ -3,7 +3,7 @@
 use crate::catalog::OWNER;
 use crate::pg_catalog::relations::NEXMARK_SERVER;
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
-use crate::pg_catalog::{OWNER_OID, PUBLIC_OID, SCHEMAS};
+use crate::pg_catalog::{OWNER_OID, SCHEMAS};
 use crate::session::DATABASE;
 
 /// Oid of the one database.
@@ -19,10 +19,10 @@ pub(crate) static TABLES: &[SystemTable] = &[
         oid: 2615,
         name: "pg_namespace",
         columns: &[("oid", T::Oid), ("nspname", T::Text), ("nspowner", T::Oid), ("nspacl", T::Texts)],
-        rows: |_| {
+        rows: |s| {
             SCHEMAS
                 .into_iter()
-                .chain([(crate::catalog::SCHEMA, PUBLIC_OID)])
+                .chain(s.catalog.schemas())
                 .map(|(name, oid)| row![oid, name, OWNER_OID, NULL])
                 .collect()
         },

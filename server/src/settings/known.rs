@@ -249,7 +249,7 @@ pub(crate) static KNOWN: &[Known] = &[
         "search_path",
         "\"$user\", public",
         Rule::Any,
-        "Names without schema are looked for in public.",
+        "Schemas that names without one are looked for in.",
     ),
     reported(
         "server_encoding",

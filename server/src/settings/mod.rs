@@ -12,6 +12,7 @@ use arrow::array::timezone::Tz;
 use scaling::Strategy;
 
 use crate::error::{Error, Result};
+use crate::namespace;
 use crate::settings::known::{KNOWN, Known, Rule};
 
 /// The version that clients shape their catalog queries by.
@@ -172,6 +173,16 @@ impl Settings {
             .ok()
             .and_then(|name| parse_strategy(&name).ok())
             .unwrap_or_default()
+    }
+
+    /// Schemas that names without one are looked for in, whether they exist or not.
+    #[must_use]
+    pub fn search_path(&self) -> Vec<String> {
+        let setting = self.get("search_path");
+        setting.map_or_else(
+            |_| namespace::default_path(),
+            |s| namespace::search_path(&s),
+        )
     }
 
     /// Longest duration of a statement.

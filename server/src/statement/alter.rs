@@ -14,7 +14,7 @@ use crate::notice::Notice;
 use crate::rescale::{rescale, set_adaptivity};
 use crate::session::Session;
 use crate::statement::Outcome;
-use crate::statement::ddl::{is_kind, kind_name, local_name, wrong_kind};
+use crate::statement::ddl::{is_kind, kind_name, wrong_kind};
 use crate::statement::scaling_options::{Defaults, Wanted, check, no_executor, no_key_group};
 
 impl Session {
@@ -34,7 +34,7 @@ impl Session {
 
     /// The relation that a statement names; `None`, with a notice, if it may be missing and is.
     pub(crate) fn scaled_relation(&mut self, alter: &AlterScaling) -> Result<Option<Arc<Entry>>> {
-        let name = local_name(&alter.name)?;
+        let name = self.local_name(&alter.name)?;
         let kind = alter.kind;
         match self.shared.catalog.read().by_name(&name) {
             Some(entry) if is_kind(&entry.kind, kind) && entry.kind.has_job() => {
@@ -44,13 +44,13 @@ impl Session {
             None if alter.if_exists => {
                 self.client.notice(&Notice::DoesNotExist {
                     kind: kind_name(kind),
-                    name,
+                    name: name.to_string(),
                 });
                 Ok(None)
             }
             None => Err(Error::UndefinedObject {
                 kind: kind_name(kind),
-                name,
+                name: name.to_string(),
             }),
         }
     }

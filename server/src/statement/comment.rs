@@ -9,7 +9,7 @@ use crate::catalog::{Entry, update_change};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement::Outcome;
-use crate::statement::ddl::{is_kind, kind_name, local_name};
+use crate::statement::ddl::{is_kind, kind_name};
 
 impl Session {
     pub(crate) async fn comment(
@@ -52,11 +52,11 @@ impl Session {
                 )));
             }
         };
-        let name = local_name(name)?;
+        let name = self.local_name(name)?;
         let catalog = self.shared.catalog.read();
-        let entry = catalog
-            .by_name(&name)
-            .ok_or(Error::UndefinedRelation { name })?;
+        let entry = catalog.by_name(&name).ok_or(Error::UndefinedRelation {
+            name: name.to_string(),
+        })?;
         if !is_kind(&entry.kind, kind) {
             return Err(Error::WrongKind {
                 name: entry.name.clone(),
@@ -83,11 +83,11 @@ impl Session {
                 message: "column name must be qualified".to_owned(),
             });
         };
-        let name = local_name(&ObjectName(relation))?;
+        let name = self.local_name(&ObjectName(relation))?;
         let catalog = self.shared.catalog.read();
-        let entry = catalog
-            .by_name(&name)
-            .ok_or(Error::UndefinedRelation { name })?;
+        let entry = catalog.by_name(&name).ok_or(Error::UndefinedRelation {
+            name: name.to_string(),
+        })?;
         let mut entry = Entry::clone(entry);
         let at = entry
             .column(&column)

@@ -18,7 +18,7 @@ use crate::session::Session;
 use crate::session::transaction::Write;
 use crate::statement::Outcome;
 use crate::statement::coerce::{TextInput, assign};
-use crate::statement::ddl::{declared_type, local_name};
+use crate::statement::ddl::{NewName, declared_type};
 use planner::values::types::SqlType;
 
 /// Columns of a table, as in PostgreSQL (`MaxHeapAttributeNumber`).
@@ -66,7 +66,7 @@ impl Session {
 
     async fn create_defined_table(
         &mut self,
-        name: String,
+        name: NewName,
         parsed: &Parsed,
         table: &CreateTable,
         extras: TableExtras,
@@ -108,7 +108,7 @@ impl Session {
     /// The query runs first: a fault in it leaves no table.
     async fn create_table_as(
         &mut self,
-        name: String,
+        name: NewName,
         parsed: &Parsed,
         table: &CreateTable,
         extras: TableExtras,
@@ -159,11 +159,13 @@ impl Session {
     fn columns_like(&self, like: &CreateTableLikeKind) -> Result<Vec<Column>> {
         let (CreateTableLikeKind::Parenthesized(CreateTableLike { name, defaults })
         | CreateTableLikeKind::Plain(CreateTableLike { name, defaults })) = like;
-        let name = local_name(name)?;
+        let name = self.local_name(name)?;
         let catalog = self.shared.catalog.read();
         let entry = catalog
             .by_name(&name)
-            .ok_or(Error::UndefinedRelation { name })?;
+            .ok_or_else(|| Error::UndefinedRelation {
+                name: name.to_string(),
+            })?;
         let with_defaults = matches!(defaults, Some(CreateTableLikeDefaults::Including));
         let column = |column: &Column| Column {
             not_null: column.not_null,
@@ -223,7 +225,7 @@ pub(crate) fn set_watermark(entry: &mut Entry, parsed: &Parsed) -> Result<()> {
     Ok(())
 }
 
-fn check_width(columns: usize) -> Result<()> {
+pub(crate) fn check_width(columns: usize) -> Result<()> {
     if columns > TABLE_COLUMNS_MAX {
         return Err(Error::TooManyColumns {
             what: "tables",

@@ -4,7 +4,7 @@
 //! durable, and leaves it before its job ends; so a name that a session finds can be read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use planner::parse::{ObjectKind, Statement};
@@ -14,10 +14,11 @@ use sqlparser::ast::{ColumnDef, CreateView, Ident, ObjectName, ObjectType, Query
 use storage::CatalogChange;
 
 use crate::big_stack;
-use crate::catalog::{Catalog, Column, Entry, Kind, SCHEMA, delete_change, put_change};
-use crate::catalog_view::CatalogView;
+use crate::catalog::{Catalog, Column, Entry, Kind, delete_change, put_change};
+use crate::catalog_view::{Bindings, CatalogView};
 use crate::error::{Error, Result};
 use crate::key_set::KeySet;
+use crate::namespace::Name;
 use crate::notice::Notice;
 use crate::pg_catalog;
 use crate::server::{job, with_jobs};
@@ -25,37 +26,6 @@ use crate::session::{DATABASE, Session};
 use crate::statement::Outcome;
 use crate::statement::create_table::set_watermark;
 use planner::values::types::SqlType;
-
-/// A name without its schema, which must be `public`.
-///
-/// # Errors
-/// [`Error::UndefinedSchema`], [`Error::SystemCatalog`], or another database.
-pub fn local_name(name: &ObjectName) -> Result<String> {
-    let mut parts = Vec::with_capacity(name.0.len());
-    for part in &name.0 {
-        let ident = part.as_ident().ok_or_else(|| Error::Syntax {
-            message: format!("improper name: {name}"),
-        })?;
-        parts.push(planner::names::identifier(ident));
-    }
-    let local = parts.pop().unwrap_or_default();
-    match parts.pop() {
-        None => {}
-        Some(schema) if schema == SCHEMA => {}
-        Some(schema) if pg_catalog::is_schema(&schema) => {
-            return Err(Error::SystemCatalog {
-                name: format!("{schema}.{local}"),
-            });
-        }
-        Some(schema) => return Err(Error::UndefinedSchema { name: schema }),
-    }
-    match parts.pop() {
-        Some(database) if database != DATABASE => Err(Error::not_supported(format!(
-            "cross-database references are not implemented: \"{name}\""
-        ))),
-        _ => Ok(local),
-    }
-}
 
 /// The relation kind of a DROP.
 ///
@@ -67,6 +37,7 @@ pub fn dropped_kind(object: &ObjectType) -> Result<ObjectKind> {
         ObjectType::View => Ok(ObjectKind::View),
         ObjectType::MaterializedView => Ok(ObjectKind::MaterializedView),
         ObjectType::Sequence => Ok(ObjectKind::Sequence),
+        ObjectType::Index => Ok(ObjectKind::Index),
         other => Err(Error::not_supported(format!(
             "DROP {other} is not supported"
         ))),
@@ -83,6 +54,7 @@ pub fn is_kind(kind: &Kind, named: ObjectKind) -> bool {
             | (Kind::View, ObjectKind::View)
             | (Kind::MaterializedView, ObjectKind::MaterializedView)
             | (Kind::Sequence(_), ObjectKind::Sequence)
+            | (Kind::Index(_), ObjectKind::Index)
     )
 }
 
@@ -95,6 +67,7 @@ pub fn kind_name(kind: ObjectKind) -> &'static str {
         ObjectKind::View => "view",
         ObjectKind::MaterializedView => "materialized view",
         ObjectKind::Sequence => "sequence",
+        ObjectKind::Index => "index",
     }
 }
 
@@ -187,19 +160,73 @@ pub(crate) fn declared_type(
     }
 }
 
+/// A name that is free, in a schema that exists.
+#[derive(Debug, Clone)]
+pub(crate) struct NewName {
+    pub(crate) schema: String,
+    pub(crate) local: String,
+}
+
 impl Session {
+    /// A name with the search path. The schema need not exist, but is not the server's.
+    ///
+    /// # Errors
+    /// [`Error::UndefinedSchema`], [`Error::SystemCatalog`], or another database.
+    pub(crate) fn local_name(&self, name: &ObjectName) -> Result<Name> {
+        let mut parts = Vec::with_capacity(name.0.len());
+        for part in &name.0 {
+            let ident = part.as_ident().ok_or_else(|| Error::Syntax {
+                message: format!("improper name: {name}"),
+            })?;
+            parts.push(planner::names::identifier(ident));
+        }
+        let local = parts.pop().unwrap_or_default();
+        let schema = parts.pop();
+        if let Some(schema) = &schema {
+            if pg_catalog::is_schema(schema) {
+                return Err(Error::SystemCatalog {
+                    name: format!("{schema}.{local}"),
+                });
+            }
+            if self.shared.catalog.read().schema_oid(schema).is_none() {
+                return Err(Error::UndefinedSchema {
+                    name: schema.clone(),
+                });
+            }
+        }
+        match parts.pop() {
+            Some(database) if database != DATABASE => Err(Error::not_supported(format!(
+                "cross-database references are not implemented: \"{name}\""
+            ))),
+            _ => Ok(Name {
+                schema,
+                local,
+                path: self.settings().search_path(),
+            }),
+        }
+    }
+
     /// Checks that DDL may run here and that the name is free; `None`, with a notice, if it is not
     /// and the statement says that this is fine.
     pub(crate) fn new_name(
         &mut self,
         name: &ObjectName,
         if_not_exists: bool,
-    ) -> Result<Option<String>> {
+    ) -> Result<Option<NewName>> {
         self.check_ddl()?;
-        let name = local_name(name)?;
-        if self.shared.catalog.read().by_name(&name).is_none() {
-            return Ok(Some(name));
+        let name = self.local_name(name)?;
+        let catalog = self.shared.catalog.read();
+        let mut schemas = name.schemas();
+        let Some(schema) = schemas.find(|schema| catalog.schema_oid(schema).is_some()) else {
+            return Err(Error::NoSchema);
+        };
+        if catalog.find(schema, &name.local).is_none() {
+            return Ok(Some(NewName {
+                schema: schema.to_owned(),
+                local: name.local.clone(),
+            }));
         }
+        let name = name.local.clone();
         if if_not_exists {
             self.client.notice(&Notice::AlreadyExists { name });
             return Ok(None);
@@ -223,7 +250,7 @@ impl Session {
 
     pub(crate) fn new_entry(
         &self,
-        name: String,
+        name: NewName,
         kind: Kind,
         columns: Vec<Column>,
         statement: &str,
@@ -231,7 +258,8 @@ impl Session {
         let settings = self.settings();
         Entry {
             id: self.shared.catalog.take_id(),
-            name,
+            schema_name: name.schema,
+            name: name.local,
             parallelism: if kind.has_job() {
                 settings.streaming_parallelism()
             } else {
@@ -255,6 +283,9 @@ impl Session {
                 .unwrap_or_else(|_| "UTC".to_owned()),
             comment: None,
             temporary: false,
+            bindings: BTreeMap::new(),
+            layout: None,
+            hashed_by: None,
             planned: None,
         }
     }
@@ -349,7 +380,7 @@ impl Session {
         };
         let definition = parsed.view_definition().unwrap_or_default().to_owned();
         if view.materialized {
-            let plan = self.plan_materialized(view, parsed.emit).await?;
+            let (plan, bindings) = self.plan_materialized(view, parsed.emit).await?;
             let schema = Arc::clone(&plan.dataflow.schema);
             let mut entry = self.new_entry(
                 name,
@@ -364,15 +395,18 @@ impl Session {
             entry.definition = Some(definition);
             entry.dependencies = user_ids(plan.dependencies.iter().map(|id| id.0));
             entry.planned = Some(schema);
+            entry.hashed_by = plan.hashed_by;
+            entry.bindings = bindings;
             let spec = job(&entry, plan.dataflow);
             self.start_job(entry, spec, Vec::new()).await?;
         } else {
-            let (schema, dependencies) = self.plan_plain(view).await?;
+            let (schema, dependencies, bindings) = self.plan_plain(view).await?;
             let mut entry =
                 self.new_entry(name, Kind::View, derived_columns(&schema), &parsed.text);
             entry.definition = Some(definition);
             entry.dependencies = dependencies;
             entry.planned = Some(schema);
+            entry.bindings = bindings;
             self.add_without_job(entry).await?;
         }
         Outcome::done(tag)
@@ -383,7 +417,7 @@ impl Session {
         &mut self,
         view: &CreateView,
         emit: Emit,
-    ) -> Result<planner::ViewPlan> {
+    ) -> Result<(planner::ViewPlan, BTreeMap<String, u32>)> {
         let columns = view.columns.iter().map(|column| column.name.clone());
         self.plan_continuous(&view.query, columns.collect(), emit)
             .await
@@ -395,24 +429,28 @@ impl Session {
         query: &Query,
         columns: Vec<Ident>,
         emit: Emit,
-    ) -> Result<planner::ViewPlan> {
-        let session = self.planner();
+    ) -> Result<(planner::ViewPlan, BTreeMap<String, u32>)> {
+        let view = CatalogView::new(self.shared.catalog.read(), None, self.system_context());
+        let bindings = view.bindings();
+        let session = self.planner_over(view);
         let query = query.clone();
         let planned = big_stack::run(move |handle| {
             Ok(handle.block_on(planner::plan_view(&session, &query, &columns, emit))?)
         });
-        self.interrupt.guard(planned).await
+        let planned = self.interrupt.guard(planned).await?;
+        Ok((planned, met(&bindings)))
     }
 
     pub(crate) async fn plan_plain(
         &mut self,
         view: &CreateView,
-    ) -> Result<(SchemaRef, BTreeSet<u32>)> {
+    ) -> Result<(SchemaRef, BTreeSet<u32>, BTreeMap<String, u32>)> {
         let view_of_catalog = CatalogView::new(
             self.shared.catalog.read(),
             Some(self.shared.engine.snapshot()),
             self.system_context(),
         );
+        let bindings = view_of_catalog.bindings();
         let session = self.planner_over(view_of_catalog);
         let (plan, _) = self.plan_batch(&view.query, session, Vec::new()).await?;
         if !plan.parameter_types()?.is_empty() {
@@ -441,6 +479,7 @@ impl Session {
         Ok((
             Arc::new(Schema::new(fields)),
             user_ids(plan.relations().map(|id| id.0)),
+            met(&bindings),
         ))
     }
 
@@ -475,6 +514,7 @@ impl Session {
                 ids.extend(sequences.iter().map(|sequence| sequence.id));
                 let engine = self.shared.engine.clone();
                 tokio::spawn(async move {
+                    let _ = engine.cancel_jobs(vec![id]).await;
                     if let Ok(Ok(())) = created.await {
                         let dropped = engine.drop_jobs(vec![id], delete_change(&ids)).await;
                         if let Err(error) = dropped {
@@ -529,37 +569,33 @@ impl Session {
         let catalog = self.shared.catalog.read();
         let mut ids = BTreeSet::new();
         for name in names {
-            let name = local_name(name)?;
+            let name = self.local_name(name)?;
             match catalog.by_name(&name) {
                 Some(entry) if is_kind(&entry.kind, kind) => drop(ids.insert(entry.id)),
                 Some(entry) => return Err(wrong_kind(entry, kind, "DROP")),
                 None if if_exists => self.client.notice(&Notice::DoesNotExist {
                     kind: kind_name(kind),
-                    name,
+                    name: name.to_string(),
                 }),
                 None => {
                     return Err(Error::UndefinedObject {
                         kind: kind_name(kind),
-                        name,
+                        name: name.to_string(),
                     });
                 }
             }
         }
-        let dependents = catalog.dependents(&ids);
+        let mut all = ids.clone();
+        all.extend(catalog.owned_indexes(&all));
+        let mut dependents = catalog.dependents(&all);
+        // The indexes of what is dropped go without a word.
+        dependents.retain(|entry| !matches!(entry.kind, Kind::Index(_)));
         if !dependents.is_empty() && !cascade {
             return Err(dependents_error(&catalog, &ids, &dependents));
         }
-        match &dependents[..] {
-            [] => {}
-            [one] => self.client.notice(&Notice::Cascades {
-                object: described(one),
-            }),
-            many => {
-                let objects = many.iter().map(|entry| described(entry)).collect();
-                self.client.notice(&Notice::CascadesToMany { objects });
-            }
-        }
+        self.notice_cascade(dependents.iter().cloned());
         ids.extend(dependents.iter().map(|entry| entry.id));
+        ids.extend(catalog.owned_indexes(&ids));
         ids.extend(catalog.owned_sequences(&ids));
         refuse_used_sequences(&catalog, &ids)?;
         if ids.is_empty() {
@@ -567,6 +603,16 @@ impl Session {
         }
         self.drop_entries(&catalog, ids).await?;
         Ok(Outcome::Done(tag))
+    }
+
+    /// Says what else is dropped.
+    pub(crate) fn notice_cascade(&mut self, dropped: impl Iterator<Item = Arc<Entry>>) {
+        let mut objects: Vec<String> = dropped.map(|entry| described(&entry)).collect();
+        if objects.len() > 1 {
+            self.client.notice(&Notice::CascadesToMany { objects });
+        } else if let Some(object) = objects.pop() {
+            self.client.notice(&Notice::Cascades { object });
+        }
     }
 
     /// Removes relations, and all that hangs on them must be among them.
@@ -619,12 +665,18 @@ fn refuse_used_sequences(catalog: &Catalog, ids: &BTreeSet<u32>) -> Result<()> {
     Ok(())
 }
 
+/// What names meant in a query that was planned.
+fn met(bindings: &Bindings) -> BTreeMap<String, u32> {
+    let met = bindings.lock().unwrap_or_else(PoisonError::into_inner);
+    met.clone()
+}
+
 /// Those of users' relations among ids.
 pub(crate) fn user_ids(ids: impl Iterator<Item = u32>) -> BTreeSet<u32> {
     ids.filter(|id| *id >= crate::catalog::FIRST_ID).collect()
 }
 
-fn described(entry: &Entry) -> String {
+pub(crate) fn described(entry: &Entry) -> String {
     format!("{} {}", entry.kind_name(), entry.name)
 }
 

@@ -196,7 +196,7 @@ impl Session {
         parameters: Parameters,
     ) -> Result<(RecordBatch, RecordBatch, Option<Guard>)> {
         let entry = &finding.entry;
-        let guard = self.lock_table(entry.id, Mode::Exclusive).await?;
+        let guard = self.lock_table(entry, Mode::Exclusive).await?;
         // Writes of other sessions are acknowledged before they are visible.
         self.has_unseen_writes = true;
         let rows = self.select(&finding.query, parameters).await?;

@@ -51,7 +51,7 @@ impl Session {
                 "Use FORMAT TEXT.",
             ));
         }
-        let plan = self.plan_materialized(view, emit).await?;
+        let (plan, _) = self.plan_materialized(view, emit).await?;
         plan_rows(explained(&plan.dataflow, &self.shared.catalog.read()))
     }
 }

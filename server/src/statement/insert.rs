@@ -16,7 +16,6 @@ use crate::pg_catalog;
 use crate::session::{Parameters, Session};
 use crate::statement::Outcome;
 use crate::statement::coerce::{TextInput, assign};
-use crate::statement::ddl::local_name;
 use crate::statement::generated;
 use crate::statement::returning::{self, Returning};
 use crate::statement::upsert::Clause;
@@ -97,32 +96,36 @@ impl Session {
         name: &ast::ObjectName,
         action: &'static str,
     ) -> Result<Arc<Entry>> {
-        let name = local_name(name)?;
+        let name = self.local_name(name)?;
         let catalog = self.shared.catalog.read();
         match catalog.by_name(&name) {
             Some(entry) if entry.append_only && !ADDS.contains(&action) => {
                 Err(Error::NotWritable {
                     action,
                     kind: "append-only table",
-                    name,
+                    name: name.to_string(),
                 })
             }
             Some(entry) if entry.kind == crate::catalog::Kind::Table => Ok(Arc::clone(entry)),
             Some(entry) => Err(Error::NotWritable {
                 action,
                 kind: entry.kind.name(),
-                name,
+                name: name.to_string(),
             }),
-            None if pg_catalog::relation(pg_catalog::SCHEMA, &name).is_some() => {
-                Err(Error::SystemCatalog { name })
+            None if pg_catalog::relation(pg_catalog::SCHEMA, &name.local).is_some() => {
+                Err(Error::SystemCatalog {
+                    name: name.to_string(),
+                })
             }
-            None => Err(Error::UndefinedRelation { name }),
+            None => Err(Error::UndefinedRelation {
+                name: name.to_string(),
+            }),
         }
     }
 
     /// Claims keys, takes the lock, and writes new rows now or at COMMIT.
     pub(crate) async fn add_rows(&mut self, entry: &Entry, rows: RecordBatch) -> Result<()> {
-        let guard = self.lock_table(entry.id, Mode::Shared).await?;
+        let guard = self.lock_table(entry, Mode::Shared).await?;
         let keys = self.replace_keys(entry, None, Some(&rows))?;
         let none = RecordBatch::new_empty(entry.schema());
         self.keep_or_write(entry.id, &none, &rows, keys, guard)
@@ -274,7 +277,7 @@ impl Session {
     }
 
     /// `rows` values of a column's default.
-    async fn defaults(
+    pub(crate) async fn defaults(
         &mut self,
         entry: &Arc<Entry>,
         column: usize,

@@ -1,15 +1,19 @@
 //! What statements do. A file a kind of statement; this one chooses.
 
 pub mod alter;
+pub mod alter_table;
+pub mod cancel_jobs;
 pub mod coerce;
 pub mod comment;
 pub mod copy;
 pub mod copy_format;
+pub mod create_index;
 pub mod create_table;
 pub mod cursor;
 pub mod ddl;
 pub mod dml;
 pub mod explain;
+pub mod explain_job;
 pub mod explain_scaling;
 pub mod generated;
 pub mod insert;
@@ -20,6 +24,7 @@ pub mod replace_view;
 pub mod returning;
 pub mod rows;
 pub mod scaling_options;
+pub mod schema;
 pub mod sequence;
 pub mod set;
 pub mod show;
@@ -110,6 +115,8 @@ impl Session {
                 self.explain_scaling(alter, options).await
             }
             Statement::CancelRescale { id } => self.cancel_rescale(*id).await,
+            Statement::CancelJobs { ids } => self.cancel_jobs(ids).await,
+            Statement::ExplainJob { kind, name } => self.explain_job(*kind, name).await,
             Statement::Flush => self.flush_statement().await,
             Statement::Declare(declare) => self.declare(parsed, declare, parameters).await,
             Statement::Fetch(fetch) => self.fetch(fetch).await,
@@ -162,6 +169,8 @@ impl Session {
                 let extras = TableExtras::default();
                 self.create_table(parsed, table, extras).await
             }
+            ast::Statement::CreateIndex(create) => self.create_index(parsed, create).await,
+            ast::Statement::AlterTable(alter) => self.alter_table(alter).await,
             ast::Statement::CreateView(view) => self.create_view(parsed, view).await,
             ast::Statement::CreateSequence { .. } => {
                 self.create_sequence(&parsed.text, statement).await
@@ -175,6 +184,18 @@ impl Session {
                 self.comment(*object_type, object_name, comment.as_deref())
                     .await
             }
+            ast::Statement::CreateSchema {
+                schema_name,
+                if_not_exists,
+                ..
+            } => self.create_schema(schema_name, *if_not_exists).await,
+            ast::Statement::Drop {
+                object_type: ast::ObjectType::Schema,
+                names,
+                if_exists,
+                cascade,
+                ..
+            } => self.drop_schemas(names, *if_exists, *cascade).await,
             ast::Statement::Drop {
                 object_type,
                 names,

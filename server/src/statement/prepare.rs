@@ -16,6 +16,7 @@ use crate::catalog::Entry;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::session::portal::Prepared;
+use crate::statement::cancel_jobs::CANCEL_COLUMNS;
 use crate::statement::dml::Assigned;
 use crate::statement::explain::EXPLAIN_COLUMNS;
 use crate::statement::insert::{insert_name, parameter_columns, parameter_index, target_columns};
@@ -122,6 +123,8 @@ impl Session {
             }
             Statement::Subscribe(subscribe) => Ok(Some(self.subscribe_columns(subscribe).await?)),
             Statement::Verify { .. } => Ok(Some(verify_columns())),
+            Statement::CancelJobs { .. } => Ok(Some(text_columns(&CANCEL_COLUMNS))),
+            Statement::ExplainJob { .. } => Ok(Some(text_columns(&EXPLAIN_COLUMNS))),
             Statement::CopySubscribe { .. }
             | Statement::Fetch(_)
             | Statement::CloseCursor { .. }

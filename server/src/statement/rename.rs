@@ -1,4 +1,4 @@
-//! ALTER … RENAME TO and OWNER TO.
+//! ALTER … RENAME TO, OWNER TO and, by `schema.rs`, SET SCHEMA.
 //!
 //! Views are stored as text that names what they read: what is read keeps its name.
 
@@ -8,13 +8,13 @@ use std::sync::Arc;
 use planner::names::identifier;
 use planner::parse::{AlterRelation, ObjectKind, RelationChange};
 
-use crate::catalog::{Catalog, Entry, update_change};
+use crate::catalog::{Catalog, Entry, Kind, update_change};
 use crate::error::{Error, Result};
 use crate::notice::Notice;
 use crate::pg_catalog::relations::quoted;
 use crate::session::Session;
 use crate::statement::Outcome;
-use crate::statement::ddl::{is_kind, kind_name, local_name};
+use crate::statement::ddl::{is_kind, kind_name};
 
 impl Session {
     pub(crate) async fn alter_relation(&mut self, alter: &AlterRelation) -> Result<Outcome> {
@@ -35,6 +35,10 @@ impl Session {
                     return Err(Error::UnknownOwner { name });
                 }
             }
+            RelationChange::Schema(schema) => {
+                self.check_ddl()?;
+                self.set_schema(&entry, schema).await?;
+            }
             RelationChange::Rename(new) => {
                 self.check_ddl()?;
                 let entry = renamed(&self.shared.catalog.read(), &entry, identifier(new))?;
@@ -47,7 +51,7 @@ impl Session {
     }
 
     fn altered_relation(&mut self, alter: &AlterRelation) -> Result<Option<Arc<Entry>>> {
-        let name = local_name(&alter.name)?;
+        let name = self.local_name(&alter.name)?;
         let kind = alter.kind;
         match self.shared.catalog.read().by_name(&name) {
             Some(entry) if kind == ObjectKind::Table || is_kind(&entry.kind, kind) => {
@@ -56,27 +60,32 @@ impl Session {
             Some(entry) => Err(Error::WrongKind {
                 hint: Some(format!("Use ALTER {}.", entry.kind.name().to_uppercase())),
                 expected: kind_name(kind),
-                name,
+                name: name.to_string(),
             }),
             None if alter.if_exists => {
                 self.client.notice(&Notice::DoesNotExist {
                     kind: "relation",
-                    name,
+                    name: name.to_string(),
                 });
                 Ok(None)
             }
-            None => Err(Error::UndefinedRelation { name }),
+            None => Err(Error::UndefinedRelation {
+                name: name.to_string(),
+            }),
         }
     }
 }
 
 /// The relation under another name, which must be free.
 fn renamed(catalog: &Catalog, entry: &Entry, name: String) -> Result<Entry> {
-    if catalog.by_name(&name).is_some() {
-        return Err(Error::DuplicateRelation { name });
+    if catalog.find(&entry.schema_name, &name).is_some() {
+        return Err(Error::DuplicateRelation {
+            name: name.to_string(),
+        });
     }
     let readers = catalog.dependents(&BTreeSet::from([entry.id]));
-    if let Some(reader) = readers.first() {
+    let mut readers = readers.iter();
+    if let Some(reader) = readers.find(|reader| !matches!(reader.kind, Kind::Index(_))) {
         return Err(in_use(
             entry,
             &format!("{} {}", reader.kind_name(), reader.name),
@@ -87,7 +96,7 @@ fn renamed(catalog: &Catalog, entry: &Entry, name: String) -> Result<Entry> {
     }
     Ok(Entry {
         statement: with_name(&entry.statement, &entry.name, &name),
-        name,
+        name: name.to_string(),
         ..entry.clone()
     })
 }

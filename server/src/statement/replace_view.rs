@@ -8,7 +8,7 @@ use sqlparser::ast::CreateView;
 use crate::catalog::{Column, Entry, Kind, update_change};
 use crate::error::{Error, Result};
 use crate::session::Session;
-use crate::statement::ddl::{derived_columns, local_name};
+use crate::statement::ddl::derived_columns;
 
 impl Session {
     /// Gives a view another query; false if there is none of this name.
@@ -17,7 +17,7 @@ impl Session {
         parsed: &Parsed,
         view: &CreateView,
     ) -> Result<bool> {
-        let name = local_name(&view.name)?;
+        let name = self.local_name(&view.name)?;
         let catalog = self.shared.catalog.read();
         let Some(old) = catalog.by_name(&name).cloned() else {
             return Ok(false);
@@ -25,7 +25,7 @@ impl Session {
         self.check_ddl()?;
         if old.kind != Kind::View {
             return Err(Error::WrongKind {
-                name,
+                name: name.to_string(),
                 expected: "view",
                 hint: None,
             });
@@ -42,7 +42,7 @@ impl Session {
                 "What a materialized view keeps follows from its query: drop it first.",
             ));
         }
-        let (schema, dependencies) = self.plan_plain(view).await?;
+        let (schema, dependencies, bindings) = self.plan_plain(view).await?;
         let columns = derived_columns(&schema);
         check_columns(&old.columns, &columns)?;
         // A view comes after what it reads, so it never reads itself.
@@ -59,6 +59,7 @@ impl Session {
             definition: parsed.view_definition().map(str::to_owned),
             statement: parsed.text.clone(),
             dependencies,
+            bindings,
             planned: Some(schema),
             ..Entry::clone(&old)
         };

@@ -10,6 +10,7 @@ use crate::pg_catalog::relations::quoted;
 use crate::sequence::Sequence;
 use crate::session::Session;
 use crate::statement::Outcome;
+use crate::statement::ddl::NewName;
 use planner::values::types::SqlType;
 
 impl Session {
@@ -62,14 +63,20 @@ impl Session {
         let mut sequence = sequence(table.columns[column].sql_type.clone(), &own.options)?;
         sequence.owner = Some((table.id, column));
         let base = format!("{}_{}_seq", table.name, table.columns[column].name);
-        let name = free_name(&self.shared.catalog.read(), &base);
-        table.columns[column].default = Some(format!("nextval('{}'::regclass)", quoted(&name)));
+        let name = free_name(&self.shared.catalog.read(), &table.schema_name, &base);
         table.columns[column].identity = own.identity.map(|identity| match identity {
             PlannedIdentity::Always => Identity::Always,
             PlannedIdentity::ByDefault => Identity::ByDefault,
         });
         let text = format!("CREATE SEQUENCE {} AS {}", quoted(&name), sequence.sql_type);
-        Ok(self.new_entry(name, Kind::Sequence(sequence), Vec::new(), &text))
+        let name = NewName {
+            schema: table.schema_name.clone(),
+            local: name,
+        };
+        let sequence = self.new_entry(name, Kind::Sequence(sequence), Vec::new(), &text);
+        let default = format!("nextval('{}'::regclass)", sequence.reference());
+        table.columns[column].default = Some(default);
+        Ok(sequence)
     }
 }
 
@@ -77,10 +84,10 @@ fn is_none(owner: &ObjectName) -> bool {
     owner.to_string().eq_ignore_ascii_case("none")
 }
 
-fn free_name(catalog: &Catalog, base: &str) -> String {
+fn free_name(catalog: &Catalog, schema: &str, base: &str) -> String {
     let mut name = base.to_owned();
     let mut number = 0;
-    while catalog.by_name(&name).is_some() {
+    while catalog.find(schema, &name).is_some() {
         number += 1;
         name = format!("{base}{number}");
     }

@@ -4,6 +4,7 @@ use sqlparser::ast;
 use sqlparser::ast::{Expr, ObjectName, Reset, Set, Value};
 
 use crate::error::{Error, Result};
+use crate::pg_catalog::relations::quoted;
 use crate::session::{Session, lock};
 use crate::settings::Settings;
 use crate::statement::Outcome;
@@ -15,9 +16,11 @@ impl Session {
                 variable, values, ..
             } => {
                 let name = setting_name(variable)?;
+                let is_path = name.eq_ignore_ascii_case("search_path");
+                let text = if is_path { schema_text } else { value_text };
                 let value = values
                     .iter()
-                    .map(value_text)
+                    .map(text)
                     .collect::<Result<Vec<_>>>()?
                     .join(", ");
                 self.assign_setting(&name, &value, is_default(values))?;
@@ -109,6 +112,14 @@ fn setting_name(name: &ObjectName) -> Result<String> {
 
 fn is_default(values: &[Expr]) -> bool {
     matches!(values, [Expr::Identifier(ident)] if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
+}
+
+/// A name in a search path, quoted where it must be.
+fn schema_text(value: &Expr) -> Result<String> {
+    Ok(match value {
+        Expr::Identifier(ident) => quoted(&planner::names::identifier(ident)),
+        other => quoted(&value_text(other)?),
+    })
 }
 
 /// The text of a value: a literal, a bare word, or a signed number.

@@ -6,14 +6,14 @@ use executor::RescaleSummary;
 use planner::parse::{ObjectKind, Show};
 use sqlparser::ast::ObjectName;
 
-use crate::catalog::{Column, Entry, Identity, Kind, SCHEMA};
+use crate::catalog::{Column, Entry, Identity, Kind};
 use crate::error::{Error, Result};
 use crate::pg_catalog;
-use crate::pg_catalog::relations::key_columns;
+use crate::pg_catalog::relations::{column_list, key_columns};
 use crate::session::{DATABASE, Session};
 use crate::settings::Settings;
 use crate::statement::Outcome;
-use crate::statement::ddl::{is_kind, kind_name, local_name, wrong_kind};
+use crate::statement::ddl::{is_kind, kind_name, wrong_kind};
 use crate::statement::rows::Rows;
 use crate::tide::key_groups_done;
 
@@ -63,7 +63,8 @@ impl Session {
             Show::Sequences => self.names_of(ObjectKind::Sequence),
             Show::Schemas => {
                 let mut names = pg_catalog::SCHEMAS.map(|(name, _)| name).to_vec();
-                names.push(SCHEMA);
+                let catalog = self.shared.catalog.read();
+                names.extend(catalog.schemas().map(|(name, _)| name));
                 names.sort_unstable();
                 let row = |name: &str| vec![Some(name.to_owned())];
                 names.into_iter().map(row).collect()
@@ -94,9 +95,10 @@ impl Session {
 
     fn names_of(&self, kind: ObjectKind) -> Vec<Vec<Option<String>>> {
         let catalog = self.shared.catalog.read();
+        let path = self.settings().search_path();
         let mut names: Vec<String> = catalog
             .entries()
-            .filter(|entry| is_kind(&entry.kind, kind))
+            .filter(|entry| is_kind(&entry.kind, kind) && path.contains(&entry.schema_name))
             .map(|entry| entry.name.clone())
             .collect();
         names.sort();
@@ -109,8 +111,13 @@ impl Session {
         for job in self.shared.engine.jobs() {
             let state = match &job.state {
                 executor::JobState::Running => "running".to_owned(),
-                executor::JobState::Backfilling { rows_remaining } => {
-                    format!("backfilling, {rows_remaining} rows left")
+                executor::JobState::Ending => "ending".to_owned(),
+                executor::JobState::Backfilling {
+                    rows_remaining,
+                    rows,
+                } => {
+                    let done = rows.saturating_sub(*rows_remaining) * 100 / rows.max(&1);
+                    format!("backfilling, {done} % done, {rows_remaining} rows left")
                 }
                 executor::JobState::Rescaling { parallelism } => {
                     format!("scaling to {parallelism}")
@@ -159,19 +166,19 @@ impl Session {
     }
 
     pub(crate) fn show_create(&mut self, kind: ObjectKind, name: &ObjectName) -> Result<Outcome> {
-        let name = local_name(name)?;
+        let name = self.local_name(name)?;
         let catalog = self.shared.catalog.read();
         let entry = catalog
             .by_name(&name)
             .ok_or_else(|| Error::UndefinedObject {
                 kind: kind_name(kind),
-                name: name.clone(),
+                name: name.to_string(),
             })?;
         if !is_kind(&entry.kind, kind) {
             return Err(wrong_kind(entry, kind, "SHOW CREATE"));
         }
         let row = vec![
-            Some(format!("public.{}", entry.name)),
+            Some(format!("{}.{}", entry.schema_name, entry.name)),
             Some(format!("{};", entry.statement)),
         ];
         Ok(Outcome::Rows(Rows::of_texts(
@@ -181,18 +188,19 @@ impl Session {
         )?))
     }
 
-    /// A table's one index is that of its primary key.
+    /// That of the primary key, and those that were created.
     fn indexes(&self, name: &ObjectName) -> Result<Vec<Vec<Option<String>>>> {
         let entry = self.named_relation(name)?;
-        if entry.primary_key.is_empty() {
-            return Ok(Vec::new());
+        let catalog = self.shared.catalog.read();
+        let row = |name: String, key: String| vec![Some(name), Some(entry.name.clone()), Some(key)];
+        let mut rows = Vec::new();
+        if !entry.primary_key.is_empty() {
+            rows.push(row(entry.primary_key_name(), key_columns(&entry)));
         }
-        let row = [
-            entry.primary_key_name(),
-            entry.name.clone(),
-            key_columns(&entry),
-        ];
-        Ok(vec![row.map(Some).to_vec()])
+        for index in catalog.indexes_of(entry.id) {
+            rows.push(row(index.name.clone(), column_list(index)));
+        }
+        Ok(rows)
     }
 
     fn described_columns(&self, name: &ObjectName) -> Result<Vec<Vec<Option<String>>>> {
@@ -204,10 +212,12 @@ impl Session {
     }
 
     fn named_relation(&self, name: &ObjectName) -> Result<Arc<Entry>> {
-        let name = local_name(name)?;
+        let name = self.local_name(name)?;
         let catalog = self.shared.catalog.read();
         let entry = catalog.by_name(&name).cloned();
-        entry.ok_or(Error::UndefinedRelation { name })
+        entry.ok_or(Error::UndefinedRelation {
+            name: name.to_string(),
+        })
     }
 
     pub(crate) fn describe_relation(&mut self, name: &ObjectName) -> Result<Outcome> {

@@ -24,7 +24,6 @@ use crate::session::Session;
 use crate::statement::Outcome;
 use crate::statement::copy::CopyOut;
 use crate::statement::cursor::unknown_option;
-use crate::statement::ddl::local_name;
 use crate::statement::rows::Rows;
 use crate::temporary_view::TemporaryView;
 
@@ -45,7 +44,12 @@ struct Options {
 /// What a subscription reads.
 enum Target {
     /// A relation that a job keeps.
-    Kept { id: u32, columns: SchemaRef },
+    Kept {
+        id: u32,
+        columns: SchemaRef,
+        /// Where the columns lie in its rows.
+        places: Option<Vec<usize>>,
+    },
     /// Anything else.
     Query(Box<Query>),
 }
@@ -67,8 +71,12 @@ impl Session {
             }
             Some(epoch) => Start::After(Epoch(epoch)),
         };
-        let (id, columns, view) = match self.subscribed(&subscribe.of)? {
-            Target::Kept { id, columns } => (id, columns, None),
+        let (id, columns, places, view) = match self.subscribed(&subscribe.of)? {
+            Target::Kept {
+                id,
+                columns,
+                places,
+            } => (id, columns, places, None),
             Target::Query(_) if subscribe.as_of.is_some() => {
                 return Err(Error::unsupported(
                     "AS OF is not supported for a query",
@@ -77,7 +85,7 @@ impl Session {
             }
             Target::Query(query) => {
                 let view = self.create_temporary_view(&query).await?;
-                (view.id(), view.columns(), Some(view))
+                (view.id(), view.columns(), None, Some(view))
             }
         };
         self.see_own_writes().await?;
@@ -87,6 +95,7 @@ impl Session {
         let schema = output_schema(&columns, options);
         let subscription = Subscription {
             schema: Arc::clone(&schema),
+            places,
             progress: options.progress,
             up_to: subscribe.up_to.map(Epoch),
             ready: VecDeque::new(),
@@ -115,6 +124,7 @@ impl Session {
             Target::Query(query) => {
                 self.plan_continuous(&query, Vec::new(), Emit::Immediately)
                     .await?
+                    .0
                     .dataflow
                     .schema
             }
@@ -137,15 +147,18 @@ impl Session {
             Subscribed::Query(query) => return Ok(Target::Query(query.clone())),
             Subscribed::Relation(name) => name,
         };
-        let local = local_name(name)?;
+        let local = self.local_name(name)?;
         let catalog = self.shared.catalog.read();
         match catalog.by_name(&local) {
             Some(entry) if entry.kind.has_job() => Ok(Target::Kept {
                 id: entry.id,
                 columns: entry.schema(),
+                places: entry.places().map(<[usize]>::to_vec),
             }),
             Some(_) => Ok(Target::Query(Box::new(super::select_all(name.clone())?))),
-            None => Err(Error::UndefinedRelation { name: local }),
+            None => Err(Error::UndefinedRelation {
+                name: local.to_string(),
+            }),
         }
     }
 }
@@ -197,6 +210,7 @@ struct Snapshot {
 
 /// A running subscription.
 struct Subscription {
+    places: Option<Vec<usize>>,
     // Fixed.
     schema: SchemaRef,
     progress: bool,
@@ -262,7 +276,10 @@ impl Subscription {
             columns.push(Arc::new(BooleanArray::from(vec![false; count])));
         }
         columns.push(Arc::new(Int64Array::from(weights.to_vec())));
-        columns.extend(rows.columns().iter().cloned());
+        match &self.places {
+            Some(places) => columns.extend(rows.project(places)?.columns().iter().cloned()),
+            None => columns.extend(rows.columns().iter().cloned()),
+        }
         self.ready
             .push_back(RecordBatch::try_new(Arc::clone(&self.schema), columns)?);
         Ok(())

@@ -116,7 +116,7 @@ impl Session {
     ) -> Result<Outcome> {
         let found = conflict_query(entry, clause)?;
         let rows = one_of_each_key(entry, rows, &clause.action)?;
-        let guard = self.lock_table(entry.id, Mode::Exclusive).await?;
+        let guard = self.lock_table(entry, Mode::Exclusive).await?;
         // Writes of other sessions are acknowledged before they are visible.
         self.has_unseen_writes = true;
         let (conflicts, assigned) = match found {
@@ -256,7 +256,8 @@ fn check_target(entry: &Entry, clause: &OnConflict) -> Result<()> {
             Err(Error::NoConflictTarget)
         }
         Some(ConflictTarget::OnConstraint(name)) => {
-            let name = super::ddl::local_name(name)?;
+            let name = name.0.last().and_then(|part| part.as_ident());
+            let name = name.map(planner::names::identifier).unwrap_or_default();
             if !key.is_empty() && name == entry.primary_key_name() {
                 return Ok(());
             }

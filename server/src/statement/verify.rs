@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::notice::Notice;
 use crate::pg_catalog;
 use crate::session::Session;
-use crate::statement::ddl::{local_name, stored_query};
+use crate::statement::ddl::stored_query;
 use crate::statement::rows::Rows;
 use crate::statement::{Outcome, select_all};
 
@@ -94,6 +94,7 @@ impl Session {
         let (epoch, time) = (snapshot.epoch, snapshot.time);
         let watermarks = snapshot.watermarks.clone();
         let view = CatalogView::new(catalog, Some(snapshot), self.system_context());
+        let as_created = Arc::new(view.clone().read_by(entry.id));
         // The query means what it meant to the session that created the view.
         let settings = Settings {
             time_zone: entry.time_zone.clone(),
@@ -102,11 +103,13 @@ impl Session {
         let planner = planner::batch::session(Arc::new(view), &settings);
         pg_catalog::register_pure(&planner);
         let planner = planner.at_time(time);
-        let query = select_all(ObjectName::from(vec![Ident::with_quote('"', &entry.name)]))?;
+        let name = [&entry.schema_name, &entry.name];
+        let parts = name.map(|part| Ident::with_quote('"', part)).to_vec();
+        let query = select_all(ObjectName::from(parts))?;
         let stored = self.side(&query, &planner).await?;
         let watermarks = watermarks.get(&entry.id).cloned().unwrap_or_default();
         let query = query_so_far(&entry, &watermarks)?;
-        let recomputed = self.side(&query, &planner).await?;
+        let recomputed = self.side(&query, &planner.with_catalog(as_created)).await?;
         let columns = entry.schema();
         let comparison = self
             .interrupt
@@ -131,13 +134,13 @@ impl Session {
     }
 
     fn verified_view(&self, name: &ObjectName) -> Result<Arc<Entry>> {
-        let name = local_name(name)?;
+        let name = self.local_name(name)?;
         let catalog = self.shared.catalog.read();
         let entry = match catalog.by_name(&name) {
             Some(entry) if entry.kind == Kind::MaterializedView => entry,
             Some(_) => {
                 return Err(Error::WrongKind {
-                    name,
+                    name: name.to_string(),
                     expected: "materialized view",
                     hint: Some("Only materialized views keep what a query gives.".to_owned()),
                 });
@@ -145,7 +148,7 @@ impl Session {
             None => {
                 return Err(Error::UndefinedObject {
                     kind: "materialized view",
-                    name,
+                    name: name.to_string(),
                 });
             }
         };

@@ -16,8 +16,20 @@ use crate::wire::encode::RowEncoder;
 use crate::wire::frame::Format;
 
 impl Session {
-    /// Waits for a table; nothing if the open block holds it already.
-    pub(crate) async fn lock_table(&mut self, table: u32, mode: Mode) -> Result<Option<Guard>> {
+    /// Waits for a table; nothing if the open block holds it already. A statement that waited while
+    /// the columns changed was planned for other rows than the table has then.
+    pub(crate) async fn lock_table(&mut self, entry: &Entry, mode: Mode) -> Result<Option<Guard>> {
+        let guard = self.wait_for_table(entry.id, mode).await?;
+        let catalog = self.shared.catalog.read();
+        match catalog.by_id(entry.id) {
+            Some(now) if now.columns != entry.columns => Err(Error::TableAltered {
+                name: entry.name.clone(),
+            }),
+            _ => Ok(guard),
+        }
+    }
+
+    async fn wait_for_table(&mut self, table: u32, mode: Mode) -> Result<Option<Guard>> {
         match (self.transaction.held(table), mode) {
             (Some(Mode::Exclusive), _) | (Some(Mode::Shared), Mode::Shared) => return Ok(None),
             // Two that share a table and wait for it to be theirs alone would wait for ever. What
@@ -134,13 +146,26 @@ impl Session {
         Ok(())
     }
 
+    /// Rows of a table as they are stored.
+    fn as_stored(&self, table: u32, rows: RecordBatch) -> Result<RecordBatch> {
+        let catalog = self.shared.catalog.read();
+        let Some(entry) = catalog.by_id(table) else {
+            return Ok(rows);
+        };
+        match &entry.layout {
+            Some(layout) => layout.to_stored(&rows),
+            None => Ok(rows),
+        }
+    }
+
     /// Writes changes durably, all or none and in one epoch; they are on their way to the views
     /// when it returns. Never stopped half-way by a cancel request.
     pub(crate) async fn write_all(&mut self, writes: Vec<Write>) -> Result<()> {
         let mut changes = BTreeMap::new();
         for write in transaction::by_table(writes)? {
             if !write.weights.is_empty() {
-                changes.insert(write.table, (write.rows, write.weights));
+                let rows = self.as_stored(write.table, write.rows)?;
+                changes.insert(write.table, (rows, write.weights));
             }
         }
         if changes.is_empty() {

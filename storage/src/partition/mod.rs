@@ -67,6 +67,8 @@ pub(crate) struct Partition {
     dirty: Vec<u32>,
     /// Whether readers have not seen the rows at all yet.
     unpublished: bool,
+    /// Whether stored rows are of an older shape.
+    replaces: bool,
     /// Of the rows as they were at the last commit.
     digest: u128,
     /// Rows times weights at the last commit, for visible tables.
@@ -91,6 +93,7 @@ impl Partition {
             old: shape.zeros(0),
             dirty: Vec::new(),
             unpublished: false,
+            replaces: false,
             digest: 0,
             visible_rows: 0,
         }
@@ -356,6 +359,7 @@ impl Partition {
         }
         if durable && !self.dirty.is_empty() {
             commit.delta = Some(self.delta(shape, key_group)?);
+            self.replaces = false;
         }
         if changed || durable {
             self.drop_dead(shape, durable);
@@ -402,6 +406,7 @@ impl Partition {
             columns: columns_batch(Arc::clone(&shape.schema.columns), columns, self.dirty.len())?,
             measures: self.rows.measures_of(&self.dirty, shape.zeros(0)),
             digest: self.digest,
+            replaces: self.replaces,
         })
     }
 

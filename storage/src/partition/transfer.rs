@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::BooleanArray;
+use arrow::array::{ArrayRef, BooleanArray, UInt32Array};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, SchemaRef};
 use scaling::KeyGroup;
 
 use super::{CHUNK_ROWS, Partition, Shape, positive_weights};
+use crate::cells::{Cells, canonical};
 use crate::chunk::{ChunkData, ChunkMeasures, Sharing};
 use crate::digest::digest;
 use crate::error::Result;
@@ -102,6 +104,32 @@ impl Partition {
                 .wrapping_sub(positive_weights(&new))
                 .wrapping_add(positive_weights(&partition.old));
         }
+        Ok(partition)
+    }
+
+    /// The same rows with more columns, each of one value.
+    pub(crate) fn widened(
+        &self,
+        from: &Shape,
+        to: &Shape,
+        key_group: KeyGroup,
+        values: &[ArrayRef],
+    ) -> Result<Self> {
+        let mut state = self.extract(from)?;
+        let rows = state.rows();
+        let mut columns = state.columns.columns().to_vec();
+        let first = UInt32Array::from(vec![0; rows]);
+        for value in canonical(values) {
+            columns.push(take(&value, &first, None)?);
+        }
+        let cells: Vec<Cells> = columns.iter().map(Cells::new).collect();
+        let mut hashes = Vec::new();
+        hash_cells(cells.iter(), rows, &mut hashes);
+        state.digest = digest(&hashes, &state.measures);
+        state.columns = columns_batch(Arc::clone(&to.schema.columns), columns, rows)?;
+        state.dirty = BooleanArray::from(vec![true; rows]);
+        let mut partition = Self::install(to, key_group, &state)?;
+        partition.replaces = true;
         Ok(partition)
     }
 

@@ -262,3 +262,33 @@ fn a_database_older_than_its_witness_is_refused() {
         Err(Error::Corrupt { .. })
     ));
 }
+
+#[test]
+fn a_checkpoint_of_a_widened_table_replaces_its_rows() {
+    let kv = Arc::new(MemoryKv::new());
+    let storage = Storage::open(Arc::clone(&kv) as Arc<dyn Kv>).unwrap();
+    let mut table = StateTable::new(schema(1, 0), [KeyGroup(3)]);
+    add(&mut table, 0..10, 1);
+    checkpoint(&storage, 1, &mut table);
+    add(&mut table, 8..10, -1);
+    let mut fields = schema(1, 0).columns.fields().to_vec();
+    fields.push(Arc::new(Field::new("price", DataType::Int64, true)));
+    let wide = TableSchema {
+        columns: Arc::new(Schema::new(fields)),
+        ..schema(1, 0)
+    };
+    let price: ArrayRef = Arc::new(Int64Array::from(vec![7]));
+    table.widen(wide.clone(), &[price]).unwrap();
+    checkpoint(&storage, 2, &mut table);
+    kv.crash(1);
+    let storage = Storage::open(Arc::clone(&kv) as Arc<dyn Kv>).unwrap();
+    let states = storage.load_table(&wide).unwrap();
+    assert_eq!(states.len(), 1);
+    let rows = &states[0].1;
+    assert_eq!(rows.rows(), 8);
+    assert_eq!(rows.columns.num_columns(), 3);
+    assert_eq!(rows.columns.column(2).null_count(), 0);
+    let mut restarted = StateTable::new(wide, []);
+    restarted.install(KeyGroup(3), states[0].1.clone()).unwrap();
+    assert_eq!(restarted.rows(KeyGroup(3)), 8);
+}

@@ -100,6 +100,7 @@ fn tables(events: &NexmarkEvents) -> Result<Tables> {
             append_only: true,
             watermark: None,
             watermarks: Vec::new(),
+            stored: None,
         };
         Ok((Arc::new(relation), Arc::new(rows)))
     });

@@ -1,0 +1,183 @@
+//! CREATE and DROP SCHEMA, and `ALTER … SET SCHEMA`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use planner::names::identifier;
+use sqlparser::ast::{Ident, ObjectName, SchemaName};
+
+use crate::catalog::{
+    Catalog, Entry, OWNER, SCHEMA, delete_schema_change, put_schema_change, update_change,
+};
+use crate::error::{Error, Result};
+use crate::namespace::Namespace;
+use crate::notice::Notice;
+use crate::pg_catalog;
+use crate::session::Session;
+use crate::statement::Outcome;
+use crate::statement::ddl::described;
+
+impl Session {
+    pub(crate) async fn create_schema(
+        &mut self,
+        name: &SchemaName,
+        if_not_exists: bool,
+    ) -> Result<Outcome> {
+        let shared = Arc::clone(&self.shared);
+        let _ddl = self
+            .interrupt
+            .guard(async { Ok(shared.ddl.lock().await) })
+            .await?;
+        self.check_ddl()?;
+        let (name, owner) = match name {
+            SchemaName::Simple(name) => (schema_name(name)?, None),
+            SchemaName::UnnamedAuthorization(owner) => (identifier(owner), Some(owner)),
+            SchemaName::NamedAuthorization(name, owner) => (schema_name(name)?, Some(owner)),
+        };
+        check_owner(owner)?;
+        if name.starts_with("pg_") {
+            return Err(Error::ReservedSchema { name });
+        }
+        let exists = self.shared.catalog.read().schema_oid(&name).is_some();
+        if exists || pg_catalog::is_schema(&name) {
+            let exists = Error::SchemaExists { name };
+            if !if_not_exists {
+                return Err(exists);
+            }
+            let text = format!("{exists}, skipping");
+            self.client.notice(&Notice::Progress(text));
+            return Outcome::done("CREATE SCHEMA");
+        }
+        let schema = Namespace {
+            id: self.shared.catalog.take_id(),
+            name,
+        };
+        self.write_catalog(put_schema_change(&schema)?).await?;
+        self.shared.catalog.put_schema(schema);
+        Outcome::done("CREATE SCHEMA")
+    }
+
+    pub(crate) async fn drop_schemas(
+        &mut self,
+        names: &[ObjectName],
+        if_exists: bool,
+        cascade: bool,
+    ) -> Result<Outcome> {
+        let shared = Arc::clone(&self.shared);
+        let _ddl = self
+            .interrupt
+            .guard(async { Ok(shared.ddl.lock().await) })
+            .await?;
+        self.check_ddl()?;
+        for name in names {
+            let name = schema_name(name)?;
+            if pg_catalog::is_schema(&name) {
+                return Err(Error::SystemCatalog { name });
+            }
+            if name == SCHEMA {
+                return Err(Error::unsupported(
+                    "dropping schema \"public\" is not supported",
+                    "Drop what is in it.",
+                ));
+            }
+            let catalog = self.shared.catalog.read();
+            match catalog.schema_oid(&name) {
+                Some(oid) => self.drop_schema(&catalog, &name, oid, cascade).await?,
+                None if if_exists => self.client.notice(&Notice::DoesNotExist {
+                    kind: "schema",
+                    name,
+                }),
+                None => return Err(Error::UndefinedSchema { name }),
+            }
+        }
+        Outcome::done("DROP SCHEMA")
+    }
+
+    async fn drop_schema(
+        &mut self,
+        catalog: &Catalog,
+        name: &str,
+        oid: u32,
+        cascade: bool,
+    ) -> Result<()> {
+        let within = catalog.entries().filter(|entry| entry.schema_name == name);
+        let mut ids: BTreeSet<u32> = within.map(|entry| entry.id).collect();
+        if !ids.is_empty() {
+            ids.extend(catalog.dependents(&ids).iter().map(|entry| entry.id));
+            let dropped = || ids.iter().filter_map(|id| catalog.by_id(*id));
+            if !cascade {
+                let line =
+                    |entry: &Arc<Entry>| format!("{} depends on schema {name}", described(entry));
+                return Err(Error::Dependents {
+                    kind: "schema",
+                    name: name.to_owned(),
+                    detail: dropped().map(line).collect::<Vec<_>>().join("\n"),
+                });
+            }
+            self.notice_cascade(dropped().cloned());
+            self.drop_entries(catalog, ids).await?;
+        }
+        self.write_catalog(delete_schema_change(oid)).await?;
+        self.shared.catalog.remove_schema(name);
+        Ok(())
+    }
+
+    /// Moves a relation, with its indexes and the sequences of its columns, to another schema. Views that read it
+    /// know it by its id.
+    pub(crate) async fn set_schema(&mut self, entry: &Entry, schema: &Ident) -> Result<()> {
+        let schema = identifier(schema);
+        let catalog = self.shared.catalog.read();
+        if catalog.schema_oid(&schema).is_none() {
+            return Err(Error::UndefinedSchema { name: schema });
+        }
+        if entry.schema_name == schema {
+            return Ok(());
+        }
+        let mut moved = vec![entry.clone()];
+        let mut owned = catalog.owned_sequences(&BTreeSet::from([entry.id]));
+        owned.extend(catalog.owned_indexes(&BTreeSet::from([entry.id])));
+        for id in owned {
+            moved.extend(catalog.by_id(id).map(|entry| Entry::clone(entry)));
+        }
+        for index in 0..moved.len() {
+            if catalog.find(&schema, &moved[index].name).is_some() {
+                return Err(Error::DuplicateRelation {
+                    name: moved[index].name.clone(),
+                });
+            }
+            let before = format!("nextval('{}'", moved[index].reference());
+            moved[index].schema_name.clone_from(&schema);
+            let after = format!("nextval('{}'", moved[index].reference());
+            for column in &mut moved[0].columns {
+                column.default = column.default.take().map(|d| d.replace(&before, &after));
+            }
+        }
+        let mut change = storage::CatalogChange::default();
+        for entry in &moved {
+            change.puts.extend(update_change(entry)?.puts);
+        }
+        self.write_catalog(change).await?;
+        moved.into_iter().for_each(|e| self.shared.catalog.put(e));
+        Ok(())
+    }
+}
+
+fn schema_name(name: &ObjectName) -> Result<String> {
+    match &name.0[..] {
+        [part] => part.as_ident().map(identifier),
+        [_, part] => part.as_ident().map(identifier),
+        _ => None,
+    }
+    .ok_or_else(|| Error::Syntax {
+        message: format!("improper name: {name}"),
+    })
+}
+
+fn check_owner(owner: Option<&Ident>) -> Result<()> {
+    match owner.map(identifier) {
+        Some(name) if ![OWNER, "current_user", "session_user"].contains(&&*name) => {
+            Err(Error::UnknownOwner { name })
+        }
+        _ => Ok(()),
+    }
+}
