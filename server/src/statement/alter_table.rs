@@ -393,7 +393,7 @@ impl Session {
             let reads = match stored_query(&reader) {
                 Ok((query, _)) => {
                     let view = CatalogView::new(Arc::clone(&catalog), None, self.system_context());
-                    let session = self.planner_over(view.read_by(reader.id));
+                    let session = self.planner_over(view.read_by(&reader));
                     let read = move |_: &_| Ok(planner::columns_read(&session, &query)?);
                     big_stack::run(read).await.ok()
                 }
