@@ -32,7 +32,7 @@ pub struct CatalogView {
     /// Schemas that names without one are looked for in.
     path: Vec<String>,
     /// The view whose query this is for.
-    reader: Option<u32>,
+    reader: Option<Arc<Entry>>,
     /// What names meant so far.
     met: Bindings,
 }
@@ -112,8 +112,8 @@ impl CatalogView {
 
     /// The same as the query of a view means it: relations have the columns of its time.
     #[must_use]
-    pub fn read_by(mut self, view: u32) -> CatalogView {
-        self.reader = Some(view);
+    pub fn read_by(mut self, view: &Entry) -> CatalogView {
+        self.reader = Some(Arc::new(view.clone()));
         self
     }
 }
@@ -171,7 +171,7 @@ impl CatalogView {
             path: self.path.clone(),
         };
         let key = written.to_string();
-        let reader = self.reader.and_then(|id| self.catalog.by_id(id));
+        let reader = self.reader.as_ref();
         if let Some(id) = reader.and_then(|reader| reader.bindings.get(&key)) {
             return self.catalog.by_id(*id);
         }
@@ -201,7 +201,7 @@ impl planner::Catalog for CatalogView {
             return None;
         }
         let relation = entry
-            .relation(self.reader)
+            .relation(self.reader.as_ref().map(|reader| reader.id))
             .inspect_err(|error| tracing::error!(%error, name, "cannot describe a relation"));
         relation.ok().map(Arc::new)
     }
@@ -211,7 +211,8 @@ impl planner::Catalog for CatalogView {
     }
 
     fn within(&self, view: RelationId) -> Option<Arc<dyn planner::Catalog>> {
-        Some(Arc::new(self.clone().read_by(view.0)))
+        let view = self.catalog.by_id(view.0)?;
+        Some(Arc::new(self.clone().read_by(view)))
     }
 
     fn is_system_schema(&self, schema: &str) -> bool {

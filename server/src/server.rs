@@ -269,7 +269,7 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
                 time_zone: entry.time_zone.clone(),
                 ..PlanSettings::default()
             };
-            let view = CatalogView::without_rows(growing.read()).read_by(entry.id);
+            let view = CatalogView::without_rows(growing.read()).read_by(&entry);
             let session = planner::batch::session(Arc::new(view), &settings);
             pg_catalog::register_pure(&session);
             match entry.kind {

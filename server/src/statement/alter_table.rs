@@ -401,7 +401,7 @@ impl Session {
                 Ok(stored) => {
                     let query = stored.query;
                     let view = CatalogView::new(Arc::clone(&catalog), None, self.system_context());
-                    let session = self.planner_over(view.read_by(reader.id));
+                    let session = self.planner_over(view.read_by(&reader));
                     let read = move |_: &_| Ok(planner::columns_read(&session, &query)?);
                     big_stack::run(read).await.ok()
                 }

@@ -56,7 +56,7 @@ impl Session {
     async fn planned_again(&mut self, entry: &Entry) -> Result<Dataflow> {
         let stored = stored_query(entry)?;
         let view = CatalogView::new(self.shared.catalog.read(), None, self.system_context());
-        let session = self.planner_over(view.read_by(entry.id));
+        let session = self.planner_over(view.read_by(entry));
         let plan = big_stack::run(move |handle| {
             let plan = planner::plan_view(&session, &stored.query, &stored.columns, stored.emit);
             Ok(handle.block_on(plan)?)

@@ -94,7 +94,7 @@ impl Session {
         let (epoch, time) = (snapshot.epoch, snapshot.time);
         let watermarks = snapshot.watermarks.clone();
         let view = CatalogView::new(catalog, Some(snapshot), self.system_context());
-        let as_created = Arc::new(view.clone().read_by(entry.id));
+        let as_created = Arc::new(view.clone().read_by(&entry));
         // The query means what it meant to the session that created the view.
         let settings = Settings {
             time_zone: entry.time_zone.clone(),
