@@ -35,6 +35,7 @@ use crate::dataflow::Dataflow;
 use crate::error::{Error, Result};
 use crate::explain::explain;
 use crate::names::identifier;
+use crate::origins::{Origin, origins};
 use crate::types::column_type;
 
 /// A planned view.
@@ -44,6 +45,8 @@ pub struct ViewPlan {
     pub dataflow: Dataflow,
     /// Every relation that the query names, plain views and what they read included, in order met.
     pub dependencies: Vec<RelationId>,
+    /// The column of a relation that each column of the view is, if it is one.
+    pub origins: Vec<Option<Origin>>,
     relations: Vec<Arc<Relation>>,
 }
 
@@ -69,8 +72,9 @@ pub async fn plan_view(session: &Session, query: &Query, columns: &[Ident]) -> R
         plan,
         names,
         relations,
-    } = session.bind(query, Purpose::Stream)?;
+    } = session.bind(query, &[], Purpose::Stream)?;
     let plan = analyze(&state, plan)?;
+    let origins = origins(&plan);
     let names = final_names(names, columns)?;
     refuse::check(&plan)?;
     let plan = optimize::optimize(&state, plan)?;
@@ -83,6 +87,7 @@ pub async fn plan_view(session: &Session, query: &Query, columns: &[Ident]) -> R
     Ok(ViewPlan {
         dataflow,
         dependencies: ids(&relations),
+        origins,
         relations,
     })
 }
@@ -101,7 +106,7 @@ pub fn view_columns(
         plan,
         names,
         relations,
-    } = session.bind(query, Purpose::Define)?;
+    } = session.bind(query, &[], Purpose::Define)?;
     let plan = analyze(&session.context().state(), plan)?;
     // A plain view's columns keep the query's types: its definition is planned anew in each use.
     let schema = plan.schema().as_arrow();

@@ -16,6 +16,7 @@ use crate::catalog::Entry;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::session::portal::Prepared;
+use crate::statement::ddl::declared_type;
 use crate::statement::dml::Assigned;
 use crate::statement::explain::EXPLAIN_COLUMNS;
 use crate::statement::insert::{insert_name, parameter_columns, parameter_index, target_columns};
@@ -221,7 +222,12 @@ impl Session {
         types: &mut Types,
     ) -> Result<SchemaRef> {
         cast_parameters(query, types);
-        let (plan, session) = self.plan_batch(query, session, Vec::new()).await?;
+        let known = types
+            .known
+            .iter()
+            .map(|known| known.as_ref().map(SqlType::arrow))
+            .collect();
+        let (plan, session) = self.plan_typed(query, session, known, Vec::new()).await?;
         let found = plan.parameter_types()?;
         for (at, data_type) in found.iter().enumerate() {
             types.set(at, data_type.as_ref().map(SqlType::of));
@@ -253,7 +259,7 @@ fn cast_parameters(query: &Query, types: &mut Types) {
             && let (Some(at), Ok(arrow)) =
                 (parameter_index(name), planner::types::arrow_type(data_type))
         {
-            types.set(at, Some(SqlType::of(&arrow)));
+            types.set(at, Some(declared_type(data_type, &arrow)));
         }
         std::ops::ControlFlow::<()>::Continue(())
     });
