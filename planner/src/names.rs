@@ -234,6 +234,14 @@ fn type_name(data_type: &DataType) -> Option<&'static str> {
         DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) => {
             return type_name(element);
         }
+        DataType::Custom(name, _) => match name.0.last()?.as_ident()?.value.as_str() {
+            "oid" => "oid",
+            "name" => "name",
+            "regtype" => "regtype",
+            "regproc" => "regproc",
+            "regnamespace" => "regnamespace",
+            _ => return None,
+        },
         _ => return None,
     })
 }

@@ -18,13 +18,16 @@
 //! | a sub-select in the select list over a table that is always empty | NULL |
 //! | `x \|\| ARRAY(SELECT … FROM unnest(y))`, as psql asks for TOAST options | `x` |
 
+mod absent;
+mod subquery;
+
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, GroupByExpr,
-    Ident, ObjectName, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
-    TableWithJoins, Value, VisitMut, VisitorMut, visit_expressions, visit_expressions_mut,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident,
+    ObjectName, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
+    TableWithJoins, Value, VisitMut, VisitorMut,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -32,25 +35,57 @@ use sqlparser::parser::Parser;
 use crate::pg_catalog::functions::{
     OPTION_TEXTS, REGCLASS_IN, REGCLASS_OUT, REGNAMESPACE_OUT, REGTYPE_IN, REGTYPE_OUT,
 };
+use crate::pg_catalog::rewrite::absent::{drop_absent_types, drop_empty_lookups};
+use crate::pg_catalog::rewrite::subquery::{count_existing, only_item, single_row};
 use crate::pg_catalog::{INFORMATION_SCHEMA, SCHEMA, find};
+use planner::names::expression_name;
 
 /// Rewrites a query or an expression in place.
 pub fn rewrite<T: VisitMut>(node: &mut T) {
-    let visited = node.visit(&mut Rewriter);
+    let visited = node.visit(&mut Rewriter::default());
     debug_assert!(visited.is_continue(), "the visitor never breaks");
 }
 
-struct Rewriter;
+#[derive(Default)]
+struct Rewriter {
+    /// What the outputs of the queries around are called, before their expressions change.
+    names: Vec<Vec<String>>,
+}
 
 impl VisitorMut for Rewriter {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let named = |item: &SelectItem| match item {
+            SelectItem::UnnamedExpr(expr) => expression_name(expr),
+            _ => String::new(),
+        };
+        let select = first_select(&mut query.body);
+        let names = select.map(|select| select.projection.iter().map(named).collect());
+        self.names.push(names.unwrap_or_default());
         if let SetExpr::Select(select) = &mut *query.body {
             drop_empty_lookups(select);
             count_existing(select);
         }
         for_each_select(&mut query.body, &mut drop_empty_lookups);
+        ControlFlow::Continue(())
+    }
+
+    /// An output keeps its name, whatever its expression has become.
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let names = self.names.pop().unwrap_or_default();
+        if let Some(select) = first_select(&mut query.body) {
+            for (item, name) in select.projection.iter_mut().zip(names) {
+                if let SelectItem::UnnamedExpr(expr) = item
+                    && name != "?column?"
+                    && expression_name(expr) != name
+                {
+                    let expr = std::mem::replace(expr, Expr::value(Value::Null));
+                    let alias = Ident::with_quote('"', name);
+                    *item = SelectItem::ExprWithAlias { expr, alias };
+                }
+            }
+        }
         ControlFlow::Continue(())
     }
 
@@ -143,6 +178,15 @@ fn rewritten(expr: Expr) -> Expr {
     }
 }
 
+/// The select that names the columns of a query: of a set operation, the first one.
+fn first_select(body: &mut SetExpr) -> Option<&mut Select> {
+    match body {
+        SetExpr::Select(select) => Some(select),
+        SetExpr::SetOperation { left, .. } => first_select(left),
+        _ => None,
+    }
+}
+
 fn plain_operator(parts: Vec<String>) -> BinaryOperator {
     match parts.last().map(String::as_str) {
         Some("~") => BinaryOperator::PGRegexMatch,
@@ -210,61 +254,6 @@ fn without_parentheses(expr: &Expr) -> &Expr {
     match expr {
         Expr::Nested(inner) => without_parentheses(inner),
         other => other,
-    }
-}
-
-/// `CASE WHEN t.typtype = 'd' THEN (SELECT …) END`, and the same with `'c'`: there are no domains and
-/// no composite types, so what would be looked up of them is NULL.
-fn drop_absent_types(expr: &mut Expr) {
-    let Expr::Case { conditions, .. } = expr else {
-        return;
-    };
-    for when in conditions {
-        if let (true, Expr::Subquery(query)) = (is_absent_type(&when.condition), &when.result) {
-            when.result = typed_null(query);
-        }
-    }
-}
-
-fn is_absent_type(condition: &Expr) -> bool {
-    let Expr::BinaryOp {
-        left,
-        op: BinaryOperator::Eq,
-        right,
-    } = condition
-    else {
-        return false;
-    };
-    let is_typtype = matches!(&**left, Expr::CompoundIdentifier(names)
-        if names.last().is_some_and(|name| name.value == "typtype"));
-    is_typtype
-        && matches!(&**right, Expr::Value(value)
-            if matches!(&value.value, Value::SingleQuotedString(kind) if kind == "d" || kind == "c"))
-}
-
-/// NULL of the type that such a query has: an oid, or an array of oids or of names.
-fn typed_null(query: &Query) -> Expr {
-    let oid = DataType::Custom(ObjectName::from(vec![Ident::new("oid")]), Vec::new());
-    let text = query.to_string();
-    let data_type = match text.contains("array_agg") {
-        true if text.contains("attname") => array_of(DataType::Text),
-        true => array_of(oid),
-        false => oid,
-    };
-    cast_null(data_type)
-}
-
-fn array_of(element: DataType) -> DataType {
-    DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(element), None))
-}
-
-fn cast_null(data_type: DataType) -> Expr {
-    Expr::Cast {
-        kind: sqlparser::ast::CastKind::Cast,
-        expr: Box::new(Expr::value(Value::Null)),
-        data_type,
-        array: false,
-        format: None,
     }
 }
 
@@ -408,33 +397,6 @@ fn is_policy_roles(expr: &Expr) -> bool {
     }
 }
 
-/// `EXISTS (SELECT …)` in a select list, which DataFusion does not take, as a count of the rows.
-fn count_existing(select: &mut Select) {
-    for item in &mut select.projection {
-        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-            let visited = visit_expressions_mut(expr, |part| {
-                if let Expr::Exists { subquery, negated } = part
-                    && let SetExpr::Select(inner) = &mut *subquery.body
-                    && inner.from.iter().all(reads_system_tables)
-                {
-                    let op = match negated {
-                        true => BinaryOperator::Eq,
-                        false => BinaryOperator::Gt,
-                    };
-                    inner.projection = vec![SelectItem::UnnamedExpr(call("count", number("1")))];
-                    *part = Expr::BinaryOp {
-                        left: Box::new(Expr::Subquery(subquery.clone())),
-                        op,
-                        right: Box::new(number("0")),
-                    };
-                }
-                ControlFlow::<()>::Continue(())
-            });
-            debug_assert!(visited.is_continue(), "the visitor never breaks");
-        }
-    }
-}
-
 /// The query of `ARRAY(SELECT …)`.
 fn array_query(expr: &Expr) -> Option<&Query> {
     match expr {
@@ -521,212 +483,6 @@ fn collected(item: Expr, sorted: bool) -> Expr {
     )
 }
 
-/// A scalar sub-select over system tables has one row at most, which DataFusion cannot know. What
-/// its WHERE says of the outer row alone goes into a CASE around it, as DataFusion cannot
-/// decorrelate that.
-fn single_row(mut query: Box<Query>) -> Expr {
-    if query.limit_clause.is_some() {
-        return Expr::Subquery(query);
-    }
-    let SetExpr::Select(select) = &mut *query.body else {
-        return Expr::Subquery(query);
-    };
-    let grouped =
-        !matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
-    if grouped || select.from.is_empty() || !select.from.iter().all(reads_system_tables) {
-        return Expr::Subquery(query);
-    }
-    let reads_collations = select
-        .from
-        .iter()
-        .flat_map(factors)
-        .any(|t| system_table(t).is_some_and(|t| t.name == "pg_collation"));
-    if reads_collations {
-        // Of a column's own collation: none of ours has one.
-        return Expr::value(Value::Null);
-    }
-    let Some(item) = only_item(select) else {
-        return Expr::Subquery(query);
-    };
-    if is_aggregate(item) {
-        return Expr::Subquery(query);
-    }
-    if let Some(object) = object_of_parts(&query) {
-        return object;
-    }
-    let Some(item) = select_of(&mut query).and_then(only_item) else {
-        return Expr::Subquery(query);
-    };
-    *item = call("max", item.clone());
-    let outer = select_of(&mut query).and_then(take_outer_conditions);
-    query.order_by = None;
-    match outer {
-        None => Expr::Subquery(query),
-        Some(condition) => Expr::Case {
-            case_token: sqlparser::ast::helpers::attached_token::AttachedToken::empty(),
-            end_token: sqlparser::ast::helpers::attached_token::AttachedToken::empty(),
-            operand: None,
-            conditions: vec![sqlparser::ast::CaseWhen {
-                condition,
-                result: Expr::Subquery(query),
-            }],
-            else_result: None,
-        },
-    }
-}
-
-fn select_of(query: &mut Query) -> Option<&mut Select> {
-    match &mut *query.body {
-        SetExpr::Select(select) => Some(select),
-        _ => None,
-    }
-}
-
-/// `(SELECT jsonb_build_object('a', outer.x, 'b', inner.y) FROM inner …)` as
-/// `jsonb_build_object('a', outer.x, 'b', (SELECT inner.y FROM inner …))`: DataFusion cannot
-/// decorrelate a select list that names columns of the outer row.
-fn object_of_parts(query: &Query) -> Option<Expr> {
-    let SetExpr::Select(select) = &*query.body else {
-        return None;
-    };
-    let [SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. }] =
-        &select.projection[..]
-    else {
-        return None;
-    };
-    let Expr::Function(object) = item else {
-        return None;
-    };
-    let FunctionArguments::List(list) = &object.args else {
-        return None;
-    };
-    let inner = names_of_tables(select);
-    let is_outer = |arg: &FunctionArg| matches!(arg, FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) if is_about_others(expr, &inner));
-    if last_word(&object.name).as_deref() != Some("jsonb_build_object")
-        || !list.args.iter().any(is_outer)
-    {
-        return None;
-    }
-    let parts = list.args.iter().map(|arg| match arg {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(match expr {
-            Expr::Value(_) => expr.clone(),
-            _ if is_outer(arg) => expr.clone(),
-            inner => {
-                let mut part = Box::new(query.clone());
-                *select_of(&mut part).and_then(only_item)? = inner.clone();
-                single_row(part)
-            }
-        }),
-        _ => None,
-    });
-    Some(call_with(
-        "jsonb_build_object",
-        parts.collect::<Option<_>>()?,
-    ))
-}
-
-/// The names by which columns of a select's tables are qualified.
-fn names_of_tables(select: &Select) -> Vec<String> {
-    let factors = select.from.iter().flat_map(factors);
-    factors.filter_map(factor_name).collect()
-}
-
-/// Takes the conditions out of WHERE that name no table of the select itself.
-fn take_outer_conditions(select: &mut Select) -> Option<Expr> {
-    let inner = names_of_tables(select);
-    let mut parts = Vec::new();
-    conjuncts(select.selection.take()?, &mut parts);
-    let (outer, own): (Vec<Expr>, Vec<Expr>) = parts
-        .into_iter()
-        .partition(|part| is_about_others(part, &inner));
-    select.selection = own.into_iter().reduce(and);
-    outer.into_iter().reduce(and)
-}
-
-/// Whether an expression has columns, and none of these tables.
-fn is_about_others(expr: &Expr, tables: &[String]) -> bool {
-    let mut others = false;
-    let visited = visit_expressions(expr, |part| {
-        match part {
-            Expr::CompoundIdentifier(names) => {
-                let table = names.len().checked_sub(2).map(|at| &names[at].value);
-                if table.is_none_or(|table| tables.contains(table)) {
-                    return ControlFlow::Break(());
-                }
-                others = true;
-            }
-            Expr::Identifier(_) | Expr::Subquery(_) | Expr::Exists { .. } => {
-                return ControlFlow::Break(());
-            }
-            _ => {}
-        }
-        ControlFlow::Continue(())
-    });
-    visited.is_continue() && others
-}
-
-fn and(left: Expr, right: Expr) -> Expr {
-    Expr::BinaryOp {
-        left: Box::new(left),
-        op: BinaryOperator::And,
-        right: Box::new(right),
-    }
-}
-
-fn conjuncts(expr: Expr, parts: &mut Vec<Expr>) {
-    match expr {
-        Expr::BinaryOp {
-            left,
-            op: BinaryOperator::And,
-            right,
-        } => {
-            conjuncts(*left, parts);
-            conjuncts(*right, parts);
-        }
-        other => parts.push(other),
-    }
-}
-
-/// The name by which a table's columns are qualified.
-fn factor_name(factor: &TableFactor) -> Option<String> {
-    let TableFactor::Table { name, alias, .. } = factor else {
-        return None;
-    };
-    match alias {
-        Some(alias) => Some(alias.name.value.clone()),
-        None => last_word(name),
-    }
-}
-
-/// The one expression of a select list.
-fn only_item(select: &mut Select) -> Option<&mut Expr> {
-    match &mut select.projection[..] {
-        [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] => Some(expr),
-        _ => None,
-    }
-}
-
-fn is_aggregate(expr: &Expr) -> bool {
-    const AGGREGATES: [&str; 8] = [
-        "count",
-        "sum",
-        "min",
-        "max",
-        "avg",
-        "string_agg",
-        "array_agg",
-        "bool_or",
-    ];
-    match expr {
-        Expr::Function(function) => {
-            last_word(&function.name).is_some_and(|name| AGGREGATES.contains(&name.as_str()))
-        }
-        Expr::Cast { expr, .. } | Expr::Nested(expr) => is_aggregate(expr),
-        Expr::BinaryOp { left, right, .. } => is_aggregate(left) || is_aggregate(right),
-        _ => false,
-    }
-}
-
 fn reads_system_tables(table: &TableWithJoins) -> bool {
     factors(table).all(|factor| system_table(factor).is_some())
 }
@@ -782,48 +538,6 @@ fn for_each_select(body: &mut SetExpr, change: &mut dyn FnMut(&mut Select)) {
     }
 }
 
-/// A select that has no rows for certain: what its select list looks up is never asked.
-fn drop_empty_lookups(select: &mut Select) {
-    let reads_nothing = select
-        .from
-        .iter()
-        .any(|from| system_table(&from.relation).is_some_and(|table| table.is_always_empty()));
-    if !reads_nothing && !wants_foreign_keys(select) {
-        return;
-    }
-    for item in &mut select.projection {
-        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-            let visited = visit_expressions_mut(expr, |part| {
-                if array_query(part).is_some() {
-                    *part = cast_null(array_of(DataType::Text));
-                } else if let Expr::Subquery(query) = part {
-                    *part = match query.to_string().contains("array_agg") {
-                        true => typed_null(query),
-                        false => Expr::value(Value::Null),
-                    };
-                }
-                ControlFlow::<()>::Continue(())
-            });
-            debug_assert!(visited.is_continue(), "the visitor never breaks");
-        }
-    }
-}
-
-/// `WHERE fk.contype = 'f'`: there are no foreign keys.
-fn wants_foreign_keys(select: &Select) -> bool {
-    let is_foreign = |part: &Expr| {
-        matches!(part, Expr::BinaryOp { left, op: BinaryOperator::Eq, right }
-        if matches!(&**left, Expr::CompoundIdentifier(names) if names.last().is_some_and(|name| name.value == "contype"))
-        && matches!(&**right, Expr::Value(value) if matches!(&value.value, Value::SingleQuotedString(kind) if kind == "f")))
-    };
-    let mut parts = Vec::new();
-    conjuncts(
-        select.selection.clone().unwrap_or(Expr::value(Value::Null)),
-        &mut parts,
-    );
-    parts.iter().any(is_foreign)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -857,11 +571,11 @@ mod tests {
     fn reg_casts_become_functions() {
         assert_eq!(
             rewritten_text("SELECT 't'::regclass::oid"),
-            "SELECT pg_regclass_in('t')::oid"
+            "SELECT pg_regclass_in('t')::oid AS \"oid\""
         );
         assert_eq!(
             rewritten_text("SELECT c.oid::pg_catalog.regclass FROM t c"),
-            "SELECT pg_regclass_out(c.oid) FROM t c"
+            "SELECT pg_regclass_out(c.oid) AS \"oid\" FROM t c"
         );
     }
 
@@ -871,7 +585,7 @@ mod tests {
             rewritten_text(
                 "SELECT ARRAY(SELECT rolname FROM pg_roles WHERE oid = x ORDER BY 1) FROM t"
             ),
-            "SELECT pg_collected((SELECT array_agg(rolname ORDER BY rolname) FROM pg_roles WHERE oid = x)) FROM t"
+            "SELECT pg_collected((SELECT array_agg(rolname ORDER BY rolname) FROM pg_roles WHERE oid = x)) AS \"array\" FROM t"
         );
     }
 
@@ -882,7 +596,7 @@ mod tests {
                 "SELECT (SELECT d.adbin FROM pg_attrdef d WHERE d.adrelid = a.attrelid AND a.atthasdef) FROM pg_attribute a"
             ),
             "SELECT CASE WHEN a.atthasdef THEN (SELECT max(d.adbin) FROM pg_attrdef d WHERE d.adrelid = a.attrelid) END \
-             FROM pg_attribute a"
+             AS \"adbin\" FROM pg_attribute a"
         );
     }
 

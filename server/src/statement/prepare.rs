@@ -56,7 +56,8 @@ impl Session {
         let mut types = Types::default();
         for (at, oid) in oids.iter().enumerate() {
             let sql_type = match oid {
-                0 => None,
+                // Unspecified, or of type unknown.
+                0 | 705 => None,
                 oid => Some(SqlType::from_oid(*oid).ok_or_else(|| Error::UndefinedType {
                     name: format!("with OID {oid}"),
                 })?),

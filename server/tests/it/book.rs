@@ -61,6 +61,9 @@ fn the_summary_names_every_page() {
     for page in found {
         let name = page.strip_prefix(&docs).unwrap().display().to_string();
         let is_named = summary.contains(&format!("({name})"));
-        assert!(is_named || name == "SUMMARY.md", "{name} is not in SUMMARY.md");
+        assert!(
+            is_named || name == "SUMMARY.md",
+            "{name} is not in SUMMARY.md"
+        );
     }
 }

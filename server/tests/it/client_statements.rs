@@ -28,12 +28,15 @@ struct Asked {
 /// which is `jsonb`.
 const TEXTS: [u32; 8] = [18, 19, 25, 1043, 2205, 114, 3802, 705];
 
+/// Whole numbers: those of an array's elements are `bigint` here.
+const NUMBERS: [u32; 3] = [20, 21, 23];
+
 /// The same of their arrays, and of vectors of numbers.
 const ARRAYS: [u32; 4] = [1003, 1009, 1005, 22];
 
 fn is_same_type(expected: u32, found: u32) -> bool {
     let alike = |types: &[u32]| types.contains(&expected) && types.contains(&found);
-    expected == found || alike(&TEXTS) || alike(&ARRAYS)
+    expected == found || alike(&TEXTS) || alike(&NUMBERS) || alike(&ARRAYS)
 }
 
 #[tokio::test(flavor = "multi_thread")]
