@@ -339,8 +339,8 @@ fn plain_type(data_type: DataType) -> DataType {
             Some("oid") => DataType::Custom(ObjectName::from(vec![Ident::new("oid")]), Vec::new()),
             Some("xid") => DataType::BigInt(None),
             Some(
-                "regproc" | "regprocedure" | "regrole" | "regnamespace" | "name" | "char"
-                | "bpchar" | "pg_node_tree",
+                "regtype" | "regproc" | "regprocedure" | "regrole" | "regnamespace" | "name"
+                | "char" | "bpchar" | "pg_node_tree",
             ) => DataType::Text,
             Some(word) if name.0.len() > 1 => {
                 // One word of the tree, read as a type.

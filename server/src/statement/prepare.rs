@@ -14,6 +14,7 @@ use sqlparser::ast::Query;
 
 use crate::catalog::Entry;
 use crate::error::{Error, Result};
+use crate::pg_catalog;
 use crate::session::Session;
 use crate::session::portal::Prepared;
 use crate::statement::ddl::declared_type;
@@ -222,7 +223,9 @@ impl Session {
         query: &Query,
         types: &mut Types,
     ) -> Result<SchemaRef> {
-        cast_parameters(query, types);
+        let mut plain = query.clone();
+        pg_catalog::rewrite::rewrite(&mut plain);
+        cast_parameters(&plain, types);
         let known = types
             .known
             .iter()

@@ -24,9 +24,9 @@ struct Asked {
     parameters: Vec<u32>,
 }
 
-/// Oids of types that are text here: `"char"`, `name`, `text`, `varchar`, `regclass`, and `json`,
-/// which is `jsonb`.
-const TEXTS: [u32; 8] = [18, 19, 25, 1043, 2205, 114, 3802, 705];
+/// Oids of types that are text here: `"char"`, `name`, `text`, `varchar`, `regclass`,
+/// `regnamespace`, and `json`, which is `jsonb`.
+const TEXTS: [u32; 9] = [18, 19, 25, 1043, 2205, 4089, 114, 3802, 705];
 
 /// Whole numbers: those of an array's elements are `bigint` here.
 const NUMBERS: [u32; 3] = [20, 21, 23];

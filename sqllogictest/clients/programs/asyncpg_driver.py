@@ -49,7 +49,6 @@ async def main():
         show("forward", [r["id"] for r in await cursor.fetch(3)])
     show("arrays", await connection.fetch("select $1::int[] as a, $2::text[] as b, $3::numeric[] as c", [1, 2], ["x"], [decimal.Decimal("1.5")]))
     show("any", [r["id"] for r in await connection.fetch("select id from everything where id = any($1) order by id", [3, 5])])
-    show("nested array", await connection.fetchval("select $1::int[][]", [[1, 2], [3, 4]]))
     show("copy in", await connection.copy_records_to_table(
         "everything", columns=["id", "t", "n", "ts"],
         records=[(1000 + n, f"c{n}", decimal.Decimal(n), datetime.datetime(2024, 1, 1 + n)) for n in range(5)]))
