@@ -466,6 +466,8 @@ fn constants() -> Vec<ScalarUDF> {
         stable("pg_my_temp_schema", UInt32, |_| 0i64.into()),
         stable("txid_current", Int64, |_| 0i64.into()),
         stable("pg_is_in_recovery", Boolean, |_| false.into()),
+        // There are no advisory locks; asyncpg gives them all back when it resets a session.
+        stable("pg_advisory_unlock_all", Utf8, |_| "".into()),
         stable(OPTION_TEXTS, text_list(), |args| {
             let mut items = Vec::new();
             let options = arg(args, 0)

@@ -216,6 +216,8 @@ impl Session {
                 Outcome::done(if all { "DEALLOCATE ALL" } else { "DEALLOCATE" })
             }
             ast::Statement::Discard { object_type } => self.discard(object_type),
+            // Nobody listens: there is no LISTEN.
+            ast::Statement::UNLISTEN { .. } => Outcome::done("UNLISTEN"),
             other => Err(Error::not_supported(format!(
                 "{} is not supported",
                 statement_name(other)
