@@ -67,6 +67,9 @@ impl Session {
         if !name.is_empty() && self.prepared.contains_key(&name) {
             return Err(Error::DuplicateStatement { name });
         }
+        // A cancel request that came before was for an earlier statement.
+        let timeout = self.settings().statement_timeout();
+        self.interrupt.begin(timeout);
         self.text.clone_from(&sql);
         let mut statements = big_stack::run(move |_| Ok(planner::parse(&sql)?)).await?;
         if statements.len() > 1 {
