@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint bench sim model oracle slt sqldiff postgres prerequisites
+.PHONY: help demo run test test-clients lint bench sim model oracle slt sqldiff postgres prerequisites
 
 # The build directory is outside the tree, so a fresh clone finds what an older one has compiled.
 CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidewater/target
@@ -31,7 +31,7 @@ endif
 
 help: ## list the targets
 	@echo 'make TARGET, where TARGET is one of'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo 'SEED=n     repeats one run of sim or slt      make sim SEED=42'
 	@echo 'SEEDS=n    how many seeds sim tries           make sim SEEDS=20000'
@@ -53,6 +53,10 @@ test: prerequisites ## every test of the workspace
 	@$(BUILD_SERVER)
 	@$(RUN_TESTS)
 	@cargo test --workspace --doc --quiet
+
+test-clients: prerequisites ## real clients of PostgreSQL, against a PostgreSQL 15 (CLIENTS='psycopg2 node')
+	@$(BUILD_SERVER)
+	@SERVER_BINARY=$(SERVER) sqllogictest/clients/run.py $(CLIENTS)
 
 lint: prerequisites ## format, clippy and documentation; warnings fail
 	@cargo fmt --all --check

@@ -5,16 +5,19 @@
 //! `Utf8`, numbers with a point are decimals, whole ones as small as they can be, integers do not
 //! wrap around, NULLs are the greatest values, timestamps have microseconds.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableFunctionImpl;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ParamValues, ScalarValue};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{AggregateUDF, ExprSchemable, LogicalPlan, ScalarUDF};
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{AggregateUDF, Expr, ExprSchemable, LogicalPlan, ScalarUDF};
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
@@ -37,6 +40,8 @@ use crate::functions::now::{now_at, now_of_epochs, now_of_statements};
 use crate::functions::operators::PgOperators;
 use crate::functions::sort_keys::SortKeys;
 use crate::integer_literals::IntegerLiterals;
+use crate::origins::{Origin, origins};
+use crate::types::array_type;
 
 /// Settings of a session that change plans or results.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,11 +169,19 @@ impl Session {
     /// # Errors
     /// Undefined or ambiguous names, wrong grouping or types, unsupported syntax.
     pub fn plan(&self, query: &Query) -> Result<BatchPlan> {
+        self.plan_with(query, &[])
+    }
+
+    /// As [`Session::plan`], for a query some of whose parameters have types already.
+    ///
+    /// # Errors
+    /// As [`Session::plan`].
+    pub fn plan_with(&self, query: &Query, parameters: &[Option<DataType>]) -> Result<BatchPlan> {
         let Bound {
             plan,
             names,
             relations,
-        } = self.bind(query, Purpose::Batch)?;
+        } = self.bind(query, parameters, Purpose::Batch)?;
         // Coerced here, so that wrong types are found by Parse and Describe, not by Execute.
         let state = self.context.state();
         let plan = analyze(&state, plan)?;
@@ -219,8 +232,14 @@ impl Session {
         Ok(state.create_physical_expr(simple, schema)?)
     }
 
-    pub(crate) fn bind(&self, query: &Query, purpose: Purpose) -> Result<Bound> {
-        bind(&self.context.state(), self.catalog.as_ref(), query, purpose)
+    pub(crate) fn bind(
+        &self,
+        query: &Query,
+        parameters: &[Option<DataType>],
+        purpose: Purpose,
+    ) -> Result<Bound> {
+        let state = self.context.state();
+        bind(&state, self.catalog.as_ref(), query, parameters, purpose)
     }
 }
 
@@ -229,6 +248,35 @@ pub(crate) fn analyze(state: &SessionState, plan: LogicalPlan) -> Result<Logical
     Ok(state
         .analyzer()
         .execute_and_check(plan, state.config_options(), |_, _| {})?)
+}
+
+/// The parameters that are the array of `x = ANY ($1)`, with the type of an array of x.
+fn quantified_parameters(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>> {
+    let mut found = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        let columns = merge_schema(&node.inputs());
+        node.apply_expressions(|expr| {
+            expr.apply(|part| {
+                if let Expr::ScalarFunction(call) = part
+                    && matches!(call.name(), "pg_any" | "pg_all")
+                    && let [_, value, array] = &call.args[..]
+                    && let Expr::Placeholder(array) = without_cast(array)
+                    && let Ok(element) = value.get_type(&columns)
+                {
+                    found.push((array.id.clone(), array_type(element)));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
+}
+
+fn without_cast(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Cast(cast) => without_cast(&cast.expr),
+        other => other,
+    }
 }
 
 /// The columns of a plan under PostgreSQL's names; all nullable.
@@ -256,6 +304,21 @@ impl BatchPlan {
         &self.schema
     }
 
+    /// The column of a relation that each column of the result is, if it is one.
+    #[must_use]
+    pub fn origins(&self) -> Vec<Option<Origin>> {
+        origins(&self.plan)
+    }
+
+    /// Gives the columns of the result metadata, one map a column.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: Vec<HashMap<String, String>>) -> Self {
+        let fields = self.schema.fields().iter().zip(metadata);
+        let fields = fields.map(|(field, known)| field.as_ref().clone().with_metadata(known));
+        self.schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        self
+    }
+
     /// Every relation that the query reads, views included.
     pub fn relations(&self) -> impl Iterator<Item = RelationId> + '_ {
         self.relations.iter().map(|relation| relation.id)
@@ -267,7 +330,12 @@ impl BatchPlan {
     /// If one parameter is used as two types.
     pub fn parameter_types(&self) -> Result<Vec<Option<DataType>>> {
         let mut types = Vec::new();
-        for (name, data_type) in self.plan.get_parameter_types()? {
+        let mut found = self.plan.get_parameter_types()?;
+        for (name, data_type) in quantified_parameters(&self.plan)? {
+            let known = found.entry(name).or_default();
+            *known = known.take().or(Some(data_type));
+        }
+        for (name, data_type) in found {
             let number = name.trim_start_matches('$').parse::<usize>().ok();
             let Some(at) = number.and_then(|number| number.checked_sub(1)) else {
                 return Err(Error::Syntax {
@@ -398,6 +466,9 @@ fn renamed(physical: &Schema, names: &Schema) -> SchemaRef {
         .fields()
         .iter()
         .zip(names.fields())
-        .map(|(field, name)| Field::new(name.name(), field.data_type().clone(), true));
+        .map(|(field, name)| {
+            Field::new(name.name(), field.data_type().clone(), true)
+                .with_metadata(name.metadata().clone())
+        });
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::catalog::{Session as DataFusionSession, TableFunctionArgs, TableProvider};
@@ -28,7 +28,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::sql::planner::{ParserOptions, SqlToRel};
+use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use sqlparser::ast;
 use sqlparser::ast::Query;
 
@@ -68,7 +68,7 @@ pub(crate) struct Bound {
     pub(crate) relations: Vec<Arc<Relation>>,
 }
 
-/// Resolves the names of a query.
+/// Resolves the names of a query. `parameters` are the types of `$1`, `$2`, … that are known.
 ///
 /// # Errors
 /// Undefined or ambiguous names, wrong grouping, wrong types, unsupported syntax.
@@ -76,12 +76,19 @@ pub(crate) fn bind(
     state: &SessionState,
     catalog: &dyn Catalog,
     query: &Query,
+    parameters: &[Option<DataType>],
     purpose: Purpose,
 ) -> Result<Bound> {
+    let typed = |(at, known): (usize, &Option<DataType>)| {
+        let name = format!("${}", at + 1);
+        let field = Field::new(name, known.clone()?, true);
+        Some(Arc::new(field))
+    };
     let binder = Binder {
         state,
         catalog,
         purpose,
+        parameters: parameters.iter().enumerate().map(typed).collect(),
         depth: 0,
         relations: RefCell::default(),
     };
@@ -105,11 +112,12 @@ pub(crate) fn bind_expression(
         state,
         catalog,
         purpose: Purpose::Batch,
+        parameters: Vec::new(),
         depth: 0,
         relations: RefCell::default(),
     };
     let planner = SqlToRel::new_with_options(&binder, binder.parser_options());
-    let mut context = datafusion::sql::planner::PlannerContext::new();
+    let mut context = PlannerContext::new();
     let mut expr = expr.clone();
     syntax::rewrite(&mut expr);
     integer_literals::mark(&mut expr);
@@ -120,6 +128,8 @@ struct Binder<'a> {
     state: &'a SessionState,
     catalog: &'a dyn Catalog,
     purpose: Purpose,
+    /// Types of parameters, where they are known.
+    parameters: Vec<Option<FieldRef>>,
     /// How many views this one is inside of.
     depth: usize,
     relations: RefCell<Vec<Arc<Relation>>>,
@@ -139,7 +149,10 @@ impl Binder<'_> {
             alias(&mut query);
             syntax::rewrite(&mut query);
             integer_literals::mark(&mut query);
-            planner.sql_statement_to_plan(ast::Statement::Query(Box::new(query)))
+            let statement = ast::Statement::Query(Box::new(query));
+            let mut context =
+                PlannerContext::new().with_prepare_param_data_types(self.parameters.clone());
+            planner.sql_statement_to_plan_with_context(statement, &mut context)
         };
         match plan(alias_outputs) {
             Err(error) if is_duplicate_output(&error) => Ok(plan(alias_beside_stars)?),
@@ -217,6 +230,7 @@ impl Binder<'_> {
         let inner = Binder {
             catalog: within.as_deref().unwrap_or(self.catalog),
             depth: self.depth + 1,
+            parameters: Vec::new(),
             relations: RefCell::default(),
             ..*self
         };

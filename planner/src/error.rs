@@ -50,7 +50,7 @@ pub enum Error {
         name: String,
     },
     /// No such column.
-    #[error("column \"{name}\" does not exist")]
+    #[error("column {} does not exist", shown_column(.name))]
     UndefinedColumn {
         /// As written.
         name: String,
@@ -204,6 +204,14 @@ fn classify(error: &DataFusionError) -> Option<Error> {
             Some(Error::unsupported(what, ""))
         }
         _ => None,
+    }
+}
+
+/// PostgreSQL quotes a column's name, unless a table's stands in front.
+fn shown_column(name: &str) -> String {
+    match name.contains('.') {
+        true => name.to_owned(),
+        false => format!("\"{name}\""),
     }
 }
 

@@ -24,6 +24,7 @@ mod float_rule;
 mod functions;
 mod integer_literals;
 pub mod names;
+mod origins;
 pub mod parse;
 pub mod source;
 pub mod stream;
@@ -39,6 +40,7 @@ pub use catalog::{
 };
 pub use dataflow::Dataflow;
 pub use error::{Error, Result};
+pub use origins::Origin;
 pub use parse::{Emit, Parsed, Statement, parse};
 pub use stream::{ViewPlan, columns_read, plan_view, view_columns};
 pub use table::{TableDefinition, plan_index, plan_rows, plan_table};

@@ -13,8 +13,9 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use sqlparser::ast::{
-    AccessExpr, CastKind, DataType, Expr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr,
-    TableAlias, TableAliasColumnDef, TableFactor, TrimWhereField, Value, VisitMut, VisitorMut,
+    AccessExpr, ArrayElemTypeDef, CastKind, DataType, Expr, Ident, OrderByKind, Query, Select,
+    SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TrimWhereField, Value,
+    VisitMut, VisitorMut,
 };
 use sqlparser::keywords::{
     ALL_KEYWORDS, Keyword, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_TABLE_ALIAS,
@@ -227,6 +228,20 @@ fn type_name(data_type: &DataType) -> Option<&'static str> {
         DataType::Interval { .. } => "interval",
         DataType::Bytea => "bytea",
         DataType::Regclass => "regclass",
+        DataType::JSON => "json",
+        DataType::JSONB => "jsonb",
+        DataType::Uuid => "uuid",
+        DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) => {
+            return type_name(element);
+        }
+        DataType::Custom(name, _) => match name.0.last()?.as_ident()?.value.as_str() {
+            "oid" => "oid",
+            "name" => "name",
+            "regtype" => "regtype",
+            "regproc" => "regproc",
+            "regnamespace" => "regnamespace",
+            _ => return None,
+        },
         _ => return None,
     })
 }

@@ -90,7 +90,7 @@ fn custom_type(name: &ast::ObjectName) -> Result<DataType> {
     let written = name.to_string().to_lowercase();
     match written.trim_start_matches("pg_catalog.") {
         "name" | "bpchar" | "\"char\"" => Ok(DataType::Utf8),
-        "oid" => Ok(DataType::Int64),
+        "oid" => Ok(SqlType::Oid.arrow()),
         known @ ("money" | "inet" | "cidr" | "macaddr" | "xml" | "tsvector" | "point" | "box"
         | "serial" | "bigserial" | "smallserial") => {
             Err(Error::unsupported(format!("type {known}"), ""))

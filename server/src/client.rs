@@ -20,6 +20,8 @@ pub struct Client {
     writer: OwnedWriteHalf,
     /// Answers not yet sent.
     pub outbox: Outbox,
+    /// The least severe reports that it wants besides errors: `client_min_messages`.
+    pub wanted: Severity,
 }
 
 impl Client {
@@ -31,6 +33,7 @@ impl Client {
             reader: FrameReader::new(reader, statement_bytes_max),
             writer,
             outbox: Outbox::default(),
+            wanted: Severity::Notice,
         }
     }
 
@@ -70,20 +73,27 @@ impl Client {
         self.reader.closed().await;
     }
 
-    /// Queues a notice.
+    /// Queues a notice, if the client wants to have it.
     pub fn notice(&mut self, notice: &Notice) {
-        self.outbox
-            .report(notice.severity(), &Report::of_notice(notice));
+        let severity = notice.severity();
+        let wanted = match severity {
+            Severity::Notice => self.wanted == Severity::Notice,
+            _ => self.wanted != Severity::Error,
+        };
+        if wanted {
+            self.outbox.report(severity, &Report::of_notice(notice));
+        }
     }
 
-    /// Queues an error.
-    pub fn error(&mut self, error: &Error) {
+    /// Queues an error of the statement `sql`.
+    pub fn error(&mut self, error: &Error, sql: &str) {
         let severity = if is_fatal(error) {
             Severity::Fatal
         } else {
             Severity::Error
         };
-        self.outbox.report(severity, &Report::of_error(error));
+        self.outbox
+            .report(severity, &Report::of_error_in(error, sql));
     }
 
     /// Sends all that is queued. It may be stopped at any point: what was not sent stays queued.

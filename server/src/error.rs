@@ -428,6 +428,20 @@ pub enum Error {
         /// The statement.
         statement: &'static str,
     },
+    /// A statement that changes something, in a transaction that may only read.
+    #[error("cannot execute {statement} in a read-only transaction")]
+    ReadOnly {
+        /// The statement.
+        statement: &'static str,
+    },
+    /// A mode of the transaction that is set too late.
+    #[error("{statement} must be {done} before any query")]
+    TooLateForMode {
+        /// What was to be set.
+        statement: &'static str,
+        /// "called" or "set".
+        done: &'static str,
+    },
     /// A savepoint that does not exist.
     #[error("savepoint \"{name}\" does not exist")]
     UndefinedSavepoint {
@@ -458,6 +472,12 @@ pub enum Error {
     /// The server is going down.
     #[error("terminating connection due to administrator command")]
     ShuttingDown,
+    /// The client said nothing for too long.
+    #[error("terminating connection due to {} timeout", if *.in_transaction { "idle-in-transaction" } else { "idle-session" })]
+    IdleTimeout {
+        /// Whether a transaction block was open.
+        in_transaction: bool,
+    },
     /// No room for another connection.
     #[error("sorry, too many clients already")]
     TooManyConnections,

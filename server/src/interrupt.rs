@@ -10,30 +10,51 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Result};
 
-/// The other end of a session's cancel requests.
-pub type CancelSender = watch::Sender<u64>;
+/// What others may do to a session.
+#[derive(Debug)]
+pub struct Handle {
+    cancel: watch::Sender<u64>,
+    end: watch::Sender<bool>,
+}
+
+impl Handle {
+    /// Cancels the statement that it runs.
+    pub fn cancel(&self) {
+        self.cancel.send_modify(|count| *count += 1);
+    }
+
+    /// Ends the session.
+    pub fn terminate(&self) {
+        self.end.send_replace(true);
+    }
+}
 
 /// One session's view of what may stop it.
 #[derive(Debug, Clone)]
 pub struct Interrupt {
     cancel: watch::Receiver<u64>,
     shutdown: watch::Receiver<bool>,
+    end: watch::Receiver<bool>,
     deadline: Option<Instant>,
 }
 
 impl Interrupt {
-    /// A session that `shutdown` ends, and the sender that cancels its statements.
+    /// A session that `shutdown` ends, and its handle for others.
     #[must_use]
-    pub fn new(shutdown: watch::Receiver<bool>) -> (CancelSender, Interrupt) {
-        let (sender, cancel) = watch::channel(0);
-        (
-            sender,
-            Interrupt {
-                cancel,
-                shutdown,
-                deadline: None,
-            },
-        )
+    pub fn new(shutdown: watch::Receiver<bool>) -> (Handle, Interrupt) {
+        let (cancels, cancel) = watch::channel(0);
+        let (ends, end) = watch::channel(false);
+        let handle = Handle {
+            cancel: cancels,
+            end: ends,
+        };
+        let interrupt = Interrupt {
+            cancel,
+            shutdown,
+            end,
+            deadline: None,
+        };
+        (handle, interrupt)
     }
 
     /// Starts a statement: cancel requests that came before were for an earlier one.
@@ -47,12 +68,12 @@ impl Interrupt {
     /// # Errors
     /// What `work` gives; [`Error::Cancelled`], [`Error::StatementTimeout`], [`Error::ShuttingDown`].
     pub async fn guard<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let (mut cancel, mut shutdown) = (self.cancel.clone(), self.shutdown.clone());
+        let mut cancel = self.cancel.clone();
         tokio::select! {
             biased;
             result = work => result,
             _ = cancel.changed() => Err(Error::Cancelled),
-            _ = shutdown.wait_for(|down| *down) => Err(Error::ShuttingDown),
+            () = self.ended() => Err(Error::ShuttingDown),
             () = until(self.deadline) => Err(Error::StatementTimeout),
         }
     }
@@ -69,16 +90,24 @@ impl Interrupt {
         }
     }
 
-    /// Waits for `work`, which is no statement, unless the server goes down.
+    /// Waits for `work`, which is no statement, unless the session is to end.
     ///
     /// # Errors
     /// What `work` gives, or [`Error::ShuttingDown`].
     pub async fn until_shutdown<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let mut shutdown = self.shutdown.clone();
         tokio::select! {
             biased;
-            _ = shutdown.wait_for(|down| *down) => Err(Error::ShuttingDown),
+            () = self.ended() => Err(Error::ShuttingDown),
             result = work => result,
+        }
+    }
+
+    /// Waits until the server goes down, or this session is ended.
+    async fn ended(&self) {
+        let (mut shutdown, mut end) = (self.shutdown.clone(), self.end.clone());
+        tokio::select! {
+            _ = shutdown.wait_for(|down| *down) => {}
+            Ok(_) = end.wait_for(|end| *end) => {}
         }
     }
 }
@@ -97,19 +126,28 @@ mod tests {
     #[tokio::test]
     async fn stops_only_what_runs_now() {
         let (_down, shutdown) = watch::channel(false);
-        let (cancel, mut interrupt) = Interrupt::new(shutdown);
-        cancel.send_modify(|n| *n += 1);
+        let (handle, mut interrupt) = Interrupt::new(shutdown);
+        handle.cancel();
         interrupt.begin(None);
         assert_eq!(interrupt.guard(async { Ok(1) }).await.unwrap(), 1);
-        cancel.send_modify(|n| *n += 1);
+        handle.cancel();
         let stopped: Result<()> = interrupt.guard(std::future::pending()).await;
         assert!(matches!(stopped, Err(Error::Cancelled)));
     }
 
     #[tokio::test]
+    async fn one_session_is_ended() {
+        let (_down, shutdown) = watch::channel(false);
+        let (handle, interrupt) = Interrupt::new(shutdown);
+        handle.terminate();
+        let stopped: Result<()> = interrupt.until_shutdown(std::future::pending()).await;
+        assert!(matches!(stopped, Err(Error::ShuttingDown)));
+    }
+
+    #[tokio::test]
     async fn shutdown_stops_everything() {
         let (down, shutdown) = watch::channel(false);
-        let (_cancel, mut interrupt) = Interrupt::new(shutdown);
+        let (_handle, mut interrupt) = Interrupt::new(shutdown);
         interrupt.begin(None);
         down.send(true).unwrap();
         let stopped: Result<()> = interrupt.guard(std::future::pending()).await;

@@ -9,6 +9,7 @@
 //! Start reading at [`server::Server`], then `session`. Nothing below this crate knows of
 //! clients, SQLSTATE or text protocol; inside it SQLSTATEs are in `sqlstate.rs` alone.
 
+pub mod activity;
 pub mod adaptive;
 pub mod bench;
 pub mod big_stack;

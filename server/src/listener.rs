@@ -1,5 +1,6 @@
 //! Accepts connections; each one is a task and an unwind boundary of its own.
 
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +30,14 @@ pub async fn accept(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((socket, _peer)) => {
-                let connection = serve(socket, Arc::clone(&shared), stop.clone(), alive.clone());
+            Ok((socket, peer)) => {
+                let connection = serve(
+                    socket,
+                    peer,
+                    Arc::clone(&shared),
+                    stop.clone(),
+                    alive.clone(),
+                );
                 tokio::spawn(connection);
             }
             Err(error) => {
@@ -43,6 +50,7 @@ pub async fn accept(
 
 async fn serve(
     socket: TcpStream,
+    peer: SocketAddr,
     shared: Arc<Shared>,
     stop: watch::Receiver<bool>,
     _alive: mpsc::Sender<()>,
@@ -51,7 +59,7 @@ async fn serve(
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     // A panic ends this session only; the server goes on.
-    if let Err(panic) = AssertUnwindSafe(session::serve(socket, shared, stop))
+    if let Err(panic) = AssertUnwindSafe(session::serve(socket, peer, shared, stop))
         .catch_unwind()
         .await
     {

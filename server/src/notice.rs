@@ -37,6 +37,9 @@ pub enum Notice {
     /// `COMMIT` or `ROLLBACK` outside a block.
     #[error("there is no transaction in progress")]
     NoTransaction,
+    /// `SET TRANSACTION` outside a block.
+    #[error("SET TRANSACTION can only be used in transaction blocks")]
+    ModeOutsideBlock,
     /// A setting that is accepted and has no effect.
     #[error("setting \"{name}\" has no effect here")]
     NoEffect {
@@ -61,9 +64,10 @@ impl Notice {
     #[must_use]
     pub fn severity(&self) -> Severity {
         match self {
-            Notice::InTransaction | Notice::NoTransaction | Notice::Differs { .. } => {
-                Severity::Warning
-            }
+            Notice::InTransaction
+            | Notice::NoTransaction
+            | Notice::ModeOutsideBlock
+            | Notice::Differs { .. } => Severity::Warning,
             Notice::AlreadyExists { .. }
             | Notice::DoesNotExist { .. }
             | Notice::Cascades { .. }

@@ -5,10 +5,9 @@
 //!   shutdown: stop accepting ─► 57P01 to sessions ─► last checkpoint
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use executor::{Engine, EngineOptions, JobSpec};
@@ -17,13 +16,13 @@ use storage::{CatalogChange, Storage};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
+use crate::activity::Sessions;
 use crate::adaptive::Decisions;
 use crate::catalog::{Catalog, Entry, Kind, SharedCatalog};
 use crate::catalog_view::CatalogView;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::feed::{Feeds, Retention};
-use crate::interrupt::CancelSender;
 use crate::key_set::{KeySet, KeySets};
 use crate::listener;
 use crate::sequence::Sequences;
@@ -35,17 +34,6 @@ use crate::{adaptive, big_stack, pg_catalog, temporary_view};
 /// Looks at handles that should be gone, and the time between two of them.
 const RELEASE_TRIES: u32 = 1000;
 const RELEASE_PAUSE: Duration = Duration::from_millis(2);
-
-/// A connected session, for cancel requests and `pg_stat_activity`.
-#[derive(Debug)]
-pub struct Connected {
-    /// What a cancel request must know.
-    pub secret: u32,
-    /// Cancels its statement.
-    pub cancel: CancelSender,
-    /// What it says it is.
-    pub application_name: String,
-}
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -70,53 +58,8 @@ pub struct Shared {
     pub feeds: Feeds,
     /// Where sequences are.
     pub sequences: Sequences,
-    sessions: Mutex<BTreeMap<u32, Connected>>,
-    next_process_id: AtomicU32,
-}
-
-impl Shared {
-    /// Adds a session, unless there are too many; returns its process id.
-    ///
-    /// # Errors
-    /// [`Error::TooManyConnections`].
-    pub fn connect(&self, connected: Connected) -> Result<u32> {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if sessions.len() >= self.config.connections_max {
-            return Err(Error::TooManyConnections);
-        }
-        let process_id = self.next_process_id.fetch_add(1, Ordering::Relaxed);
-        sessions.insert(process_id, connected);
-        Ok(process_id)
-    }
-
-    /// Forgets a session.
-    pub fn disconnect(&self, process_id: u32) {
-        self.sessions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&process_id);
-    }
-
-    /// Cancels what a session runs, if the secret is its own. Says nothing of either.
-    pub fn cancel(&self, process_id: u32, secret: u32) {
-        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(connected) = sessions.get(&process_id) {
-            // One XOR, so that the time does not tell how many bytes are right.
-            if connected.secret ^ secret == 0 {
-                connected.cancel.send_modify(|n| *n += 1);
-            }
-        }
-    }
-
-    /// Process ids and application names of all sessions.
-    #[must_use]
-    pub fn activity(&self) -> Vec<(u32, String)> {
-        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions
-            .iter()
-            .map(|(id, connected)| (*id, connected.application_name.clone()))
-            .collect()
-    }
+    /// Who is connected.
+    pub sessions: Sessions,
 }
 
 /// Where the number of key groups of a data directory is kept.
@@ -190,6 +133,7 @@ impl Server {
             time: config.subscription_retention,
             bytes_max: config.subscription_bytes_max,
         });
+        let sessions = Sessions::new(config.connections_max);
         let shared = Arc::new(Shared {
             config,
             engine,
@@ -201,8 +145,7 @@ impl Server {
             decisions: Decisions::default(),
             feeds,
             sequences,
-            sessions: Mutex::default(),
-            next_process_id: AtomicU32::new(1),
+            sessions,
         });
         let (shutdown, stop) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);

@@ -5,6 +5,7 @@
 
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
+use planner::parse::locate::{Sought, locate};
 use planner::values::{Fault, ValueError};
 
 use crate::error::Error;
@@ -41,12 +42,22 @@ impl Report {
         }
     }
 
+    /// The report of an error in a statement, which it points into.
+    #[must_use]
+    pub fn of_error_in(error: &Error, sql: &str) -> Report {
+        let mut report = Report::of_error(error);
+        if report.position.is_none() {
+            report.position = sought(error).and_then(|sought| locate(sql, sought));
+        }
+        report
+    }
+
     /// The report of a notice.
     #[must_use]
     pub fn of_notice(notice: &Notice) -> Report {
         let code = match notice {
             Notice::AlreadyExists { .. } => "42P07",
-            Notice::InTransaction | Notice::NoTransaction => "25P01",
+            Notice::InTransaction | Notice::NoTransaction | Notice::ModeOutsideBlock => "25P01",
             Notice::Differs { .. } => "XX001",
             Notice::DoesNotExist { .. }
             | Notice::Cascades { .. }
@@ -78,6 +89,7 @@ pub fn is_fatal(error: &Error) -> bool {
         Error::Protocol(_)
             | Error::ClientGone
             | Error::ShuttingDown
+            | Error::IdleTimeout { .. }
             | Error::TooManyConnections
             | Error::UndefinedDatabase { .. }
             | Error::UndefinedRole { .. }
@@ -138,6 +150,8 @@ fn code(error: &Error) -> &'static str {
         Error::DuplicatePortal { .. } => "42P03",
         Error::Bind(_) | Error::Protocol(_) => "08P01",
         Error::TransactionFailed => "25P02",
+        Error::ReadOnly { .. } => "25006",
+        Error::TooLateForMode { .. } => "25001",
         Error::ActiveTransaction { .. } => "25001",
         Error::UndefinedSavepoint { .. } => "3B001",
         Error::NoTransaction { .. } => "25P01",
@@ -148,6 +162,12 @@ fn code(error: &Error) -> &'static str {
         | Error::RescaleEnded { .. } => "57014",
         Error::ClientGone => "08006",
         Error::ShuttingDown => "57P01",
+        Error::IdleTimeout {
+            in_transaction: true,
+        } => "25P03",
+        Error::IdleTimeout {
+            in_transaction: false,
+        } => "57P05",
         Error::TooManyConnections => "53300",
         Error::Planner(error) => planner_code(error),
         Error::Executor(error) => executor_code(error),
@@ -399,6 +419,27 @@ fn context(error: &Error) -> Option<String> {
 fn position(error: &Error) -> Option<usize> {
     match error {
         Error::Planner(planner::Error::Syntax { position, .. }) => Some(*position),
+        _ => None,
+    }
+}
+
+/// What an error names that stands in the text of its statement.
+fn sought(error: &Error) -> Option<Sought<'_>> {
+    use planner::Error as Planner;
+    match error {
+        Error::Planner(
+            Planner::UndefinedTable { name }
+            | Planner::UndefinedColumn { name }
+            | Planner::UndefinedFunction { name }
+            | Planner::UndefinedType { name }
+            | Planner::AmbiguousColumn { name },
+        ) => Some(Sought::Name(name.split('(').next().unwrap_or(name))),
+        Error::Planner(Planner::Grouping { message }) => {
+            Some(Sought::Name(message.split('"').nth(1)?))
+        }
+        Error::Planner(Planner::Value(
+            ValueError::InvalidText { value, .. } | ValueError::InvalidDatetime { value, .. },
+        )) => Some(Sought::Literal(value)),
         _ => None,
     }
 }

@@ -11,7 +11,7 @@ use crate::functions::datum::Datum;
 use crate::functions::function::{Call, Function, Param, Returns, array_of, function};
 use crate::functions::patterns;
 use crate::values::error::{Fault, Result, ValueError};
-use crate::values::types::SqlType::{Bool, Int4, Text};
+use crate::values::types::SqlType::{Bool, Int4, Int8, Text};
 
 use Param::{AnyArray, AnyElement, Of};
 
@@ -27,10 +27,17 @@ pub(crate) fn functions() -> Vec<Function> {
 fn operators() -> Vec<Function> {
     let text = || Of(Text);
     vec![
-        function("pg_subscript").on([AnyArray, Of(Int4)], Returns::By(element_type), |_, a| {
-            let found = at(a[0].elements(), a[1].int());
-            Ok(found.cloned().unwrap_or(Datum::Null))
-        }),
+        function("pg_subscript")
+            .on([AnyArray, Of(Int4)], Returns::By(element_type), subscript)
+            .on([AnyArray, Of(Int8)], Returns::By(element_type), subscript),
+        function("pg_collected")
+            .on([AnyArray], Returns::SameAs(0), |_, a| {
+                Ok(match &a[0] {
+                    Datum::Null => Datum::Array(Vec::new()),
+                    array => array.clone(),
+                })
+            })
+            .sees_nulls(),
         function("pg_slice").on(
             [AnyArray, Of(Int4), Of(Int4)],
             Returns::SameAs(0),
@@ -171,6 +178,11 @@ fn changes() -> Vec<Function> {
             .optional(1)
             .sees_nulls(),
     ]
+}
+
+fn subscript<'a>(_: &Call, args: &[Datum<'a>]) -> Result<Datum<'a>> {
+    let found = at(args[0].elements(), args[1].int());
+    Ok(found.cloned().unwrap_or(Datum::Null))
 }
 
 fn slice<'a>(args: &[Datum<'a>]) -> Datum<'a> {

@@ -14,6 +14,7 @@ mod alter;
 mod create_table;
 mod cursor;
 mod event_time;
+pub mod locate;
 mod position;
 mod scaling;
 mod sequence;
@@ -445,15 +446,13 @@ fn syntax_error(
         Some(word) => format!("syntax error at or near \"{word}\""),
         None => "syntax error at end of input".to_owned(),
     };
-    let detail = match message.strip_prefix("Expected: ") {
-        Some(expected) => {
-            let end = expected.rfind(", found:").unwrap_or(expected.len());
-            format!("expected {}", &expected[..end])
-        }
-        None => message.to_owned(),
+    // PostgreSQL says where, and no more; neither does it say what it expected.
+    let message = match message.starts_with("Expected: ") {
+        true => place,
+        false => format!("{place}: {message}"),
     };
     Error::Syntax {
-        message: format!("{place}: {detail}"),
+        message,
         position: positions.character(location),
     }
 }

@@ -45,14 +45,11 @@ impl Positions {
         }
     }
 
-    /// The word, string or sign that starts at a place; `None` at the end of the text or of the
-    /// statement.
+    /// The word, string or sign that starts at a place or follows there; `None` at the end of the
+    /// text.
     pub(super) fn word<'a>(&self, text: &'a str, location: Location) -> Option<&'a str> {
-        let rest = &text[self.byte(location)..];
-        let first = rest
-            .chars()
-            .next()
-            .filter(|c| *c != ';' && !c.is_whitespace())?;
+        let rest = text[self.byte(location)..].trim_start();
+        let first = rest.chars().next()?;
         let is_word = |c: char| c.is_alphanumeric() || c == '_';
         let end = if is_word(first) {
             rest.find(|c| !is_word(c)).unwrap_or(rest.len())

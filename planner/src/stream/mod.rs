@@ -42,6 +42,7 @@ use crate::dataflow::Dataflow;
 use crate::error::{Error, Result};
 use crate::explain::explain;
 use crate::names::identifier;
+use crate::origins::{Origin, origins};
 use crate::parse::Emit;
 use crate::types::column_type;
 
@@ -54,6 +55,8 @@ pub struct ViewPlan {
     pub hashed_by: Option<Vec<usize>>,
     /// Every relation that the query names, plain views and what they read included, in order met.
     pub dependencies: Vec<RelationId>,
+    /// The column of a relation that each column of the view is, if it is one.
+    pub origins: Vec<Option<Origin>>,
     relations: Vec<Arc<Relation>>,
 }
 
@@ -85,8 +88,9 @@ pub async fn plan_view(
         plan,
         names,
         relations,
-    } = session.bind(query, Purpose::Stream)?;
+    } = session.bind(query, &[], Purpose::Stream)?;
     let plan = analyze(&state, plan)?;
+    let origins = origins(&plan);
     let names = final_names(names, columns)?;
     refuse::check(&plan)?;
     let plan = optimize::optimize(&state, plan)?;
@@ -101,6 +105,7 @@ pub async fn plan_view(
         dataflow,
         hashed_by,
         dependencies: ids(&relations),
+        origins,
         relations,
     })
 }
@@ -119,7 +124,7 @@ pub fn view_columns(
         plan,
         names,
         relations,
-    } = session.bind(query, Purpose::Define)?;
+    } = session.bind(query, &[], Purpose::Define)?;
     let plan = analyze(&session.context().state(), plan)?;
     // A plain view's columns keep the query's types: its definition is planned anew in each use.
     let schema = plan.schema().as_arrow();
@@ -141,7 +146,7 @@ pub fn columns_read(
     query: &Query,
 ) -> Result<BTreeMap<RelationId, BTreeSet<usize>>> {
     let state = session.context().state();
-    let bound = session.bind(query, Purpose::Define)?;
+    let bound = session.bind(query, &[], Purpose::Define)?;
     let plan = state.optimize(&bound.plan)?;
     let mut read: BTreeMap<RelationId, BTreeSet<usize>> = BTreeMap::new();
     plan.apply_with_subqueries(|node| {

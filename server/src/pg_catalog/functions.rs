@@ -7,18 +7,21 @@ use std::sync::{Arc, Mutex};
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
+use datafusion::logical_expr::async_udf::AsyncScalarUDF;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use crate::catalog::{Catalog, Entry, OWNER};
 use crate::error::Error;
+use crate::interrupt::Handle;
 use crate::pg_catalog::function::{
     Arg, Returned, arg, external, immutable, make, oid_arg, stable, text_list,
 };
 use crate::pg_catalog::relations::{
     created_index_definition, index_definition, key_columns, quoted, view_definition,
 };
+use crate::pg_catalog::sleep::Sleep;
 use crate::pg_catalog::types::other_name;
 use crate::pg_catalog::{
     CONSTRAINT_OID, INDEX_OID, RULE_OID, SCHEMA as PG_CATALOG, SCHEMAS, find, tables,
@@ -149,6 +152,7 @@ pub(crate) fn of_session(
 ) -> Vec<ScalarUDF> {
     let mut functions = about_catalog(shared, settings);
     functions.extend(about_session(settings, process_id));
+    functions.extend(about_others(shared));
     functions.extend(constants());
     functions
 }
@@ -466,6 +470,24 @@ fn about_session(settings: &Arc<Mutex<Settings>>, process_id: u32) -> Vec<Scalar
     ]
 }
 
+/// Functions that reach other sessions. Volatile: they must run once, when the statement runs.
+fn about_others(shared: &Arc<Shared>) -> Vec<ScalarUDF> {
+    let acts: [(&'static str, fn(&Handle)); 2] = [
+        ("pg_cancel_backend", Handle::cancel),
+        ("pg_terminate_backend", Handle::terminate),
+    ];
+    let reaching = acts.map(|(name, act)| {
+        let shared = Arc::clone(shared);
+        make(name, DataType::Boolean, Volatility::Volatile, move |args| {
+            let process_id = arg(args, 0).and_then(|id| id.parse().ok());
+            Ok(process_id.map(|id| shared.sessions.reach(id, act)).into())
+        })
+    });
+    let mut functions = reaching.to_vec();
+    functions.push(AsyncScalarUDF::new(Arc::new(Sleep::new())).into_scalar_udf());
+    functions
+}
+
 /// Functions whose answer is the same for everyone, whatever is asked.
 fn constants() -> Vec<ScalarUDF> {
     use DataType::{Boolean, Int64, UInt32, Utf8};
@@ -516,6 +538,8 @@ fn constants() -> Vec<ScalarUDF> {
         stable("pg_my_temp_schema", UInt32, |_| 0i64.into()),
         stable("txid_current", Int64, |_| 0i64.into()),
         stable("pg_is_in_recovery", Boolean, |_| false.into()),
+        // There are no advisory locks; asyncpg gives them all back when it resets a session.
+        stable("pg_advisory_unlock_all", Utf8, |_| "".into()),
         stable(OPTION_TEXTS, text_list(), |args| {
             let mut items = Vec::new();
             let options = arg(args, 0)

@@ -1,7 +1,7 @@
 //! The SQL standard's views of the catalog.
 
 use crate::catalog::{Kind, OWNER};
-use crate::pg_catalog::relations::view_definition;
+use crate::pg_catalog::relations::{deparsed, view_definition};
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
 use crate::pg_catalog::{self, INFORMATION_SCHEMA, SCHEMA as PG_CATALOG, SCHEMAS};
 use crate::session::DATABASE;
@@ -205,7 +205,11 @@ fn column_row(schema: &str, table: &str, at: usize, column: &crate::catalog::Col
         table,
         column.name.clone(),
         at + 1,
-        column.default.clone().filter(|_| column.identity.is_none()),
+        column
+            .default
+            .as_ref()
+            .filter(|_| column.identity.is_none())
+            .map(|default| deparsed(default, &column.sql_type)),
         if column.not_null { "NO" } else { "YES" },
         data_type,
         length,

@@ -10,6 +10,7 @@
 //! `nexmark`.
 //! Aim: what psql 15 and drivers ask gets PostgreSQL's answer for the same objects.
 
+mod column_types;
 pub mod empty;
 pub(crate) mod function;
 pub mod functions;
@@ -18,6 +19,7 @@ pub mod relations;
 pub mod rewrite;
 mod sequence_functions;
 pub mod server_tables;
+mod sleep;
 pub mod table;
 pub mod types;
 
@@ -27,6 +29,7 @@ use datafusion::catalog::{MemTable, TableProvider};
 use planner::{Relation, RelationId, RelationKind};
 use storage::DatabaseSnapshot;
 
+use crate::activity::Activity;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::namespace;
@@ -35,6 +38,7 @@ use crate::sequence::LastNumbers;
 use crate::server::Shared;
 use crate::settings::{SettingRow, Settings};
 use crate::tide::{self, Lens, TideTable};
+use crate::wire::column::WireColumn;
 
 /// Schema of the system tables.
 pub const SCHEMA: &str = "pg_catalog";
@@ -71,8 +75,8 @@ pub const DEFAULT_OID: u32 = 3 << 29;
 pub struct Context {
     /// Settings of the session.
     pub settings: Vec<SettingRow>,
-    /// Process ids and application names of all sessions.
-    pub activity: Vec<(u32, String)>,
+    /// What all sessions do.
+    pub activity: Vec<Activity>,
     /// The session's own process id.
     pub process_id: u32,
     /// The session's cursors and named portals.
@@ -175,6 +179,14 @@ pub fn relation(schema: &str, name: &str) -> Option<Relation> {
         watermarks: Vec::new(),
         stored: None,
     })
+}
+
+/// How a column of a system table is described to clients.
+#[must_use]
+pub fn wire_column(relation: u32, column: usize) -> Option<WireColumn> {
+    let (schema, table) = tables().find(|(_, table)| table.oid == relation)?;
+    let (name, data_type) = table.columns.get(column)?;
+    Some(column_types::wire_column(schema, name, *data_type))
 }
 
 /// The rows of a system table.

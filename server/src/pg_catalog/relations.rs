@@ -13,6 +13,8 @@ use planner::values::types::{SCALARS, SqlType};
 const HEAP: u32 = 2;
 /// Oid of access method btree.
 const BTREE: u32 = 403;
+/// Oids above it are of views.
+const FIRST_VIEW: u32 = 12_000;
 /// Columns that a sequence has as a relation.
 const SEQUENCE_COLUMNS: usize = 3;
 /// Oid of the default collation.
@@ -283,7 +285,7 @@ impl Class<'_> {
             self.access_method,
             self.oid,
             0,
-            0,
+            i32::from(self.kind == "i"),
             self.rows,
             0,
             0,
@@ -373,7 +375,8 @@ fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
         }
     }
     for (schema, table) in tables() {
-        let is_view = schema == INFORMATION_SCHEMA;
+        // What PostgreSQL has as views over its catalogs has its oid above those.
+        let is_view = schema == INFORMATION_SCHEMA || table.oid > FIRST_VIEW;
         let class = Class {
             oid: table.oid,
             name: table.name,
@@ -466,6 +469,17 @@ fn shown_default(column: &Column) -> Option<&String> {
     column.generated.as_ref().or(default)
 }
 
+/// A default as PostgreSQL prints it: a literal in quotes has its column's type.
+pub(crate) fn deparsed(default: &str, sql_type: &SqlType) -> String {
+    let quotes = default.matches('\'').count();
+    let is_literal = quotes == 2 && default.starts_with('\'') && default.ends_with('\'');
+    match (is_literal, sql_type) {
+        (false, _) => default.to_owned(),
+        (true, SqlType::Char(_)) => format!("{default}::bpchar"),
+        (true, sql_type) => format!("{default}::{}", sql_type.base_name()),
+    }
+}
+
 fn defaults(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
     for entry in source.catalog.entries() {
@@ -474,7 +488,12 @@ fn defaults(source: &Source<'_>) -> Vec<Vec<Value>> {
                 let oid = DEFAULT_OID
                     .wrapping_add(entry.id.wrapping_mul(64))
                     .wrapping_add(at as u32);
-                rows.push(row![oid, entry.id, at + 1, default.clone()]);
+                rows.push(row![
+                    oid,
+                    entry.id,
+                    at + 1,
+                    deparsed(default, &column.sql_type)
+                ]);
             }
         }
     }

@@ -8,20 +8,26 @@
 //! | `a COLLATE c` | `a` |
 //! | `pg_catalog.f(x)`, `x::pg_catalog.t` | `f(x)`, `x::t` |
 //! | `'t'::regclass`, `oid::regclass` | a function that looks up, one that prints |
-//! | `ARRAY(SELECT x … ORDER BY 1)` | `(SELECT array_agg(x ORDER BY x) …)` |
+//! | `ARRAY(SELECT x … ORDER BY 1)` | `(SELECT array_agg(x ORDER BY x) …)`, empty instead of NULL |
 //! | a scalar sub-select over system tables | the same with `max(…)`: it has one row at most |
 //! | the same over pg_collation | NULL: no column has a collation of its own |
+//! | `information_schema._pg_expandarray(a)`, `(…).n`, `(result.keys).x` | `unnest(a)`, `unnest` of their numbers, `result.keys` |
+//! | `CASE WHEN t.typtype = 'd' THEN (SELECT …) END` | NULL: there are no domains, and no composite types |
+//! | `json_build_object(…)` and its kin | `jsonb_build_object(…)` |
 //! | `polroles = '{0}'` | `polroles IS NULL`: there are no policies |
 //! | a sub-select in the select list over a table that is always empty | NULL |
 //! | `x \|\| ARRAY(SELECT … FROM unnest(y))`, as psql asks for TOAST options | `x` |
 
+mod absent;
+mod subquery;
+
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident,
+    AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident,
     ObjectName, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
-    TableWithJoins, Value, VisitMut, VisitorMut, visit_expressions_mut,
+    TableWithJoins, Value, VisitMut, VisitorMut,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -29,24 +35,57 @@ use sqlparser::parser::Parser;
 use crate::pg_catalog::functions::{
     OPTION_TEXTS, REGCLASS_IN, REGCLASS_OUT, REGNAMESPACE_OUT, REGTYPE_IN, REGTYPE_OUT,
 };
+use crate::pg_catalog::rewrite::absent::{drop_absent_types, drop_empty_lookups};
+use crate::pg_catalog::rewrite::subquery::{count_existing, only_item, single_row};
 use crate::pg_catalog::{INFORMATION_SCHEMA, SCHEMA, find};
+use planner::names::expression_name;
 
 /// Rewrites a query or an expression in place.
 pub fn rewrite<T: VisitMut>(node: &mut T) {
-    let visited = node.visit(&mut Rewriter);
+    let visited = node.visit(&mut Rewriter::default());
     debug_assert!(visited.is_continue(), "the visitor never breaks");
 }
 
-struct Rewriter;
+#[derive(Default)]
+struct Rewriter {
+    /// What the outputs of the queries around are called, before their expressions change.
+    names: Vec<Vec<String>>,
+}
 
 impl VisitorMut for Rewriter {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let named = |item: &SelectItem| match item {
+            SelectItem::UnnamedExpr(expr) => expression_name(expr),
+            _ => String::new(),
+        };
+        let select = first_select(&mut query.body);
+        let names = select.map(|select| select.projection.iter().map(named).collect());
+        self.names.push(names.unwrap_or_default());
         if let SetExpr::Select(select) = &mut *query.body {
             drop_empty_lookups(select);
+            count_existing(select);
         }
         for_each_select(&mut query.body, &mut drop_empty_lookups);
+        ControlFlow::Continue(())
+    }
+
+    /// An output keeps its name, whatever its expression has become.
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let names = self.names.pop().unwrap_or_default();
+        if let Some(select) = first_select(&mut query.body) {
+            for (item, name) in select.projection.iter_mut().zip(names) {
+                if let SelectItem::UnnamedExpr(expr) = item
+                    && name != "?column?"
+                    && expression_name(expr) != name
+                {
+                    let expr = std::mem::replace(expr, Expr::value(Value::Null));
+                    let alias = Ident::with_quote('"', name);
+                    *item = SelectItem::ExprWithAlias { expr, alias };
+                }
+            }
+        }
         ControlFlow::Continue(())
     }
 
@@ -73,6 +112,10 @@ impl VisitorMut for Rewriter {
             && array_query(right).is_some_and(reads_a_function)
         {
             *expr = std::mem::replace(left, Expr::value(Value::Null));
+        }
+        drop_absent_types(expr);
+        if let Some(expanded) = expand_array(expr) {
+            *expr = expanded;
         }
         ControlFlow::Continue(())
     }
@@ -108,6 +151,9 @@ fn rewritten(expr: Expr) -> Expr {
             format,
         } => match reg_cast(&expr, &data_type) {
             Some(function) => call(function, *expr),
+            None if is_oid(&data_type) && is_call_of(&expr, REGCLASS_OUT) => {
+                called(*expr, REGCLASS_IN)
+            }
             None => Expr::Cast {
                 kind,
                 expr,
@@ -118,16 +164,26 @@ fn rewritten(expr: Expr) -> Expr {
         },
         Expr::Function(mut function) => {
             strip_schema(&mut function.name);
+            rename_json(&mut function.name);
             if let Some(options) = options_argument(&function) {
                 return call(OPTION_TEXTS, options);
             }
             match array_subquery(&mut function) {
-                Some(query) => Expr::Subquery(query),
+                Some(query) => call("pg_collected", Expr::Subquery(query)),
                 None => Expr::Function(function),
             }
         }
         Expr::Subquery(query) => single_row(query),
         other => other,
+    }
+}
+
+/// The select that names the columns of a query: of a set operation, the first one.
+fn first_select(body: &mut SetExpr) -> Option<&mut Select> {
+    match body {
+        SetExpr::Select(select) => Some(select),
+        SetExpr::SetOperation { left, .. } => first_select(left),
+        _ => None,
     }
 }
 
@@ -165,6 +221,75 @@ fn strip_schema(name: &mut ObjectName) {
     }
 }
 
+/// `json` is `jsonb` here, and so are the functions that build it.
+fn rename_json(name: &mut ObjectName) {
+    let jsonb = match last_word(name).as_deref() {
+        Some("json_build_object") => "jsonb_build_object",
+        Some("json_build_array") => "jsonb_build_array",
+        Some("json_agg") => "jsonb_agg",
+        Some("json_object_agg") => "jsonb_object_agg",
+        _ => return,
+    };
+    *name = ObjectName::from(vec![Ident::new(jsonb)]);
+}
+
+/// The argument of `information_schema._pg_expandarray(argument)`.
+fn expanded_array(expr: &Expr) -> Option<&Expr> {
+    let Expr::Function(function) = without_parentheses(expr) else {
+        return None;
+    };
+    if last_word(&function.name).as_deref() != Some("_pg_expandarray") {
+        return None;
+    }
+    match &function.args {
+        FunctionArguments::List(list) => match &list.args[..] {
+            [FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))] => Some(argument),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn without_parentheses(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Nested(inner) => without_parentheses(inner),
+        other => other,
+    }
+}
+
+/// `_pg_expandarray` gives records of an element, `x`, and its number, `n`; of the record, only `x`
+/// is ever asked for by a query around it.
+fn expand_array(expr: &Expr) -> Option<Expr> {
+    if let Some(array) = expanded_array(expr) {
+        return Some(call("unnest", array.clone()));
+    }
+    let Expr::CompoundFieldAccess { root, access_chain } = expr else {
+        return None;
+    };
+    let [AccessExpr::Dot(Expr::Identifier(field))] = &access_chain[..] else {
+        return None;
+    };
+    if let Some(array) = expanded_array(root) {
+        return match field.value.as_str() {
+            "x" => Some(call("unnest", array.clone())),
+            _ => {
+                let last = call("cardinality", array.clone());
+                let numbers = call_with("generate_series", vec![number("1"), last]);
+                Some(call("unnest", numbers))
+            }
+        };
+    }
+    // `(result.KEYS).x`, where KEYS are the elements.
+    match without_parentheses(root) {
+        column @ Expr::CompoundIdentifier(_) if field.value == "x" => Some(column.clone()),
+        _ => None,
+    }
+}
+
+fn number(digits: &str) -> Expr {
+    Expr::value(Value::Number(digits.to_owned(), false))
+}
+
 /// The function that stands for a cast to one of the reg* types.
 fn reg_cast(expr: &Expr, data_type: &DataType) -> Option<&'static str> {
     let name = match data_type {
@@ -184,6 +309,22 @@ fn reg_cast(expr: &Expr, data_type: &DataType) -> Option<&'static str> {
     }
 }
 
+fn is_oid(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Custom(name, _) if last_word(name).as_deref() == Some("oid"))
+}
+
+fn is_call_of(expr: &Expr, name: &str) -> bool {
+    matches!(expr, Expr::Function(function) if last_word(&function.name).as_deref() == Some(name))
+}
+
+/// The same call of another function.
+fn called(expr: Expr, name: &str) -> Expr {
+    match expr {
+        Expr::Function(call) => function(name, call.args),
+        other => other,
+    }
+}
+
 fn last_word(name: &ObjectName) -> Option<String> {
     Some(name.0.last()?.as_ident()?.value.to_lowercase())
 }
@@ -195,10 +336,11 @@ fn plain_type(data_type: DataType) -> DataType {
             ArrayElemTypeDef::SquareBracket(Box::new(plain_type(*element)), size),
         ),
         DataType::Custom(name, modifiers) => match last_word(&name).as_deref() {
-            Some("oid" | "xid") => DataType::BigInt(None),
+            Some("oid") => DataType::Custom(ObjectName::from(vec![Ident::new("oid")]), Vec::new()),
+            Some("xid") => DataType::BigInt(None),
             Some(
-                "regproc" | "regprocedure" | "regrole" | "regnamespace" | "name" | "char"
-                | "bpchar" | "pg_node_tree",
+                "regtype" | "regproc" | "regprocedure" | "regrole" | "regnamespace" | "name"
+                | "char" | "bpchar" | "pg_node_tree",
             ) => DataType::Text,
             Some(word) if name.0.len() > 1 => {
                 // One word of the tree, read as a type.
@@ -341,136 +483,6 @@ fn collected(item: Expr, sorted: bool) -> Expr {
     )
 }
 
-/// A scalar sub-select over system tables has one row at most, which DataFusion cannot know. What
-/// its WHERE says of the outer row alone goes into a CASE around it, as DataFusion cannot
-/// decorrelate that.
-fn single_row(mut query: Box<Query>) -> Expr {
-    if query.limit_clause.is_some() {
-        return Expr::Subquery(query);
-    }
-    let SetExpr::Select(select) = &mut *query.body else {
-        return Expr::Subquery(query);
-    };
-    let grouped =
-        !matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
-    if grouped || select.from.is_empty() || !select.from.iter().all(reads_system_tables) {
-        return Expr::Subquery(query);
-    }
-    let reads_collations = select
-        .from
-        .iter()
-        .flat_map(factors)
-        .any(|t| system_table(t).is_some_and(|t| t.name == "pg_collation"));
-    if reads_collations {
-        // Of a column's own collation: none of ours has one.
-        return Expr::value(Value::Null);
-    }
-    let Some(item) = only_item(select) else {
-        return Expr::Subquery(query);
-    };
-    if is_aggregate(item) {
-        return Expr::Subquery(query);
-    }
-    *item = call("max", item.clone());
-    let outer = take_outer_conditions(select);
-    query.order_by = None;
-    match outer {
-        None => Expr::Subquery(query),
-        Some(condition) => Expr::Case {
-            case_token: sqlparser::ast::helpers::attached_token::AttachedToken::empty(),
-            end_token: sqlparser::ast::helpers::attached_token::AttachedToken::empty(),
-            operand: None,
-            conditions: vec![sqlparser::ast::CaseWhen {
-                condition,
-                result: Expr::Subquery(query),
-            }],
-            else_result: None,
-        },
-    }
-}
-
-/// Takes the conditions out of WHERE that name no table of the select itself.
-fn take_outer_conditions(select: &mut Select) -> Option<Expr> {
-    let inner: Vec<String> = select
-        .from
-        .iter()
-        .flat_map(factors)
-        .filter_map(factor_name)
-        .collect();
-    let mut parts = Vec::new();
-    conjuncts(select.selection.take()?, &mut parts);
-    let (outer, own): (Vec<Expr>, Vec<Expr>) = parts.into_iter().partition(|part| match part {
-        Expr::CompoundIdentifier(names) => names
-            .first()
-            .is_some_and(|name| !inner.contains(&name.value)),
-        _ => false,
-    });
-    select.selection = own.into_iter().reduce(and);
-    outer.into_iter().reduce(and)
-}
-
-fn and(left: Expr, right: Expr) -> Expr {
-    Expr::BinaryOp {
-        left: Box::new(left),
-        op: BinaryOperator::And,
-        right: Box::new(right),
-    }
-}
-
-fn conjuncts(expr: Expr, parts: &mut Vec<Expr>) {
-    match expr {
-        Expr::BinaryOp {
-            left,
-            op: BinaryOperator::And,
-            right,
-        } => {
-            conjuncts(*left, parts);
-            conjuncts(*right, parts);
-        }
-        other => parts.push(other),
-    }
-}
-
-/// The name by which a table's columns are qualified.
-fn factor_name(factor: &TableFactor) -> Option<String> {
-    let TableFactor::Table { name, alias, .. } = factor else {
-        return None;
-    };
-    match alias {
-        Some(alias) => Some(alias.name.value.clone()),
-        None => last_word(name),
-    }
-}
-
-/// The one expression of a select list.
-fn only_item(select: &mut Select) -> Option<&mut Expr> {
-    match &mut select.projection[..] {
-        [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] => Some(expr),
-        _ => None,
-    }
-}
-
-fn is_aggregate(expr: &Expr) -> bool {
-    const AGGREGATES: [&str; 8] = [
-        "count",
-        "sum",
-        "min",
-        "max",
-        "avg",
-        "string_agg",
-        "array_agg",
-        "bool_or",
-    ];
-    match expr {
-        Expr::Function(function) => {
-            last_word(&function.name).is_some_and(|name| AGGREGATES.contains(&name.as_str()))
-        }
-        Expr::Cast { expr, .. } | Expr::Nested(expr) => is_aggregate(expr),
-        Expr::BinaryOp { left, right, .. } => is_aggregate(left) || is_aggregate(right),
-        _ => false,
-    }
-}
-
 fn reads_system_tables(table: &TableWithJoins) -> bool {
     factors(table).all(|factor| system_table(factor).is_some())
 }
@@ -526,40 +538,6 @@ fn for_each_select(body: &mut SetExpr, change: &mut dyn FnMut(&mut Select)) {
     }
 }
 
-/// A select over a table without rows has no rows: what its select list looks up is never asked.
-fn drop_empty_lookups(select: &mut Select) {
-    let reads_nothing = select
-        .from
-        .iter()
-        .any(|from| system_table(&from.relation).is_some_and(|table| table.is_always_empty()));
-    if !reads_nothing {
-        return;
-    }
-    for item in &mut select.projection {
-        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-            let visited = visit_expressions_mut(expr, |part| {
-                if array_query(part).is_some() {
-                    let texts = DataType::Array(ArrayElemTypeDef::SquareBracket(
-                        Box::new(DataType::Text),
-                        None,
-                    ));
-                    *part = Expr::Cast {
-                        kind: sqlparser::ast::CastKind::Cast,
-                        expr: Box::new(Expr::value(Value::Null)),
-                        data_type: texts,
-                        array: false,
-                        format: None,
-                    };
-                } else if matches!(part, Expr::Subquery(_)) {
-                    *part = Expr::value(Value::Null);
-                }
-                ControlFlow::<()>::Continue(())
-            });
-            debug_assert!(visited.is_continue(), "the visitor never breaks");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -593,11 +571,11 @@ mod tests {
     fn reg_casts_become_functions() {
         assert_eq!(
             rewritten_text("SELECT 't'::regclass::oid"),
-            "SELECT pg_regclass_in('t')::BIGINT"
+            "SELECT pg_regclass_in('t')::oid AS \"oid\""
         );
         assert_eq!(
             rewritten_text("SELECT c.oid::pg_catalog.regclass FROM t c"),
-            "SELECT pg_regclass_out(c.oid) FROM t c"
+            "SELECT pg_regclass_out(c.oid) AS \"oid\" FROM t c"
         );
     }
 
@@ -607,7 +585,7 @@ mod tests {
             rewritten_text(
                 "SELECT ARRAY(SELECT rolname FROM pg_roles WHERE oid = x ORDER BY 1) FROM t"
             ),
-            "SELECT (SELECT array_agg(rolname ORDER BY rolname) FROM pg_roles WHERE oid = x) FROM t"
+            "SELECT pg_collected((SELECT array_agg(rolname ORDER BY rolname) FROM pg_roles WHERE oid = x)) AS \"array\" FROM t"
         );
     }
 
@@ -618,7 +596,7 @@ mod tests {
                 "SELECT (SELECT d.adbin FROM pg_attrdef d WHERE d.adrelid = a.attrelid AND a.atthasdef) FROM pg_attribute a"
             ),
             "SELECT CASE WHEN a.atthasdef THEN (SELECT max(d.adbin) FROM pg_attrdef d WHERE d.adrelid = a.attrelid) END \
-             FROM pg_attribute a"
+             AS \"adbin\" FROM pg_attribute a"
         );
     }
 

@@ -80,7 +80,12 @@ pub(crate) static TABLES: &[SystemTable] = &[
         columns: &[
             ("oid", T::Oid), ("spcname", T::Text), ("spcowner", T::Oid), ("spcacl", T::Texts), ("spcoptions", T::Texts),
         ],
-        rows: |_| vec![row![TABLESPACE_OID, "pg_default", OWNER_OID, NULL, NULL]],
+        rows: |_| {
+            vec![
+                row![TABLESPACE_OID, "pg_default", OWNER_OID, NULL, NULL],
+                row![TABLESPACE_OID + 1, "pg_global", OWNER_OID, NULL, NULL],
+            ]
+        },
     },
     SystemTable {
         oid: 1417,
@@ -133,21 +138,26 @@ pub(crate) static TABLES: &[SystemTable] = &[
         oid: 12_013,
         name: "pg_stat_activity",
         columns: &[
-            ("datid", T::Oid), ("datname", T::Text), ("pid", T::Int4), ("usesysid", T::Oid), ("usename", T::Text),
-            ("application_name", T::Text), ("client_addr", T::Text), ("client_port", T::Int4),
-            ("backend_start", T::Timestamptz), ("query_start", T::Timestamptz), ("wait_event_type", T::Text),
-            ("wait_event", T::Text), ("state", T::Text), ("query", T::Text), ("backend_type", T::Text),
+            ("datid", T::Oid), ("datname", T::Text), ("pid", T::Int4), ("leader_pid", T::Int4), ("usesysid", T::Oid),
+            ("usename", T::Text), ("application_name", T::Text), ("client_addr", T::Text), ("client_hostname", T::Text),
+            ("client_port", T::Int4), ("backend_start", T::Timestamptz), ("xact_start", T::Timestamptz),
+            ("query_start", T::Timestamptz), ("state_change", T::Timestamptz), ("wait_event_type", T::Text),
+            ("wait_event", T::Text), ("state", T::Text), ("backend_xid", T::Int8), ("backend_xmin", T::Int8),
+            ("query_id", T::Int8), ("query", T::Text), ("backend_type", T::Text),
         ],
         rows: |s| {
             s.context
                 .activity
                 .iter()
-                .map(|(pid, application)| {
-                    // Only of itself does a session know that it is busy: it asks.
-                    let state = (*pid == s.context.process_id).then_some("active");
+                .map(|session| {
+                    let waits = session.state != "active";
                     row![
-                        DATABASE_OID, DATABASE, *pid, OWNER_OID, OWNER, application.clone(), NULL, NULL, NULL, NULL,
-                        NULL, NULL, state, NULL, "client backend",
+                        DATABASE_OID, DATABASE, session.process_id, NULL, OWNER_OID, session.user.clone(),
+                        session.application_name.clone(), session.client.ip().to_string(), NULL,
+                        i64::from(session.client.port()), session.connected_at, session.transaction_at,
+                        session.query_at, session.state_at, waits.then_some("Client"),
+                        waits.then_some("ClientRead"), session.state, NULL, NULL, NULL, session.query.clone(),
+                        "client backend",
                     ]
                 })
                 .collect()

@@ -52,7 +52,7 @@ pub enum Type {
 }
 
 impl Type {
-    fn arrow(self) -> DataType {
+    pub(crate) fn arrow(self) -> DataType {
         let list = |item| DataType::List(Arc::new(Field::new("item", item, true)));
         match self {
             Type::Oid => DataType::UInt32,

@@ -67,6 +67,10 @@ impl Session {
         if !name.is_empty() && self.prepared.contains_key(&name) {
             return Err(Error::DuplicateStatement { name });
         }
+        // A cancel request that came before was for an earlier statement.
+        let timeout = self.settings().statement_timeout();
+        self.interrupt.begin(timeout);
+        self.text.clone_from(&sql);
         let mut statements = big_stack::run(move |_| Ok(planner::parse(&sql)?)).await?;
         if statements.len() > 1 {
             let message = "cannot insert multiple commands into a prepared statement".to_owned();
@@ -187,6 +191,7 @@ impl Session {
         let prepared = Arc::clone(&portal.prepared);
         let (parameters, formats) = (portal.parameters.clone(), portal.formats.clone());
         let progress = std::mem::replace(&mut portal.progress, Progress::Done);
+        self.text = prepared.text();
         let Some(statement) = &prepared.statement else {
             self.client.outbox.empty_query();
             return Ok(());

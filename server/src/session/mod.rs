@@ -19,6 +19,7 @@ pub mod transaction;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::scalar::ScalarValue;
@@ -26,6 +27,7 @@ use planner::Settings as PlanSettings;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use crate::activity::{self, Activity};
 use crate::catalog::OWNER;
 use crate::catalog_view::CatalogView;
 use crate::client::Client;
@@ -33,7 +35,7 @@ use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::pg_catalog;
 use crate::sequence::LastNumbers;
-use crate::server::{Connected, Shared, initial_settings};
+use crate::server::{Shared, initial_settings};
 use crate::session::portal::{Portal, Prepared};
 use crate::session::transaction::Transaction;
 use crate::settings::Settings;
@@ -53,12 +55,15 @@ pub struct Session {
     // Fixed at start-up.
     pub(crate) shared: Arc<Shared>,
     pub(crate) process_id: u32,
+    pub(crate) activity: activity::Own,
     pub(crate) interrupt: Interrupt,
     // Changing.
     pub(crate) client: Client,
     /// Shared with functions such as `current_setting`.
     pub(crate) settings: Arc<Mutex<Settings>>,
     pub(crate) transaction: Transaction,
+    /// The text that is being answered, for errors to point into.
+    pub(crate) text: String,
     /// Whether this session wrote what it has not flushed since.
     pub(crate) has_unseen_writes: bool,
     pub(crate) prepared: HashMap<String, Arc<Prepared>>,
@@ -70,9 +75,14 @@ pub struct Session {
 }
 
 /// Serves one connection to its end.
-pub async fn serve(socket: TcpStream, shared: Arc<Shared>, stop: watch::Receiver<bool>) {
+pub async fn serve(
+    socket: TcpStream,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    stop: watch::Receiver<bool>,
+) {
     let mut client = Client::new(socket, shared.config.statement_bytes_max);
-    let (cancel, interrupt) = Interrupt::new(stop);
+    let (handle, interrupt) = Interrupt::new(stop);
     let packet = interrupt.until_shutdown(async {
         match tokio::time::timeout(STARTUP_TIME_MAX, client.startup()).await {
             Ok(packet) => packet,
@@ -81,31 +91,36 @@ pub async fn serve(socket: TcpStream, shared: Arc<Shared>, stop: watch::Receiver
     });
     let parameters = match packet.await {
         Ok(Startup::Parameters { minor, parameters }) => (minor, parameters),
-        Ok(Startup::Cancel { process_id, secret }) => return shared.cancel(process_id, secret),
+        Ok(Startup::Cancel { process_id, secret }) => {
+            return shared.sessions.cancel(process_id, secret);
+        }
         Ok(Startup::Ssl | Startup::GssEncryption) | Err(Error::ClientGone) => return,
         Err(error) => return refuse(client, &error).await,
     };
     let secret = new_secret();
     let settings = match checked_settings(&shared, &parameters.1) {
         Ok(settings) => settings,
-        Err(error) => return refuse(client, &error).await,
+        Err(error) => {
+            tracing::warn!(target: "audit", %peer, "refused a connection: {error}");
+            return refuse(client, &error).await;
+        }
     };
     let application_name = settings.get("application_name").unwrap_or_default();
-    let process_id = match shared.connect(Connected {
-        secret,
-        cancel,
-        application_name,
-    }) {
+    let activity = Activity::new(OWNER.to_owned(), application_name, peer);
+    let activity = Arc::new(Mutex::new(activity));
+    let process_id = match shared.sessions.connect(secret, handle, &activity) {
         Ok(process_id) => process_id,
         Err(error) => return refuse(client, &error).await,
     };
     let mut session = Session {
         shared: Arc::clone(&shared),
         process_id,
+        activity,
         interrupt,
         client,
         settings: Arc::new(Mutex::new(settings)),
         transaction: Transaction::default(),
+        text: String::new(),
         has_unseen_writes: false,
         prepared: HashMap::new(),
         portals: HashMap::new(),
@@ -117,7 +132,7 @@ pub async fn serve(socket: TcpStream, shared: Arc<Shared>, stop: watch::Receiver
     if let Err(error) = session.run().await
         && !matches!(error, Error::ClientGone)
     {
-        session.client.error(&error);
+        session.client.error(&error, "");
         session.client.close().await;
     }
 }
@@ -130,7 +145,7 @@ struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.shared.disconnect(self.process_id);
+        self.shared.sessions.disconnect(self.process_id);
     }
 }
 
@@ -204,11 +219,7 @@ impl Session {
     async fn run(&mut self) -> Result<()> {
         loop {
             self.client.flush().await?;
-            let interrupt = self.interrupt.clone();
-            match interrupt
-                .until_shutdown(self.client.message(Expect::Command))
-                .await?
-            {
+            match self.next_message().await? {
                 Message::Terminate => return Ok(()),
                 Message::Query(sql) => {
                     self.simple_query(sql).await?;
@@ -225,6 +236,26 @@ impl Session {
         }
     }
 
+    /// Waits for the client's next message, as long as a client may be silent.
+    async fn next_message(&mut self) -> Result<Message> {
+        let in_transaction = self.transaction.is_open();
+        let state = match (in_transaction, self.transaction.is_failed()) {
+            (false, _) => "idle",
+            (true, false) => "idle in transaction",
+            (true, true) => "idle in transaction (aborted)",
+        };
+        activity::lock(&self.activity).wait(state);
+        let patience = lock(&self.settings).idle_timeout(in_transaction);
+        let interrupt = self.interrupt.clone();
+        let message = interrupt.until_shutdown(self.client.message(Expect::Command));
+        match patience {
+            None => message.await,
+            Some(patience) => tokio::time::timeout(patience, message)
+                .await
+                .unwrap_or(Err(Error::IdleTimeout { in_transaction })),
+        }
+    }
+
     /// Reports an error; a fatal one is passed on instead.
     pub(crate) fn fail(&mut self, error: &Error) -> Result<()> {
         if matches!(error, Error::Internal(_) | Error::Corrupt(_)) {
@@ -237,7 +268,8 @@ impl Session {
                 _ => Err(Error::ClientGone),
             };
         }
-        self.client.error(error);
+        let text = std::mem::take(&mut self.text);
+        self.client.error(error, &text);
         self.fail_transaction();
         Ok(())
     }
@@ -245,11 +277,7 @@ impl Session {
     async fn skip_to_sync(&mut self) -> Result<()> {
         loop {
             self.client.flush().await?;
-            let interrupt = self.interrupt.clone();
-            match interrupt
-                .until_shutdown(self.client.message(Expect::Command))
-                .await?
-            {
+            match self.next_message().await? {
                 Message::Sync => {
                     self.sync();
                     return Ok(());
@@ -336,7 +364,7 @@ impl Session {
     pub(crate) fn system_context(&self) -> pg_catalog::Context {
         pg_catalog::Context {
             settings: self.settings().all(),
-            activity: self.shared.activity(),
+            activity: self.shared.sessions.activity(),
             process_id: self.process_id,
             cursors: self.cursor_rows(),
             prepared: self.prepared_rows(),

@@ -84,7 +84,8 @@ impl Session {
 }
 
 impl Prepared {
-    fn text(&self) -> String {
+    /// The statement's text.
+    pub(crate) fn text(&self) -> String {
         let statement = self.statement.as_ref();
         statement.map_or_else(String::new, |parsed| parsed.text.clone())
     }

@@ -5,14 +5,17 @@
 //! So other sessions, and views, never see half of what a block does. The block itself sees its
 //! changes of tables. What it cannot do is refused (0A000): to read a materialized view of a table
 //! that it has changed, and DDL after changes. Settings changed in a block go back with it. Reads
-//! see the last epoch, not one epoch for the whole block (READ COMMITTED).
+//! see the last epoch, or all of them one epoch, by the block's modes (`statement/transaction_mode.rs`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use pgwire::messages::response::TransactionStatus;
+use storage::DatabaseSnapshot;
 
+use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::key_set::{KeyChange, KeySets};
 use crate::settings::Settings;
@@ -38,11 +41,16 @@ struct Savepoint {
     settings: Settings,
 }
 
+/// Catalog and rows of one moment.
+pub type Moment = (Arc<Catalog>, Arc<DatabaseSnapshot>);
+
 /// An open block.
 #[derive(Debug)]
 struct Block {
     failed: bool,
     settings: Settings,
+    /// What all its statements read, if that is one epoch.
+    moment: Option<Moment>,
     writes: Vec<Write>,
     key_changes: Vec<(u32, KeyChange)>,
     guards: BTreeMap<u32, Guard>,
@@ -83,11 +91,31 @@ impl Transaction {
         self.block = Some(Block {
             failed: false,
             settings,
+            moment: None,
             writes: Vec::new(),
             key_changes: Vec::new(),
             guards: BTreeMap::new(),
             savepoints: Vec::new(),
         });
+    }
+
+    /// What the block's statements read, if one has fixed it.
+    #[must_use]
+    pub fn moment(&self) -> Option<Moment> {
+        self.block.as_ref()?.moment.clone()
+    }
+
+    /// Lets all later statements of the block read this moment.
+    pub fn fix_moment(&mut self, moment: &Moment) {
+        if let Some(block) = &mut self.block {
+            block.moment = Some(moment.clone());
+        }
+    }
+
+    /// Whether the block has read its one epoch, or changed something.
+    #[must_use]
+    pub fn has_begun_work(&self) -> bool {
+        self.has_writes() || self.moment().is_some()
     }
 
     /// Whether the block has changes that are not written yet.

@@ -148,13 +148,13 @@ pub(crate) static KNOWN: &[Known] = &[
         "default_transaction_isolation",
         "read committed",
         ISOLATION,
-        "Accepted for compatibility.",
+        "Sets the transaction isolation level of each new transaction.",
     ),
     known(
         "default_transaction_read_only",
         "off",
         Rule::Bool,
-        "Accepted for compatibility.",
+        "Sets the default read-only status of new transactions.",
     ),
     known(
         "extra_float_digits",
@@ -166,13 +166,13 @@ pub(crate) static KNOWN: &[Known] = &[
         "idle_in_transaction_session_timeout",
         "0",
         Rule::Milliseconds,
-        "Accepted for compatibility.",
+        "Sets the maximum allowed idle time between queries, when in a transaction.",
     ),
     known(
         "idle_session_timeout",
         "0",
         Rule::Milliseconds,
-        "Accepted for compatibility.",
+        "Sets the maximum allowed idle time between queries, when not in a transaction.",
     ),
     known(
         "integer_datetimes",
@@ -315,13 +315,13 @@ pub(crate) static KNOWN: &[Known] = &[
         "transaction_isolation",
         "read committed",
         ISOLATION,
-        "Accepted for compatibility.",
+        "Sets the current transaction's isolation level.",
     ),
     known(
         "transaction_read_only",
         "off",
         Rule::Bool,
-        "Accepted for compatibility.",
+        "Sets the current transaction's read-only status.",
     ),
     known(
         "xmloption",

@@ -14,6 +14,7 @@ use scaling::Strategy;
 use crate::error::{Error, Result};
 use crate::namespace;
 use crate::settings::known::{KNOWN, Known, Rule};
+use crate::wire::backend::Severity;
 
 /// The version that clients shape their catalog queries by.
 pub const SERVER_VERSION: &str = "15.0";
@@ -21,6 +22,9 @@ pub const SERVER_VERSION: &str = "15.0";
 /// Longest identifier in bytes, and longest value of a setting that is a name. So ParameterStatus
 /// stays far below the 30,000 bytes that clients take.
 const NAME_BYTES_MAX: usize = 63;
+
+/// Settings of a transaction. A new one has the values of the settings `default_…`.
+pub(crate) const MODES: [&str; 2] = ["transaction_isolation", "transaction_read_only"];
 
 /// One setting as SHOW ALL and pg_settings show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,6 +201,39 @@ impl Settings {
         self.timeout("lock_timeout")
     }
 
+    /// Longest silence of a client.
+    #[must_use]
+    pub fn idle_timeout(&self, in_transaction: bool) -> Option<Duration> {
+        self.timeout(if in_transaction {
+            "idle_in_transaction_session_timeout"
+        } else {
+            "idle_session_timeout"
+        })
+    }
+
+    /// Whether the transaction, or the statement outside of one, may only read.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.get("transaction_read_only").is_ok_and(|v| v == "on")
+    }
+
+    /// Whether all statements of a transaction read one epoch.
+    #[must_use]
+    pub fn reads_one_epoch(&self) -> bool {
+        let isolation = self.get("transaction_isolation").unwrap_or_default();
+        self.is_read_only() || matches!(isolation.as_str(), "repeatable read" | "serializable")
+    }
+
+    /// The least severe reports that the client wants besides errors.
+    #[must_use]
+    pub fn wanted_messages(&self) -> Severity {
+        match self.get("client_min_messages").as_deref() {
+            Ok("warning") => Severity::Warning,
+            Ok("error") => Severity::Error,
+            _ => Severity::Notice,
+        }
+    }
+
     fn timeout(&self, name: &str) -> Option<Duration> {
         let value = self.get(name).ok()?;
         milliseconds(&value)
@@ -215,6 +252,9 @@ impl Settings {
         match self.initial.get(known.name) {
             Some(value) => value.clone(),
             None if known.rule == Rule::Parallelism => self.parallelism_default.to_string(),
+            None if MODES.contains(&known.name) => self
+                .get(&format!("default_{}", known.name))
+                .unwrap_or_default(),
             None => known.default.to_owned(),
         }
     }

@@ -6,24 +6,28 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringBuilder};
-use arrow::compute::concat_batches;
+use arrow::array::timezone::Tz;
+use arrow::array::{Array, ArrayRef, RecordBatch, StringBuilder, new_empty_array};
+use arrow::compute::{concat, concat_batches};
+use pgwire::messages::data::{FORMAT_CODE_BINARY, FORMAT_CODE_TEXT};
 use sqlparser::ast;
 use sqlparser::ast::{
     CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, Query,
 };
 
-use crate::catalog::Entry;
+use crate::catalog::{Column, Entry};
 use crate::error::{Error, Result};
 use crate::session::Session;
+use crate::statement::copy_binary::{self, Fields, RowSplitter};
 use crate::statement::copy_format::{CopyFormat, CopyOptions, Record, Splitter, write_line};
 use crate::statement::generated;
 use crate::statement::insert::named_columns;
 use crate::statement::rows::Rows;
 use crate::statement::upsert::Clause;
 use crate::statement::{Outcome, select_all};
-use crate::wire::encode::{RowEncoder, spread_formats};
-use crate::wire::frame::{Expect, Message};
+use crate::wire::encode::RowEncoder;
+use crate::wire::frame::{Expect, Format, Message};
+use crate::wire::parameter;
 use planner::values::input::parse_column;
 
 /// Records that become columns together.
@@ -130,7 +134,8 @@ impl Session {
 
     /// Reads the client's rows and writes them; gives the command tag.
     pub(crate) async fn copy_in(&mut self, copy: CopyIn) -> Result<String> {
-        self.client.outbox.copy_in(copy.targets.len());
+        let format = format_code(&copy.options);
+        self.client.outbox.copy_in(copy.targets.len(), format);
         self.client.flush().await?;
         let mut loader = Loader::new(self, &copy);
         let interrupt = self.interrupt.clone();
@@ -186,9 +191,22 @@ impl Session {
     /// Sends the rows; gives the command tag.
     pub(crate) async fn copy_out(&mut self, mut copy: CopyOut) -> Result<String> {
         let width = copy.rows.schema.fields().len();
-        self.client.outbox.copy_out(width);
-        let formats = spread_formats(&[], width).unwrap_or_default();
-        let mut line = Vec::new();
+        self.client
+            .outbox
+            .copy_out(width, format_code(&copy.options));
+        let is_binary = copy.options.format == CopyFormat::Binary;
+        let format = if is_binary {
+            Format::Binary
+        } else {
+            Format::Text
+        };
+        let formats = vec![format; width];
+        let (mut line, mut scratch) = (Vec::new(), String::new());
+        if is_binary {
+            self.client
+                .outbox
+                .copy_data(|bytes| bytes.extend_from_slice(&copy_binary::header()));
+        }
         if copy.options.header {
             let names: Vec<Option<String>> = copy
                 .rows
@@ -207,16 +225,25 @@ impl Session {
         while let Some(batch) = self.next_batch(&mut copy.rows).await? {
             let encoder = RowEncoder::new(&batch, &formats, self.style())?;
             for row in 0..encoder.rows() {
-                let fields: Vec<Option<String>> =
-                    (0..width).map(|column| encoder.text(column, row)).collect();
-                line.clear();
-                write_line(&copy.options, &fields, &mut line);
-                self.client
-                    .outbox
-                    .copy_data(|bytes| bytes.extend_from_slice(&line));
+                if is_binary {
+                    encoder.write_copy_row(row, &mut scratch, &mut self.client.outbox);
+                } else {
+                    let fields: Vec<Option<String>> =
+                        (0..width).map(|column| encoder.text(column, row)).collect();
+                    line.clear();
+                    write_line(&copy.options, &fields, &mut line);
+                    self.client
+                        .outbox
+                        .copy_data(|bytes| bytes.extend_from_slice(&line));
+                }
                 interrupt.guard(self.client.flush_if_full()).await?;
                 sent += 1;
             }
+        }
+        if is_binary {
+            self.client
+                .outbox
+                .copy_data(|bytes| bytes.extend_from_slice(&copy_binary::TRAILER));
         }
         self.client.outbox.copy_done();
         Ok(format!("COPY {sent}"))
@@ -237,14 +264,25 @@ fn check_target(target: &CopyTarget, to: bool) -> Result<()> {
 struct Loader {
     entry: Arc<Entry>,
     targets: Vec<usize>,
-    zone: arrow::array::timezone::Tz,
+    zone: Tz,
     bytes_max: usize,
-    splitter: Splitter,
-    texts: Vec<StringBuilder>,
+    records: Records,
     lines: Vec<u64>,
     pending: usize,
     batches: Vec<RecordBatch>,
     bytes: usize,
+}
+
+/// What was read and is not a column yet, one entry a target.
+enum Records {
+    Text {
+        splitter: Splitter,
+        texts: Vec<StringBuilder>,
+    },
+    Binary {
+        splitter: RowSplitter,
+        values: Vec<Vec<ArrayRef>>,
+    },
 }
 
 impl Loader {
@@ -254,8 +292,16 @@ impl Loader {
             targets: copy.targets.clone(),
             zone: session.style().zone,
             bytes_max: session.shared.config.copy_bytes_max,
-            splitter: Splitter::new(copy.options.clone()),
-            texts: copy.targets.iter().map(|_| StringBuilder::new()).collect(),
+            records: match copy.options.format {
+                CopyFormat::Binary => Records::Binary {
+                    splitter: RowSplitter::new(copy.targets.len()),
+                    values: vec![Vec::new(); copy.targets.len()],
+                },
+                CopyFormat::Text | CopyFormat::Csv => Records::Text {
+                    splitter: Splitter::new(copy.options.clone()),
+                    texts: copy.targets.iter().map(|_| StringBuilder::new()).collect(),
+                },
+            },
             lines: Vec::new(),
             pending: 0,
             batches: Vec::new(),
@@ -264,34 +310,43 @@ impl Loader {
     }
 
     fn push(&mut self, bytes: &[u8]) -> Result<()> {
-        self.split(|splitter, take| splitter.push(bytes, take))
+        let (entry, targets, zone) = (&self.entry, &self.targets, self.zone);
+        let lines = &mut self.lines;
+        let pushed = match &mut self.records {
+            Records::Text { splitter, texts } => {
+                let mut take = |record: Record| append(entry, targets, texts, lines, record);
+                let pushed = splitter.push(bytes, &mut take);
+                pushed.map_err(|error| in_copy(error, at_line(entry, splitter.line())))
+            }
+            Records::Binary { splitter, values } => {
+                let mut row = splitter.rows();
+                let pushed = splitter.push(bytes, |fields| {
+                    row += 1;
+                    lines.push(row);
+                    decode(entry, targets, zone, values, &fields, row)
+                });
+                pushed.map_err(|error| in_copy(error, at_line(entry, splitter.rows())))
+            }
+        };
+        self.pending = self.lines.len();
+        pushed
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.split(Splitter::finish)
-    }
-
-    fn split(
-        &mut self,
-        feed: impl FnOnce(&mut Splitter, &mut dyn FnMut(Record) -> Result<()>) -> Result<()>,
-    ) -> Result<()> {
-        let Loader {
-            splitter,
-            texts,
-            lines,
-            entry,
-            targets,
-            ..
-        } = self;
-        let mut take = |record: Record| append(entry, targets, texts, lines, record);
-        let fed = feed(splitter, &mut take);
+        let (entry, targets) = (&self.entry, &self.targets);
+        let lines = &mut self.lines;
+        let finished = match &mut self.records {
+            Records::Text { splitter, texts } => {
+                let mut take = |record: Record| append(entry, targets, texts, lines, record);
+                let finished = splitter.finish(&mut take);
+                finished.map_err(|error| in_copy(error, at_line(entry, splitter.line())))
+            }
+            Records::Binary { splitter, .. } => splitter
+                .finish()
+                .map_err(|error| in_copy(error, at_line(entry, splitter.rows()))),
+        };
         self.pending = self.lines.len();
-        fed.map_err(|error| {
-            in_copy(
-                error,
-                format!("COPY {}, line {}", self.entry.name, self.splitter.line()),
-            )
-        })
+        finished
     }
 
     /// One column for each of the table's that the records fill, and the lines of the rows.
@@ -299,19 +354,24 @@ impl Loader {
         let lines = std::mem::take(&mut self.lines);
         self.pending = 0;
         let mut columns: Vec<Option<ArrayRef>> = vec![None; self.entry.columns.len()];
-        for (texts, &target) in self.texts.iter_mut().zip(&self.targets) {
-            let texts = texts.finish();
+        for (at, &target) in self.targets.iter().enumerate() {
             let column = &self.entry.columns[target];
-            let values = parse_column(&texts, &column.sql_type, self.zone).map_err(|bad| {
-                let (line, value) = (lines[bad.row], texts.value(bad.row));
-                in_copy(
-                    bad.error.into(),
-                    format!(
-                        "COPY {}, line {line}, column {}: \"{value}\"",
-                        self.entry.name, column.name
-                    ),
-                )
-            })?;
+            let values = match &mut self.records {
+                Records::Text { texts, .. } => {
+                    let texts = texts[at].finish();
+                    parse_column(&texts, &column.sql_type, self.zone).map_err(|bad| {
+                        let (line, value) = (lines[bad.row], texts.value(bad.row));
+                        in_copy(
+                            bad.error.into(),
+                            format!(
+                                "COPY {}, line {line}, column {}: \"{value}\"",
+                                self.entry.name, column.name
+                            ),
+                        )
+                    })?
+                }
+                Records::Binary { values, .. } => joined(column, std::mem::take(&mut values[at]))?,
+            };
             columns[target] = Some(values);
         }
         Ok((columns, lines))
@@ -362,6 +422,48 @@ fn append(
     Ok(())
 }
 
+/// Reads the fields of a binary row.
+fn decode(
+    entry: &Entry,
+    targets: &[usize],
+    zone: Tz,
+    values: &mut [Vec<ArrayRef>],
+    fields: &Fields,
+    line: u64,
+) -> Result<()> {
+    for ((values, field), &target) in values.iter_mut().zip(fields).zip(targets) {
+        let column = &entry.columns[target];
+        let value = parameter::decode(field.as_ref(), Format::Binary, &column.sql_type, zone);
+        let value = value.map_err(|error| {
+            let context = format!("COPY {}, line {line}, column {}", entry.name, column.name);
+            in_copy(error, context)
+        })?;
+        values.push(value);
+    }
+    Ok(())
+}
+
+/// Values of one row each, as a column.
+fn joined(column: &Column, values: Vec<ArrayRef>) -> Result<ArrayRef> {
+    let parts: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
+    Ok(match parts.is_empty() {
+        true => new_empty_array(&column.sql_type.arrow()),
+        false => concat(&parts)?,
+    })
+}
+
+fn at_line(entry: &Entry, line: u64) -> String {
+    format!("COPY {}, line {line}", entry.name)
+}
+
+/// The format code of the protocol.
+fn format_code(options: &CopyOptions) -> i16 {
+    match options.format {
+        CopyFormat::Text | CopyFormat::Csv => FORMAT_CODE_TEXT,
+        CopyFormat::Binary => FORMAT_CODE_BINARY,
+    }
+}
+
 fn in_copy(error: Error, context: String) -> Error {
     match error {
         already @ Error::InCopy { .. } => already,
@@ -398,6 +500,7 @@ fn copy_options(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<C
             CopyLegacyOption::Delimiter(c) => result.delimiter = one_byte(*c, "delimiter")?,
             CopyLegacyOption::Null(text) => result.null.clone_from(text),
             CopyLegacyOption::Header => result.header = true,
+            CopyLegacyOption::Binary => {}
             CopyLegacyOption::Csv(csv) => {
                 for option in csv {
                     match option {
@@ -431,6 +534,12 @@ fn format_of(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<Copy
     {
         return Ok(CopyFormat::Csv);
     }
+    if legacy
+        .iter()
+        .any(|option| matches!(option, CopyLegacyOption::Binary))
+    {
+        return Ok(CopyFormat::Binary);
+    }
     let format = options.iter().find_map(|option| match option {
         CopyOption::Format(name) => Some(planner::names::identifier(name)),
         _ => None,
@@ -438,13 +547,10 @@ fn format_of(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<Copy
     match format.as_deref() {
         None | Some("text") => Ok(CopyFormat::Text),
         Some("csv") => Ok(CopyFormat::Csv),
-        Some("binary") => Err(Error::unsupported(
-            "COPY with FORMAT binary is not supported",
-            "Use FORMAT csv or FORMAT text.",
-        )),
+        Some("binary") => Ok(CopyFormat::Binary),
         Some(other) => Err(Error::InvalidValue {
             message: format!("COPY format \"{other}\" not recognized"),
-            hint: Some("Use FORMAT csv or FORMAT text.".to_owned()),
+            hint: Some("Use FORMAT csv, text or binary.".to_owned()),
         }),
     }
 }
@@ -466,6 +572,12 @@ fn check_options(options: &CopyOptions) -> Result<()> {
             hint: None,
         })
     };
+    if options.format == CopyFormat::Binary && *options != CopyOptions::new(CopyFormat::Binary) {
+        return Err(Error::Syntax {
+            message: "cannot specify HEADER, DELIMITER, NULL, QUOTE or ESCAPE in BINARY mode"
+                .to_owned(),
+        });
+    }
     if matches!(options.delimiter, b'\n' | b'\r') || options.null.contains(['\n', '\r']) {
         return invalid(
             "COPY delimiter and null representation cannot be newline or carriage return",

@@ -1,4 +1,4 @@
-//! COPY's two formats: bytes to records of fields, and records to lines.
+//! COPY's two formats of text: bytes to records of fields, and records to lines.
 //!
 //! Our own splitter, not the `csv` crate: PostgreSQL tells `""` (empty string) from nothing (NULL),
 //! which that crate does not, and wants the number of the line in errors.
@@ -12,13 +12,15 @@ use crate::wire::parameter::utf8;
 /// Longest record, in bytes. An unclosed quote would otherwise take all of the input as one field.
 const RECORD_BYTES_MAX: usize = 64 << 20;
 
-/// The two formats.
+/// The formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyFormat {
     /// Backslash escapes, tabs, `\N`.
     Text,
     /// RFC 4180 with PostgreSQL's rules for NULL.
     Csv,
+    /// Values as in binary results; see `copy_binary.rs`.
+    Binary,
 }
 
 /// The options of a COPY.
@@ -193,6 +195,7 @@ impl Splitter {
         let fields = match self.options.format {
             CopyFormat::Text => self.text_fields(text)?,
             CopyFormat::Csv => self.csv_fields(text),
+            CopyFormat::Binary => return Err(bad("binary rows are no lines")),
         };
         take(Record {
             line: self.line,
@@ -324,7 +327,7 @@ pub fn write_line(options: &CopyOptions, fields: &[Option<String>], out: &mut Ve
             out.push(options.delimiter);
         }
         match (field, options.format) {
-            (None, _) => out.extend_from_slice(options.null.as_bytes()),
+            (None, _) | (_, CopyFormat::Binary) => out.extend_from_slice(options.null.as_bytes()),
             (Some(value), CopyFormat::Text) => write_escaped(options, value, out),
             (Some(value), CopyFormat::Csv) => write_quoted(options, value, fields.len() == 1, out),
         }

@@ -19,6 +19,7 @@ use crate::session::transaction::Write;
 use crate::statement::Outcome;
 use crate::statement::coerce::{TextInput, assign};
 use crate::statement::ddl::{NewName, declared_type};
+use crate::wire::column::WireColumn;
 use planner::values::types::SqlType;
 
 /// Columns of a table, as in PostgreSQL (`MaxHeapAttributeNumber`).
@@ -123,7 +124,16 @@ impl Session {
         let columns = definition
             .columns
             .iter()
-            .map(|column| Column::new(&column.name, SqlType::of(&column.data_type)))
+            .zip(schema.fields())
+            .map(|(column, field)| {
+                let declared = WireColumn::declared_type(field);
+                let sql_type = if declared.arrow() == column.data_type {
+                    declared
+                } else {
+                    SqlType::of(&column.data_type)
+                };
+                Column::new(&column.name, sql_type)
+            })
             .collect();
         let mut entry = self.new_entry(name, Kind::Table, columns, &parsed.text);
         set_extras(&mut entry, extras)?;

@@ -25,6 +25,8 @@ use crate::server::{job, with_jobs};
 use crate::session::{DATABASE, Session};
 use crate::statement::Outcome;
 use crate::statement::create_table::set_watermark;
+use crate::statement::query::declared_schema;
+use crate::wire::column::WireColumn;
 use planner::values::types::SqlType;
 
 /// The relation kind of a DROP.
@@ -132,7 +134,7 @@ pub fn renamed(planned: &Schema, columns: &[Column]) -> SchemaRef {
 
 /// Columns of a relation whose types follow from a query or a connector.
 pub(crate) fn derived_columns(schema: &Schema) -> Vec<Column> {
-    let column = |field: &Arc<Field>| Column::new(field.name(), SqlType::of(field.data_type()));
+    let column = |field: &Arc<Field>| Column::new(field.name(), WireColumn::declared_type(field));
     schema.fields().iter().map(column).collect()
 }
 
@@ -382,10 +384,11 @@ impl Session {
         if view.materialized {
             let (plan, bindings) = self.plan_materialized(view, parsed.emit).await?;
             let schema = Arc::clone(&plan.dataflow.schema);
+            let declared = declared_schema(&schema, &plan.origins, &self.shared.catalog.read());
             let mut entry = self.new_entry(
                 name,
                 Kind::MaterializedView,
-                derived_columns(&schema),
+                derived_columns(&declared),
                 &parsed.text,
             );
             entry.unique_key.clone_from(&plan.dataflow.stream_key);
@@ -474,7 +477,7 @@ impl Session {
             if !seen.insert(name.clone()) {
                 return Err(Error::DuplicateColumn { name: name.clone() });
             }
-            fields.push(Field::new(name, field.data_type().clone(), true));
+            fields.push(field.as_ref().clone().with_name(name));
         }
         Ok((
             Arc::new(Schema::new(fields)),

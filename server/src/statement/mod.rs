@@ -6,6 +6,7 @@ pub mod cancel_jobs;
 pub mod coerce;
 pub mod comment;
 pub mod copy;
+pub(crate) mod copy_binary;
 pub mod copy_format;
 pub mod create_index;
 pub mod create_table;
@@ -29,14 +30,18 @@ pub mod sequence;
 pub mod set;
 pub mod show;
 pub mod subscribe;
+pub mod transaction_mode;
 pub mod upsert;
 pub mod verify;
 pub mod write;
+
+use std::time::SystemTime;
 
 use planner::parse::{Statement, TableExtras};
 use planner::{Emit, Parsed};
 use sqlparser::ast;
 
+use crate::activity;
 use crate::error::{Error, Result};
 use crate::notice::Notice;
 use crate::session::{Parameters, Session};
@@ -71,8 +76,10 @@ impl Session {
         parsed: &Parsed,
         parameters: Parameters,
     ) -> Result<Outcome> {
-        let timeout = self.settings().statement_timeout();
-        self.interrupt.begin(timeout);
+        let settings = self.settings();
+        self.interrupt.begin(settings.statement_timeout());
+        self.client.wanted = settings.wanted_messages();
+        activity::lock(&self.activity).begin(&parsed.text);
         if self.transaction.is_failed() && !ends_block(&parsed.statement) {
             return Err(Error::TransactionFailed);
         }
@@ -81,6 +88,11 @@ impl Session {
                 "EMIT ON WINDOW CLOSE of a statement that makes no materialized view is not supported",
                 "Leave it out: a SELECT gives the rows that there are.",
             ));
+        }
+        self.check_modes(&parsed.statement)?;
+        if is_definition(&parsed.statement) {
+            let user = activity::lock(&self.activity).user.clone();
+            tracing::info!(target: "audit", user, pid = self.process_id, "{}", parsed.text);
         }
         match &parsed.statement {
             Statement::Pg(statement) => self.execute_pg(parsed, statement, parameters).await,
@@ -206,7 +218,7 @@ impl Session {
                 let kind = ddl::dropped_kind(object_type)?;
                 self.drop_relations(kind, names, *if_exists, *cascade).await
             }
-            ast::Statement::StartTransaction { .. } => self.begin(),
+            ast::Statement::StartTransaction { modes, .. } => self.begin(modes),
             ast::Statement::Commit { chain, .. } => self.commit(*chain).await,
             ast::Statement::Rollback { chain, savepoint } => {
                 self.roll_back(*chain, savepoint.as_ref())
@@ -231,6 +243,8 @@ impl Session {
                 Outcome::done(if all { "DEALLOCATE ALL" } else { "DEALLOCATE" })
             }
             ast::Statement::Discard { object_type } => self.discard(object_type),
+            // Nobody listens: there is no LISTEN.
+            ast::Statement::UNLISTEN { .. } => Outcome::done("UNLISTEN"),
             other => Err(Error::not_supported(format!(
                 "{} is not supported",
                 statement_name(other)
@@ -238,13 +252,15 @@ impl Session {
         }
     }
 
-    fn begin(&mut self) -> Result<Outcome> {
+    fn begin(&mut self, modes: &[ast::TransactionMode]) -> Result<Outcome> {
         if self.transaction.is_open() {
             self.client.notice(&Notice::InTransaction);
         } else {
             let settings = self.settings();
             self.transaction.begin(settings);
+            activity::lock(&self.activity).transaction_at = Some(SystemTime::now());
         }
+        self.set_modes(modes, false)?;
         Outcome::done("BEGIN")
     }
 
@@ -258,6 +274,7 @@ impl Session {
             return Outcome::done("COMMIT");
         }
         let (writes, keys, guards) = self.transaction.commit();
+        self.block_ended();
         let written = self.write_all(writes).await;
         drop(guards);
         self.end_portals(written.is_ok());
@@ -268,7 +285,7 @@ impl Session {
             return Err(error);
         }
         if chain {
-            self.begin()?;
+            self.begin(&[])?;
         }
         Outcome::done("COMMIT")
     }
@@ -281,6 +298,7 @@ impl Session {
             }
             None => {
                 let settings = self.transaction.roll_back(&self.shared.keys);
+                self.block_ended();
                 self.end_portals(false);
                 if settings.is_none() {
                     self.client.notice(&Notice::NoTransaction);
@@ -292,9 +310,14 @@ impl Session {
             self.restore_settings(settings);
         }
         if chain && savepoint.is_none() {
-            self.begin()?;
+            self.begin(&[])?;
         }
         Outcome::done("ROLLBACK")
+    }
+
+    fn block_ended(&mut self) {
+        self.drop_modes();
+        activity::lock(&self.activity).transaction_at = None;
     }
 
     async fn flush_statement(&mut self) -> Result<Outcome> {
@@ -327,6 +350,29 @@ fn makes_view(statement: &Statement) -> bool {
     match statement {
         Statement::Pg(statement) => matches!(**statement, ast::Statement::CreateView(_)),
         Statement::ExplainCreateMaterializedView { .. } => true,
+        _ => false,
+    }
+}
+
+/// Whether a statement changes the catalog.
+fn is_definition(statement: &Statement) -> bool {
+    match statement {
+        Statement::Pg(pg) => matches!(
+            **pg,
+            ast::Statement::CreateTable(_)
+                | ast::Statement::CreateView(_)
+                | ast::Statement::CreateSequence { .. }
+                | ast::Statement::Comment { .. }
+                | ast::Statement::Drop { .. }
+                | ast::Statement::AlterTable { .. }
+                | ast::Statement::CreateIndex(_)
+                | ast::Statement::CreateSchema { .. }
+        ),
+        Statement::CreateTable { .. }
+        | Statement::CreateSource { .. }
+        | Statement::DropSource { .. }
+        | Statement::AlterRelation(_)
+        | Statement::AlterScaling(_) => true,
         _ => false,
     }
 }

@@ -14,9 +14,11 @@ use sqlparser::ast::Query;
 
 use crate::catalog::Entry;
 use crate::error::{Error, Result};
+use crate::pg_catalog;
 use crate::session::Session;
 use crate::session::portal::Prepared;
 use crate::statement::cancel_jobs::CANCEL_COLUMNS;
+use crate::statement::ddl::declared_type;
 use crate::statement::dml::Assigned;
 use crate::statement::explain::EXPLAIN_COLUMNS;
 use crate::statement::insert::{insert_name, parameter_columns, parameter_index, target_columns};
@@ -56,7 +58,8 @@ impl Session {
         let mut types = Types::default();
         for (at, oid) in oids.iter().enumerate() {
             let sql_type = match oid {
-                0 => None,
+                // Unspecified, or of type unknown.
+                0 | 705 => None,
                 oid => Some(SqlType::from_oid(*oid).ok_or_else(|| Error::UndefinedType {
                     name: format!("with OID {oid}"),
                 })?),
@@ -223,8 +226,15 @@ impl Session {
         query: &Query,
         types: &mut Types,
     ) -> Result<SchemaRef> {
-        cast_parameters(query, types);
-        let (plan, session) = self.plan_batch(query, session, Vec::new()).await?;
+        let mut plain = query.clone();
+        pg_catalog::rewrite::rewrite(&mut plain);
+        cast_parameters(&plain, types);
+        let known = types
+            .known
+            .iter()
+            .map(|known| known.as_ref().map(SqlType::arrow))
+            .collect();
+        let (plan, session) = self.plan_typed(query, session, known, Vec::new()).await?;
         let found = plan.parameter_types()?;
         for (at, data_type) in found.iter().enumerate() {
             types.set(at, data_type.as_ref().map(SqlType::of));
@@ -256,7 +266,7 @@ fn cast_parameters(query: &Query, types: &mut Types) {
             && let (Some(at), Ok(arrow)) =
                 (parameter_index(name), planner::types::arrow_type(data_type))
         {
-            types.set(at, Some(SqlType::of(&arrow)));
+            types.set(at, Some(declared_type(data_type, &arrow)));
         }
         std::ops::ControlFlow::<()>::Continue(())
     });

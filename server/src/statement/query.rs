@@ -1,22 +1,23 @@
 //! SELECT: a DataFusion plan over one snapshot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::scalar::ScalarValue;
-use planner::BatchPlan;
+use planner::{BatchPlan, Origin};
 use sqlparser::ast::Query;
-use storage::DatabaseSnapshot;
 
 use crate::big_stack;
 use crate::catalog::{Catalog, Kind};
 use crate::catalog_view::CatalogView;
 use crate::error::{Error, Result};
 use crate::pg_catalog;
+use crate::session::transaction::Moment;
 use crate::session::{Parameters, Session};
 use crate::statement::coerce;
 use crate::statement::rows::Rows;
+use crate::wire::column::WireColumn;
 
 /// Columns of a result, as in PostgreSQL (`MaxTupleAttributeNumber`).
 const RESULT_COLUMNS_MAX: usize = 1664;
@@ -52,12 +53,26 @@ impl Session {
         session: planner::Session,
         parameters: Parameters,
     ) -> Result<(BatchPlan, planner::Session)> {
+        let types = parameters.iter().map(|value| Some(value.data_type()));
+        let types = types.collect();
+        self.plan_typed(query, session, types, parameters).await
+    }
+
+    /// As [`Session::plan_batch`], with types of parameters that have no values yet.
+    pub(crate) async fn plan_typed(
+        &mut self,
+        query: &Query,
+        session: planner::Session,
+        types: Vec<Option<DataType>>,
+        parameters: Parameters,
+    ) -> Result<(BatchPlan, planner::Session)> {
         let mut query = query.clone();
         let zone = self.style().zone;
         let interrupt = self.interrupt.clone();
+        let catalog = self.shared.catalog.read();
         let planned = big_stack::run(move |_| {
             pg_catalog::rewrite::rewrite(&mut query);
-            let mut plan = session.plan(&query)?;
+            let mut plan = session.plan_with(&query, &types)?;
             if plan.schema().fields().len() > RESULT_COLUMNS_MAX {
                 return Err(Error::TooManyColumns {
                     what: "target lists",
@@ -79,7 +94,7 @@ impl Session {
                     .collect::<Result<Vec<_>>>()?;
                 plan = plan.bind(typed)?;
             }
-            Ok((plan, session))
+            Ok((with_declared_types(plan, &catalog), session))
         });
         interrupt.guard(planned).await
     }
@@ -91,22 +106,29 @@ impl Session {
     }
 
     /// What is visible now, to this session's open block.
-    pub(crate) fn present_view(&self) -> CatalogView {
+    pub(crate) fn present_view(&mut self) -> CatalogView {
         let (catalog, snapshot) = self.moment();
         CatalogView::new(catalog, Some(snapshot), self.system_context())
             .with_changes(self.transaction.writes())
     }
 
-    /// Catalog and rows of one moment.
-    pub(crate) fn moment(&self) -> (Arc<Catalog>, Arc<DatabaseSnapshot>) {
-        loop {
+    /// Catalog and rows of one moment: now, or what the block's first statement read.
+    pub(crate) fn moment(&mut self) -> Moment {
+        if let Some(moment) = self.transaction.moment() {
+            return moment;
+        }
+        let moment = loop {
             let catalog = self.shared.catalog.read();
             let snapshot = self.shared.engine.snapshot();
             // A drop leaves the catalog first, so an unchanged catalog fits the snapshot.
             if Arc::ptr_eq(&catalog, &self.shared.catalog.read()) {
-                return (catalog, snapshot);
+                break (catalog, snapshot);
             }
+        };
+        if self.settings().reads_one_epoch() {
+            self.transaction.fix_moment(&moment);
         }
+        moment
     }
 
     /// A block's own changes are not in any view yet.
@@ -128,6 +150,44 @@ impl Session {
             )),
         }
     }
+}
+
+/// Columns that are columns of a relation are described as they were declared there.
+fn with_declared_types(plan: BatchPlan, catalog: &Catalog) -> BatchPlan {
+    let metadata = plan.origins().into_iter();
+    let metadata = metadata.map(|origin| declared_metadata(origin, catalog));
+    let metadata = metadata.collect();
+    plan.with_metadata(metadata)
+}
+
+/// The same for the columns of a continuous view.
+pub(crate) fn declared_schema(
+    schema: &Schema,
+    origins: &[Option<Origin>],
+    catalog: &Catalog,
+) -> SchemaRef {
+    let fields = schema.fields().iter().zip(origins);
+    let fields = fields.map(|(field, origin)| {
+        let metadata = declared_metadata(*origin, catalog);
+        field.as_ref().clone().with_metadata(metadata)
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn declared_metadata(origin: Option<Origin>, catalog: &Catalog) -> HashMap<String, String> {
+    let known = origin.and_then(|origin| {
+        let (relation, column) = (origin.relation.0, origin.column);
+        let described = match catalog.by_id(relation) {
+            Some(entry) => WireColumn::of_type(&entry.columns.get(column)?.sql_type),
+            None => pg_catalog::wire_column(relation, column)?,
+        };
+        Some(WireColumn {
+            relation,
+            number: i16::try_from(column + 1).ok()?,
+            ..described
+        })
+    });
+    known.map_or_else(HashMap::new, WireColumn::metadata)
 }
 
 /// Brings a parameter to the type that the plan found for it.

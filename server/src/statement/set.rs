@@ -3,6 +3,7 @@
 use sqlparser::ast;
 use sqlparser::ast::{Expr, ObjectName, Reset, Set, Value};
 
+use crate::activity;
 use crate::error::{Error, Result};
 use crate::pg_catalog::relations::quoted;
 use crate::session::{Session, lock};
@@ -32,8 +33,7 @@ impl Session {
             Set::SetNames { charset_name, .. } => {
                 self.assign_setting("client_encoding", &charset_name.value, false)?
             }
-            // Every statement reads one epoch, whatever is asked for; READ ONLY changes nothing.
-            Set::SetTransaction { .. } => {}
+            Set::SetTransaction { modes, session, .. } => self.set_modes(modes, *session)?,
             Set::SetRole { role_name, .. } => {
                 let name = role_name.as_ref().map(planner::names::identifier);
                 if let Some(name) = name.filter(|name| name != crate::catalog::OWNER) {
@@ -53,7 +53,14 @@ impl Session {
             lock(&self.settings).set(name, value)?
         };
         self.report_settings(report);
+        self.note_application_name();
         Ok(())
+    }
+
+    /// `pg_stat_activity` shows the name that the session has now.
+    fn note_application_name(&self) {
+        let name = self.settings().get("application_name").unwrap_or_default();
+        activity::lock(&self.activity).application_name = name;
     }
 
     pub(crate) fn reset(&mut self, reset: &Reset) -> Result<Outcome> {
@@ -67,6 +74,7 @@ impl Session {
                 self.report_settings(report);
             }
         }
+        self.note_application_name();
         Ok(Outcome::Done("RESET".to_owned()))
     }
 

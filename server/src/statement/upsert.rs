@@ -141,7 +141,7 @@ impl Session {
     }
 
     /// What [`conflict_query`] is planned over, without rows proposed.
-    pub(crate) fn view_of_conflicts(&self, entry: &Entry) -> Result<CatalogView> {
+    pub(crate) fn view_of_conflicts(&mut self, entry: &Entry) -> Result<CatalogView> {
         let none = RecordBatch::new_empty(entry.schema());
         let (schema, none) = numbered(entry, &none)?;
         Ok(self.present_view().with_rows(EXCLUDED, schema, none))

@@ -10,8 +10,7 @@ use pgwire::messages::copy::{
     CopyDone, CopyInResponse, CopyOutResponse, MESSAGE_TYPE_BYTE_COPY_DATA,
 };
 use pgwire::messages::data::{
-    FORMAT_CODE_TEXT, FieldDescription, MESSAGE_TYPE_BYTE_DATA_ROW, NoData, ParameterDescription,
-    RowDescription,
+    FieldDescription, MESSAGE_TYPE_BYTE_DATA_ROW, NoData, ParameterDescription, RowDescription,
 };
 use pgwire::messages::extendedquery::{
     BindComplete, CloseComplete, ParseComplete, PortalSuspended,
@@ -199,16 +198,16 @@ impl Outbox {
         self.send(&ParameterDescription::new(oids.to_vec()));
     }
 
-    /// CopyInResponse for text rows of `columns` columns.
-    pub fn copy_in(&mut self, columns: usize) {
-        let formats = vec![FORMAT_CODE_TEXT; columns];
-        self.send(&CopyInResponse::new(0, columns as i16, formats));
+    /// CopyInResponse for rows of `columns` columns, in this format.
+    pub fn copy_in(&mut self, columns: usize, format: i16) {
+        let formats = vec![format; columns];
+        self.send(&CopyInResponse::new(format as i8, columns as i16, formats));
     }
 
-    /// CopyOutResponse for text rows of `columns` columns.
-    pub fn copy_out(&mut self, columns: usize) {
-        let formats = vec![FORMAT_CODE_TEXT; columns];
-        self.send(&CopyOutResponse::new(0, columns as i16, formats));
+    /// CopyOutResponse for rows of `columns` columns, in this format.
+    pub fn copy_out(&mut self, columns: usize, format: i16) {
+        let formats = vec![format; columns];
+        self.send(&CopyOutResponse::new(format as i8, columns as i16, formats));
     }
 
     /// CopyData with what `body` writes.

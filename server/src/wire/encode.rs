@@ -13,8 +13,8 @@ use planner::values::text;
 use crate::error::Result;
 use crate::wire::backend::{Outbox, without_nul};
 use crate::wire::binary;
+use crate::wire::column::WireColumn;
 use crate::wire::frame::Format;
-use planner::values::types::SqlType;
 
 /// The rows of one batch, ready to be written.
 pub struct RowEncoder {
@@ -51,24 +51,35 @@ impl RowEncoder {
     /// Appends row `row` as a DataRow.
     pub fn write_row(&self, row: usize, scratch: &mut String, outbox: &mut Outbox) {
         outbox.data_row(self.columns.len(), |bytes| {
-            for (values, format) in &self.columns {
-                if values.is_null(row) {
-                    bytes.put_i32(-1);
-                    continue;
-                }
-                match format {
-                    Format::Text => {
-                        scratch.clear();
-                        text::write_value(values, row, self.style, scratch);
-                        bytes.put_i32(scratch.len() as i32);
-                        bytes.put_slice(scratch.as_bytes());
-                    }
-                    Format::Binary => {
-                        with_length(bytes, |bytes| binary::put_value(values, row, bytes))
-                    }
-                }
-            }
+            self.write_values(row, scratch, bytes)
         });
+    }
+
+    /// Appends row `row` as a piece of COPY data in binary: what a DataRow holds.
+    pub fn write_copy_row(&self, row: usize, scratch: &mut String, outbox: &mut Outbox) {
+        outbox.copy_data(|bytes| {
+            bytes.put_i16(self.columns.len() as i16);
+            self.write_values(row, scratch, bytes);
+        });
+    }
+
+    /// Appends the values of a row, each with its length.
+    fn write_values(&self, row: usize, scratch: &mut String, bytes: &mut BytesMut) {
+        for (values, format) in &self.columns {
+            if values.is_null(row) {
+                bytes.put_i32(-1);
+                continue;
+            }
+            match format {
+                Format::Text => {
+                    scratch.clear();
+                    text::write_value(values, row, self.style, scratch);
+                    bytes.put_i32(scratch.len() as i32);
+                    bytes.put_slice(scratch.as_bytes());
+                }
+                Format::Binary => with_length(bytes, |bytes| binary::put_value(values, row, bytes)),
+            }
+        }
     }
 
     /// The text of one value, `None` for NULL.
@@ -111,20 +122,18 @@ pub fn describe(schema: &Schema, formats: &[Format]) -> Vec<FieldDescription> {
         .iter()
         .enumerate()
         .map(|(index, field)| {
-            let sql_type = SqlType::of(field.data_type());
+            let column = WireColumn::of_field(field);
             let format = match formats.get(index) {
                 None | Some(Format::Text) => FORMAT_CODE_TEXT,
                 Some(Format::Binary) => FORMAT_CODE_BINARY,
             };
-            // No column is known as one of a table.
-            let (table, column) = (0, 0);
             FieldDescription::new(
                 without_nul(field.name()),
-                table,
-                column,
-                sql_type.oid(),
-                sql_type.value_bytes(),
-                sql_type.modifier(),
+                column.relation.cast_signed(),
+                column.number,
+                column.type_oid,
+                column.value_bytes,
+                column.modifier,
                 format,
             )
         })

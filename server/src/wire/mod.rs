@@ -9,6 +9,7 @@
 
 pub mod backend;
 pub mod binary;
+pub mod column;
 pub mod encode;
 pub mod frame;
 pub mod numeric;

@@ -1,38 +1,6 @@
 //! System catalogs: what psql and drivers ask.
 
-use serde::Deserialize;
-
 use crate::harness::TestServer;
-
-#[derive(Deserialize)]
-struct Asked {
-    command: String,
-    sql: String,
-}
-
-/// Every statement that psql 15 sends for its `\d` family is answered.
-#[tokio::test(flavor = "multi_thread")]
-async fn psql_gets_answers() {
-    let server = TestServer::start().await;
-    let db = server.connect().await;
-    db.run("CREATE TABLE t (a int PRIMARY KEY, b varchar(5) NOT NULL DEFAULT 'x')")
-        .await;
-    db.run("CREATE VIEW v AS SELECT a FROM t; CREATE MATERIALIZED VIEW m AS SELECT b, count(*) AS n FROM t GROUP BY b").await;
-    let oid = db.value("SELECT 't'::regclass::oid").await;
-    let mut failed = Vec::new();
-    for line in include_str!("data/psql-15-queries.jsonl").lines() {
-        let asked: Asked = serde_json::from_str(line).unwrap();
-        let sql = asked.sql.replace("{oid}", &oid);
-        if let Err(error) = db.client.simple_query(&sql).await {
-            failed.push(format!(
-                "{}: {}\n{sql}",
-                asked.command,
-                crate::harness::described(&error)
-            ));
-        }
-    }
-    assert!(failed.is_empty(), "{}", failed.join("\n\n"));
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn relations_are_described() {

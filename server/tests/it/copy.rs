@@ -130,3 +130,45 @@ async fn files_of_the_server_are_out_of_reach() {
     assert_eq!(db.code("COPY t TO '/tmp/x'").await, "0A000");
     assert_eq!(db.code("COPY t FROM PROGRAM 'id'").await, "0A000");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn binary_goes_out_and_comes_in() {
+    let server = TestServer::start().await;
+    let db = server.connect().await;
+    db.run("CREATE TABLE t (a int PRIMARY KEY, b text, n numeric(10,2), ts timestamp, l int[], j jsonb)")
+        .await;
+    db.run("CREATE TABLE u (LIKE t)").await;
+    db.run("INSERT INTO t VALUES (1, 'x', 1.5, '2024-01-01', '{1,NULL}', '{\"a\": 1}'), (2, NULL, NULL, NULL, NULL, NULL)")
+        .await;
+    let stream = db.client.copy_out("COPY t TO STDOUT (FORMAT binary)").await;
+    let parts: Vec<Bytes> = stream.unwrap().try_collect().await.unwrap();
+    let bytes = parts.concat();
+    for sql in [
+        "COPY u FROM STDIN (FORMAT binary)",
+        "COPY u FROM STDIN BINARY",
+    ] {
+        db.run("DELETE FROM u").await;
+        let sink = db.client.copy_in::<_, Bytes>(sql).await.unwrap();
+        pin_mut!(sink);
+        for piece in bytes.chunks(5) {
+            sink.send(Bytes::copy_from_slice(piece)).await.unwrap();
+        }
+        assert_eq!(sink.finish().await.unwrap(), 2);
+        assert_eq!(
+            db.rows("SELECT * FROM u").await,
+            db.rows("SELECT * FROM t").await
+        );
+    }
+    let broken = copy_in(&db, "COPY u FROM STDIN (FORMAT binary)", "1\tx\n").await;
+    let broken = broken.unwrap_err();
+    assert_eq!(
+        broken.code().unwrap().code(),
+        "22P04",
+        "{}",
+        described(&broken)
+    );
+    assert_eq!(
+        db.code("COPY u TO STDOUT (FORMAT binary, HEADER)").await,
+        "42601"
+    );
+}

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
+mod book;
 mod catalogs;
+mod client_statements;
 mod copy;
 mod data_changes;
 mod definitions;
@@ -11,6 +13,7 @@ mod harness;
 mod hostile;
 mod restart;
 mod scaling;
+mod session_control;
 mod subscriptions;
 mod transactions;
 mod types;

@@ -1,0 +1,171 @@
+//! The connected sessions: what each one does, and how others stop it.
+//!
+//! A session keeps its own [`Activity`] up to date; `pg_stat_activity` shows all of them. Cancel
+//! requests, `pg_cancel_backend` and `pg_terminate_backend` find a session by its process id.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use crate::error::{Error, Result};
+use crate::interrupt::Handle;
+
+/// Longest text of a statement that is shown, in bytes, as PostgreSQL's `track_activity_query_size`.
+const QUERY_BYTES_MAX: usize = 1024;
+
+/// What a session does.
+#[derive(Debug, Clone)]
+pub struct Activity {
+    /// Its process id.
+    pub process_id: u32,
+    /// Who it is.
+    pub user: String,
+    /// What it says it is.
+    pub application_name: String,
+    /// Where it is.
+    pub client: SocketAddr,
+    /// Since when it is connected.
+    pub connected_at: SystemTime,
+    /// When its block was opened.
+    pub transaction_at: Option<SystemTime>,
+    /// When its last statement began.
+    pub query_at: Option<SystemTime>,
+    /// Since when its state is as it is.
+    pub state_at: SystemTime,
+    /// As PostgreSQL calls it: "active", "idle", "idle in transaction", ….
+    pub state: &'static str,
+    /// Its last statement, or the one that runs.
+    pub query: String,
+}
+
+/// A session's own entry.
+pub type Own = Arc<Mutex<Activity>>;
+
+impl Activity {
+    /// A session that has just connected.
+    #[must_use]
+    pub fn new(user: String, application_name: String, client: SocketAddr) -> Activity {
+        let now = SystemTime::now();
+        Activity {
+            process_id: 0,
+            user,
+            application_name,
+            client,
+            connected_at: now,
+            transaction_at: None,
+            query_at: None,
+            state_at: now,
+            state: "idle",
+            query: String::new(),
+        }
+    }
+
+    /// A statement begins.
+    pub fn begin(&mut self, query: &str) {
+        let now = SystemTime::now();
+        (self.state, self.state_at, self.query_at) = ("active", now, Some(now));
+        self.query.clear();
+        self.query
+            .push_str(&query[..query.floor_char_boundary(QUERY_BYTES_MAX)]);
+    }
+
+    /// The session waits for its client.
+    pub fn wait(&mut self, state: &'static str) {
+        if self.state != state {
+            (self.state, self.state_at) = (state, SystemTime::now());
+        }
+    }
+}
+
+/// Locks a session's entry; it is plain data, whole at any time.
+pub fn lock(activity: &Mutex<Activity>) -> MutexGuard<'_, Activity> {
+    activity.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug)]
+struct Connected {
+    secret: u32,
+    handle: Handle,
+    activity: Own,
+}
+
+/// All sessions.
+#[derive(Debug)]
+pub struct Sessions {
+    connections_max: usize,
+    next_process_id: AtomicU32,
+    connected: Mutex<BTreeMap<u32, Connected>>,
+}
+
+impl Sessions {
+    /// None yet; at most `connections_max` at a time.
+    #[must_use]
+    pub fn new(connections_max: usize) -> Sessions {
+        Sessions {
+            connections_max,
+            next_process_id: AtomicU32::new(1),
+            connected: Mutex::default(),
+        }
+    }
+
+    /// Adds a session; gives its process id.
+    ///
+    /// # Errors
+    /// [`Error::TooManyConnections`].
+    pub fn connect(&self, secret: u32, handle: Handle, activity: &Own) -> Result<u32> {
+        let mut connected = self.lock();
+        if connected.len() >= self.connections_max {
+            return Err(Error::TooManyConnections);
+        }
+        let process_id = self.next_process_id.fetch_add(1, Ordering::Relaxed);
+        lock(activity).process_id = process_id;
+        let entry = Connected {
+            secret,
+            handle,
+            activity: Arc::clone(activity),
+        };
+        connected.insert(process_id, entry);
+        Ok(process_id)
+    }
+
+    /// Forgets a session.
+    pub fn disconnect(&self, process_id: u32) {
+        self.lock().remove(&process_id);
+    }
+
+    /// Cancels what a session runs, if the secret is its own. Says nothing of either.
+    pub fn cancel(&self, process_id: u32, secret: u32) {
+        if let Some(connected) = self.lock().get(&process_id) {
+            // One XOR, so that the time does not tell how many bytes are right.
+            if connected.secret ^ secret == 0 {
+                connected.handle.cancel();
+            }
+        }
+    }
+
+    /// Does something to a session; gives whether it exists.
+    pub fn reach(&self, process_id: u32, act: fn(&Handle)) -> bool {
+        let connected = self.lock();
+        let found = connected.get(&process_id);
+        if let Some(session) = found {
+            act(&session.handle);
+        }
+        found.is_some()
+    }
+
+    /// What all sessions do, by process id.
+    #[must_use]
+    pub fn activity(&self) -> Vec<Activity> {
+        let connected = self.lock();
+        let entries = connected.values();
+        entries.map(|entry| lock(&entry.activity).clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Connected>> {
+        self.connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
