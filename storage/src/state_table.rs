@@ -323,16 +323,15 @@ impl StateTable {
         Ok(matches)
     }
 
-    /// Finds rows whose column [`TableSchema::ordered_by`] is below a limit (days of dates,
-    /// microseconds of times), and whose first measure is not zero, at most `rows_max` of them: key
-    /// group by key group, in the order of the column, in a time that grows with what is found (and
-    /// with the rows below the limit that are zero and not committed yet). NULL is below nothing.
+    /// Finds all rows whose column [`TableSchema::ordered_by`] is below a limit (days of dates,
+    /// microseconds of times), and whose first measure is not zero: key group by key group, in the
+    /// order of the column, in a time that grows with what is found (and with the rows below the
+    /// limit that are zero and whose end is not committed yet). NULL is below nothing.
     #[must_use]
-    pub fn below(&self, limit: i64, rows_max: usize) -> Vec<RowRef> {
+    pub fn below(&self, limit: i64) -> Vec<RowRef> {
         let mut rows = Vec::new();
         for (key_group, partition) in self.partitions() {
-            let places = partition.below(limit).take(rows_max - rows.len());
-            rows.extend(places.map(|place| RowRef {
+            rows.extend(partition.below(limit).map(|place| RowRef {
                 key_group,
                 chunk: place.chunk,
                 row: place.row,

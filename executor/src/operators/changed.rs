@@ -106,32 +106,31 @@ pub(crate) struct RowsBelow {
 }
 
 impl RowsBelow {
-    /// Some of the rows, at most [`ROWS_PER_PIECE`]; none if there are no more. The caller takes
-    /// them out before it asks for the next ones.
+    /// The rows, in bounded pieces.
     ///
     /// # Errors
     /// If state cannot be read.
-    pub(crate) fn next(table: &StateTable, limit: i64) -> Result<Option<Self>> {
-        let rows = table.below(limit, ROWS_PER_PIECE);
-        if rows.is_empty() {
-            return Ok(None);
-        }
+    pub(crate) fn pieces(table: &StateTable, limit: i64) -> Result<Vec<Self>> {
         let all: Vec<usize> = (0..table.schema().columns.fields().len()).collect();
-        let mut runs: Vec<Run> = Vec::new();
-        for (at, row) in rows.iter().enumerate() {
-            match runs.last_mut() {
-                Some(run) if run.key_group == row.key_group() => run.rows.end = at + 1,
-                _ => runs.push(Run {
-                    key_group: row.key_group(),
-                    rows: at..at + 1,
-                }),
+        let rows = table.below(limit);
+        let pieces = rows.chunks(ROWS_PER_PIECE).map(|rows| {
+            let mut runs: Vec<Run> = Vec::new();
+            for (at, row) in rows.iter().enumerate() {
+                match runs.last_mut() {
+                    Some(run) if run.key_group == row.key_group() => run.rows.end = at + 1,
+                    _ => runs.push(Run {
+                        key_group: row.key_group(),
+                        rows: at..at + 1,
+                    }),
+                }
             }
-        }
-        Ok(Some(Self {
-            columns: table.gather(&rows, &all)?,
-            measures: table.measures_of(&rows),
-            runs,
-        }))
+            Ok(Self {
+                columns: table.gather(rows, &all)?,
+                measures: table.measures_of(rows),
+                runs,
+            })
+        });
+        pieces.collect()
     }
 
     /// Takes all rows below a limit out of a table: no later row will ask for them.
@@ -139,7 +138,7 @@ impl RowsBelow {
     /// # Errors
     /// If state cannot be changed.
     pub(crate) fn forget(table: &mut StateTable, limit: i64) -> Result<()> {
-        while let Some(below) = Self::next(table, limit)? {
+        for below in Self::pieces(table, limit)? {
             table.add(&below.columns, &below.measures.negated(), &below.runs)?;
         }
         Ok(())

@@ -71,7 +71,7 @@ impl TemporalFilter {
             self.settle(changed, limit, out)?;
         }
         // What is left below the limit did not change, so it is as it was emitted, or held back.
-        while let Some(below) = RowsBelow::next(&self.rows, limit)? {
+        for below in RowsBelow::pieces(&self.rows, limit)? {
             let weights = below.measures.int64(0).unwrap_or_default().to_vec();
             let taken: Vec<i64> = weights.iter().map(|weight| -weight).collect();
             let emitted = match self.side {
