@@ -36,7 +36,7 @@ use crate::layout;
 
 /// Name of the table file that waits, within the directory.
 const INCOMING: &str = "incoming.table";
-/// Bytes of keys and values from which a write set gets a table file.
+/// Bytes of rows from which a write set gets a table file.
 const TABLE_BYTES_MIN: usize = 1 << 20;
 const BLOCK_CACHE_BYTES: usize = 16 << 20;
 const BLOCK_BYTES: usize = 16 << 10;
@@ -237,7 +237,7 @@ impl Kv for RocksKv {
             return Err(Error::WritesStopped);
         }
         self.take_in()?;
-        if writes.bytes() < TABLE_BYTES_MIN || !rows_ascend(&writes) {
+        if writes.bytes() < TABLE_BYTES_MIN || ascending_bytes(&writes) < TABLE_BYTES_MIN {
             return self.write_batch(self.batch(&writes, |_| true), durability);
         }
         self.write_table(&writes)?;
@@ -262,18 +262,31 @@ fn is_row(operation: &Operation<'_>) -> bool {
     }
 }
 
-/// Whether the rows of `state` ascend, each once, and no range of them is removed after a row.
-fn rows_ascend(writes: &WriteSet) -> bool {
+/// The bytes of the rows of `state`; none unless they ascend, each once, and no range of them is
+/// removed after a row.
+fn ascending_bytes(writes: &WriteSet) -> usize {
     let mut last: Option<&[u8]> = None;
-    writes.operations().all(|operation| match operation {
-        Operation::Put { key, .. } | Operation::Delete { key, .. } if is_row(&operation) => {
-            let ascends = last.is_none_or(|last| last < key);
-            last = Some(key);
-            ascends
+    let mut bytes = 0;
+    for operation in writes.operations() {
+        match operation {
+            Operation::Put { key, .. } | Operation::Delete { key, .. } if is_row(&operation) => {
+                if last.is_some_and(|last| last >= key) {
+                    return 0;
+                }
+                last = Some(key);
+                bytes += key.len();
+                if let Operation::Put { value, .. } = operation {
+                    bytes += value.len();
+                }
+            }
+            Operation::DeleteRange {
+                family: ColumnFamily::State,
+                ..
+            } if last.is_some() => return 0,
+            _ => {}
         }
-        Operation::DeleteRange { family, .. } => family != ColumnFamily::State || last.is_none(),
-        _ => true,
-    })
+    }
+    bytes
 }
 
 impl From<rocksdb::Error> for Error {

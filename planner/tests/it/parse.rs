@@ -163,10 +163,7 @@ fn alter_parallelism_keeps_the_value_as_written() {
         assert_eq!(alter.name.to_string(), "v");
     }
     let (message, position) = fault("alter table v set parallelism =");
-    assert_eq!(
-        message,
-        "syntax error at end of input: expected a number or ADAPTIVE"
-    );
+    assert_eq!(message, "syntax error at end of input");
     assert_eq!(position, 32);
 }
 
@@ -418,16 +415,8 @@ fn copy_needs_no_semicolon() {
 #[test]
 fn faults_have_positions_in_characters() {
     for (sql, expected, position) in [
-        (
-            "selec 1",
-            "syntax error at or near \"selec\": expected an SQL statement",
-            1,
-        ),
-        (
-            "select 1 from",
-            "syntax error at end of input: expected identifier",
-            14,
-        ),
+        ("selec 1", "syntax error at or near \"selec\"", 1),
+        ("select 1 from", "syntax error at end of input", 14),
         (
             "select 'ä', from where",
             "syntax error at or near \"where\"",
@@ -435,38 +424,26 @@ fn faults_have_positions_in_characters() {
         ),
         (
             "select 1;\nselect *\nfrom t whre a = 1 1",
-            "syntax error at or near \"a\": expected end of statement",
+            "syntax error at or near \"a\"",
             32,
         ),
-        ("select (1", "syntax error at end of input: expected )", 10),
+        ("select (1", "syntax error at end of input", 10),
         ("select 'abc", "unterminated quoted string", 8),
         ("select \"abc", "unterminated quoted identifier", 8),
         ("select 1 /* x", "unterminated /* comment", 14),
         (
             "create source s with (connector 'x')",
-            "syntax error at or near \"'x'\": expected =",
+            "syntax error at or near \"'x'\"",
             33,
         ),
-        (
-            "create source s",
-            "syntax error at end of input: expected WITH",
-            16,
-        ),
+        ("create source s", "syntax error at end of input", 16),
         (
             "create source s with (a = )",
-            "syntax error at or near \")\": expected an option value",
+            "syntax error at or near \")\"",
             27,
         ),
-        (
-            "flush now",
-            "syntax error at or near \"now\": expected end of statement",
-            7,
-        ),
-        (
-            "show create x",
-            "syntax error at or near \"x\": expected TABLE, VIEW, SOURCE, MATERIALIZED VIEW or SEQUENCE",
-            13,
-        ),
+        ("flush now", "syntax error at or near \"now\"", 7),
+        ("show create x", "syntax error at or near \"x\"", 13),
         (
             "explain create materialized view v as selec 1",
             "syntax error at or near \"selec\"",
@@ -474,7 +451,7 @@ fn faults_have_positions_in_characters() {
         ),
         (
             "alter materialized view v frobnicate",
-            "syntax error at or near \"frobnicate\": expected SET PARALLELISM",
+            "syntax error at or near \"frobnicate\"",
             27,
         ),
     ] {
@@ -542,7 +519,7 @@ fn cursors_have_directions() {
         (moved, name.as_str(), returns_rows),
         (Direction::Forward(1), "next", false)
     );
-    assert!(fault("FETCH 1.5 FROM c").0.contains("a whole number"));
+    assert_eq!(fault("FETCH 1.5 FROM c").0, "syntax error at or near \"1\"");
 }
 
 #[test]

@@ -88,7 +88,7 @@ async fn what_cannot_be_maintained_is_refused_with_a_hint() {
 async fn other_faults_have_their_kind() {
     for (sql, expected) in [
         ("select nope from t", "column \"nope\" does not exist"),
-        ("select t.nope from t", "column \"t.nope\" does not exist"),
+        ("select t.nope from t", "column t.nope does not exist"),
         (
             "select a from nowhere",
             "relation \"nowhere\" does not exist",

@@ -472,20 +472,18 @@ fn about_session(settings: &Arc<Mutex<Settings>>, process_id: u32) -> Vec<Scalar
 
 /// Functions that reach other sessions. Volatile: they must run once, when the statement runs.
 fn about_others(shared: &Arc<Shared>) -> Vec<ScalarUDF> {
-    let acts: [(&'static str, fn(&Handle)); 2] = [
-        ("pg_cancel_backend", Handle::cancel),
-        ("pg_terminate_backend", Handle::terminate),
-    ];
-    let reaching = acts.map(|(name, act)| {
+    let reaching = |name, act: fn(&Handle)| {
         let shared = Arc::clone(shared);
         make(name, DataType::Boolean, Volatility::Volatile, move |args| {
             let process_id = arg(args, 0).and_then(|id| id.parse().ok());
             Ok(process_id.map(|id| shared.sessions.reach(id, act)).into())
         })
-    });
-    let mut functions = reaching.to_vec();
-    functions.push(AsyncScalarUDF::new(Arc::new(Sleep::new())).into_scalar_udf());
-    functions
+    };
+    vec![
+        reaching("pg_cancel_backend", Handle::cancel),
+        reaching("pg_terminate_backend", Handle::terminate),
+        AsyncScalarUDF::new(Arc::new(Sleep::new())).into_scalar_udf(),
+    ]
 }
 
 /// Functions whose answer is the same for everyone, whatever is asked.

@@ -129,7 +129,9 @@ fn hot_items(events: &NexmarkEvents) -> usize {
 
 fn highest_bids(events: &NexmarkEvents) -> usize {
     const WINDOW: i64 = 10 * SECOND;
-    let mut highest: HashMap<i64, (i64, Vec<(i64, i64, i64)>)> = HashMap::new();
+    /// Highest price, and who bid it for what and when.
+    type Highest = (i64, Vec<[i64; 3]>);
+    let mut highest: HashMap<i64, Highest> = HashMap::new();
     for bids in events.table(Bid) {
         let (auction, bidder) = (integers(bids, "auction"), integers(bids, "bidder"));
         let (price, time) = (integers(bids, "price"), times(bids, "date_time"));
@@ -142,7 +144,7 @@ fn highest_bids(events: &NexmarkEvents) -> usize {
                 *most = price[row];
                 rows.clear();
             }
-            rows.push((auction[row], bidder[row], time[row]));
+            rows.push([auction[row], bidder[row], time[row]]);
         }
     }
     let rows = highest.values().map(|(_, rows)| rows.len()).sum();
