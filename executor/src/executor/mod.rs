@@ -52,6 +52,8 @@ pub(crate) use report::{Collected, HandOver, Report};
 /// Time after which other tasks of the thread get their turn: under a backlog every executor has
 /// work, and a signal waits for a turn of each at every hop.
 const TURN: Duration = Duration::from_millis(1);
+/// Moving state may take so many times the time of rows that wait meanwhile.
+const MOVING_SHARE: u32 = 2;
 /// How often a source that paces itself looks at the clock.
 const SOURCE_PERIOD: Duration = Duration::from_millis(5);
 
@@ -108,6 +110,8 @@ pub(crate) struct Executor {
     out: Output,
     moved: MoveFigures,
     meter: Meter,
+    /// Time that rows are owed, because moving state has taken more of it.
+    owed: Duration,
     fragment: FragmentKey,
     observer: Option<BatchObserver>,
     scalable: bool,
@@ -140,6 +144,7 @@ impl Executor {
             out: Output::new(),
             moved: MoveFigures::default(),
             meter: Meter::new(),
+            owed: Duration::ZERO,
             fragment: parts.fragment,
             observer: parts.observer,
             scalable: parts.scalable,
@@ -222,12 +227,13 @@ impl Executor {
         }
         // Migration channels are read even when our own are full: reading them sends nothing
         // on a migration channel, so a ring of moves cannot wait for itself.
-        let mut worked = self.read_migration()?;
+        let mut worked = self.owed.is_zero() && self.moves(Self::read_migration)?;
         let mut wait = Wait::Idle;
         if self.migrations_to.values().any(Sender::full) {
             wait = Wait::Backpressured;
+            self.owed = Duration::ZERO;
         } else {
-            match self.read_channel()? {
+            match self.read_rows()? {
                 Reading::Handled => worked = true,
                 Reading::Suspended => wait = Wait::Suspended,
                 Reading::Nothing => {}
@@ -235,7 +241,7 @@ impl Executor {
             if self.stopped {
                 return Ok(Step::Stopped);
             }
-            worked |= self.hand_over()?;
+            worked |= self.owed.is_zero() && self.moves(Self::hand_over)?;
         }
         worked |= self.poll()?;
         self.dispatch();
@@ -246,6 +252,30 @@ impl Executor {
         } else {
             Step::Waits(wait)
         })
+    }
+
+    /// Moves state, which may take long: rows that wait are owed time for it.
+    fn moves(&mut self, part: fn(&mut Self) -> Result<bool>) -> Result<bool> {
+        let began = world::now();
+        let worked = part(self)?;
+        if worked {
+            self.owed += (world::now() - began) / MOVING_SHARE;
+        }
+        Ok(worked)
+    }
+
+    /// Reads a channel, and takes the time off what rows are owed; if there are none, nothing is.
+    fn read_rows(&mut self) -> Result<Reading> {
+        if self.owed.is_zero() {
+            return self.read_channel();
+        }
+        let began = world::now();
+        let reading = self.read_channel()?;
+        self.owed = match reading {
+            Reading::Handled => self.owed.saturating_sub(world::now() - began),
+            Reading::Suspended | Reading::Nothing => Duration::ZERO,
+        };
+        Ok(reading)
     }
 
     /// Lets the pipeline bring rows of its own.
