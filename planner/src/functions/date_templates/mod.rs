@@ -8,6 +8,10 @@
 mod read;
 mod show;
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
 use crate::functions::datum::{Datum, Interval};
 use crate::functions::function::{Function, function};
 use crate::values::error::{Fault, Result, ValueError};
@@ -227,6 +231,24 @@ enum Node {
     /// A blank, or a punctuation mark that matches others.
     Separator(char),
     Literal(char),
+}
+
+/// The parts of a template; those of the last ones are remembered, as a column has one template for
+/// all rows.
+fn parsed(template: &str) -> Rc<[Node]> {
+    const REMEMBERED: usize = 20;
+    thread_local! {
+        static TEMPLATES: RefCell<VecDeque<(String, Rc<[Node]>)>> = const { RefCell::new(VecDeque::new()) };
+    }
+    TEMPLATES.with_borrow_mut(|templates| {
+        if let Some((_, nodes)) = templates.iter().find(|(known, _)| known == template) {
+            return Rc::clone(nodes);
+        }
+        let nodes: Rc<[Node]> = parse(template).into();
+        templates.truncate(REMEMBERED - 1);
+        templates.push_front((template.to_owned(), Rc::clone(&nodes)));
+        nodes
+    })
 }
 
 fn parse(template: &str) -> Vec<Node> {

@@ -9,7 +9,7 @@ use crate::values::temporal::{
     MICROS_DAY, MICROS_HOUR, MICROS_MINUTE, MICROS_SECOND, days_from_civil, days_in_month,
 };
 
-use super::{Node, Pattern, Pattern as P, ROMAN_MONTHS, parse};
+use super::{Node, Pattern, Pattern as P, ROMAN_MONTHS, parsed};
 
 /// What a text says by a template.
 pub(super) struct Read {
@@ -59,7 +59,7 @@ const NUMBER_MAX: i64 = 999_999_999;
 
 /// Reads a text by a template.
 pub(super) fn read(text: &str, template: &str) -> Result<Read> {
-    let nodes = parse(template);
+    let nodes = parsed(template);
     let mut reader = Reader {
         text,
         rest: text,

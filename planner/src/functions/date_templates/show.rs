@@ -10,7 +10,7 @@ use crate::values::temporal::{
     MICROS_HOUR, MICROS_MINUTE, MICROS_SECOND, local_micros, offset_seconds, zone_abbreviation,
 };
 
-use super::{Case, Node, Pattern, Pattern as P, ROMAN_MONTHS, ordinal_suffix, parse};
+use super::{Case, Node, Pattern, Pattern as P, ROMAN_MONTHS, ordinal_suffix, parsed};
 
 /// What a template shows: a moment, or an interval in the fields of one.
 pub(super) struct Moment {
@@ -91,8 +91,8 @@ pub(super) fn shown<'a>(moment: Moment, template: &str) -> Result<Datum<'a>> {
         return Ok(Datum::Null);
     }
     let mut out = String::new();
-    for node in parse(template) {
-        match node {
+    for node in parsed(template).iter() {
+        match *node {
             Node::Separator(c) | Node::Literal(c) => out.push(c),
             Node::Pattern {
                 pattern,
