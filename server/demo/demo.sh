@@ -161,7 +161,7 @@ wait_for_bids() {
 }
 
 # Each view's query stands once: it makes the view and is its check.
-readonly carrier_delays='SELECT carrier, count(*) AS flights, round(avg(dep_delay), 1) AS mean_delay, max(dep_delay) AS max_delay
+readonly carrier_delays='SELECT carrier, count(*) AS flights, round(avg(dep_delay)::numeric, 1) AS mean_delay, max(dep_delay) AS max_delay
   FROM flights GROUP BY carrier'
 readonly destinations='SELECT p.name AS airport, a.name AS airline, count(*) AS flights, max(f.arr_delay) AS max_delay
   FROM flights f JOIN airlines a ON f.carrier = a.carrier JOIN airports p ON f.dest = p.faa
