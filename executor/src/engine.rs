@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::gate::Gate;
 use crate::job::JobSpec;
 use crate::message::Widening;
-use crate::operators::Lateness;
+use crate::operators::{Lateness, RowError, RowErrors};
 use crate::rescale::{
     CatalogOfParallelism, RescaleOptions, RescalePlan, RescaleProgress, RescaleRequest,
     RescaleSummary, SubscaleStatus,
@@ -67,6 +67,9 @@ pub struct EngineOptions {
     pub checkpoint_bytes: usize,
     /// Key groups of every fragment; fixed for the life of the data directory. Default 256.
     pub key_groups: u16,
+    /// Rescales that ended before the start, oldest first: observed as those since, whose numbers
+    /// follow theirs.
+    pub past_rescales: Vec<RescaleSummary>,
     /// When a held row may be processed. Default: once its key group's state is there.
     pub release: Release,
     /// Sees every visible epoch.
@@ -94,6 +97,7 @@ impl Default for EngineOptions {
             checkpoint_interval: Duration::from_secs(1),
             checkpoint_bytes: 256 << 20,
             key_groups: scaling::KEY_GROUPS_DEFAULT,
+            past_rescales: Vec::new(),
             release: Release::Commutative,
             observer: None,
             batch_observer: None,
@@ -204,9 +208,9 @@ pub struct Observation {
     pub executors: Vec<ExecutorStatus>,
     /// All key groups of all fragments.
     pub key_groups: Vec<KeyGroupStatus>,
-    /// Rescales since the start, the last thousand, in the order they were asked for.
+    /// Rescales, the last thousand, in the order they were asked for.
     pub rescales: Vec<RescaleSummary>,
-    /// Their parts.
+    /// Parts of those since the start.
     pub subscales: Vec<SubscaleStatus>,
     /// By job, what the watermarks that it makes have come to.
     pub lateness: Vec<(u32, Lateness)>,
@@ -223,11 +227,18 @@ pub(crate) struct Shared {
     /// parts of a write are all in front of a barrier or all behind it.
     pub(crate) root_lanes: Mutex<()>,
     pub(crate) jobs: Mutex<Vec<JobStatus>>,
-    /// Failing expressions of views whose result became NULL, since the start.
-    pub(crate) row_errors: Arc<std::sync::atomic::AtomicU64>,
+    /// By job, rows whose expression failed and became NULL, since the start.
+    pub(crate) row_errors: Mutex<BTreeMap<u32, RowErrors>>,
 }
 
 impl Shared {
+    /// Where a job notes rows that failed.
+    pub(crate) fn row_errors_of(&self, job: u32) -> RowErrors {
+        let of_jobs = self.row_errors.lock();
+        let mut of_jobs = of_jobs.unwrap_or_else(PoisonError::into_inner);
+        of_jobs.entry(job).or_default().clone()
+    }
+
     pub(crate) fn writer(&self, table: u32) -> Option<TableWriter> {
         self.writers
             .lock()
@@ -271,7 +282,7 @@ impl Engine {
             writers: Mutex::default(),
             root_lanes: Mutex::default(),
             jobs: Mutex::default(),
-            row_errors: Arc::default(),
+            row_errors: Mutex::default(),
         });
         let (commands, received) = mpsc::unbounded_channel();
         let (conductor, visible) = Conductor::open(Arc::clone(&shared), jobs, received).await?;
@@ -481,12 +492,16 @@ impl Engine {
             .clone()
     }
 
-    /// Expressions of views that failed on a row and became NULL there, since the start.
+    /// By job, rows on which an expression failed and became NULL, since the start.
     #[must_use]
-    pub fn row_errors(&self) -> u64 {
-        self.shared
-            .row_errors
-            .load(std::sync::atomic::Ordering::Relaxed)
+    pub fn row_errors(&self) -> Vec<(u32, RowError)> {
+        let of_jobs = self.shared.row_errors.lock();
+        let of_jobs = of_jobs.unwrap_or_else(PoisonError::into_inner);
+        let kinds = |(job, errors): (&u32, &RowErrors)| {
+            let job = *job;
+            errors.kinds().into_iter().map(move |kind| (job, kind))
+        };
+        of_jobs.iter().flat_map(kinds).collect()
     }
 
     /// Takes a last checkpoint and ends every executor.

@@ -67,9 +67,9 @@ pub use executor::MoveFigures;
 pub use job::JobSpec;
 pub use load::{KeyGroupLoad, Times};
 pub use operator::{Barrier, Operator, Output, Watermarks};
-pub use operators::Lateness;
+pub use operators::{Lateness, RowError};
 pub use pipeline::Pipeline;
 pub use rescale::{
-    CatalogOfParallelism, RescaleOptions, RescalePlan, RescaleProgress, RescaleState,
-    RescaleSummary, RescaleTarget, SubscaleState, SubscaleStatus,
+    CatalogOfParallelism, Placing, RESCALES_KEPT, RescaleOptions, RescalePlan, RescaleProgress,
+    RescaleState, RescaleSummary, RescaleTarget, SubscaleState, SubscaleStatus,
 };

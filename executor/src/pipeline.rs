@@ -18,7 +18,7 @@
 //! Not here: where batches come from and go to, alignment, commit (`executor`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, new_null_array};
 use arrow::compute::cast;
@@ -33,8 +33,8 @@ use crate::error::{Error, Result};
 use crate::operator::{Barrier, Operator, Output, Watermarks};
 use crate::operators::watermark_filter::numbers;
 use crate::operators::{
-    Dml, Filter, HashAgg, HashJoin, JoinPlan, Lateness, Materialize, Project, Recompute, RowErrors,
-    Scan, TemporalFilter, Unnest, Values, WatermarkFilter,
+    AggPlan, Dml, Filter, HashAgg, HashJoin, JoinPlan, Lateness, Materialize, Project, Recompute,
+    RowErrors, Scan, TemporalFilter, Unnest, Values, WatermarkFilter,
 };
 use crate::sources::{Clock, Nexmark, NexmarkEvents};
 
@@ -49,8 +49,8 @@ pub const TABLES_PER_FRAGMENT: u16 = 64;
 pub struct Context {
     /// Key groups of the server.
     pub key_groups: u16,
-    /// Counts the rows whose expressions failed.
-    pub errors: Arc<AtomicU64>,
+    /// Notes the rows whose expressions failed.
+    pub errors: RowErrors,
     /// True while this job, or one it reads from, is being backfilled: until then a view may miss
     /// rows that a retraction already speaks of.
     pub backfilling: Arc<AtomicBool>,
@@ -578,8 +578,17 @@ fn table_schemas(node: &Node, inputs: &[SchemaRef]) -> Result<Vec<TableSchema>> 
             group_by,
             calls,
             forgets,
+            append_only,
             ..
-        } => HashAgg::table_schemas(group_by, calls, *forgets, &inputs[0])?,
+        } => {
+            let plan = AggPlan {
+                group_by,
+                calls,
+                forgets: *forgets,
+                append_only: *append_only,
+            };
+            HashAgg::table_schemas(plan, &inputs[0])?
+        }
         Node::HashJoin {
             kind,
             left_keys,
@@ -617,7 +626,7 @@ fn build_operator(
             return Ok(Box::new(Scan::new(width, snapshot, progress)?));
         }
     };
-    let errors = RowErrors::from(Arc::clone(&context.errors));
+    let errors = context.errors.clone();
     Ok(match node {
         Node::Input { .. } | Node::Union { .. } => {
             unreachable!("an input leads straight to its parent")
@@ -651,17 +660,19 @@ fn build_operator(
             group_by,
             calls,
             forgets,
+            append_only,
             schema,
             ..
-        } => Box::new(HashAgg::new(
-            group_by.clone(),
-            calls,
-            *forgets,
-            &inputs[0],
-            Arc::clone(schema),
-            errors,
-            tables,
-        )?),
+        } => {
+            let plan = AggPlan {
+                group_by,
+                calls,
+                forgets: *forgets,
+                append_only: *append_only,
+            };
+            let schema = Arc::clone(schema);
+            Box::new(HashAgg::new(plan, &inputs[0], schema, errors, tables)?)
+        }
         Node::HashJoin {
             kind,
             left_keys,
@@ -771,6 +782,7 @@ mod tests {
             group_by: vec![0],
             calls: vec![least_b()],
             forgets: None,
+            append_only: false,
             schema: two_columns(),
         };
         let root = Node::Materialize {
@@ -852,6 +864,7 @@ mod tests {
             group_by: vec![0],
             calls: vec![least_b(); 63],
             forgets: None,
+            append_only: false,
             schema: two_columns(),
         };
         let inputs = [(two_columns(), vec![0])];

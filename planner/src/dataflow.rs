@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
 use crate::catalog::RelationId;
@@ -160,6 +160,8 @@ pub enum Node {
         calls: Vec<AggCall>,
         /// Which of `group_by` has a watermark: a group that it has passed is forgotten.
         forgets: Option<usize>,
+        /// Whether no row of the child is ever taken back.
+        append_only: bool,
         /// Output columns.
         schema: SchemaRef,
     },
@@ -355,6 +357,25 @@ pub struct AggCall {
     /// Type of the output column: `Int64` for counts; for the others what DataFusion's aggregate
     /// returns for the argument's type.
     pub output_type: DataType,
+}
+
+impl AggCall {
+    /// Whether it is a `min` or `max` of which each group keeps the best value alone: no row is
+    /// taken back, and the values of its type are numbers.
+    #[must_use]
+    pub fn is_greatest(&self, input: &Schema, append_only: bool) -> bool {
+        let is_number = |data_type: &DataType| match data_type {
+            DataType::Decimal128(precision, _) => *precision <= 37,
+            DataType::UInt64 => false,
+            DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => true,
+            other => other.is_integer() || matches!(other, DataType::Float32 | DataType::Float64),
+        };
+        append_only
+            && matches!(self.function, AggFunction::Min | AggFunction::Max)
+            && self
+                .argument
+                .is_some_and(|at| is_number(input.field(at).data_type()))
+    }
 }
 
 /// A column of [`Node::Unnest`], by the column of the child that it is made of.

@@ -312,10 +312,18 @@ fn state_tables(node: &Node, lines: &mut Vec<String>) {
             group_by,
             calls,
             forgets,
+            append_only,
             ..
         } => {
             let window = forgets.map(|at| group_by[at]);
-            agg_state(&input.schema(), group_by, calls, window, lines);
+            agg_state(
+                &input.schema(),
+                group_by,
+                calls,
+                *append_only,
+                window,
+                lines,
+            );
         }
         Node::HashJoin {
             left,
@@ -372,10 +380,14 @@ fn agg_state(
     schema: &Schema,
     group_by: &[usize],
     calls: &[AggCall],
+    append_only: bool,
     window: Option<usize>,
     lines: &mut Vec<String>,
 ) {
-    let is_value = |call: &&AggCall| matches!(call.function, AggFunction::Min | AggFunction::Max);
+    let is_value = |call: &&AggCall| {
+        matches!(call.function, AggFunction::Min | AggFunction::Max)
+            && !call.is_greatest(schema, append_only)
+    };
     let mut measures = vec!["rows".to_owned()];
     for call in calls
         .iter()

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use executor::{CatalogOfParallelism, RescaleOptions, RescaleProgress, RescaleSummary};
+use executor::{
+    CatalogOfParallelism, RescaleOptions, RescaleProgress, RescaleState, RescaleSummary,
+};
 use storage::CatalogChange;
 use tokio::sync::mpsc;
 
@@ -12,7 +14,9 @@ use crate::catalog::{Adaptivity, Entry, update_change};
 use crate::error::{Error, Result};
 use crate::server::Shared;
 
-/// Runs a rescale to its end, whether or not it reaches its target.
+pub mod history;
+
+/// Runs a rescale to its end, whether or not it reaches its target. It is in the history when it returns.
 ///
 /// # Errors
 /// The engine's, if nothing moved or the job failed.
@@ -23,12 +27,28 @@ pub async fn rescale(
     progress: mpsc::UnboundedSender<RescaleProgress>,
 ) -> Result<RescaleSummary> {
     let catalog = catalog_of(Arc::clone(&shared), relation);
-    let summary = shared
+    let ended = shared
         .engine
         .rescale(relation, options, catalog, progress)
-        .await?;
-    shared.catalog.set_parallelism(relation, summary.to);
-    Ok(summary)
+        .await;
+    match ended {
+        Ok(summary) => {
+            shared.catalog.set_parallelism(relation, summary.to);
+            history::keep(&shared, &summary).await?;
+            Ok(summary)
+        }
+        Err(error) => {
+            // If it had begun, the engine knows how far it came.
+            let rescales = shared.engine.observe().await?.rescales;
+            let its = |summary: &&RescaleSummary| summary.job == relation;
+            if let Some(failed) = rescales.iter().rev().find(its)
+                && failed.state == RescaleState::Failed
+            {
+                history::keep(&shared, failed).await?;
+            }
+            Err(error.into())
+        }
+    }
 }
 
 /// The durable row of a relation once it has so many executors, with all else as it is then.

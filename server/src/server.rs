@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::feed::{Feeds, Retention};
 use crate::key_set::{KeySet, KeySets};
 use crate::listener;
+use crate::rescale::history;
 use crate::sequence::Sequences;
 use crate::settings::Settings;
 use crate::statement::alter_table;
@@ -112,6 +113,7 @@ impl Server {
             barrier_interval: config.barrier_interval,
             checkpoint_interval: config.checkpoint_interval,
             key_groups: config.key_groups,
+            past_rescales: history::from_rows(&rows)?,
             ..EngineOptions::default()
         };
         let engine = Engine::open(Arc::clone(&storage), jobs, options).await?;

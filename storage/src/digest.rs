@@ -19,7 +19,7 @@ pub(crate) fn digest(hashes: &[u64], measures: &Measures) -> u128 {
     for column in &measures.0 {
         match column {
             MeasureColumn::Int64(values) => fold_words(&mut lanes, values, |&v| v as u64),
-            MeasureColumn::Int128(values) => {
+            MeasureColumn::Int128(values) | MeasureColumn::Greatest(values) => {
                 fold_words(&mut lanes, values, |&v| {
                     word_of_words(&[v as u64, (v >> 64) as u64])
                 });

@@ -13,7 +13,7 @@
 //!   table      job u32 BE ++ number u16 BE                          6 bytes
 //!   key group  u16 BE                                               2 bytes
 //!   row        Arrow row format of all columns, ascending, NULLs first
-//!   measures   one after the other, little-endian: i64 | i128 | i256 | two f64 (high, low)
+//!   measures   one after the other, little-endian: i64 | i128 (sum or greatest) | i256 | two f64 (high, low)
 //! ```
 //!
 //! The digest of a key group is the sum of the digests of its rows (see `digest.rs`), compared

@@ -2,14 +2,16 @@
 //!
 //! A measure changes by addition only, so changes may arrive in any order and a retraction may
 //! overtake its insertion. A Z-set has one measure, the weight; an aggregation has a count, sums.
+//! Where rows are never taken back, it may have the greatest of some numbers: that depends on no
+//! order either.
 //! Columns are vectors of one type each; a row is an index into all of them.
 //!
 //! Integer additions wrap: a sum may pass the limits of its type inside an epoch and come back.
 //! Who emits a value checks its range then.
 //!
 //! A row is *zero* when its integer measures are; floating point sums do not count (unless there
-//! is nothing else), because what rounding leaves of a sum must not keep a group alive. They are
-//! reset when the row goes.
+//! is nothing else), because what rounding leaves of a sum must not keep a group alive, nor do
+//! greatest numbers, which do not go away. They are reset when the row goes.
 
 use std::ops::Range;
 
@@ -26,6 +28,8 @@ pub enum MeasureType {
     Int256,
     /// Sums of floating point numbers, as [`FloatSum`]. 16 bytes.
     Float64,
+    /// The greatest of numbers above zero; zero if there is none. Its opposite is zero. 16 bytes.
+    Greatest,
 }
 
 impl MeasureType {
@@ -34,9 +38,14 @@ impl MeasureType {
     pub const fn width(self) -> usize {
         match self {
             Self::Int64 => 8,
-            Self::Int128 | Self::Float64 => 16,
+            Self::Int128 | Self::Float64 | Self::Greatest => 16,
             Self::Int256 => 32,
         }
+    }
+
+    /// Whether it is set to zero when its row goes, and does not keep it.
+    pub(crate) const fn is_reset(self) -> bool {
+        matches!(self, Self::Float64 | Self::Greatest)
     }
 }
 
@@ -119,6 +128,8 @@ pub enum MeasureColumn {
     Int256(Vec<i256>),
     /// Values of [`MeasureType::Float64`].
     Float64(Vec<FloatSum>),
+    /// Values of [`MeasureType::Greatest`].
+    Greatest(Vec<i128>),
 }
 
 /// Runs the same code on the vector of a column, whatever its type.
@@ -129,6 +140,7 @@ macro_rules! each_type {
             MeasureColumn::Int128($values) => $body,
             MeasureColumn::Int256($values) => $body,
             MeasureColumn::Float64($values) => $body,
+            MeasureColumn::Greatest($values) => $body,
         }
     };
 }
@@ -141,6 +153,7 @@ macro_rules! both_types {
             (MeasureColumn::Int128($a), MeasureColumn::Int128($b)) => $body,
             (MeasureColumn::Int256($a), MeasureColumn::Int256($b)) => $body,
             (MeasureColumn::Float64($a), MeasureColumn::Float64($b)) => $body,
+            (MeasureColumn::Greatest($a), MeasureColumn::Greatest($b)) => $body,
             _ => unreachable!("measures of one table have the same types everywhere"),
         }
     };
@@ -155,6 +168,7 @@ impl MeasureColumn {
             MeasureType::Int128 => Self::Int128(vec![0; rows]),
             MeasureType::Int256 => Self::Int256(vec![i256::ZERO; rows]),
             MeasureType::Float64 => Self::Float64(vec![FloatSum::default(); rows]),
+            MeasureType::Greatest => Self::Greatest(vec![0; rows]),
         }
     }
 
@@ -166,6 +180,7 @@ impl MeasureColumn {
             Self::Int128(_) => MeasureType::Int128,
             Self::Int256(_) => MeasureType::Int256,
             Self::Float64(_) => MeasureType::Float64,
+            Self::Greatest(_) => MeasureType::Greatest,
         }
     }
 
@@ -186,7 +201,7 @@ impl MeasureColumn {
     pub fn is_zero(&self, row: usize) -> bool {
         match self {
             Self::Int64(values) => values[row] == 0,
-            Self::Int128(values) => values[row] == 0,
+            Self::Int128(values) | Self::Greatest(values) => values[row] == 0,
             Self::Int256(values) => values[row] == i256::ZERO,
             Self::Float64(values) => values[row].is_zero(),
         }
@@ -203,6 +218,7 @@ impl MeasureColumn {
             Self::Int128(values) => Self::Int128(gather(values, rows)),
             Self::Int256(values) => Self::Int256(gather(values, rows)),
             Self::Float64(values) => Self::Float64(gather(values, rows)),
+            Self::Greatest(values) => Self::Greatest(gather(values, rows)),
         }
     }
 
@@ -212,6 +228,7 @@ impl MeasureColumn {
             Self::Int128(values) => Self::Int128(values[rows].to_vec()),
             Self::Int256(values) => Self::Int256(values[rows].to_vec()),
             Self::Float64(values) => Self::Float64(values[rows].to_vec()),
+            Self::Greatest(values) => Self::Greatest(values[rows].to_vec()),
         }
     }
 
@@ -221,13 +238,16 @@ impl MeasureColumn {
             Self::Int128(v) => Self::Int128(v.iter().map(|x| x.wrapping_neg()).collect()),
             Self::Int256(v) => Self::Int256(v.iter().map(|x| x.wrapping_neg()).collect()),
             Self::Float64(v) => Self::Float64(v.iter().map(|x| x.negated()).collect()),
+            Self::Greatest(v) => Self::Greatest(vec![0; v.len()]),
         }
     }
 
     pub(crate) fn write_value(&self, row: usize, bytes: &mut Vec<u8>) {
         match self {
             Self::Int64(values) => bytes.extend_from_slice(&values[row].to_le_bytes()),
-            Self::Int128(values) => bytes.extend_from_slice(&values[row].to_le_bytes()),
+            Self::Int128(values) | Self::Greatest(values) => {
+                bytes.extend_from_slice(&values[row].to_le_bytes());
+            }
             Self::Int256(values) => bytes.extend_from_slice(&values[row].to_le_bytes()),
             Self::Float64(values) => {
                 bytes.extend_from_slice(&values[row].high.to_le_bytes());
@@ -241,7 +261,9 @@ impl MeasureColumn {
         const WIDTH: &str = "the caller cut the bytes at the width of the type";
         match self {
             Self::Int64(v) => v.push(i64::from_le_bytes(bytes.try_into().expect(WIDTH))),
-            Self::Int128(v) => v.push(i128::from_le_bytes(bytes.try_into().expect(WIDTH))),
+            Self::Int128(v) | Self::Greatest(v) => {
+                v.push(i128::from_le_bytes(bytes.try_into().expect(WIDTH)));
+            }
             Self::Int256(v) => v.push(i256::from_le_bytes(bytes.try_into().expect(WIDTH))),
             Self::Float64(v) => {
                 let (high, low) = bytes.split_at(8);
@@ -308,7 +330,7 @@ impl Measures {
     pub fn is_zero(&self, row: usize) -> bool {
         let mut integers = false;
         for column in &self.0 {
-            if matches!(column, MeasureColumn::Float64(_)) {
+            if column.measure_type().is_reset() {
                 continue;
             }
             integers = true;
@@ -354,12 +376,12 @@ impl Measures {
         }
     }
 
-    /// Sets all measures of a row to zero, floating point sums too.
+    /// Sets all measures of a row to zero.
     pub(crate) fn reset(&mut self, row: usize) {
         for column in &mut self.0 {
             match column {
                 MeasureColumn::Int64(values) => values[row] = 0,
-                MeasureColumn::Int128(values) => values[row] = 0,
+                MeasureColumn::Int128(values) | MeasureColumn::Greatest(values) => values[row] = 0,
                 MeasureColumn::Int256(values) => values[row] = i256::ZERO,
                 MeasureColumn::Float64(values) => values[row] = FloatSum::default(),
             }

@@ -228,12 +228,13 @@ const fn name_of_type(measure: MeasureType) -> &'static str {
         MeasureType::Int128 => "int128",
         MeasureType::Int256 => "int256",
         MeasureType::Float64 => "float64",
+        MeasureType::Greatest => "greatest",
     }
 }
 
 fn type_of_name(name: &str) -> Option<MeasureType> {
-    use MeasureType::{Float64, Int64, Int128, Int256};
-    [Int64, Int128, Int256, Float64]
+    use MeasureType::{Float64, Greatest, Int64, Int128, Int256};
+    [Int64, Int128, Int256, Float64, Greatest]
         .into_iter()
         .find(|&measure| name_of_type(measure) == name)
 }

@@ -224,6 +224,7 @@ impl Rows {
                 MeasureColumn::Int128(to) => append_all!(index, Int128, to),
                 MeasureColumn::Int256(to) => append_all!(index, Int256, to),
                 MeasureColumn::Float64(to) => append_all!(index, Float64, to),
+                MeasureColumn::Greatest(to) => append_all!(index, Greatest, to),
             }
         }
     }
@@ -257,6 +258,7 @@ impl Rows {
                 MeasureColumn::Float64(d) => {
                     add_all!(index, Float64, d, crate::measures::FloatSum::plus);
                 }
+                MeasureColumn::Greatest(d) => add_all!(index, Greatest, d, i128::max),
             }
         }
     }

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, Scalar, UInt32Array};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::kernels::cmp::eq;
 use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
 use scaling::Epoch;
@@ -69,6 +71,81 @@ impl PartitionSnapshot {
             }
             if !rows.is_empty() {
                 batches.push(self.batch(chunk, Rows::Some(rows), projection)?);
+            }
+        }
+        Ok(batches)
+    }
+
+    /// At most `limit` of the distinct rows, those after the first `skip`; otherwise as
+    /// [`PartitionSnapshot::batches_with_weights`], of which it is a part. Only what is asked for is
+    /// copied.
+    ///
+    /// # Errors
+    /// As [`PartitionSnapshot::batches`].
+    pub fn part_with_weights(
+        &self,
+        projection: &[usize],
+        mut skip: usize,
+        mut limit: usize,
+    ) -> Result<Vec<(RecordBatch, Vec<i64>)>> {
+        let mut batches = Vec::new();
+        for chunk in &self.inner.chunks {
+            let weights = chunk.weights();
+            let live = weights.iter().filter(|&&weight| weight != 0).count();
+            if skip >= live {
+                skip -= live;
+                continue;
+            }
+            let count = limit.min(live - skip);
+            if count == 0 {
+                break;
+            }
+            if live == weights.len() {
+                let all = self.batch(chunk, Rows::All(live), Some(projection))?;
+                batches.push((all.slice(skip, count), weights[skip..skip + count].to_vec()));
+            } else {
+                let (rows, kept): (Vec<u32>, Vec<i64>) = (0u32..)
+                    .zip(weights.iter().copied())
+                    .filter(|(_, weight)| *weight != 0)
+                    .skip(skip)
+                    .take(count)
+                    .unzip();
+                let batch = self.batch(chunk, Rows::Some(rows), Some(projection))?;
+                batches.push((batch, kept));
+            }
+            (skip, limit) = (0, limit - count);
+        }
+        Ok(batches)
+    }
+
+    /// The rows whose columns have these values, each an array of one, compared as Arrow compares;
+    /// otherwise as [`PartitionSnapshot::batches`].
+    ///
+    /// # Errors
+    /// When an Arrow kernel fails, or a value is not of its column's type.
+    pub fn rows_with(
+        &self,
+        values: &[(usize, ArrayRef)],
+        projection: &[usize],
+    ) -> Result<Vec<RecordBatch>> {
+        let mut batches = Vec::new();
+        for chunk in &self.inner.chunks {
+            let weights = chunk.weights();
+            let mut equal = BooleanBuffer::new_set(weights.len());
+            for (column, value) in values {
+                let cells = chunk.data.columns[*column].slice(chunk.offset, weights.len());
+                let (same, nulls) = eq(&cells, &Scalar::new(value))?.into_parts();
+                equal = &equal & &same;
+                if let Some(nulls) = nulls {
+                    equal = &equal & nulls.inner();
+                }
+            }
+            let mut rows = Vec::new();
+            for row in equal.set_indices() {
+                rows.extend((0..weights[row].max(0)).map(|_| row as u32));
+            }
+            if !rows.is_empty() {
+                batches.push(self.batch(chunk, Rows::Some(rows), Some(projection))?);
             }
         }
         Ok(batches)

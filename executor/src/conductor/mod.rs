@@ -259,6 +259,12 @@ impl Conductor {
             ..DatabaseSnapshot::default()
         }));
         let now = world::now();
+        let past: VecDeque<rescales::PastRescale> = shared
+            .options
+            .past_rescales
+            .iter()
+            .map(Into::into)
+            .collect();
         let mut conductor = Conductor {
             network: Arc::new(Network::new(shared.options.link_bytes_per_second)),
             tasks: BTreeMap::new(),
@@ -272,8 +278,8 @@ impl Conductor {
             queue: VecDeque::new(),
             operation: None,
             rescales: BTreeMap::new(),
-            history: VecDeque::new(),
-            next_rescale: 1,
+            next_rescale: past.back().map_or(1, |past| past.summary.id + 1),
+            history: past,
             stopping: false,
             topology: Topology::default(),
             carried: Vec::new(),

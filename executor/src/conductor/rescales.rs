@@ -20,19 +20,26 @@ use crate::executor::HandOver;
 use crate::job::{Jobs, is_root};
 use crate::message::{Control, Topology};
 use crate::rescale::{
-    Measured, Phase, Rescale, RescaleOptions, RescalePlan, RescaleRequest, RescaleState,
-    RescaleSummary, RescaleTarget, SubscaleState, SubscaleStatus, asked, expected_division, plan,
-    span,
+    Measured, Phase, RESCALES_KEPT, Rescale, RescaleOptions, RescalePlan, RescaleRequest,
+    RescaleState, RescaleSummary, RescaleTarget, SubscaleState, SubscaleStatus, asked,
+    expected_division, plan, span,
 };
 use crate::world;
 
-/// Rescales that are remembered.
-const HISTORY_MAX: usize = 1000;
-
 /// A rescale that is over.
 pub(super) struct PastRescale {
-    summary: RescaleSummary,
+    pub(super) summary: RescaleSummary,
     subscales: Vec<SubscaleStatus>,
+}
+
+impl From<&RescaleSummary> for PastRescale {
+    /// One of which only the summary is known.
+    fn from(summary: &RescaleSummary) -> PastRescale {
+        PastRescale {
+            summary: summary.clone(),
+            subscales: Vec::new(),
+        }
+    }
 }
 
 impl Conductor {
@@ -297,7 +304,7 @@ impl Conductor {
     }
 
     fn remember(&mut self, summary: RescaleSummary, subscales: Vec<SubscaleStatus>) {
-        if self.history.len() == HISTORY_MAX {
+        if self.history.len() == RESCALES_KEPT {
             self.history.pop_front();
         }
         self.history.push_back(PastRescale { summary, subscales });

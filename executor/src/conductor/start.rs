@@ -73,7 +73,7 @@ impl Conductor {
             .find(|backfill| backfill.job == job.spec.id);
         Context {
             key_groups: self.jobs.key_groups(),
-            errors: Arc::clone(&self.shared.row_errors),
+            errors: self.shared.row_errors_of(job.spec.id),
             backfilling: incomplete
                 .map_or_else(Arc::default, |backfill| Arc::clone(&backfill.backfilling)),
             clock: Arc::clone(&self.shared.options.clock),

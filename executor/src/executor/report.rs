@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use scaling::{Epoch, ExecutorId, KeyGroup, SubscaleId};
+use serde::{Deserialize, Serialize};
 use storage::{PartitionSnapshot, StateDelta};
 use tokio::time::Instant;
 
@@ -70,7 +71,7 @@ pub(crate) struct HandOver {
 }
 
 /// What moving key groups cost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MoveFigures {
     /// Key groups sent, as old owner.
     pub key_groups: u64,

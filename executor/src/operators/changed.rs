@@ -161,7 +161,7 @@ pub(crate) fn changed_by_key_group(table: &StateTable) -> Result<BTreeMap<KeyGro
 
 /// Appends the rows of `part`, measure by measure.
 fn append(all: &mut Measures, part: Measures) {
-    use storage::MeasureColumn::{Float64, Int64, Int128, Int256};
+    use storage::MeasureColumn::{Float64, Greatest, Int64, Int128, Int256};
     if all.0.is_empty() {
         *all = part;
         return;
@@ -172,6 +172,7 @@ fn append(all: &mut Measures, part: Measures) {
             (Int128(all), Int128(part)) => all.extend(part),
             (Int256(all), Int256(part)) => all.extend(part),
             (Float64(all), Float64(part)) => all.extend(part),
+            (Greatest(all), Greatest(part)) => all.extend(part),
             _ => unreachable!("the measures of one table have the same types in every key group"),
         }
     }

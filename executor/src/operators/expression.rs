@@ -10,7 +10,6 @@
 //! its retraction fails the same way and cancels.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::compute::concat;
@@ -18,39 +17,8 @@ use arrow::datatypes::DataType;
 use datafusion::error::DataFusionError;
 use datafusion::physical_expr::PhysicalExpr;
 
+use super::row_errors::RowErrors;
 use crate::error::Result;
-
-/// Counts rows whose expression failed and became NULL. Clones share one count.
-#[derive(Debug, Clone, Default)]
-pub struct RowErrors(Arc<AtomicU64>);
-
-impl RowErrors {
-    /// A count that starts at zero.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Rows that failed so far; a row and its retraction count twice.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Adds `rows` failed rows.
-    pub fn add(&self, rows: u64) {
-        if rows > 0 {
-            self.0.fetch_add(rows, Ordering::Relaxed);
-        }
-    }
-}
-
-impl From<Arc<AtomicU64>> for RowErrors {
-    /// Counts on in a count that others read too.
-    fn from(count: Arc<AtomicU64>) -> Self {
-        Self(count)
-    }
-}
 
 /// `expression` over all rows of `batch`; NULL in rows where it fails, which are counted in
 /// `errors`.
@@ -66,10 +34,10 @@ pub(crate) fn evaluate(
     match vectorised(expression, batch) {
         Ok(array) => Ok(array),
         Err(error) if is_broken(expression, batch, &error) => Err(error.into()),
-        Err(_) => {
+        Err(error) => {
             let data_type = expression.data_type(batch.schema().as_ref())?;
             let mut pieces = Vec::new();
-            bisect(expression, batch, &data_type, errors, &mut pieces);
+            bisect(expression, batch, error, &data_type, errors, &mut pieces);
             let pieces: Vec<_> = pieces.iter().map(AsRef::as_ref).collect();
             Ok(concat(&pieces)?)
         }
@@ -100,17 +68,18 @@ fn vectorised(
     expression.evaluate(batch)?.into_array(batch.num_rows())
 }
 
-/// Appends the values of a batch that is known to fail as a whole, in row order.
+/// Appends the values of a batch that is known to fail as a whole, with this error, in row order.
 fn bisect(
     expression: &Arc<dyn PhysicalExpr>,
     batch: &RecordBatch,
+    error: DataFusionError,
     data_type: &DataType,
     errors: &RowErrors,
     pieces: &mut Vec<ArrayRef>,
 ) {
     let rows = batch.num_rows();
     if rows <= 1 {
-        errors.add(rows as u64);
+        errors.add(rows as u64, error, Some(batch));
         pieces.push(new_null_array(data_type, rows));
         return;
     }
@@ -118,7 +87,7 @@ fn bisect(
     for half in [batch.slice(0, middle), batch.slice(middle, rows - middle)] {
         match vectorised(expression, &half) {
             Ok(array) => pieces.push(array),
-            Err(_) => bisect(expression, &half, data_type, errors, pieces),
+            Err(error) => bisect(expression, &half, error, data_type, errors, pieces),
         }
     }
 }
@@ -139,6 +108,9 @@ mod tests {
         let values = evaluate(&expression(&columns, "1 / 0"), batch.columns(), &errors).unwrap();
         assert_eq!((values.len(), values.null_count()), (3, 3));
         assert_eq!(errors.count(), 3);
+        let kinds = errors.kinds();
+        assert_eq!((kinds.len(), kinds[0].failures), (1, 3));
+        assert_eq!(kinds[0].example.as_deref(), Some("a = 1"));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use datafusion::physical_expr::PhysicalExpr;
 use storage::Run;
 
-use super::expression::{RowErrors, evaluate};
+use super::expression::evaluate;
+use super::row_errors::RowErrors;
 use crate::change::ChangeBatch;
 use crate::error::{Error, Result};
 use crate::operator::{Operator, Output};

@@ -36,8 +36,8 @@ use storage::{
 };
 
 use super::changed::{ChangedRows, RowsBelow};
-use super::expression::RowErrors;
 use super::filter::{keep, passing};
+use super::row_errors::RowErrors;
 use crate::change::ChangeBatch;
 use crate::error::{Error, Result};
 use crate::operator::{Barrier, Operator, Output, Watermarks};

@@ -7,7 +7,8 @@ use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::expression::{RowErrors, evaluate};
+use super::expression::evaluate;
+use super::row_errors::RowErrors;
 use crate::change::ChangeBatch;
 use crate::error::Result;
 use crate::operator::{Operator, Output};

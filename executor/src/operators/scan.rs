@@ -126,28 +126,16 @@ impl Backfill {
         let Some(Some(partition)) = self.snapshot.partitions.get(usize::from(key_group.0)) else {
             return Ok(pieces);
         };
-        let (mut skip, mut left) = (pushed as usize, limit);
-        for (columns, weights) in partition.batches_with_weights(Some(columns))? {
-            if skip >= weights.len() {
-                skip -= weights.len();
-                continue;
-            }
-            let rows = left.min(weights.len() - skip);
+        for (columns, weights) in partition.part_with_weights(columns, pushed as usize, limit)? {
             let run = Run {
                 key_group,
-                rows: 0..rows,
+                rows: 0..weights.len(),
             };
-            let weights = &weights[skip..skip + rows];
             let weights = weights
                 .iter()
                 .any(|&weight| weight != 1)
                 .then(|| weights.into());
-            let columns = columns.slice(skip, rows);
             pieces.push(ChangeBatch::new(columns, weights, Arc::from([run])));
-            (skip, left) = (0, left - rows);
-            if left == 0 {
-                break;
-            }
         }
         Ok(pieces)
     }

@@ -28,6 +28,7 @@ use storage::{PartitionSnapshot, PartitionState, Run};
 
 use crate::change::ChangeBatch;
 use crate::operator::{Barrier, Output, Watermarks};
+use crate::operators::RowErrors;
 use crate::pipeline::{Context, Pipeline};
 use crate::sources::Clock;
 
@@ -52,7 +53,7 @@ impl Clock for ManualClock {
 pub(crate) fn context() -> Context {
     Context {
         key_groups: KEY_GROUPS,
-        errors: Arc::new(AtomicU64::new(0)),
+        errors: RowErrors::new(),
         backfilling: Arc::new(AtomicBool::new(false)),
         clock: Arc::new(ManualClock::default()),
         nexmark_events: None,
@@ -295,6 +296,8 @@ pub(crate) struct RandomInput {
     schema: SchemaRef,
     cells: Box<dyn Fn(&mut StdRng) -> String>,
     live: Vec<String>,
+    /// How often a change takes a row back.
+    deletes: f64,
 }
 
 impl RandomInput {
@@ -305,15 +308,24 @@ impl RandomInput {
             schema: Arc::clone(schema),
             cells: Box::new(cells),
             live: Vec::new(),
+            deletes: 0.45,
         }
     }
 
-    /// The changes of an epoch, in batches: inserts, and deletes of rows of this or earlier epochs,
-    /// in any order.
+    /// The same, without deletes.
+    pub(crate) fn append_only(self) -> Self {
+        Self {
+            deletes: 0.0,
+            ..self
+        }
+    }
+
+    /// The changes of an epoch, in batches: inserts, and deletes of rows of this or earlier epochs if
+    /// there are any, in any order.
     pub(crate) fn epoch(&mut self, random: &mut StdRng) -> Vec<ChangeBatch> {
         let mut changes = Vec::new();
         for _ in 0..random.random_range(0..60) {
-            if !self.live.is_empty() && random.random_bool(0.45) {
+            if !self.live.is_empty() && random.random_bool(self.deletes) {
                 let row = self
                     .live
                     .swap_remove(random.random_range(0..self.live.len()));

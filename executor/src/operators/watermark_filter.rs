@@ -24,8 +24,9 @@ use storage::{
     MeasureColumn, MeasureType, Measures, NullEquality, Run, StateTable, TableId, TableSchema,
 };
 
-use super::expression::{RowErrors, evaluate};
+use super::expression::evaluate;
 use super::filter::keep;
+use super::row_errors::RowErrors;
 use crate::change::{ChangeBatch, empty_key_group};
 use crate::error::Result;
 use crate::operator::{Barrier, Operator, Output, Watermarks};

@@ -34,8 +34,8 @@ use crate::world;
 
 pub(crate) use plan::{Measured, expected_division, plan};
 pub use report::{
-    RescaleOptions, RescalePlan, RescaleProgress, RescaleState, RescaleSummary, RescaleTarget,
-    SubscaleState, SubscaleStatus,
+    Placing, RESCALES_KEPT, RescaleOptions, RescalePlan, RescaleProgress, RescaleState,
+    RescaleSummary, RescaleTarget, SubscaleState, SubscaleStatus,
 };
 
 /// What the catalog says of the job once it has so many executors.

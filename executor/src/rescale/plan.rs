@@ -11,7 +11,7 @@ use scaling::{
     divide,
 };
 
-use super::report::{RescaleOptions, RescaleTarget};
+use super::report::{Placing, RescaleOptions, RescaleTarget};
 use crate::error::{Error, Result};
 use crate::job::{Jobs, is_root};
 use crate::load::LoadAverage;
@@ -76,7 +76,11 @@ pub(crate) fn plan(
                 added = jobs.allocate(parallelism.saturating_sub(executors.len()));
                 executors.extend(&added);
                 removed = executors[parallelism..].iter().copied().collect();
-                assignment.least_move(&executors[..parallelism])
+                let wanted = &executors[..parallelism];
+                match options.placing {
+                    Placing::LeastMove => assignment.least_move(wanted),
+                    Placing::Ranges => Assignment::ranges(wanted, jobs.key_groups()),
+                }
             }
             RescaleTarget::MoveKeyGroup {
                 key_group,

@@ -3,8 +3,12 @@
 use std::time::{Duration, SystemTime};
 
 use scaling::{ExecutorId, KeyGroup, KeyGroupSet, Strategy, SubscaleId};
+use serde::{Deserialize, Serialize};
 
 use crate::executor::MoveFigures;
+
+/// How many rescales that are over are remembered.
+pub const RESCALES_KEPT: usize = 1000;
 
 /// Where the key groups of a job shall go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,11 +26,23 @@ pub enum RescaleTarget {
     Rebalance,
 }
 
+/// Which key groups each executor shall have when the parallelism changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Placing {
+    /// Those that it has, and as few others as make the numbers even.
+    #[default]
+    LeastMove,
+    /// A contiguous range, as Flink places them: most key groups move.
+    Ranges,
+}
+
 /// How to rescale a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RescaleOptions {
     /// Where to.
     pub target: RescaleTarget,
+    /// What executors have when it is done, if it changes the parallelism.
+    pub placing: Placing,
     /// By which strategy.
     pub strategy: Strategy,
     /// The longest time rows of a key group may wait for its state, if the user says so.
@@ -41,6 +57,7 @@ impl RescaleOptions {
     pub fn to_parallelism(parallelism: usize) -> RescaleOptions {
         RescaleOptions {
             target: RescaleTarget::Parallelism(parallelism),
+            placing: Placing::LeastMove,
             strategy: Strategy::Drrs,
             max_pause: None,
             by: String::new(),
@@ -64,7 +81,7 @@ pub struct RescaleProgress {
 }
 
 /// Where a rescale stands, or how it ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RescaleState {
     /// Another operation has to end first.
     Queued,
@@ -114,7 +131,7 @@ impl RescaleState {
 }
 
 /// What a rescale did, so far or in all.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RescaleSummary {
     /// The rescale.
     pub id: u64,
@@ -123,6 +140,7 @@ pub struct RescaleSummary {
     /// Who asked for it.
     pub by: String,
     /// By which strategy.
+    #[serde(with = "by_name")]
     pub strategy: Strategy,
     /// When it was asked for.
     pub asked: SystemTime,
@@ -219,4 +237,19 @@ pub struct RescalePlan {
     pub duration: Duration,
     /// The longest time rows of a key group would wait.
     pub pause: Duration,
+}
+
+/// A strategy is written as its name.
+mod by_name {
+    use scaling::Strategy;
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(strategy: &Strategy, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(strategy.name())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Strategy, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
 }

@@ -174,8 +174,9 @@ impl Builder<'_> {
         let group_by: Vec<usize> = (0..groups).collect();
         // A group of distinct rows comes and never goes if its rows do.
         let append_only = stream.append_only && calls.is_empty();
+        let rows_stay = stream.append_only;
         let part = self.keyed(stream, &group_by);
-        let part = on_groups(part, groups, calls, Arc::clone(&schema));
+        let part = on_groups(part, groups, calls, rows_stay, Arc::clone(&schema));
         Stream {
             key: group_by,
             append_only,
@@ -211,7 +212,7 @@ impl Builder<'_> {
             (0..groups).collect()
         };
         let part = self.keyed(stream, &hash_by);
-        let part = on_groups(part, width, Vec::new(), Arc::clone(&schema));
+        let part = on_groups(part, width, Vec::new(), false, Arc::clone(&schema));
         let stream = Stream::of(part, schema);
         Ok(self.hash_agg(with_neutral_row(stream, groups), groups, agg_calls, output))
     }
@@ -257,7 +258,7 @@ impl Builder<'_> {
         }
         let group_by: Vec<usize> = (0..groups).collect();
         let part = Part::exchange(&readers, &schema, &group_by);
-        let part = on_groups(part, groups, agg_calls, Arc::clone(&output));
+        let part = on_groups(part, groups, agg_calls, false, Arc::clone(&output));
         Ok(Stream {
             key: group_by,
             ..Stream::of(part, output)
@@ -306,6 +307,7 @@ fn grouped(
         group_by: kept.to_vec(),
         calls: calls.to_vec(),
         forgets: None,
+        append_only: false,
         schema: Arc::clone(&schema),
     });
     let id_type = output.field(width).data_type();
@@ -323,7 +325,13 @@ fn grouped(
 }
 
 /// Groups a part by its first columns; its rows are hashed by some of them, or all in one place.
-fn on_groups(part: Part, groups: usize, calls: Vec<AggCall>, schema: SchemaRef) -> Part {
+fn on_groups(
+    part: Part,
+    groups: usize,
+    calls: Vec<AggCall>,
+    append_only: bool,
+    schema: SchemaRef,
+) -> Part {
     // Group columns keep their places.
     let hashed_by = part.hashed_by().map(<[usize]>::to_vec);
     part.wrap(hashed_by, |input| Node::HashAgg {
@@ -331,6 +339,7 @@ fn on_groups(part: Part, groups: usize, calls: Vec<AggCall>, schema: SchemaRef) 
         group_by: (0..groups).collect(),
         calls,
         forgets: None,
+        append_only,
         schema,
     })
 }
@@ -356,6 +365,7 @@ fn distinct_rows(
         group_by: keys.clone(),
         calls: Vec::new(),
         forgets: None,
+        append_only: false,
         schema: Arc::clone(&keyed),
     });
     let exprs = (0..schema.fields().len()).map(|at| -> Arc<dyn PhysicalExpr> {

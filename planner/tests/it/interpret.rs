@@ -124,6 +124,7 @@ fn evaluate(node: &Node, inputs: &[RecordBatch]) -> RecordBatch {
             calls,
             schema,
             forgets: _,
+            append_only: _,
         } => aggregate(&evaluate(input, inputs), group_by, calls, schema),
         Node::Unnest {
             input,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use executor::{EngineOptions, RescaleOptions, RescaleSummary, RescaleTarget};
+use executor::{EngineOptions, Placing, RescaleOptions, RescaleSummary, RescaleTarget};
 use scaling::{KeyGroupSet, Strategy};
 use storage::CatalogChange;
 use tokio::sync::mpsc;
@@ -89,6 +89,7 @@ pub(super) async fn run(setup: &RunSetup) -> Result<RunResult> {
 
     let target = RescaleOptions {
         target: RescaleTarget::Parallelism(setup.to),
+        placing: Placing::LeastMove,
         strategy: setup.strategy.unwrap_or_default(),
         max_pause: setup.max_pause,
         by: "bench".to_owned(),

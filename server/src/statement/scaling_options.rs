@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use executor::{RescaleOptions, RescaleTarget};
+use executor::{Placing, RescaleOptions, RescaleTarget};
 use planner::parse::{AlterScaling, Parallelism, ScalingChange};
 use scaling::{ExecutorId, KeyGroup, Strategy};
 
@@ -44,6 +44,7 @@ pub(crate) fn check(alter: &AlterScaling, defaults: &Defaults) -> Result<Wanted>
     let mut options = RescaleOptions {
         target: target(&alter.change, defaults.key_groups)?,
         strategy: defaults.strategy,
+        placing: Placing::LeastMove,
         max_pause: None,
         by: OWNER.to_owned(),
     };
@@ -54,7 +55,8 @@ pub(crate) fn check(alter: &AlterScaling, defaults: &Defaults) -> Result<Wanted>
                 options.strategy =
                     parse_strategy(value).map_err(|hint| invalid(name, value, Some(hint)))?;
             }
-            _ => return Err(unknown(name, "max_pause and strategy")),
+            "placing" => options.placing = placing(value, &options.target)?,
+            _ => return Err(unknown(name, "max_pause, strategy and placing")),
         }
     }
     let is_restart = options.strategy.mechanism().is_none();
@@ -155,6 +157,16 @@ fn bound(name: &str, value: &str, key_groups: u16) -> Result<usize> {
         .ok()
         .filter(|n| (1..=usize::from(key_groups)).contains(n))
         .ok_or_else(|| invalid(name, value, Some(hint())))
+}
+
+/// Which key groups executors shall have.
+fn placing(value: &str, target: &RescaleTarget) -> Result<Placing> {
+    let hint = "It is least_move or ranges, and needs SET PARALLELISM.";
+    match (value, target) {
+        ("least_move", RescaleTarget::Parallelism(_)) => Ok(Placing::LeastMove),
+        ("ranges", RescaleTarget::Parallelism(_)) => Ok(Placing::Ranges),
+        _ => Err(invalid("placing", value, Some(hint.to_owned()))),
+    }
 }
 
 /// A time above zero as PostgreSQL reads settings and intervals; a bare number counts milliseconds.

@@ -15,7 +15,7 @@ use crate::settings::Settings;
 use crate::statement::Outcome;
 use crate::statement::ddl::{is_kind, kind_name, wrong_kind};
 use crate::statement::rows::Rows;
-use crate::tide::key_groups_done;
+use crate::tide::{key_groups_done, moved_by_rescale};
 
 /// Columns of what a SHOW shows.
 pub(crate) fn show_columns(what: &Show) -> Result<Vec<&'static str>> {
@@ -145,11 +145,11 @@ impl Session {
     async fn rescales(&mut self) -> Result<Vec<Vec<Option<String>>>> {
         let observation = self.shared.engine.observe().await?;
         let catalog = self.shared.catalog.read();
-        let done = key_groups_done(&observation.subscales);
+        let done = moved_by_rescale(&observation.subscales);
         let mut rescales = observation.rescales;
         rescales.sort_by_key(|rescale| rescale.id);
         let row = |rescale: &RescaleSummary| {
-            let done = done.get(&rescale.id).copied().unwrap_or_default();
+            let done = key_groups_done(rescale, &done);
             vec![
                 Some(rescale.id.to_string()),
                 catalog.by_id(rescale.job).map(|entry| entry.name.clone()),

@@ -18,7 +18,7 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use executor::Observation;
+use executor::{Observation, RowError};
 use tokio::sync::OnceCell;
 
 use crate::adaptive::ScalingDecision;
@@ -27,7 +27,7 @@ use crate::pg_catalog::Context;
 use crate::pg_catalog::table::{Source, SystemTable};
 use crate::server::Shared;
 
-pub(crate) use tables::{TABLES, key_groups_done};
+pub(crate) use tables::{TABLES, key_groups_done, moved_by_rescale};
 
 /// The schema's name.
 pub const SCHEMA: &str = "tide";
@@ -40,6 +40,8 @@ pub const SCHEMA_OID: u32 = 13_200;
 pub struct Seen {
     /// Executors, key groups and rescales.
     pub observation: Observation,
+    /// By relation, rows on which an expression failed.
+    pub row_errors: Vec<(u32, RowError)>,
     /// What adaptive relations decided, oldest first.
     pub decisions: Vec<ScalingDecision>,
 }
@@ -65,6 +67,7 @@ impl Lens {
         let look = async || {
             Ok(Seen {
                 observation: self.shared.engine.observe().await?,
+                row_errors: self.shared.engine.row_errors(),
                 decisions: self.shared.decisions.all(),
             })
         };

@@ -1,11 +1,15 @@
 //! The tables of schema `tide`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use datafusion::error::DataFusionError;
 use executor::{RescaleSummary, SubscaleState, SubscaleStatus};
 
 use crate::catalog::Catalog;
+use crate::error::Error;
 use crate::pg_catalog::table::{Source, SystemTable, Type as T, Value, row};
+use crate::sqlstate::Report;
 use crate::tide::Seen;
 
 #[rustfmt::skip] // Column lists read best as tables.
@@ -71,6 +75,15 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ],
         rows: late_rows,
     },
+    SystemTable {
+        oid: 13_207,
+        name: "row_errors",
+        columns: &[
+            ("relation", T::Text), ("code", T::Text), ("error", T::Text), ("failures", T::Int8), ("example", T::Text),
+            ("first_at", T::Timestamptz), ("last_at", T::Timestamptz),
+        ],
+        rows: row_errors,
+    },
 ];
 
 /// A relation's name; none once it is dropped.
@@ -86,32 +99,38 @@ where
     source.seen.map(rows).unwrap_or_default()
 }
 
-/// Key groups that have moved, by rescale.
-pub(crate) fn key_groups_done(subscales: &[SubscaleStatus]) -> BTreeMap<u64, usize> {
+/// Key groups of subscales that are done, by rescale.
+pub(crate) fn moved_by_rescale(subscales: &[SubscaleStatus]) -> BTreeMap<u64, u64> {
     let mut done = BTreeMap::new();
     for subscale in subscales {
         if subscale.state == SubscaleState::Done {
-            *done.entry(subscale.rescale).or_default() += subscale.key_groups.len();
+            *done.entry(subscale.rescale).or_default() += subscale.key_groups.len() as u64;
         }
     }
     done
 }
 
+/// Key groups of a rescale that have moved. Subscales of one before the start are forgotten.
+pub(crate) fn key_groups_done(rescale: &RescaleSummary, moved: &BTreeMap<u64, u64>) -> u64 {
+    let moved = moved.get(&rescale.id).copied();
+    moved.unwrap_or_else(|| rescale.moved.key_groups.min(rescale.key_groups as u64))
+}
+
 fn rescales(source: &Source<'_>) -> Vec<Vec<Value>> {
     seen(source, |seen| {
-        let done = key_groups_done(&seen.observation.subscales);
+        let done = moved_by_rescale(&seen.observation.subscales);
         let rescales = &seen.observation.rescales;
         rescales
             .iter()
             .map(|rescale| {
-                let done = done.get(&rescale.id).copied().unwrap_or_default();
+                let done = key_groups_done(rescale, &done);
                 rescale_row(source.catalog, rescale, done)
             })
             .collect()
     })
 }
 
-fn rescale_row(catalog: &Catalog, rescale: &RescaleSummary, done: usize) -> Vec<Value> {
+fn rescale_row(catalog: &Catalog, rescale: &RescaleSummary, done: u64) -> Vec<Value> {
     let moved = &rescale.moved;
     row![
         rescale.id,
@@ -212,6 +231,27 @@ fn late_rows(source: &Source<'_>) -> Vec<Vec<Value>> {
                     lateness.column.clone(),
                     lateness.watermark,
                     lateness.late_rows,
+                ]
+            })
+            .collect()
+    })
+}
+
+fn row_errors(source: &Source<'_>) -> Vec<Vec<Value>> {
+    seen(source, |seen| {
+        let kinds = seen.row_errors.iter();
+        kinds
+            .map(|(job, kind)| {
+                let error = DataFusionError::Shared(Arc::clone(&kind.error));
+                let report = Report::of_error(&Error::from(planner::Error::from(error)));
+                row![
+                    relation(source.catalog, *job),
+                    report.code,
+                    report.message,
+                    kind.failures,
+                    kind.example.clone(),
+                    kind.first_at,
+                    kind.last_at,
                 ]
             })
             .collect()

@@ -12,6 +12,7 @@ mod extended;
 mod harness;
 mod hostile;
 mod restart;
+mod row_errors;
 mod scaling;
 mod session_control;
 mod subscriptions;

@@ -35,6 +35,32 @@ async fn everything_is_there_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_history_of_rescales_goes_on() {
+    const HISTORY: &str = "SELECT id, relation, from_parallelism, to_parallelism, state, \
+                           key_groups_done = key_groups AND key_groups > 0 FROM tide.rescales ORDER BY id";
+    let mut server = TestServer::start().await;
+    let db = server.connect().await;
+    db.run("CREATE TABLE t (a int); ALTER TABLE t SET PARALLELISM = 3; ALTER TABLE t SET PARALLELISM = 2")
+        .await;
+    let before = ["1|t|2|3|completed|t", "2|t|3|2|completed|t"];
+    assert_eq!(db.rows(HISTORY).await, before);
+    let figures = db.rows("SELECT * FROM tide.rescales ORDER BY id").await;
+    drop(db);
+    server.restart().await;
+    let db = server.connect().await;
+    assert_eq!(
+        db.rows("SELECT * FROM tide.rescales ORDER BY id").await,
+        figures
+    );
+    db.run("ALTER TABLE t SET PARALLELISM = 4").await;
+    assert_eq!(
+        db.rows(HISTORY).await,
+        [before[0], before[1], "3|t|2|4|completed|t"]
+    );
+    assert_eq!(db.rows("SHOW RESCALES").await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn definitions_are_there_again() {
     let mut server = TestServer::start().await;
     let db = server.connect().await;

@@ -374,7 +374,7 @@ impl Partition {
 
     /// Brings digest and row count up to the touched rows.
     fn settle(&mut self, shape: &Shape) {
-        if shape.has_float_sums {
+        if shape.resets {
             for &slot in &self.touched {
                 let (measures, row) = self.rows.measures(slot);
                 if measures.is_zero(row) {

@@ -7,7 +7,7 @@ use scaling::KeyGroup;
 
 use crate::error::{Error, Result};
 use crate::gather::Gather;
-use crate::measures::{MeasureType, Measures};
+use crate::measures::Measures;
 use crate::schema::TableSchema;
 
 /// What a table knows about itself, once for all its partitions.
@@ -16,7 +16,8 @@ pub(crate) struct Shape {
     pub(crate) schema: TableSchema,
     pub(crate) key_is_identity: bool,
     pub(crate) all_columns: Vec<usize>,
-    pub(super) has_float_sums: bool,
+    /// Whether a measure is set to zero when its row goes.
+    pub(super) resets: bool,
 }
 
 impl Shape {
@@ -24,7 +25,7 @@ impl Shape {
         Self {
             key_is_identity: schema.key_is_identity(),
             all_columns: (0..schema.columns.fields().len()).collect(),
-            has_float_sums: schema.measures.contains(&MeasureType::Float64),
+            resets: schema.measures.iter().any(|measure| measure.is_reset()),
             schema,
         }
     }

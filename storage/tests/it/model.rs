@@ -375,13 +375,14 @@ fn of_weights(measure: MeasureType, weights: &[i64]) -> MeasureColumn {
         MeasureType::Float64 => {
             MeasureColumn::Float64(weights.map(|w| FloatSum::new(w as f64)).collect())
         }
+        MeasureType::Greatest => unreachable!("the model adds measures up"),
     }
 }
 
 fn values(measures: &Measures) -> Vec<Values> {
     let value = |column: &MeasureColumn, row: usize| match column {
         MeasureColumn::Int64(values) => i128::from(values[row]),
-        MeasureColumn::Int128(values) => values[row],
+        MeasureColumn::Int128(values) | MeasureColumn::Greatest(values) => values[row],
         MeasureColumn::Int256(values) => values[row].to_i128().unwrap(),
         MeasureColumn::Float64(values) => values[row].value() as i128,
     };

@@ -186,6 +186,34 @@ fn what_rounding_leaves_of_a_sum_does_not_keep_a_row() {
 }
 
 #[test]
+fn the_greatest_number_stays_until_its_row_goes() {
+    let mut schema = schema(false);
+    schema.measures = vec![MeasureType::Int64, MeasureType::Greatest];
+    let mut table = StateTable::new(schema, [GROUP]);
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from(vec![1; 3])),
+        Arc::new(StringArray::from(vec!["g"; 3])),
+    ];
+    let measures = Measures(vec![
+        MeasureColumn::Int64(vec![1, 1, 1]),
+        MeasureColumn::Greatest(vec![7, 0, 5]),
+    ]);
+    let of = |count, greatest| {
+        Measures(vec![
+            MeasureColumn::Int64(vec![count]),
+            MeasureColumn::Greatest(vec![greatest]),
+        ])
+    };
+    table.add(&columns, &measures, &whole(3)).unwrap();
+    assert_eq!(table.commit(true).unwrap().deltas[0].measures, of(3, 7));
+    let state = table.extract(GROUP).unwrap();
+    table.install(GROUP, state).unwrap();
+    table.add(&columns, &measures.negated(), &whole(3)).unwrap();
+    assert_eq!(table.commit(true).unwrap().deltas[0].measures, of(0, 0));
+    assert_eq!(table.rows(GROUP), 0);
+}
+
+#[test]
 fn sums_of_floats_survive_their_largest_part() {
     let sum = [1e20, 3.5, -1e20].map(FloatSum::new);
     let sum = sum.into_iter().reduce(FloatSum::plus).unwrap();

@@ -7,7 +7,7 @@
 //! | `sum(x)`, `avg(x)`, integers | values, sum in 128 bits |
 //! | `sum(x)`, `avg(x)`, decimals | values, sum in 256 bits |
 //! | `sum(x)`, `avg(x)`, floats | values, sum of the finite ones; how many NaN, +Inf, -Inf |
-//! | `min(x)`, `max(x)` | none: see `extremes` |
+//! | `min(x)`, `max(x)` | the greatest number that stands for a value, if rows are never taken back; else none: see `extremes` |
 //!
 //! NaN and the infinities cannot be subtracted from a sum again, so they are counted beside it. A
 //! sum is kept wider than its type and checked when it is emitted: inside an epoch it may pass the
@@ -26,10 +26,14 @@ use arrow::datatypes::{
     DataType, Decimal128Type, Decimal256Type, DecimalType, Float64Type, Int64Type, SchemaRef,
     UInt64Type, i256,
 };
-use planner::dataflow::{AggCall, AggFunction};
+use datafusion::error::DataFusionError;
+use planner::dataflow::AggFunction;
+use planner::values::{Fault, ValueError};
 use storage::{FloatSum, MeasureColumn, MeasureType, Measures};
 
 use super::super::RowErrors;
+use super::AggPlan;
+use super::best::{self, Wanted};
 use crate::error::{Error, Result};
 
 /// One measure of a group, by what it adds up.
@@ -51,6 +55,8 @@ pub(super) enum Measure {
     PositiveInfinity(usize),
     /// How often a float column is -Inf.
     NegativeInfinity(usize),
+    /// The best value of a column.
+    Best(usize, Wanted),
 }
 
 /// What a call's result is made of; numbers are indexes of measures.
@@ -67,6 +73,12 @@ pub(super) enum Call {
     Average {
         values: usize,
         sum: Sum,
+        output: DataType,
+    },
+    /// The best value is a measure.
+    Best {
+        measure: usize,
+        wanted: Wanted,
         output: DataType,
     },
     /// The value is in the extremes, at this place.
@@ -99,11 +111,12 @@ pub(super) struct Accumulators {
 }
 
 impl Accumulators {
-    /// Chooses measures for `calls` over columns of `input`.
+    /// Chooses measures for the calls of `plan` over columns of `input`.
     ///
     /// # Errors
     /// If there is no such aggregate of that type.
-    pub(super) fn new(calls: &[AggCall], input: &SchemaRef) -> Result<Self> {
+    pub(super) fn new(plan: AggPlan<'_>, input: &SchemaRef) -> Result<Self> {
+        let calls = plan.calls;
         let mut chosen = Self {
             measures: vec![Measure::Rows],
             calls: Vec::with_capacity(calls.len()),
@@ -125,6 +138,16 @@ impl Accumulators {
                     sum: chosen.sum(column, input.field(column).data_type())?,
                     output: call.output_type.clone(),
                 },
+                (AggFunction::Min | AggFunction::Max, Some(column))
+                    if call.is_greatest(input, plan.append_only) =>
+                {
+                    let wanted = Wanted::of(call.function);
+                    Call::Best {
+                        measure: chosen.measure(Measure::Best(column, wanted)),
+                        wanted,
+                        output: call.output_type.clone(),
+                    }
+                }
                 (AggFunction::Min | AggFunction::Max, Some(_)) => {
                     extremes += 1;
                     Call::Extreme {
@@ -150,6 +173,7 @@ impl Accumulators {
                 Measure::IntegerSum(_) => MeasureType::Int128,
                 Measure::DecimalSum(_) => MeasureType::Int256,
                 Measure::FloatSum(_) => MeasureType::Float64,
+                Measure::Best(..) => MeasureType::Greatest,
                 _ => MeasureType::Int64,
             })
             .collect()
@@ -249,8 +273,16 @@ impl Accumulators {
                     }
                 }
             }
+            Call::Best {
+                measure,
+                wanted,
+                output,
+            } => match &measures.0[*measure] {
+                MeasureColumn::Greatest(numbers) => best::values(numbers, *wanted, output),
+                _ => unreachable!("best values are kept as greatest numbers"),
+            },
             Call::Extreme { .. } => Err(Error::Plan {
-                reason: "min and max have no measures".into(),
+                reason: "this min or max has no measure".into(),
             }),
         }
     }
@@ -260,6 +292,7 @@ impl Accumulators {
 fn delta(measure: Measure, columns: &[ArrayRef], weights: &[i64]) -> Result<MeasureColumn> {
     Ok(match measure {
         Measure::Rows => MeasureColumn::Int64(weights.to_vec()),
+        Measure::Best(column, wanted) => best::numbers(&columns[column], weights, wanted)?,
         Measure::Values(column) => MeasureColumn::Int64(match columns[column].logical_nulls() {
             None => weights.to_vec(),
             Some(nulls) => nulls
@@ -285,7 +318,7 @@ fn delta(measure: Measure, columns: &[ArrayRef], weights: &[i64]) -> Result<Meas
 }
 
 /// `value * weight` for valid rows, `zero` for NULLs.
-fn map_values<T: ArrowPrimitiveType, M: Copy>(
+pub(super) fn map_values<T: ArrowPrimitiveType, M: Copy>(
     values: &PrimitiveArray<T>,
     weights: &[i64],
     zero: M,
@@ -551,7 +584,8 @@ fn narrow(
             as_type(&(Arc::new(numbers) as ArrayRef), output)?
         }
     };
-    errors.add(misfits);
+    let fault = ValueError::refused(Fault::OutOfRange, "a sum is out of range");
+    errors.add(misfits, DataFusionError::External(Box::new(fault)), None);
     Ok(array)
 }
 
@@ -580,7 +614,7 @@ fn i256_to_f64(number: i256) -> f64 {
     high as f64 * 2_f64.powi(128) + low as f64
 }
 
-fn as_type(array: &ArrayRef, output: &DataType) -> Result<ArrayRef> {
+pub(super) fn as_type(array: &ArrayRef, output: &DataType) -> Result<ArrayRef> {
     if array.data_type() == output {
         return Ok(Arc::clone(array));
     }

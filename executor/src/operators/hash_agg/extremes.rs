@@ -31,6 +31,8 @@ use storage::{
 
 use super::super::changed::{ChangedRows, changed_by_key_group};
 use super::super::filter::keep;
+use super::AggPlan;
+use super::best::Wanted;
 use crate::change::ChangeBatch;
 use crate::error::Result;
 
@@ -41,26 +43,17 @@ pub(super) struct ExtremeCall {
     wanted: Wanted,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
-    Least,
-    Greatest,
-}
-
 impl ExtremeCall {
-    /// The calls of an aggregation that are `min` or `max`, in order.
-    pub(super) fn of(calls: &[AggCall]) -> Vec<Self> {
-        calls
+    /// The calls of an aggregation that are `min` or `max` and have no measure, in order.
+    pub(super) fn of(plan: AggPlan<'_>, input: &Schema) -> Vec<Self> {
+        let kept_here = |call: &&AggCall| !call.is_greatest(input, plan.append_only);
+        plan.calls
             .iter()
+            .filter(kept_here)
             .filter_map(|call| {
-                let wanted = match call.function {
-                    AggFunction::Min => Wanted::Least,
-                    AggFunction::Max => Wanted::Greatest,
-                    _ => return None,
-                };
-                Some(Self {
+                matches!(call.function, AggFunction::Min | AggFunction::Max).then_some(Self {
                     argument: call.argument?,
-                    wanted,
+                    wanted: Wanted::of(call.function),
                 })
             })
             .collect()

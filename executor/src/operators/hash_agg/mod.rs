@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   ChangeBatch ──► fold rows into their groups ──► groups: one row a group, its measures
-//!                 └─► values of min and max     ──► extremes: a Z-set (group, value) a call
+//!                 └─► values of min and max     ──► extremes: a Z-set (group, value) a call, unless
+//!                                                  rows stay, and the best is a measure
 //!   Barrier     ──► each group changed since the last barrier: its old and its new row
 //! ```
 //!
@@ -21,6 +22,7 @@
 //! Not here: alignment and commit (`executor`), where a group lives (`scaling`).
 
 mod accumulate;
+mod best;
 mod extremes;
 #[cfg(test)]
 mod tests;
@@ -41,6 +43,19 @@ use super::changed::{ChangedRows, RowsBelow};
 use crate::change::ChangeBatch;
 use crate::error::{Error, Result};
 use crate::operator::{Barrier, Operator, Output, Watermarks};
+
+/// What an aggregation does.
+#[derive(Debug, Clone, Copy)]
+pub struct AggPlan<'a> {
+    /// Columns of the input.
+    pub group_by: &'a [usize],
+    /// Aggregates, in output order.
+    pub calls: &'a [AggCall],
+    /// The group column whose watermark ends groups.
+    pub forgets: Option<usize>,
+    /// Whether no row is ever taken back.
+    pub append_only: bool,
+}
 
 /// Folds changes into one state row per group.
 ///
@@ -66,42 +81,38 @@ impl HashAgg {
     /// # Errors
     /// If there is no such aggregate of that type.
     pub fn new(
-        group_by: Vec<usize>,
-        calls: &[AggCall],
-        forgets: Option<usize>,
+        plan: AggPlan<'_>,
         input: &SchemaRef,
         schema: SchemaRef,
         errors: RowErrors,
         tables: Vec<StateTable>,
     ) -> Result<Self> {
-        let accumulators = Accumulators::new(calls, input)?;
+        let accumulators = Accumulators::new(plan, input)?;
         let mut tables = tables.into_iter();
         let groups = tables.next().ok_or_else(|| Error::Plan {
             reason: "an aggregation without a state table".into(),
         })?;
-        let extremes = Extremes::new(ExtremeCall::of(calls), group_by.len(), tables.collect());
+        let (calls, groups_of) = (ExtremeCall::of(plan, input), plan.group_by.len());
         Ok(Self {
-            group_by,
-            forgets,
+            group_by: plan.group_by.to_vec(),
+            forgets: plan.forgets,
             accumulators,
             schema,
             errors,
             groups,
-            extremes,
+            extremes: Extremes::new(calls, groups_of, tables.collect()),
         })
     }
 
-    /// The schemas of its state tables: the groups; if there is a `min` or `max`, the extremes last
-    /// emitted and one table of values for each of them.
+    /// The schemas of its state tables: the groups; if there is a `min` or `max` that is no measure,
+    /// the extremes last emitted and one table of values for each of them.
     ///
     /// # Errors
     /// If there is no such aggregate of that type.
-    pub fn table_schemas(
-        group_by: &[usize],
-        calls: &[AggCall],
-        forgets: Option<usize>,
-        input: &SchemaRef,
-    ) -> Result<Vec<TableSchema>> {
+    pub fn table_schemas(plan: AggPlan<'_>, input: &SchemaRef) -> Result<Vec<TableSchema>> {
+        let AggPlan {
+            group_by, forgets, ..
+        } = plan;
         let group_fields: Vec<_> = group_by
             .iter()
             .map(|&column| Arc::clone(&input.fields()[column]))
@@ -111,14 +122,14 @@ impl HashAgg {
             columns: Arc::new(Schema::new(group_fields.clone())),
             key: (0..group_by.len()).collect(),
             ordered_by: forgets,
-            measures: Accumulators::new(calls, input)?.types(),
+            measures: Accumulators::new(plan, input)?.types(),
             visible: false,
         };
         let mut tables = vec![groups];
         tables.extend(Extremes::table_schemas(
             &group_fields,
             forgets,
-            &ExtremeCall::of(calls),
+            &ExtremeCall::of(plan, input),
             input,
         ));
         Ok(tables)

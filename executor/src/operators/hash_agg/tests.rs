@@ -1,7 +1,5 @@
 //! Aggregations against the batch engine, and the cases worth a table of their own.
 
-use std::sync::atomic::Ordering;
-
 use arrow::datatypes::{DataType, Field};
 use planner::dataflow::{AggFunction, Distribution, Fragment, Input, Node, Upstream};
 use rand::Rng;
@@ -38,6 +36,7 @@ fn aggregation(input: &SchemaRef, group_by: &[usize], calls: &[AggCall]) -> Node
         group_by: group_by.to_vec(),
         calls: calls.to_vec(),
         forgets: None,
+        append_only: false,
         schema: Arc::new(Schema::new(fields)),
     }
 }
@@ -74,7 +73,7 @@ fn emitted(
         }
         outputs.push(output_to_text(&mut out));
     }
-    (outputs, context.errors.load(Ordering::Relaxed))
+    (outputs, context.errors.count())
 }
 
 #[test]
@@ -275,7 +274,13 @@ fn equal_floats_are_one_group() {
 fn aggregates_nobody_has_are_refused() {
     let columns = schema(&[("g", DataType::Int64), ("x", DataType::Utf8)]);
     let calls = [call(AggFunction::Sum, 1, DataType::Utf8)];
-    let refused = HashAgg::table_schemas(&[0], &calls, None, &columns);
+    let plan = AggPlan {
+        group_by: &[0],
+        calls: &calls,
+        forgets: None,
+        append_only: false,
+    };
+    let refused = HashAgg::table_schemas(plan, &columns);
     assert!(matches!(refused, Err(Error::Plan { .. })));
 }
 
@@ -314,10 +319,21 @@ fn wide_row(random: &mut StdRng) -> String {
 /// with the batch engine.
 fn compare_with_batch(group_by: &[usize], calls: &[AggCall], query: &str) {
     let columns = wide_columns();
+    let node = aggregation(&columns, group_by, calls);
+    compare_node(&columns, group_by, &node, query, |input| input);
+}
+
+fn compare_node(
+    columns: &SchemaRef,
+    group_by: &[usize],
+    node: &Node,
+    query: &str,
+    restrict: impl Fn(RandomInput) -> RandomInput,
+) {
     for_seeds(|random| {
-        let mut input = RandomInput::new(&columns, wide_row);
+        let mut input = restrict(RandomInput::new(columns, wide_row));
         let inputs = [(columns.clone(), group_by.to_vec())];
-        let fragment = fragment(aggregation(&columns, group_by, calls), &inputs);
+        let fragment = fragment(node.clone(), &inputs);
         let mut twins = Twins::new(&fragment, &context());
         for _ in 0..12 {
             for batch in input.epoch(random) {
@@ -445,6 +461,7 @@ fn stacked_aggregations_settle_in_one_barrier() {
         group_by: vec![1],
         calls: vec![count()],
         forgets: None,
+        append_only: false,
         schema: schema(&[("rows", DataType::Int64), ("groups", DataType::Int64)]),
     };
     let inputs = vec![Input {
@@ -489,4 +506,28 @@ fn stacked_aggregations_settle_in_one_barrier() {
             "+1 | 1 | 1, +1 | 2 | 2, -1 | 1 | 2, -1 | 2 | 1"
         ]
     );
+}
+
+#[test]
+fn best_values_of_rows_that_stay() {
+    let columns = wide_columns();
+    let types = [
+        (2, DataType::Int64),
+        (3, DataType::Decimal128(10, 2)),
+        (4, DataType::Float64),
+        (5, DataType::Utf8),
+    ];
+    let mut calls = vec![call(AggFunction::Sum, 2, DataType::Int64)];
+    for (column, data_type) in types {
+        calls.push(call(AggFunction::Min, column, data_type.clone()));
+        calls.push(call(AggFunction::Max, column, data_type));
+    }
+    let mut node = aggregation(&columns, &[0, 1], &calls);
+    let Node::HashAgg { append_only, .. } = &mut node else {
+        panic!("an aggregation");
+    };
+    *append_only = true;
+    let query = "SELECT g, h, sum(x), min(x), max(x), min(d), max(d), min(f), max(f), min(s), max(s) \
+                 FROM t GROUP BY g, h";
+    compare_node(&columns, &[0, 1], &node, query, RandomInput::append_only);
 }
