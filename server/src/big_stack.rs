@@ -15,6 +15,9 @@ use crate::error::{Error, Result};
 /// Stack of each thread. Only what is touched takes memory.
 const STACK_BYTES: usize = 256 << 20;
 
+/// Longest text that is parsed on the stack of a session.
+const SHORT_TEXT_BYTES: usize = 1024;
+
 type Work = Box<dyn FnOnce() + Send>;
 
 /// Runs `work` on a big stack and returns its result. Inside, the caller's runtime is entered, so
@@ -43,6 +46,18 @@ where
     outcome
         .await
         .map_err(|_| Error::Internal("planning was abandoned".to_owned()))?
+}
+
+/// Parses a text. A short one is parsed where it is: its tree cannot be deep, and to hand it to
+/// another thread takes longer.
+///
+/// # Errors
+/// The parser's.
+pub async fn parse(sql: String) -> Result<Vec<planner::Parsed>> {
+    if sql.len() <= SHORT_TEXT_BYTES {
+        return Ok(planner::parse(&sql)?);
+    }
+    run(move |_| Ok(planner::parse(&sql)?)).await
 }
 
 /// What a panic said.

@@ -119,49 +119,6 @@ impl CatalogView {
 }
 
 impl CatalogView {
-    /// What the rows of a relation are hashed by, and its indexes.
-    fn access_paths(&self, relation: &Relation) -> Vec<AccessPath> {
-        let id = relation.id.0;
-        let (Some(snapshot), Some(entry)) = (&self.snapshot, self.catalog.by_id(id)) else {
-            return Vec::new();
-        };
-        let place = |at: usize| relation.stored.as_ref().map_or(at, |s| s.places[at]);
-        let columns = relation.schema.fields().len();
-        let mut paths = Vec::new();
-        let own = match entry.kind {
-            Kind::Table => Some((entry.primary_key_name(), relation.primary_key.clone())),
-            _ => entry.hashed_by.clone().map(|by| (entry.name.clone(), by)),
-        };
-        if let Some((name, key)) = own.filter(|(_, key)| !key.is_empty())
-            && let Some(rows) = snapshot.tables.get(&id)
-        {
-            paths.push(AccessPath {
-                name,
-                key,
-                places: (0..columns).map(|at| Some(place(at))).collect(),
-                rows: Arc::clone(rows),
-            });
-        }
-        for index in self.catalog.indexes_of(id) {
-            let (Kind::Index(by), Some(rows)) = (&index.kind, snapshot.tables.get(&index.id))
-            else {
-                continue;
-            };
-            let column_at = |stored: &usize| (0..columns).find(|&at| place(at) == *stored);
-            let Some(key) = by.places.iter().map(column_at).collect() else {
-                continue;
-            };
-            let has = |at| (place(at) < by.width).then(|| place(at));
-            paths.push(AccessPath {
-                name: index.name.clone(),
-                key,
-                places: (0..columns).map(has).collect(),
-                rows: Arc::clone(rows),
-            });
-        }
-        paths
-    }
-
     /// The relation of users that a name means: for the query of a view what it meant when the
     /// view was created.
     fn entry(&self, schema: Option<&str>, name: &str) -> Option<&Arc<Entry>> {
@@ -243,10 +200,59 @@ impl planner::Catalog for CatalogView {
             .and_then(|snapshot| snapshot.tables.get(&relation.id.0).cloned());
         let places = relation.stored.as_ref().map(|stored| stored.places.clone());
         let table = SnapshotTable::new(Arc::clone(&relation.schema), places, rows);
-        let table = table.with_paths(self.access_paths(relation));
+        let paths = self.snapshot.as_ref().map_or_else(Vec::new, |snapshot| {
+            access_paths(&self.catalog, snapshot, relation)
+        });
+        let table = table.with_paths(paths);
         let changes = self.changes.get(&relation.id.0).cloned();
         Ok(Arc::new(table.with_changes(changes.unwrap_or_default())))
     }
+}
+
+/// What the rows of a relation are hashed by, and its indexes.
+pub(crate) fn access_paths(
+    catalog: &Catalog,
+    snapshot: &DatabaseSnapshot,
+    relation: &Relation,
+) -> Vec<AccessPath> {
+    let id = relation.id.0;
+    let Some(entry) = catalog.by_id(id) else {
+        return Vec::new();
+    };
+    let place = |at: usize| relation.stored.as_ref().map_or(at, |s| s.places[at]);
+    let columns = relation.schema.fields().len();
+    let mut paths = Vec::new();
+    let own = match entry.kind {
+        Kind::Table => Some((entry.primary_key_name(), relation.primary_key.clone())),
+        _ => entry.hashed_by.clone().map(|by| (entry.name.clone(), by)),
+    };
+    if let Some((name, key)) = own.filter(|(_, key)| !key.is_empty())
+        && let Some(rows) = snapshot.tables.get(&id)
+    {
+        paths.push(AccessPath {
+            name,
+            key,
+            places: (0..columns).map(|at| Some(place(at))).collect(),
+            rows: Arc::clone(rows),
+        });
+    }
+    for index in catalog.indexes_of(id) {
+        let (Kind::Index(by), Some(rows)) = (&index.kind, snapshot.tables.get(&index.id)) else {
+            continue;
+        };
+        let column_at = |stored: &usize| (0..columns).find(|&at| place(at) == *stored);
+        let Some(key) = by.places.iter().map(column_at).collect() else {
+            continue;
+        };
+        let has = |at| (place(at) < by.width).then(|| place(at));
+        paths.push(AccessPath {
+            name: index.name.clone(),
+            key,
+            places: (0..columns).map(has).collect(),
+            rows: Arc::clone(rows),
+        });
+    }
+    paths
 }
 
 fn in_planning(error: Error) -> planner::Error {

@@ -55,6 +55,24 @@ impl AccessPath {
         }
     }
 
+    /// The key group where rows with these values of columns are, each an array of one; `None` if
+    /// there are no such rows.
+    ///
+    /// # Panics
+    /// If a column of the key has no value.
+    #[must_use]
+    pub(crate) fn partition_of(&self, values: &[(usize, ArrayRef)]) -> Option<&PartitionSnapshot> {
+        let value = |column: &usize| {
+            let given = values.iter().find(|(at, _)| at == column);
+            Arc::clone(&given.expect("the whole key is given").1)
+        };
+        let cells: Vec<ArrayRef> = self.key.iter().map(value).collect();
+        let hash = storage::hash_rows(&cells)[0];
+        let key_groups = u16::try_from(self.rows.partitions.len()).ok()?;
+        let group = storage::key_group(hash, key_groups);
+        self.rows.partitions[usize::from(group.0)].as_ref()
+    }
+
     /// The key groups for these filters, if they give values to the whole key.
     #[must_use]
     pub fn look_up(&self, schema: &SchemaRef, filters: &[Expr]) -> Option<PointLookup> {
@@ -133,7 +151,10 @@ fn values_of(filter: &Expr, column: &str) -> Option<Vec<ScalarValue>> {
 }
 
 /// A value as it is hashed in a column. Numbers of other scales may be equal and hash otherwise.
-fn as_key(value: ScalarValue, data_type: &arrow::datatypes::DataType) -> Option<ScalarValue> {
+pub(crate) fn as_key(
+    value: ScalarValue,
+    data_type: &arrow::datatypes::DataType,
+) -> Option<ScalarValue> {
     let given = value.data_type();
     if given == *data_type {
         return Some(value);

@@ -71,7 +71,7 @@ impl Session {
         let timeout = self.settings().statement_timeout();
         self.interrupt.begin(timeout);
         self.text.clone_from(&sql);
-        let mut statements = big_stack::run(move |_| Ok(planner::parse(&sql)?)).await?;
+        let mut statements = big_stack::parse(sql).await?;
         if statements.len() > 1 {
             let message = "cannot insert multiple commands into a prepared statement".to_owned();
             return Err(Error::Syntax { message });

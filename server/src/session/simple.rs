@@ -28,7 +28,7 @@ impl Session {
 
     async fn run_all(&mut self, sql: String) -> Result<()> {
         self.text.clone_from(&sql);
-        let statements = big_stack::run(move |_| Ok(planner::parse(&sql)?)).await?;
+        let statements = big_stack::parse(sql).await?;
         if statements.is_empty() {
             self.client.outbox.empty_query();
         }

@@ -18,6 +18,7 @@ pub mod explain_job;
 pub mod explain_scaling;
 pub mod generated;
 pub mod insert;
+pub(crate) mod lookup;
 pub mod prepare;
 pub mod query;
 pub mod rename;

@@ -216,6 +216,12 @@ impl Session {
     }
 
     async fn infer_query(&mut self, query: &Query, types: &mut Types) -> Result<SchemaRef> {
+        if let Some(lookup) = self.as_lookup(query) {
+            for (at, sql_type) in lookup.parameter_types() {
+                types.set(at, Some(sql_type));
+            }
+            return Ok(Arc::clone(lookup.schema()));
+        }
         let session = self.reading_planner();
         self.infer_query_over(session, query, types).await
     }

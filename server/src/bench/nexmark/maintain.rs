@@ -24,7 +24,7 @@ const LATENCY_MAX_MICROS: u64 = 300_000_000;
 
 /// How fast events come.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Pace {
+pub(in crate::bench) enum Pace {
     /// As fast as they are taken.
     Free,
     /// So many a second.
@@ -71,21 +71,11 @@ pub(super) async fn maintain(
         ..EngineOptions::default()
     };
     let mut database = Database::open(options).await?;
-    create_sources(&mut database, count, pace).await?;
-    let side = database
-        .create("CREATE TABLE side (key bigint, value text)", 1)
-        .await?;
-    database.insert(side, side_rows()?).await?;
-    database.engine.flush().await?;
+    create_inputs(&mut database, count, pace).await?;
 
     forget_peak_memory();
     let (memory, began, processor) = (peak_memory()?, Instant::now(), processor_time()?);
-    let view = format!("CREATE MATERIALIZED VIEW v AS {}", query.sql);
-    let view = database.create(&view, parallelism).await?;
-    while !events.all_taken() {
-        tokio::time::sleep(POLL).await;
-    }
-    database.engine.flush().await?;
+    let view = keep_up(&mut database, query, events, parallelism).await?;
     let clock = began.elapsed();
     let memory = peak_memory()?.saturating_sub(memory);
     let observed = database.engine.observe().await?;
@@ -103,7 +93,28 @@ pub(super) async fn maintain(
     })
 }
 
-async fn create_sources(database: &mut Database, count: u64, pace: Pace) -> Result<()> {
+/// Creates the view; all events are visible in it when it returns.
+pub(in crate::bench) async fn keep_up(
+    database: &mut Database,
+    query: Query,
+    events: &NexmarkEvents,
+    parallelism: usize,
+) -> Result<u32> {
+    let view = format!("CREATE MATERIALIZED VIEW v AS {}", query.sql);
+    let view = database.create(&view, parallelism).await?;
+    while !events.all_taken() {
+        tokio::time::sleep(POLL).await;
+    }
+    database.engine.flush().await?;
+    Ok(view)
+}
+
+/// The sources, and the side table of q13.
+pub(in crate::bench) async fn create_inputs(
+    database: &mut Database,
+    count: u64,
+    pace: Pace,
+) -> Result<()> {
     let gap = match pace {
         Pace::Free => 0,
         Pace::EventsPerSecond(rate) => (1e9 / rate).ceil() as u64,
@@ -115,6 +126,11 @@ async fn create_sources(database: &mut Database, count: u64, pace: Pace) -> Resu
         );
         database.create(&sql, 1).await?;
     }
+    let side = database
+        .create("CREATE TABLE side (key bigint, value text)", 1)
+        .await?;
+    database.insert(side, side_rows()?).await?;
+    database.engine.flush().await?;
     Ok(())
 }
 
