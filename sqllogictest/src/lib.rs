@@ -31,4 +31,4 @@ pub use client::{Client, Dialect, Error};
 pub use oracle::{Disagreement, Oracle};
 pub use page::{play_page, repository};
 pub use play::{Setting, play, slt_folder};
-pub use server_process::ServerProcess;
+pub use server_process::{ServerProcess, server_binary};

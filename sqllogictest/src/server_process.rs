@@ -160,7 +160,7 @@ fn listening(address: Option<SocketAddr>, folder: &TempDir) -> SocketAddr {
 /// Starts a server on the folder's data directory and waits until it listens, or ends.
 fn launch(folder: &TempDir, variables: &[(&str, &str)]) -> (Option<SocketAddr>, Child) {
     let log = File::create(log_path(folder)).expect("a file in our own folder");
-    let mut process = Command::new(binary())
+    let mut process = Command::new(server_binary())
         .arg("serve")
         .arg("--data-dir")
         .arg(folder.path().join("data"))
@@ -171,7 +171,7 @@ fn launch(folder: &TempDir, variables: &[(&str, &str)]) -> (Option<SocketAddr>, 
         .stdout(log.try_clone().expect("a second handle of the log"))
         .stderr(log)
         .spawn()
-        .unwrap_or_else(|error| panic!("cannot start {}: {error}", binary().display()));
+        .unwrap_or_else(|error| panic!("cannot start {}: {error}", server_binary().display()));
     let started = Instant::now();
     loop {
         let log = read_log(folder);
@@ -208,8 +208,12 @@ fn listening_address(log: &str) -> Option<SocketAddr> {
         .ok()
 }
 
-/// The server to test.
-fn binary() -> PathBuf {
+/// The server to test: `SERVER_BINARY`, or the one beside the running test.
+///
+/// # Panics
+/// If there is none, or one older than its sources.
+#[must_use]
+pub fn server_binary() -> PathBuf {
     if let Some(path) = env::var_os("SERVER_BINARY") {
         return PathBuf::from(path);
     }
