@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-clients lint bench bench-guard sim model oracle slt sqldiff postgres prerequisites
+.PHONY: help demo run test test-clients lint bench bench-guard sim model oracle slt docs sqldiff postgres prerequisites
 
 # The build directory is outside the tree, so a fresh clone finds what an older one has compiled.
 CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidewater/target
@@ -21,9 +21,11 @@ HAS_NEXTEST := $(shell command -v cargo-nextest)
 ifneq ($(HAS_NEXTEST),)
 RUN_TESTS := cargo nextest run --workspace
 RUN_SLT := $(RUN_TESTS) --test slt
+RUN_DOCS := $(RUN_TESTS) --test docs
 else
 RUN_TESTS := cargo test --workspace --lib --bins --tests
 RUN_SLT := cargo test --workspace --test slt --
+RUN_DOCS := cargo test --workspace --test docs --
 endif
 
 # SEED, SEEDS and CHAOS reach the tests by the environment; a failing run prints the line that
@@ -33,11 +35,12 @@ help: ## list the targets
 	@echo 'make TARGET, where TARGET is one of'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo 'SEED=n     repeats one run of sim or slt      make sim SEED=42'
-	@echo 'SEEDS=n    how many seeds sim tries           make sim SEEDS=20000'
-	@echo 'CHAOS=1    slt: altered all along, from aside make slt CHAOS=1'
-	@echo 'QUERIES=n  how many queries sqldiff tries     make sqldiff QUERIES=2000'
-	@echo 'ONLY=text  slt: files whose name holds text   make slt ONLY=joins'
+	@echo 'SEED=n     repeats one run of sim or slt        make sim SEED=42'
+	@echo 'SEEDS=n    how many seeds sim tries             make sim SEEDS=20000'
+	@echo 'CHAOS=1    slt: altered all along, from aside   make slt CHAOS=1'
+	@echo 'QUERIES=n  how many queries sqldiff tries       make sqldiff QUERIES=2000'
+	@echo 'ONLY=text  slt, docs: whose name holds the text make slt ONLY=joins'
+	@echo 'BLESS=1    docs: pages get what is printed      make docs BLESS=1'
 	@echo
 	@echo 'Build directory: $(CARGO_TARGET_DIR) (CARGO_TARGET_DIR sets another)'
 
@@ -84,6 +87,10 @@ oracle: prerequisites ## the whole engine against the batch engine, at every epo
 slt: prerequisites ## SQL tests at parallelism 1, at 3, and altered midway (SEED, CHAOS, ONLY)
 	@$(BUILD_SERVER)
 	@$(RUN_SLT) $(ONLY)
+
+docs: prerequisites ## the examples of README and docs/ (ONLY, BLESS)
+	@$(BUILD_SERVER)
+	@$(RUN_DOCS) $(ONLY)
 
 sqldiff: prerequisites ## random queries as views, against the batch engine and SLT_POSTGRES (QUERIES, SEED)
 	@$(BUILD_SERVER)

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! `tests/slt.rs` includes what is written here and has the function that each test calls. A file
-//! dropped into the folder is a test; there is no list to keep.
+//! dropped into the folder is a test; there is no list to keep. Pages of the documentation that
+//! have SQL become tests in the same way, for `tests/docs.rs`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -39,8 +40,52 @@ fn main() {
         modules.push_str("}\n");
     }
 
-    let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join("slt_files.rs");
-    fs::write(out, modules).expect("the build directory can be written");
+    write_out("slt_files.rs", &modules);
+    write_out("docs_pages.rs", &page_tests(&root.join("../..")));
+}
+
+fn write_out(name: &str, text: &str) {
+    let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join(name);
+    fs::write(out, text).expect("the build directory can be written");
+}
+
+/// A test for each page with SQL: `docs/sql/create-table.md` is `sql_create_table`.
+fn page_tests(repository: &Path) -> String {
+    let mut pages = vec![repository.join("README.md")];
+    println!("cargo::rerun-if-changed={}", pages[0].display());
+    println!(
+        "cargo::rerun-if-changed={}",
+        repository.join("docs").display()
+    );
+    markdown_files(&repository.join("docs"), &mut pages);
+    pages.sort();
+    let mut tests = String::new();
+    for page in pages {
+        let text = fs::read_to_string(&page).expect("a page is readable");
+        if !text.contains("\n```sql\n") {
+            continue;
+        }
+        let name = page.strip_prefix(repository).expect("it was found there");
+        let name = name.to_str().expect("names of pages are ASCII");
+        let test = name
+            .trim_start_matches("docs/")
+            .trim_end_matches(".md")
+            .to_lowercase()
+            .replace(['/', '-'], "_");
+        writeln!(tests, "#[test] fn {test}() {{ play_page({name:?}); }}")
+            .expect("a String takes any text");
+    }
+    tests
+}
+
+fn markdown_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for path in entries(folder) {
+        if path.is_dir() {
+            markdown_files(&path, found);
+        } else if path.extension().is_some_and(|e| e == "md") {
+            found.push(path);
+        }
+    }
 }
 
 /// Names without `.slt` by the folder they stand in, both sorted.

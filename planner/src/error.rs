@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
 use crate::values::ValueError;
+use crate::values::types::SqlType;
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -286,6 +288,7 @@ fn classify_plan(message: &str) -> Option<Error> {
     }
     if lower.contains("no function matches the given name and argument types") {
         let name = between(&line, "argument types '", "'").unwrap_or_else(|| line.clone());
+        let name = with_sql_types(&name);
         return Some(Error::UndefinedFunction { name });
     }
     if lower.contains("must be in group by") || lower.contains("must appear in the group by") {
@@ -316,6 +319,25 @@ fn classify_plan(message: &str) -> Option<Error> {
         return Some(Error::TypeMismatch { message: line });
     }
     classify_execution(message)
+}
+
+/// A call such as `length(Int32)` with PostgreSQL's names of the types.
+fn with_sql_types(call: &str) -> String {
+    let Some((name, types)) = call.split_once('(') else {
+        return call.to_owned();
+    };
+    let mut depth = 0_i32;
+    let types = types.strip_suffix(')').unwrap_or(types).split(|c: char| {
+        depth += i32::from(c == '(') - i32::from(c == ')');
+        c == ',' && depth == 0
+    });
+    let shown = |text: &str| match text.trim().parse::<DataType>() {
+        Ok(DataType::Null) => "unknown".to_owned(),
+        Ok(data_type) => SqlType::of(&data_type).base_name(),
+        Err(_) => text.trim().to_owned(),
+    };
+    let types: Vec<String> = types.map(shown).collect();
+    format!("{name}({})", types.join(", "))
 }
 
 /// DataFusion appends hints and back traces on further lines.

@@ -1,7 +1,7 @@
 //! Configuration of the server: flag > environment > file > default.
 //!
-//! The file is TOML with these names at its top level; the environment has them in capitals
-//! behind `TIDEWATER_`. Durations are written as `100ms`, `1s`, `2min`.
+//! The file is TOML. Durations are written as `100ms`, `1s`, `2min`.
+//! Not here: the names of options, and what they are for (`options`).
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,30 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, Result};
-
-/// The names of all values.
-const NAMES: [&str; 11] = [
-    "data_dir",
-    "listen",
-    "barrier_interval",
-    "checkpoint_interval",
-    "streaming_parallelism",
-    "key_groups",
-    "connections_max",
-    "statement_bytes_max",
-    "copy_bytes_max",
-    "subscription_retention",
-    "subscription_bytes_max",
-];
-
-/// Values given on the command line; they win over all others.
-#[derive(Debug, Default, Clone)]
-pub struct Flags {
-    /// `--data-dir`
-    pub data_dir: Option<PathBuf>,
-    /// `--listen`
-    pub listen: Option<String>,
-}
+use crate::options::{Flags, OPTIONS, nearest};
 
 /// The effective configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -95,33 +72,28 @@ impl Config {
     /// [`Error::Configuration`] naming what cannot be used.
     pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Config> {
         let mut sources = config::Config::builder();
-        if let Some(file) = file {
-            sources = sources.add_source(config::File::from(file).format(config::FileFormat::Toml));
-        }
         let unusable =
             |error: config::ConfigError| Error::Configuration(format!("configuration: {error}"));
+        if let Some(path) = file {
+            let file = config::File::from(path).format(config::FileFormat::Toml);
+            let keys = config::Source::collect(&file).map_err(unusable)?;
+            check_names(keys.keys(), path)?;
+            sources = sources.add_source(file);
+        }
         // By name: TIDEWATER_… variables of other purposes are none of ours.
-        for name in NAMES {
-            let variable = format!("TIDEWATER_{}", name.to_uppercase());
-            if let Some(value) = std::env::var(variable)
-                .ok()
-                .filter(|value| !value.is_empty())
-            {
-                sources = sources.set_override(name, value).map_err(unusable)?;
+        for option in OPTIONS {
+            let value = std::env::var(option.variable()).ok();
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                sources = sources.set_override(option.name, value).map_err(unusable)?;
             }
         }
-        let mut config: Config = sources
+        for (name, value) in flags.iter() {
+            sources = sources.set_override(name, value).map_err(unusable)?;
+        }
+        let config: Config = sources
             .build()
             .and_then(config::Config::try_deserialize)
             .map_err(unusable)?;
-        if let Some(data_dir) = &flags.data_dir {
-            config.data_dir.clone_from(data_dir);
-        }
-        if let Some(listen) = &flags.listen {
-            config.listen = listen.parse().map_err(|_| {
-                Error::Configuration(format!("--listen: \"{listen}\" is not ADDRESS:PORT"))
-            })?;
-        }
         config.check()?;
         Ok(config)
     }
@@ -166,6 +138,20 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Checks that a file names options only.
+fn check_names<'a>(names: impl Iterator<Item = &'a String>, file: &Path) -> Result<()> {
+    for name in names {
+        if !OPTIONS.iter().any(|option| option.name == name) {
+            return Err(Error::Configuration(format!(
+                "{}: there is no option \"{name}\"; do you mean \"{}\"? (tidewater config lists all)",
+                file.display(),
+                nearest(name)
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A number with unit; a bare number counts milliseconds.
@@ -215,10 +201,8 @@ mod tests {
             "listen = \"127.0.0.1:1\"\nbarrier_interval = \"20ms\"\ncheckpoint_interval = 3000"
         )
         .unwrap();
-        let flags = Flags {
-            listen: Some("127.0.0.1:2".into()),
-            data_dir: None,
-        };
+        let mut flags = Flags::default();
+        flags.give("listen", "127.0.0.1:2".to_owned());
         let config = Config::load(Some(file.path()), &flags).unwrap();
         assert_eq!(config.listen.port(), 2);
         assert_eq!(config.barrier_interval, Duration::from_millis(20));
@@ -236,7 +220,10 @@ mod tests {
                 .to_string()
         };
         assert!(load("listen = \"0.0.0.0:4566\"").contains("loopback"));
-        assert!(load("no_such = 1").contains("no_such"));
+        assert!(load("barier_interval = \"1s\"").contains("do you mean \"barrier_interval\"?"));
+        assert!(load("[server]\nlisten = 1").contains("there is no option \"server\""));
+        assert!(load("listen = \"nowhere\"").contains("listen"));
+        assert!(load("key_groups = \"many\"").contains("key_groups"));
         assert!(load("streaming_parallelism = 257").contains("between 1 and key_groups"));
         assert!(load("barrier_interval = \"soon\"").contains("not a duration"));
     }

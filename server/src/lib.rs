@@ -25,6 +25,7 @@ pub mod layout;
 pub mod listener;
 pub mod namespace;
 pub mod notice;
+pub mod options;
 pub mod pg_catalog;
 pub mod point_lookup;
 pub mod rescale;

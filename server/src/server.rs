@@ -174,6 +174,11 @@ impl Server {
         &self.shared.engine
     }
 
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Ends all sessions and takes a last checkpoint.
     ///
     /// # Errors

@@ -14,17 +14,21 @@
 //! The same files can be played against PostgreSQL, as an oracle that shares no code with ours
 //! (see `tests/postgres.rs`).
 //!
+//! The pages of `docs/` and the README are played too, by `psql` (`page.rs`).
+//!
 //! Not here: the files themselves (`slt/`, whose README says how to write one), and the tests
 //! (`tests/slt.rs`, one per file and setting, written by `build.rs`).
 
 mod alterations;
 mod client;
 mod oracle;
+mod page;
 mod play;
 mod server_process;
 
 pub use alterations::{AlterError, Alterations};
 pub use client::{Client, Dialect, Error};
 pub use oracle::{Disagreement, Oracle};
+pub use page::{play_page, repository};
 pub use play::{Setting, play, slt_folder};
-pub use server_process::ServerProcess;
+pub use server_process::{ServerProcess, server_binary};

@@ -40,8 +40,17 @@ impl ServerProcess {
     /// If there is no binary or it is stale, and if the server ends or says nothing; with its log.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// As [`ServerProcess::start`], with environment variables.
+    ///
+    /// # Panics
+    /// As [`ServerProcess::start`].
+    #[must_use]
+    pub fn start_with(variables: &[(&str, &str)]) -> Self {
         let folder = TempDir::with_prefix("tidewater-slt-").expect("a temporary folder");
-        let (address, process) = launch(&folder, None);
+        let (address, process) = launch(&folder, variables);
         let address = Some(listening(address, &folder));
         ServerProcess {
             address,
@@ -58,7 +67,7 @@ impl ServerProcess {
     pub fn kill_and_restart(&mut self) {
         self.process.kill().expect("our own child");
         self.process.wait().expect("our own child");
-        let (address, process) = launch(&self.folder, None);
+        let (address, process) = launch(&self.folder, &[]);
         self.process = process;
         self.address = Some(listening(address, &self.folder));
     }
@@ -71,7 +80,7 @@ impl ServerProcess {
     #[must_use]
     pub fn start_to_crash(point: &str) -> Self {
         let folder = TempDir::with_prefix("tidewater-slt-").expect("a temporary folder");
-        let (address, process) = launch(&folder, Some(point));
+        let (address, process) = launch(&folder, &[(storage::crash::VARIABLE, point)]);
         ServerProcess {
             address,
             process,
@@ -100,10 +109,19 @@ impl ServerProcess {
         }
     }
 
+    /// Where it listens.
+    ///
+    /// # Panics
+    /// If it ended before it listened.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address.expect("the server listens")
+    }
+
     /// How a client reaches the server's database.
     #[must_use]
     pub fn config(&self) -> Config {
-        let address = self.address.expect("the server listens");
+        let address = self.address();
         let mut config = Config::new();
         config
             .host(address.ip().to_string())
@@ -140,20 +158,20 @@ fn listening(address: Option<SocketAddr>, folder: &TempDir) -> SocketAddr {
 }
 
 /// Starts a server on the folder's data directory and waits until it listens, or ends.
-fn launch(folder: &TempDir, crash_at: Option<&str>) -> (Option<SocketAddr>, Child) {
+fn launch(folder: &TempDir, variables: &[(&str, &str)]) -> (Option<SocketAddr>, Child) {
     let log = File::create(log_path(folder)).expect("a file in our own folder");
-    let mut process = Command::new(binary())
+    let mut process = Command::new(server_binary())
         .arg("serve")
         .arg("--data-dir")
         .arg(folder.path().join("data"))
         .args(["--listen", "127.0.0.1:0"])
         .current_dir(folder.path())
-        .envs(crash_at.map(|point| (storage::crash::VARIABLE, point)))
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a second handle of the log"))
         .stderr(log)
         .spawn()
-        .unwrap_or_else(|error| panic!("cannot start {}: {error}", binary().display()));
+        .unwrap_or_else(|error| panic!("cannot start {}: {error}", server_binary().display()));
     let started = Instant::now();
     loop {
         let log = read_log(folder);
@@ -190,8 +208,12 @@ fn listening_address(log: &str) -> Option<SocketAddr> {
         .ok()
 }
 
-/// The server to test.
-fn binary() -> PathBuf {
+/// The server to test: `SERVER_BINARY`, or the one beside the running test.
+///
+/// # Panics
+/// If there is none, or one older than its sources.
+#[must_use]
+pub fn server_binary() -> PathBuf {
     if let Some(path) = env::var_os("SERVER_BINARY") {
         return PathBuf::from(path);
     }

@@ -20,7 +20,8 @@ use ::nexmark::EventGenerator;
 use ::nexmark::config::NexmarkConfig;
 use ::nexmark::event::{Auction, Bid, Event, EventType, Person};
 use arrow::array::{
-    ArrayRef, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+    ArrayRef, Int64Builder, RecordBatch, RecordBatchOptions, StringBuilder,
+    TimestampMicrosecondBuilder,
 };
 use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
@@ -484,7 +485,7 @@ impl Columns {
     }
 }
 
-/// The columns that `schema` names, in its order and types.
+/// The columns that `schema` names, in its order and types: none, if only rows are counted.
 fn with_columns(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let mut columns = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
@@ -496,7 +497,12 @@ fn with_columns(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
             cast(column, field.data_type())?
         });
     }
-    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(
+        Arc::clone(schema),
+        columns,
+        &options,
+    )?)
 }
 
 #[cfg(test)]

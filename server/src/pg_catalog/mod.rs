@@ -11,6 +11,8 @@
 //! Aim: what psql 15 and drivers ask gets PostgreSQL's answer for the same objects.
 
 mod column_types;
+#[cfg(test)]
+mod documented;
 pub mod empty;
 pub(crate) mod function;
 pub mod functions;

@@ -5,6 +5,7 @@ use crate::pg_catalog::relations::NEXMARK_SERVER;
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
 use crate::pg_catalog::{OWNER_OID, SCHEMAS};
 use crate::session::DATABASE;
+use crate::settings::{self, SettingRow};
 
 /// Oid of the one database.
 const DATABASE_OID: u32 = 5;
@@ -174,35 +175,39 @@ const ROLE_COLUMNS: &[(&str, T)] = &[
 ];
 
 fn settings(source: &Source<'_>) -> Vec<Vec<Value>> {
-    source
-        .context
-        .settings
-        .iter()
-        .map(|setting| {
-            let origin = if setting.value == setting.default {
-                "default"
-            } else {
-                "session"
-            };
-            row![
-                setting.name,
-                setting.value.clone(),
-                NULL,
-                "Tidewater",
-                setting.description,
-                NULL,
-                "user",
-                "string",
-                origin,
-                NULL,
-                NULL,
-                NULL,
-                setting.default.clone(),
-                setting.default.clone(),
-                NULL,
-                NULL,
-                false,
-            ]
-        })
-        .collect()
+    source.context.settings.iter().map(setting_row).collect()
+}
+
+fn setting_row(setting: &SettingRow) -> Vec<Value> {
+    let domain = &setting.domain;
+    let origin = if setting.value == setting.default {
+        "default"
+    } else {
+        "session"
+    };
+    // A number in the setting's unit, where SHOW chooses one.
+    let shown = |value: &str| match domain.unit {
+        Some(_) => settings::milliseconds(value).map_or(value.to_owned(), |ms| ms.to_string()),
+        None => value.to_owned(),
+    };
+    let choices: Vec<String> = domain.choices.iter().map(|&c| c.to_owned()).collect();
+    row![
+        setting.name,
+        shown(&setting.value),
+        domain.unit,
+        "Tidewater",
+        setting.description,
+        NULL,
+        if domain.is_fixed { "internal" } else { "user" },
+        domain.kind,
+        origin,
+        domain.range.map(|(min, _)| min.to_string()),
+        domain.range.map(|(_, max)| max.to_string()),
+        (!choices.is_empty()).then_some(choices),
+        shown(&setting.default),
+        shown(&setting.default),
+        NULL,
+        NULL,
+        false,
+    ]
 }

@@ -1,6 +1,8 @@
 //! The table of all settings: names, defaults, and what values they take.
 
-use crate::settings::SERVER_VERSION;
+use scaling::Strategy;
+
+use crate::settings::{SERVER_VERSION, correct_strategies};
 
 /// A value and how to check it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,49 @@ pub(crate) enum Rule {
     Parallelism,
     /// One that keeps views correct.
     RescaleStrategy,
+}
+
+impl Rule {
+    /// What a setting with this rule and default takes, as `pg_settings` says it.
+    pub(crate) fn domain(self, default: &str, key_groups: u16) -> Domain {
+        let (kind, range) = match self {
+            Rule::Bool => ("bool", None),
+            Rule::Fixed if matches!(default, "on" | "off") => ("bool", None),
+            Rule::Fixed if default.parse::<i64>().is_ok() => ("integer", None),
+            Rule::Integer { min, max } => ("integer", Some((min, max))),
+            Rule::Milliseconds => ("integer", Some((0, i64::from(i32::MAX)))),
+            Rule::Parallelism => ("integer", Some((1, i64::from(key_groups)))),
+            Rule::OneOf(_) | Rule::RescaleStrategy => ("enum", None),
+            _ => ("string", None),
+        };
+        let choices = match self {
+            Rule::OneOf(choices) => choices.to_vec(),
+            Rule::RescaleStrategy => correct_strategies().map(Strategy::name).collect(),
+            _ => Vec::new(),
+        };
+        Domain {
+            kind,
+            unit: (self == Rule::Milliseconds).then_some("ms"),
+            range,
+            choices,
+            is_fixed: self == Rule::Fixed,
+        }
+    }
+}
+
+/// What values a setting takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Domain {
+    /// `bool`, `integer`, `enum` or `string`.
+    pub kind: &'static str,
+    /// What a bare number counts.
+    pub unit: Option<&'static str>,
+    /// The least and the greatest number.
+    pub range: Option<(i64, i64)>,
+    /// The values of an `enum`.
+    pub choices: Vec<&'static str>,
+    /// Whether it cannot be changed.
+    pub is_fixed: bool,
 }
 
 #[derive(Debug)]
@@ -68,6 +113,9 @@ const fn reported(
     }
 }
 
+/// What clients of PostgreSQL set, and nothing here depends on.
+const NO_EFFECT: &str = "Has no effect; clients of PostgreSQL set it.";
+
 const ISOLATION: Rule = Rule::OneOf(&[
     "serializable",
     "repeatable read",
@@ -80,37 +128,27 @@ pub(crate) static KNOWN: &[Known] = &[
         "application_name",
         "",
         Rule::Name,
-        "Sets the application name to be reported in statistics.",
+        "Name of the client's program, as pg_stat_activity shows it.",
     ),
-    known(
-        "backslash_quote",
-        "safe_encoding",
-        Rule::Any,
-        "Accepted for compatibility.",
-    ),
+    known("backslash_quote", "safe_encoding", Rule::Any, NO_EFFECT),
     known(
         "block_size",
         "8192",
         Rule::Fixed,
-        "Shows the size of a disk block.",
+        "Size of a disk block in PostgreSQL, which tools ask for.",
     ),
     known(
         "bytea_output",
         "hex",
         Rule::OneOf(&["hex"]),
-        "Sets the output format for bytea.",
+        "How bytea is printed; always hex.",
     ),
-    known(
-        "check_function_bodies",
-        "on",
-        Rule::Bool,
-        "Accepted for compatibility.",
-    ),
+    known("check_function_bodies", "on", Rule::Bool, NO_EFFECT),
     reported(
         "client_encoding",
         "UTF8",
         Rule::Encoding,
-        "Sets the client's character set encoding.",
+        "Encoding of texts between client and server; always UTF8.",
     ),
     known(
         "client_min_messages",
@@ -118,73 +156,58 @@ pub(crate) static KNOWN: &[Known] = &[
         Rule::OneOf(&[
             "debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error",
         ]),
-        "Sets the message levels that are sent to the client.",
+        "Least severe messages that are sent besides errors.",
     ),
-    known(
-        "cursor_tuple_fraction",
-        "0.1",
-        Rule::Any,
-        "Accepted for compatibility.",
-    ),
+    known("cursor_tuple_fraction", "0.1", Rule::Any, NO_EFFECT),
     reported(
         "DateStyle",
         "ISO, MDY",
         Rule::DateStyle,
-        "Sets the display format for date and time values.",
+        "How dates and times are printed and read; always ISO, MDY.",
     ),
-    known(
-        "default_table_access_method",
-        "heap",
-        Rule::Any,
-        "Accepted for compatibility.",
-    ),
-    known(
-        "default_tablespace",
-        "",
-        Rule::Any,
-        "Accepted for compatibility.",
-    ),
+    known("default_table_access_method", "heap", Rule::Any, NO_EFFECT),
+    known("default_tablespace", "", Rule::Any, NO_EFFECT),
     known(
         "default_transaction_isolation",
         "read committed",
         ISOLATION,
-        "Sets the transaction isolation level of each new transaction.",
+        "Isolation level of new transactions; above read committed they read one epoch and cannot write.",
     ),
     known(
         "default_transaction_read_only",
         "off",
         Rule::Bool,
-        "Sets the default read-only status of new transactions.",
+        "Whether new transactions may only read.",
     ),
     known(
         "extra_float_digits",
         "1",
         Rule::Integer { min: -15, max: 3 },
-        "Floats are always printed in their shortest precise form.",
+        "Has no effect: floats are always printed in their shortest precise form.",
     ),
     known(
         "idle_in_transaction_session_timeout",
         "0",
         Rule::Milliseconds,
-        "Sets the maximum allowed idle time between queries, when in a transaction.",
+        "Ends a session whose client is silent for so long within a transaction; 0 never does.",
     ),
     known(
         "idle_session_timeout",
         "0",
         Rule::Milliseconds,
-        "Sets the maximum allowed idle time between queries, when not in a transaction.",
+        "Ends a session whose client is silent for so long outside of a transaction; 0 never does.",
     ),
     known(
         "integer_datetimes",
         "on",
         Rule::Fixed,
-        "Shows whether datetimes are integer based.",
+        "Whether times are 64-bit integers; always on.",
     ),
     reported(
         "IntervalStyle",
         "postgres",
         Rule::OneOf(&["postgres"]),
-        "Sets the display format for interval values.",
+        "How intervals are printed; always postgres.",
     ),
     reported(
         "is_superuser",
@@ -192,82 +215,72 @@ pub(crate) static KNOWN: &[Known] = &[
         Rule::Fixed,
         "Shows whether the current user is a superuser.",
     ),
-    known("jit", "off", Rule::Bool, "Accepted for compatibility."),
+    known("jit", "off", Rule::Bool, NO_EFFECT),
     known(
         "lc_collate",
         "C",
         Rule::Fixed,
-        "Shows the collation order locale.",
+        "Order of texts: by their bytes.",
     ),
     known(
         "lc_ctype",
         "C",
         Rule::Fixed,
-        "Shows the character classification and case conversion locale.",
+        "Locale that decides what letters are.",
     ),
-    known("lc_messages", "C", Rule::Any, "Accepted for compatibility."),
-    known("lc_monetary", "C", Rule::Any, "Accepted for compatibility."),
-    known("lc_numeric", "C", Rule::Any, "Accepted for compatibility."),
-    known("lc_time", "C", Rule::Any, "Accepted for compatibility."),
+    known("lc_messages", "C", Rule::Any, NO_EFFECT),
+    known("lc_monetary", "C", Rule::Any, NO_EFFECT),
+    known("lc_numeric", "C", Rule::Any, NO_EFFECT),
+    known("lc_time", "C", Rule::Any, NO_EFFECT),
     known(
         "lock_timeout",
         "0",
         Rule::Milliseconds,
-        "Sets the longest wait for a table that another transaction writes.",
+        "Longest wait for a table that another transaction writes; 0 waits without end.",
     ),
     known(
         "max_identifier_length",
         "63",
         Rule::Fixed,
-        "Shows the maximum identifier length.",
+        "Longest name in PostgreSQL, in bytes; here longer ones are kept.",
     ),
     known(
         "max_index_keys",
         "32",
         Rule::Fixed,
-        "Shows the maximum number of index keys.",
+        "Most columns of an index.",
     ),
-    known(
-        "quote_all_identifiers",
-        "off",
-        Rule::Bool,
-        "Accepted for compatibility.",
-    ),
+    known("quote_all_identifiers", "off", Rule::Bool, NO_EFFECT),
     known(
         "rescale_strategy",
         "drrs",
         Rule::RescaleStrategy,
-        "Sets how key groups move when a statement does not say.",
+        "How key groups move when ALTER ... SET PARALLELISM does not say.",
     ),
-    known(
-        "row_security",
-        "on",
-        Rule::Bool,
-        "Accepted for compatibility.",
-    ),
+    known("row_security", "on", Rule::Bool, NO_EFFECT),
     known(
         "search_path",
         "\"$user\", public",
         Rule::Any,
-        "Schemas that names without one are looked for in.",
+        "Schemas in which names without a schema are looked for; new relations go into the first.",
     ),
     reported(
         "server_encoding",
         "UTF8",
         Rule::Fixed,
-        "Shows the server's character set encoding.",
+        "Encoding of stored texts; always UTF8.",
     ),
     reported(
         "server_version",
         SERVER_VERSION,
         Rule::Fixed,
-        "Shows the version of PostgreSQL that we behave like.",
+        "Version of PostgreSQL that Tidewater behaves like.",
     ),
     known(
         "server_version_num",
         "150000",
         Rule::Fixed,
-        "Shows the same as an integer.",
+        "The same as a number.",
     ),
     reported(
         "session_authorization",
@@ -279,54 +292,44 @@ pub(crate) static KNOWN: &[Known] = &[
         "standard_conforming_strings",
         "on",
         Rule::OneOf(&["on"]),
-        "Causes '...' strings to treat backslashes literally.",
+        "Whether backslashes in '...' are plain characters; always on.",
     ),
     known(
         "statement_timeout",
         "0",
         Rule::Milliseconds,
-        "Sets the maximum allowed duration of any statement.",
+        "Longest time that a statement may take; 0 is no limit.",
     ),
     known(
         "streaming_parallelism",
         "default",
         Rule::Parallelism,
-        "Sets the parallelism of tables and materialized views that are created.",
+        "Executors of each table, materialized view and index that is created.",
     ),
-    known(
-        "synchronize_seqscans",
-        "on",
-        Rule::Bool,
-        "Accepted for compatibility.",
-    ),
+    known("synchronize_seqscans", "on", Rule::Bool, NO_EFFECT),
     known(
         "synchronous_commit",
         "on",
         Rule::OneOf(&["on", "local", "remote_write", "remote_apply"]),
-        "Writes are durable when they are acknowledged.",
+        "Has no effect: writes are on disk when they are acknowledged.",
     ),
     reported(
         "TimeZone",
         "UTC",
         Rule::Zone,
-        "Sets the time zone for displaying and interpreting time stamps.",
+        "Time zone in which time stamps are printed and read.",
     ),
     known(
         "transaction_isolation",
         "read committed",
         ISOLATION,
-        "Sets the current transaction's isolation level.",
+        "Isolation level of the current transaction.",
     ),
     known(
         "transaction_read_only",
         "off",
         Rule::Bool,
-        "Sets the current transaction's read-only status.",
+        "Whether the current transaction may only read.",
     ),
-    known(
-        "xmloption",
-        "content",
-        Rule::Any,
-        "Accepted for compatibility.",
-    ),
+    known("xmloption", "content", Rule::Any, NO_EFFECT),
 ];

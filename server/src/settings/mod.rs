@@ -13,6 +13,7 @@ use scaling::Strategy;
 
 use crate::error::{Error, Result};
 use crate::namespace;
+pub use crate::settings::known::Domain;
 use crate::settings::known::{KNOWN, Known, Rule};
 use crate::wire::backend::Severity;
 
@@ -37,6 +38,8 @@ pub struct SettingRow {
     pub default: String,
     /// What it is for.
     pub description: &'static str,
+    /// What values it takes.
+    pub domain: Domain,
 }
 
 /// The settings of one session.
@@ -141,6 +144,7 @@ impl Settings {
                 value: self.value(known),
                 default: self.unset_value(known),
                 description: known.description,
+                domain: known.rule.domain(known.default, self.key_groups),
             })
             .collect()
     }
@@ -396,23 +400,27 @@ fn check(known: &Known, value: &str, key_groups: u16) -> Result<String> {
     }
 }
 
+/// Strategies that keep views correct.
+pub(crate) fn correct_strategies() -> impl Iterator<Item = Strategy> {
+    let strategies = Strategy::ALL.into_iter();
+    strategies.filter(|strategy| strategy.is_correct())
+}
+
 /// The strategy of this name; else a hint that names those which keep views correct.
 ///
 /// # Errors
 /// The hint.
 pub(crate) fn parse_strategy(name: &str) -> std::result::Result<Strategy, String> {
-    let correct = |strategy: &Strategy| strategy.is_correct();
-    name.trim().parse().ok().filter(correct).ok_or_else(|| {
-        let names: Vec<&str> = Strategy::ALL
-            .into_iter()
-            .filter(correct)
-            .map(Strategy::name)
-            .collect();
+    let strategy: Option<Strategy> = name.trim().parse().ok();
+    let correct = strategy.filter(|strategy| strategy.is_correct());
+    correct.ok_or_else(|| {
+        let names: Vec<&str> = correct_strategies().map(Strategy::name).collect();
         format!("Available values: {}.", names.join(", "))
     })
 }
 
-fn milliseconds(text: &str) -> Option<u64> {
+/// A duration in milliseconds, written with a unit or without.
+pub(crate) fn milliseconds(text: &str) -> Option<u64> {
     let text = text.trim();
     let at = text
         .find(|c: char| c.is_ascii_alphabetic())

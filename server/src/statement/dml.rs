@@ -17,11 +17,12 @@ use sqlparser::ast;
 use sqlparser::ast::{
     Assignment, AssignmentTarget, Delete, Expr, FromTable, Ident, ObjectName, Query, SelectItem,
     SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins, Truncate,
-    Update, UpdateTableFromKind,
+    TruncateIdentityOption, Update, UpdateTableFromKind,
 };
 
 use crate::catalog::Entry;
 use crate::error::{Error, Result};
+use crate::sequence;
 use crate::session::{Parameters, Session};
 use crate::statement::coerce::{TextInput, assign};
 use crate::statement::generated;
@@ -103,6 +104,13 @@ impl Session {
     }
 
     pub(crate) async fn truncate(&mut self, truncate: &Truncate) -> Result<Outcome> {
+        let restarts = matches!(truncate.identity, Some(TruncateIdentityOption::Restart));
+        if restarts && self.transaction.is_open() {
+            return Err(Error::unsupported(
+                "TRUNCATE ... RESTART IDENTITY in a transaction block is not supported",
+                "A sequence cannot be rolled back: truncate outside of a block, or use setval() after COMMIT.",
+            ));
+        }
         let mut findings = Vec::new();
         for target in &truncate.table_names {
             let entry = self.writable(&target.name, "truncate")?;
@@ -114,11 +122,27 @@ impl Session {
                 entry,
             });
         }
+        let tables = findings.iter().map(|finding| finding.entry.id).collect();
         for finding in findings {
             let (old, _, guard) = self.rows_to_change(&finding, Vec::new()).await?;
             self.remove(&finding.entry, &old, guard).await?;
         }
+        if restarts {
+            self.restart_sequences(&tables)?;
+        }
         Outcome::done("TRUNCATE TABLE")
+    }
+
+    /// Sequences that columns of these tables own begin anew.
+    fn restart_sequences(&self, tables: &BTreeSet<u32>) -> Result<()> {
+        let catalog = self.shared.catalog.read();
+        for id in catalog.owned_sequences(tables) {
+            if let Some(entry) = catalog.by_id(id) {
+                let start = sequence::definition(entry)?.start;
+                self.shared.sequences.set(entry, start, false)?;
+            }
+        }
+        Ok(())
     }
 
     async fn remove(

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
-mod book;
 mod catalogs;
 mod client_statements;
 mod copy;
