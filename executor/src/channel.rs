@@ -16,11 +16,11 @@
 //! lane may as well cross a socket (`wire`): what it carries then has not arrived when it is sent.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use scaling::{ChannelId, ExecutorId};
+use scaling::{ChannelId, Epoch, ExecutorId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -111,6 +111,8 @@ pub(crate) struct Lane<M> {
     in_use: AtomicU64,
     messages: AtomicU64,
     readable: AtomicU64,
+    /// Nobody reads it any more: what is pushed is lost, and it is never full.
+    closed: AtomicBool,
     sender: Arc<Inbox>,
     receiver: Arc<Inbox>,
     /// Told of unsent messages, if the lane crosses a socket.
@@ -139,10 +141,18 @@ impl<M: Queued> Lane<M> {
             in_use: AtomicU64::new(0),
             messages: AtomicU64::new(0),
             readable: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
             sender,
             receiver,
             wire,
         })
+    }
+
+    /// A lane to an executor that has failed.
+    fn new_closed() -> Arc<Lane<M>> {
+        let lane = Lane::new(Arc::default(), Arc::default(), None);
+        lane.close();
+        lane
     }
 
     fn lock(&self) -> MutexGuard<'_, Queues<M>> {
@@ -219,8 +229,19 @@ impl<M: Queued> Lane<M> {
     }
 
     fn full(&self) -> bool {
-        self.in_use.load(Ordering::Acquire) >= self.credit.bytes()
-            || self.messages.load(Ordering::Acquire) >= LANE_MESSAGES_MAX
+        let out_of_credit = self.in_use.load(Ordering::Acquire) >= self.credit.bytes()
+            || self.messages.load(Ordering::Acquire) >= LANE_MESSAGES_MAX;
+        out_of_credit && !self.is_closed()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Lets go of a sender that waits for the receiver, which has failed.
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.sender.wake();
     }
 }
 
@@ -237,6 +258,9 @@ impl<M> Clone for Sender<M> {
 impl<M: Queued> Sender<M> {
     /// Appends a message; never blocks and never fails.
     pub(crate) fn push(&self, message: M) {
+        if self.0.is_closed() {
+            return;
+        }
         {
             let mut queues = self.0.lock();
             let mark = self.0.count_in(&mut queues, &message);
@@ -356,7 +380,8 @@ impl<M: Queued> Receiver<M> {
 /// All lanes of the running dataflows, by id.
 ///
 /// An end can be asked for before the other one exists, and any number of times. Lanes of an
-/// executor go when [`Network::remove`] is called for it.
+/// executor go when [`Network::remove`] is called for it, or [`Network::close`] if its senders are
+/// not yet told.
 #[derive(Debug, Default)]
 pub(crate) struct Network {
     lanes: Mutex<Lanes>,
@@ -368,6 +393,8 @@ pub(crate) struct Network {
 struct Lanes {
     /// Who is no executor: its lanes cross no socket.
     outside: BTreeSet<ExecutorId>,
+    /// Who has failed, with the last barrier that may still tell others of its lanes.
+    failed: BTreeMap<ExecutorId, Epoch>,
     inboxes: BTreeMap<ExecutorId, Arc<Inbox>>,
     control: BTreeMap<ExecutorId, Arc<Lane<Control>>>,
     data: BTreeMap<ChannelId, Arc<Lane<Message>>>,
@@ -377,6 +404,10 @@ struct Lanes {
 impl Lanes {
     fn inbox(&mut self, executor: ExecutorId) -> Arc<Inbox> {
         Arc::clone(self.inboxes.entry(executor).or_default())
+    }
+
+    fn has_failed(&self, from: ExecutorId, to: ExecutorId) -> bool {
+        self.failed.contains_key(&from) || self.failed.contains_key(&to)
     }
 }
 
@@ -420,6 +451,9 @@ impl Network {
 
     fn control(&self, executor: ExecutorId) -> Arc<Lane<Control>> {
         let mut lanes = self.lock();
+        if lanes.has_failed(executor, executor) {
+            return Lane::new_closed();
+        }
         let inbox = lanes.inbox(executor);
         Arc::clone(
             lanes
@@ -431,6 +465,9 @@ impl Network {
 
     fn data(&self, channel: ChannelId) -> Arc<Lane<Message>> {
         let mut lanes = self.lock();
+        if lanes.has_failed(channel.from, channel.to) {
+            return Lane::new_closed();
+        }
         let inboxes = (lanes.inbox(channel.from), lanes.inbox(channel.to));
         let outside = lanes.outside.contains(&channel.from);
         let open = || self.open(channel.from, inboxes, outside);
@@ -439,6 +476,9 @@ impl Network {
 
     fn migration(&self, from: ExecutorId, to: ExecutorId) -> Arc<Lane<MigrationMessage>> {
         let mut lanes = self.lock();
+        if lanes.has_failed(from, to) {
+            return Lane::new_closed();
+        }
         let inboxes = (lanes.inbox(from), lanes.inbox(to));
         let open = || self.open(from, inboxes, false);
         Arc::clone(lanes.migration.entry((from, to)).or_insert_with(open))
@@ -485,6 +525,7 @@ impl Network {
     /// Forgets every lane to and from `executor`; ends still held by others stay usable.
     pub(crate) fn remove(&self, executor: ExecutorId) {
         let mut lanes = self.lock();
+        lanes.outside.remove(&executor);
         lanes.inboxes.remove(&executor);
         lanes.control.remove(&executor);
         lanes
@@ -495,8 +536,61 @@ impl Network {
             .retain(|(from, to), _| *from != executor && *to != executor);
     }
 
+    /// Forgets every lane to and from an executor that has failed. Its senders may push until they
+    /// are told, and may open lanes to it that a barrier up to `epoch` speaks of: all that is lost,
+    /// and nobody waits for it.
+    pub(crate) fn close(&self, executor: ExecutorId, epoch: Epoch) {
+        {
+            let mut lanes = self.lock();
+            for (_, lane) in lanes.data.iter().filter(|(id, _)| id.to == executor) {
+                lane.close();
+            }
+            lanes.failed.insert(executor, epoch);
+        }
+        self.remove(executor);
+    }
+
+    /// A barrier is through everywhere: what earlier ones told has been done.
+    pub(crate) fn passed(&self, epoch: Epoch) {
+        self.lock().failed.retain(|_, last| *last >= epoch);
+    }
+
     /// Forgets the migration channel of a pair.
     pub(crate) fn remove_migration(&self, from: ExecutorId, to: ExecutorId) {
         self.lock().migration.remove(&(from, to));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scaling::SubscaleId;
+
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_an_executor_that_has_failed() {
+        let network = Network::new(None);
+        let channel = ChannelId {
+            from: ExecutorId(1),
+            to: ExecutorId(2),
+            input: 0,
+        };
+        let fill = |lane: &Sender<Message>| {
+            for _ in 0..LANE_MESSAGES_MAX {
+                lane.push(Message::Confirm(SubscaleId(1)));
+            }
+        };
+        let lane = network.sender(channel);
+        fill(&lane);
+        assert!(lane.full());
+        network.close(channel.to, Epoch(7));
+        assert!(!lane.full());
+        // A barrier that was under way may tell of the lane later.
+        network.passed(Epoch(7));
+        let late = network.sender(channel);
+        fill(&late);
+        assert!(!late.full());
+        network.passed(Epoch(8));
+        assert!(network.lock().failed.is_empty() && network.lock().data.is_empty());
     }
 }

@@ -64,11 +64,12 @@ impl Dispatcher {
 
     /// Applies this executor's part of a change of topology.
     pub(crate) fn apply(&mut self, change: &TopologyChange) {
-        for spec in &change.open_edges {
-            self.open(spec.clone());
-        }
+        // In this order: a job that failed comes back under the same name.
         for key in &change.close_edges {
             self.edges.remove(key);
+        }
+        for spec in &change.open_edges {
+            self.open(spec.clone());
         }
         for (key, receiver) in &change.add_receivers {
             let lane = self.lane(*key, *receiver);

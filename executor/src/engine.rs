@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arrow::array::{ArrayRef, RecordBatch};
 use planner::Dataflow;
@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::change::ChangeBatch;
 use crate::conductor::{Command, Conductor, WidenRequest};
 use crate::error::{Error, Result};
+use crate::faults::{FaultInjector, Faults};
 use crate::gate::Gate;
 use crate::job::JobSpec;
 use crate::message::Widening;
@@ -84,6 +85,9 @@ pub struct EngineOptions {
     pub link_bytes_per_second: Option<u64>,
     /// The time of epochs, and that which paces sources. Default: the system's.
     pub clock: Arc<dyn Clock>,
+    /// Time before a job that has failed is started again, and the longest such time: it doubles
+    /// while the job goes on failing. Default 100 ms and 30 s.
+    pub job_restart_delay: (Duration, Duration),
     /// Whether jobs can be rescaled. Default true. If not, executors take the next message of any
     /// channel, without record scheduling, verdicts, hand-overs and measuring loads: what being able
     /// to scale costs is measured against that.
@@ -104,6 +108,7 @@ impl Default for EngineOptions {
             nexmark_events: None,
             link_bytes_per_second: None,
             clock: Arc::new(SystemClock::start()),
+            job_restart_delay: (Duration::from_millis(100), Duration::from_secs(30)),
             scalable: true,
         }
     }
@@ -118,6 +123,7 @@ impl fmt::Debug for EngineOptions {
             .field("key_groups", &self.key_groups)
             .field("release", &self.release)
             .field("link_bytes_per_second", &self.link_bytes_per_second)
+            .field("job_restart_delay", &self.job_restart_delay)
             .field("scalable", &self.scalable)
             .finish_non_exhaustive()
     }
@@ -134,6 +140,10 @@ pub struct JobStatus {
     pub parallelism: usize,
     /// What it is doing.
     pub state: JobState,
+    /// How often it was started again after a failure, since the server was started.
+    pub restarts: u64,
+    /// Why it failed last, if it did since then.
+    pub failure: Option<String>,
 }
 
 /// What a job is doing.
@@ -143,6 +153,19 @@ pub enum JobState {
     Running,
     /// Reads the rows that existed when it was created; so many are left.
     Backfilling {
+        /// Rows still to be read.
+        rows_remaining: u64,
+        /// All rows that there were.
+        rows: u64,
+    },
+    /// Has failed, and will be started again: at this time, or when what it reads runs again, or
+    /// any moment.
+    Restarting {
+        /// When it is tried next.
+        next_try: Option<SystemTime>,
+    },
+    /// Has failed, and reads the rows of what it reads anew; so many are left.
+    Rebuilding {
         /// Rows still to be read.
         rows_remaining: u64,
         /// All rows that there were.
@@ -222,6 +245,7 @@ pub(crate) struct Shared {
     pub(crate) options: EngineOptions,
     /// What brings rows into the dataflows passes it.
     pub(crate) gate: Arc<Gate>,
+    pub(crate) faults: Arc<Faults>,
     pub(crate) writers: Mutex<BTreeMap<u32, TableWriter>>,
     /// Held while a barrier, or what several tables write together, is put into root lanes: the
     /// parts of a write are all in front of a barrier or all behind it.
@@ -279,6 +303,7 @@ impl Engine {
             storage,
             options,
             gate: Arc::default(),
+            faults: Arc::default(),
             writers: Mutex::default(),
             root_lanes: Mutex::default(),
             jobs: Mutex::default(),
@@ -313,7 +338,8 @@ impl Engine {
     /// and job and `catalog` are durable; a crash before that leaves nothing of it.
     ///
     /// # Errors
-    /// If the job cannot be built, or fails while it reads the existing rows.
+    /// If the job cannot be built, or fails while it reads the existing rows;
+    /// [`Error::Restarting`] if one that it reads has failed.
     pub async fn create_job(&self, spec: JobSpec, catalog: CatalogChange) -> Result<()> {
         self.ask(|reply| Command::Create {
             spec: Box::new(spec),
@@ -376,8 +402,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::UnknownJob`], [`Error::UnknownExecutor`], [`Error::UnknownKeyGroup`];
-    /// [`Error::Parallelism`] if it is not within 1 and the number of key groups; the job's error
-    /// if it fails meanwhile.
+    /// [`Error::Parallelism`] if it is not within 1 and the number of key groups;
+    /// [`Error::Restarting`] if the job has failed, [`Error::JobFailed`] if it does meanwhile.
     pub async fn rescale(
         &self,
         job: u32,
@@ -502,6 +528,12 @@ impl Engine {
             errors.kinds().into_iter().map(move |kind| (job, kind))
         };
         of_jobs.iter().flat_map(kinds).collect()
+    }
+
+    /// Lets executors fail where `injector` says so, from now on: for tests. Release builds ignore
+    /// it.
+    pub fn inject_faults(&self, injector: Option<FaultInjector>) {
+        self.shared.faults.inject(injector);
     }
 
     /// Takes a last checkpoint and ends every executor.

@@ -8,7 +8,7 @@ use datafusion::error::DataFusionError;
 /// An error of the executor crate.
 ///
 /// Errors of single rows (a division by zero in a view) are not among them: they are contained where they occur and
-/// counted. Each of these stops the job's epoch; the job restarts from its last checkpoint.
+/// counted. Each of these ends the job, which is then started again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -97,12 +97,20 @@ pub enum Error {
     /// The creation of a job was cancelled.
     #[error("canceling statement due to CANCEL JOBS")]
     Cancelled,
-    /// A job failed while a statement waited for it; it runs again from the last checkpoint.
-    #[error("the job failed and was started again from the last checkpoint")]
+    /// A job failed while a statement waited for it.
+    #[error("the job failed")]
     JobFailed {
         /// Why it failed.
         #[source]
         cause: Arc<Error>,
+    },
+    /// What is asked needs a job to run that has failed and is being started again.
+    #[error("\"{name}\" is being started again after a failure")]
+    Restarting {
+        /// The job's name.
+        name: String,
+        /// Why it failed.
+        reason: String,
     },
     /// A log record or a checkpoint could not be written.
     #[error("could not be made durable")]

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use planner::dataflow::{Dataflow, Distribution, Fragment, Upstream};
+use planner::dataflow::{Dataflow, Distribution, Fragment, Node, Upstream};
 use scaling::{Assignment, ChannelId, ExecutorId, KeyGroup};
 use storage::TableSnapshot;
 
@@ -24,6 +24,34 @@ pub struct JobSpec {
     pub dataflow: Dataflow,
     /// Executors of each of its fragments that has inputs.
     pub parallelism: usize,
+}
+
+impl JobSpec {
+    /// Jobs whose rows this one reads.
+    pub(crate) fn upstream_jobs(&self) -> BTreeSet<u32> {
+        let inputs = self
+            .dataflow
+            .fragments
+            .iter()
+            .flat_map(|fragment| &fragment.inputs);
+        inputs
+            .filter_map(|input| match input.from {
+                Upstream::Relation(relation) => Some(relation.0),
+                Upstream::Fragment(_) => None,
+            })
+            .collect()
+    }
+
+    /// Whether its rows follow from those of other jobs, and can be computed anew at any time: all
+    /// but tables, and views of sources, whose rows nobody keeps.
+    pub(crate) fn is_derived(&self) -> bool {
+        fn brings_rows(node: &Node) -> bool {
+            matches!(node, Node::Dml { .. } | Node::Nexmark { .. })
+                || node.children().into_iter().any(brings_rows)
+        }
+        let mut fragments = self.dataflow.fragments.iter();
+        !fragments.any(|fragment| brings_rows(&fragment.root))
+    }
 }
 
 /// The executors of one fragment.
@@ -48,18 +76,7 @@ pub(crate) struct Job {
 impl Job {
     /// Jobs whose rows this one reads.
     pub(crate) fn upstream_jobs(&self) -> BTreeSet<u32> {
-        let inputs = self
-            .spec
-            .dataflow
-            .fragments
-            .iter()
-            .flat_map(|fragment| &fragment.inputs);
-        inputs
-            .filter_map(|input| match input.from {
-                Upstream::Relation(relation) => Some(relation.0),
-                Upstream::Fragment(_) => None,
-            })
-            .collect()
+        self.spec.upstream_jobs()
     }
 
     /// Index of the fragment that materializes the job's rows.

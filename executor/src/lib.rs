@@ -28,6 +28,7 @@ mod conductor;
 mod credit;
 mod dispatch;
 mod executor;
+mod faults;
 mod gate;
 mod held;
 mod job;
@@ -64,6 +65,7 @@ pub use engine::{
 };
 pub use error::{Error, Result};
 pub use executor::MoveFigures;
+pub use faults::{FaultInjector, FaultSite, FaultStep};
 pub use job::JobSpec;
 pub use load::{KeyGroupLoad, Times};
 pub use operator::{Barrier, Operator, Output, Watermarks};

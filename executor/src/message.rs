@@ -8,7 +8,7 @@
 //!
 //! All of it is plain data: executors and channels are named by id, rows and state are Arrow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
@@ -244,5 +244,22 @@ impl Topology {
     /// The change of one executor, to be filled in.
     pub(crate) fn of(&mut self, executor: ExecutorId) -> &mut TopologyChange {
         self.changes.entry(executor).or_default()
+    }
+
+    /// Takes back all that is said of jobs that have failed: to their executors, which are `gone`,
+    /// and to those that send to them.
+    pub(crate) fn forget(&mut self, jobs: &BTreeSet<u32>, gone: &BTreeSet<ExecutorId>) {
+        self.changes.retain(|executor, _| !gone.contains(executor));
+        let stays = |fragment: &FragmentKey| !jobs.contains(&fragment.job);
+        for change in self.changes.values_mut() {
+            change.open_edges.retain(|edge| stays(&edge.key.fragment));
+            change
+                .add_receivers
+                .retain(|(edge, _)| stays(&edge.fragment));
+            change
+                .remove_receivers
+                .retain(|(edge, _)| stays(&edge.fragment));
+            change.switch.retain(|(fragment, _)| stays(fragment));
+        }
     }
 }

@@ -205,6 +205,9 @@ impl Watched {
             self.policy.rescaled(now);
         }
         let (parallelism, demands) = measured(entry, &observation.executors);
+        if demands.is_empty() {
+            return None; // It has failed, and does not run now.
+        }
         self.policy.decide(now, parallelism, &demands)
     }
 }

@@ -8,10 +8,11 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{MemTable, TableProvider};
 use planner::{Relation, RelationId, RelationKind};
-use storage::DatabaseSnapshot;
+use scaling::Epoch;
+use storage::{DatabaseSnapshot, TableSnapshot};
 
 use crate::catalog::{Catalog, Entry, Kind, SCHEMA};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::namespace::{self, Name};
 use crate::pg_catalog;
 use crate::point_lookup::AccessPath;
@@ -110,6 +111,13 @@ impl CatalogView {
         }
     }
 
+    /// Relations that have failed, with the epoch that their rows are of.
+    #[must_use]
+    pub fn stale(&self) -> BTreeMap<u32, Epoch> {
+        let snapshot = self.snapshot.as_ref();
+        snapshot.map_or_else(BTreeMap::new, |snapshot| snapshot.stale.clone())
+    }
+
     /// The same as the query of a view means it: relations have the columns of its time.
     #[must_use]
     pub fn read_by(mut self, view: &Entry) -> CatalogView {
@@ -119,6 +127,26 @@ impl CatalogView {
 }
 
 impl CatalogView {
+    /// The rows of a relation; none if there never were any.
+    ///
+    /// # Errors
+    /// If it failed, and has not been computed anew since the server was started.
+    fn stored_rows(&self, relation: &Relation) -> Result<Option<Arc<TableSnapshot>>> {
+        let Some(snapshot) = &self.snapshot else {
+            return Ok(None);
+        };
+        let id = relation.id.0;
+        match snapshot.tables.get(&id) {
+            None if snapshot.stale.contains_key(&id) => {
+                Err(Error::Executor(executor::Error::Restarting {
+                    name: relation.name.clone(),
+                    reason: String::new(),
+                }))
+            }
+            rows => Ok(rows.cloned()),
+        }
+    }
+
     /// The relation of users that a name means: for the query of a view what it meant when the
     /// view was created.
     fn entry(&self, schema: Option<&str>, name: &str) -> Option<&Arc<Entry>> {
@@ -194,10 +222,7 @@ impl planner::Catalog for CatalogView {
             relation.kind,
             RelationKind::Table | RelationKind::MaterializedView
         ));
-        let rows = self
-            .snapshot
-            .as_ref()
-            .and_then(|snapshot| snapshot.tables.get(&relation.id.0).cloned());
+        let rows = self.stored_rows(relation).map_err(in_planning)?;
         let places = relation.stored.as_ref().map(|stored| stored.places.clone());
         let table = SnapshotTable::new(Arc::clone(&relation.schema), places, rows);
         let paths = self.snapshot.as_ref().map_or_else(Vec::new, |snapshot| {
@@ -240,6 +265,9 @@ pub(crate) fn access_paths(
         let (Kind::Index(by), Some(rows)) = (&index.kind, snapshot.tables.get(&index.id)) else {
             continue;
         };
+        if snapshot.stale.get(&index.id) != snapshot.stale.get(&id) {
+            continue; // Its rows are of another epoch.
+        }
         let column_at = |stored: &usize| (0..columns).find(|&at| place(at) == *stored);
         let Some(key) = by.places.iter().map(column_at).collect() else {
             continue;

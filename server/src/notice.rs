@@ -54,6 +54,16 @@ pub enum Notice {
         /// A row, and where it is.
         detail: String,
     },
+    /// A view that a query reads has failed.
+    #[error(
+        "\"{view}\" is being started again after a failure: its rows are those of epoch {epoch}"
+    )]
+    Stale {
+        /// The view.
+        view: String,
+        /// When it failed.
+        epoch: u64,
+    },
     /// How far a scaling or another long statement is.
     #[error("{0}")]
     Progress(String),
@@ -67,6 +77,7 @@ impl Notice {
             Notice::InTransaction
             | Notice::NoTransaction
             | Notice::ModeOutsideBlock
+            | Notice::Stale { .. }
             | Notice::Differs { .. } => Severity::Warning,
             Notice::AlreadyExists { .. }
             | Notice::DoesNotExist { .. }

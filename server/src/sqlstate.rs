@@ -59,6 +59,7 @@ impl Report {
             Notice::AlreadyExists { .. } => "42P07",
             Notice::InTransaction | Notice::NoTransaction | Notice::ModeOutsideBlock => "25P01",
             Notice::Differs { .. } => "XX001",
+            Notice::Stale { .. } => "01000",
             Notice::DoesNotExist { .. }
             | Notice::Cascades { .. }
             | Notice::CascadesToMany { .. }
@@ -252,6 +253,7 @@ fn executor_code(error: &executor::Error) -> &'static str {
         | executor::Error::UnknownExecutor { .. }
         | executor::Error::UnknownKeyGroup { .. } => "22023",
         executor::Error::Cancelled => "57014",
+        executor::Error::Restarting { .. } => "55000",
         // The enum is open for variants that a client can do nothing about.
         _ => "XX000",
     }
@@ -375,6 +377,11 @@ fn detail(error: &Error) -> Option<String> {
             expected, given, ..
         } => Some(format!("Expected {expected} parameters but got {given}.")),
         Error::InCopy { source, .. } => detail(source),
+        Error::Planner(planner::Error::DataFusion(inner)) => detail(ours(inner)?),
+        Error::Executor(executor::Error::JobFailed { cause }) => Some(chain(cause)),
+        Error::Executor(executor::Error::Restarting { reason, .. }) if !reason.is_empty() => {
+            Some(reason.clone())
+        }
         Error::Storage(storage::Error::RocksDb(source) | storage::Error::DiskFull { source }) => {
             Some(source.to_string())
         }
@@ -405,8 +412,27 @@ fn hint(error: &Error) -> Option<String> {
         ),
         Error::SubscriptionEnded { hint, .. } => Some((*hint).to_owned()),
         Error::UndefinedRescale { .. } => Some("SHOW RESCALES lists them.".to_owned()),
+        Error::Planner(planner::Error::DataFusion(inner)) => hint(ours(inner)?),
+        Error::Executor(executor::Error::Restarting { .. }) => {
+            Some("SHOW JOBS says when it is tried next. DROP works at any time.".to_owned())
+        }
         _ => None,
     }
+}
+
+/// Our own error that came by way of DataFusion.
+fn ours(error: &DataFusionError) -> Option<&Error> {
+    match error {
+        DataFusionError::External(inner) => inner.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
 }
 
 fn context(error: &Error) -> Option<String> {

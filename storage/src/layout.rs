@@ -7,6 +7,7 @@
 //!           "time"                                                  i64 BE, of that epoch, microseconds
 //!           "catalog/" ++ key of the caller                         value of the caller
 //!           "digest/" ++ table ++ key group                         u128 BE, see below
+//!           "rebuilding/" ++ job u32 BE                             nothing; its rows are not whole
 //!   state   table ++ key group ++ row                               measures of the row
 //!   wal     job u32 BE ++ sequence number u64 BE                    bytes of the caller
 //!
@@ -48,6 +49,9 @@ pub const CATALOG_PREFIX: &[u8] = b"catalog/";
 /// What the keys of digests begin with, in `meta`.
 pub const DIGEST_PREFIX: &[u8] = b"digest/";
 
+/// What the keys begin with, in `meta`, that say which jobs' rows are not whole.
+pub const REBUILDING_PREFIX: &[u8] = b"rebuilding/";
+
 /// Bytes in front of the row in a key of `state`.
 pub const STATE_PREFIX_BYTES: usize = 8;
 
@@ -88,6 +92,12 @@ pub fn wal_key(job: u32, sequence: u64) -> [u8; 12] {
 #[must_use]
 pub fn digest_key(table: TableId, key_group: KeyGroup) -> Vec<u8> {
     [DIGEST_PREFIX, &partition_prefix(table, key_group)].concat()
+}
+
+/// Key that is there while the stored rows of a job are not whole, in `meta`.
+#[must_use]
+pub fn rebuilding_key(job: u32) -> Vec<u8> {
+    [REBUILDING_PREFIX, &job_prefix(job)].concat()
 }
 
 /// Key of a catalog row, in `meta`.

@@ -279,4 +279,7 @@ pub struct DatabaseSnapshot {
     pub watermarks: BTreeMap<u32, BTreeMap<usize, i64>>,
     /// Tables and views by job.
     pub tables: BTreeMap<u32, Arc<TableSnapshot>>,
+    /// Jobs that are being started again after a failure, with the epoch that their rows are of.
+    /// One that is not among the tables has no rows yet.
+    pub stale: BTreeMap<u32, Epoch>,
 }

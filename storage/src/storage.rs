@@ -12,8 +12,8 @@
 //!
 //! Not here: when to take a checkpoint, and what catalog rows and write-ahead changes mean.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,6 +59,11 @@ pub struct Checkpoint {
     pub deltas: Vec<StateDelta>,
     /// Jobs to remove with all their rows. Their deltas are ignored.
     pub dropped: Vec<u32>,
+    /// Jobs whose stored rows are worth nothing since they failed: those rows are removed before
+    /// deltas are written, and until the job is among `rebuilt` what is stored of it is not whole.
+    pub rebuilding: Vec<u32>,
+    /// Jobs whose stored rows are whole again with this checkpoint.
+    pub rebuilt: Vec<u32>,
     /// Changes of catalog rows.
     pub catalog: CatalogChange,
     /// By job, the last write-ahead change whose rows are in this checkpoint; it and those before
@@ -173,6 +178,13 @@ impl Storage {
         for &job in &checkpoint.dropped {
             drop_job(&mut writes, job);
         }
+        for &job in &checkpoint.rebuilding {
+            drop_rows(&mut writes, job);
+            writes.put(ColumnFamily::Meta, &layout::rebuilding_key(job), &[]);
+        }
+        for &job in &checkpoint.rebuilt {
+            writes.delete(ColumnFamily::Meta, &layout::rebuilding_key(job));
+        }
         let mut converters = BTreeMap::new();
         // In the order of their keys; one by one, so that rows are not in memory twice.
         let mut deltas = checkpoint.deltas;
@@ -276,6 +288,32 @@ impl Storage {
                 }
             })?;
         failed.map(|()| digests)
+    }
+
+    /// Jobs whose stored rows are not whole, as of the committed epoch: see
+    /// [`Checkpoint::rebuilding`].
+    ///
+    /// # Errors
+    /// When the disk fails, or [`Error::Corrupt`].
+    pub fn rebuilding(&self) -> Result<BTreeSet<u32>> {
+        let prefix = layout::REBUILDING_PREFIX;
+        let mut jobs = BTreeSet::new();
+        let mut failed = Ok(());
+        self.kv.scan(
+            ColumnFamily::Meta,
+            prefix,
+            &mut |key, _| match key[prefix.len()..].try_into() {
+                Ok(job) => {
+                    jobs.insert(u32::from_be_bytes(job));
+                    ControlFlow::Continue(())
+                }
+                Err(_) => {
+                    failed = Err(corrupt("meta", "bad job number"));
+                    ControlFlow::Break(())
+                }
+            },
+        )?;
+        failed.map(|()| jobs)
     }
 
     /// Appends a write-ahead change of a base table. It is durable when this returns. Sequence
@@ -390,16 +428,20 @@ fn write_catalog_rows(writes: &mut WriteSet, change: CatalogChange) {
 }
 
 fn drop_job(writes: &mut WriteSet, job: u32) {
+    drop_rows(writes, job);
+    delete_prefix(writes, ColumnFamily::Wal, &layout::job_prefix(job));
+    writes.delete(ColumnFamily::Meta, &layout::rebuilding_key(job));
+}
+
+fn drop_rows(writes: &mut WriteSet, job: u32) {
     let prefix = layout::job_prefix(job);
+    delete_prefix(writes, ColumnFamily::State, &prefix);
     let digests = [layout::DIGEST_PREFIX, &prefix].concat();
-    for (family, prefix) in [
-        (ColumnFamily::State, prefix.to_vec()),
-        (ColumnFamily::Wal, prefix.to_vec()),
-        (ColumnFamily::Meta, digests),
-    ] {
-        let end = layout::end_of_prefix(&prefix);
-        writes.delete_range(family, &prefix, &end);
-    }
+    delete_prefix(writes, ColumnFamily::Meta, &digests);
+}
+
+fn delete_prefix(writes: &mut WriteSet, family: ColumnFamily, prefix: &[u8]) {
+    writes.delete_range(family, prefix, &layout::end_of_prefix(prefix));
 }
 
 fn write_delta(

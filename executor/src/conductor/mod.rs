@@ -6,17 +6,20 @@
 //!                          └─► n is durable: one checkpoint, off this task ─► waiting statements
 //!
 //!   operations, one at a time:  create   barrier opens channels ─► start ─► backfill ─► checkpoint
+//!                               restart  the same, of a job that has failed: see `failures`
 //!                               drop     barrier stops executors ─► checkpoint without their state
 //!   rescales, side by side:     see `rescale` and `rescales`
 //! ```
 //!
-//! One barrier is under way at a time; under a backlog epochs become longer, not more. A
-//! failure of any executor ends them all and starts everything again from the last checkpoint
-//! and the write-ahead logs, as after a crash of the process.
+//! One barrier is under way at a time; under a backlog epochs become longer, not more. A job that
+//! fails and follows from others ends alone, with its readers (`failures`). Any other failure ends
+//! all jobs and starts everything again from the last checkpoint and the write-ahead logs, as after
+//! a crash of the process.
 //!
 //! Not here: placement and channels (`job`), what a barrier does inside an executor
 //! (`executor`), the moves of a rescale (`rescale`).
 
+mod failures;
 mod operations;
 mod rescales;
 mod start;
@@ -28,7 +31,7 @@ use std::time::Duration;
 
 use planner::Dataflow;
 use scaling::{CoordinatorEvent, Epoch, ExecutorId, HandOverSpeed, KeyGroup};
-use storage::{CatalogChange, Checkpoint, DatabaseSnapshot, TableSnapshot, crash_point};
+use storage::{CatalogChange, Checkpoint, DatabaseSnapshot, crash_point};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -46,8 +49,9 @@ use crate::rescale::{
     Phase, Rescale, RescaleOptions, RescalePlan, RescaleRequest, RescaleState, RescaleSummary,
 };
 use crate::world;
+use failures::{Failure, Restarts, add_rows};
 
-/// Time before the jobs are started again after a failure, doubled while they go on failing.
+/// Time before all jobs are started again after a failure, doubled while they go on failing.
 const RESTART_DELAY: Duration = Duration::from_millis(50);
 /// The longest time between two restarts.
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(5);
@@ -133,6 +137,10 @@ enum Operation {
         catalog: CatalogChange,
         reply: oneshot::Sender<Result<()>>,
     },
+    /// Of a job that has failed.
+    Restart {
+        job: u32,
+    },
     Widen(WidenRequest),
 }
 
@@ -144,11 +152,11 @@ enum Carried {
     Rescale(u64, Phase),
 }
 
-/// A created job that still reads the rows that existed.
+/// A job that still reads the rows that existed when it was created, or started again.
 struct Backfill {
     job: u32,
-    catalog: CatalogChange,
-    reply: oneshot::Sender<Result<()>>,
+    /// The statement that waits for it; a job that is started again has none.
+    creation: Option<Creation>,
     rows_remaining: u64,
     /// Rows that there were when it began.
     rows: u64,
@@ -156,6 +164,12 @@ struct Backfill {
     since: Epoch,
     /// Cleared when the job's rows are complete.
     backfilling: Arc<AtomicBool>,
+}
+
+/// A statement that creates a job.
+struct Creation {
+    catalog: CatalogChange,
+    reply: oneshot::Sender<Result<()>>,
 }
 
 impl Backfill {
@@ -222,6 +236,14 @@ pub(crate) struct Conductor {
     topology: Topology,
     carried: Vec<Carried>,
     backfills: Vec<Backfill>,
+    /// Jobs that have failed and are not up to date again.
+    failures: BTreeMap<u32, Failure>,
+    /// Jobs that have failed since the start.
+    restarts: BTreeMap<u32, Restarts>,
+    /// Jobs whose stored rows are to go with the next checkpoint, which says that they are not whole.
+    rebuilding: BTreeSet<u32>,
+    /// Jobs that could not be created, of which the next checkpoint leaves nothing.
+    discarded: Vec<u32>,
     /// Jobs whose executors can let go of the rows they were backfilled from.
     backfilled: Vec<u32>,
     state_bytes: BTreeMap<(ExecutorId, KeyGroup), u64>,
@@ -284,6 +306,10 @@ impl Conductor {
             topology: Topology::default(),
             carried: Vec::new(),
             backfills: Vec::new(),
+            failures: BTreeMap::new(),
+            restarts: BTreeMap::new(),
+            rebuilding: BTreeSet::new(),
+            discarded: Vec::new(),
             backfilled: Vec::new(),
             state_bytes: BTreeMap::new(),
             state_rows: BTreeMap::new(),
@@ -395,14 +421,19 @@ impl Conductor {
             || !self.flushes.is_empty()
             || !self.carried.is_empty()
             || self.shutdown.is_some()
-            || complete;
+            || self.is_settling()
+            // It becomes durable with the next checkpoint, and the one before may still be written.
+            || complete && self.checkpoint.is_none();
         if !wanted {
             return;
         }
         // A drop, a widened table, a finished backfill and a finished rescale answer at a checkpoint. One that
         // is being written has to end first.
         let persists = |carried: &Carried| match carried {
-            Carried::Operation => !matches!(self.operation, Some(Operation::Create { .. })),
+            Carried::Operation => !matches!(
+                self.operation,
+                Some(Operation::Create { .. } | Operation::Restart { .. })
+            ),
             Carried::Rescale(_, phase) => matches!(phase, Phase::Closing | Phase::Stopping),
         };
         let persist = self.carried.iter().any(persists);
@@ -425,6 +456,10 @@ impl Conductor {
         };
         let mut topology = std::mem::take(&mut self.topology);
         for job in std::mem::take(&mut self.backfilled) {
+            if let Some(failure) = self.failures.get_mut(&job) {
+                // In the epoch after this one its watermarks have been acted on, too.
+                failure.settle(self.epoch.next());
+            }
             for executor in self.jobs.get(job).into_iter().flat_map(Job::executors) {
                 topology.of(executor).end_backfill = true;
             }
@@ -461,6 +496,10 @@ impl Conductor {
     }
 
     async fn on_report(&mut self, report: Report) {
+        if !self.tasks.contains_key(&report.executor()) {
+            // It has failed with its job, and does not know yet.
+            return;
+        }
         let outcome = match report {
             Report::Collected(collected) => {
                 self.collect(*collected);
@@ -472,16 +511,17 @@ impl Conductor {
             Report::Installed {
                 subscale,
                 hand_overs,
+                ..
             } => {
                 self.on_hand_overs(subscale, &hand_overs);
                 self.on_subscale(subscale, CoordinatorEvent::Installed { subscale })
             }
-            Report::Done { subscale } => {
+            Report::Done { subscale, .. } => {
                 self.on_subscale(subscale, CoordinatorEvent::Done { subscale })
             }
             Report::Failed { executor, error } => {
                 tracing::error!(%executor, error = %error_chain(&error), "an executor failed");
-                Err(error)
+                self.on_failure(executor, error)
             }
         };
         let outcome = match outcome {
@@ -522,6 +562,7 @@ impl Conductor {
             flushes,
             ..
         } = in_flight;
+        self.network.passed(barrier.epoch);
         self.publish(&barrier, &owner, &mut collected);
         crash_point!("epoch.published");
         self.take_figures(&owner, &collected, duration);
@@ -537,9 +578,7 @@ impl Conductor {
                 .iter_mut()
                 .flat_map(|part| std::mem::take(&mut part.deltas))
                 .collect(),
-            dropped: Vec::new(),
-            catalog: CatalogChange::default(),
-            wal_applied: BTreeMap::new(),
+            ..Checkpoint::default()
         };
         for carried in carried {
             self.add_to_checkpoint(carried, &mut checkpoint);
@@ -552,6 +591,8 @@ impl Conductor {
         }
         if barrier.durable {
             self.finish_backfills(&mut checkpoint, &mut persisting);
+            checkpoint.rebuilding = std::mem::take(&mut self.rebuilding).into_iter().collect();
+            checkpoint.dropped.append(&mut self.discarded);
             checkpoint.wal_applied = self.writes_applied.clone();
             persisting.shutdown = self.shutdown.take_if(|_| last);
             self.write_checkpoint(checkpoint, persisting);
@@ -592,13 +633,18 @@ impl Conductor {
         snapshot.epoch = barrier.epoch;
         snapshot.time = barrier.time;
         if std::mem::take(&mut self.republish) {
-            snapshot.tables.clear();
+            let failures = &self.failures;
+            snapshot.tables.retain(|job, _| failures.contains_key(job));
         }
         let key_groups = usize::from(self.jobs.key_groups());
         for part in collected {
             let Some(job) = owner.get(&part.executor) else {
                 continue;
             };
+            if let Some(failure) = self.failures.get_mut(job) {
+                failure.keep_back(key_groups, part);
+                continue;
+            }
             if let Some(watermarks) = &part.watermarks {
                 let watermarks = watermarks.by_column().clone();
                 snapshot.watermarks.insert(*job, watermarks);
@@ -606,16 +652,10 @@ impl Conductor {
             if part.snapshots.is_empty() && snapshot.tables.contains_key(job) {
                 continue;
             }
-            let table = snapshot.tables.entry(*job).or_insert_with(|| {
-                Arc::new(TableSnapshot {
-                    partitions: vec![None; key_groups],
-                })
-            });
-            let table = Arc::make_mut(table);
-            for (key_group, rows) in part.snapshots.drain(..) {
-                table.partitions[usize::from(key_group.0)] = Some(rows);
-            }
+            let table = snapshot.tables.entry(*job).or_default();
+            add_rows(Arc::make_mut(table), key_groups, part);
         }
+        self.show_restarted(&mut snapshot);
         let snapshot = Arc::new(snapshot);
         self.visible.send_replace(Arc::clone(&snapshot));
         if let Some(observer) = &self.shared.options.observer {
@@ -667,7 +707,8 @@ impl Conductor {
         }
     }
 
-    /// Created jobs whose rows are complete become durable, and known, with this checkpoint.
+    /// Created jobs whose rows are complete become durable, and known, with this checkpoint; those
+    /// of jobs that are started again can be started from.
     fn finish_backfills(&mut self, checkpoint: &mut Checkpoint, persisting: &mut Persisting) {
         let (done, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.backfills)
             .into_iter()
@@ -680,9 +721,13 @@ impl Conductor {
                 job.pinned.clear();
                 self.backfilled.push(backfill.job);
             }
-            checkpoint.catalog.puts.extend(backfill.catalog.puts);
-            checkpoint.catalog.deletes.extend(backfill.catalog.deletes);
-            persisting.replies.push(backfill.reply);
+            let Some(creation) = backfill.creation else {
+                checkpoint.rebuilt.push(backfill.job);
+                continue;
+            };
+            checkpoint.catalog.puts.extend(creation.catalog.puts);
+            checkpoint.catalog.deletes.extend(creation.catalog.deletes);
+            persisting.replies.push(creation.reply);
         }
     }
 
@@ -753,30 +798,39 @@ impl Conductor {
     }
 
     fn publish_status(&self) {
-        let status = |job: &Job| {
+        let status = |spec: &JobSpec| {
             let backfill = self
                 .backfills
                 .iter()
-                .find(|backfill| backfill.job == job.spec.id);
-            let state = match (self.rescale_of(job.spec.id), backfill) {
-                _ if self.is_ending(job.spec.id) => JobState::Ending,
-                (_, Some(backfill)) => JobState::Backfilling {
+                .find(|backfill| backfill.job == spec.id);
+            let failure = self.failures.get(&spec.id);
+            let restarts = self.restarts.get(&spec.id);
+            let state = match (failure, backfill, self.rescale_of(spec.id)) {
+                _ if self.is_ending(spec.id) => JobState::Ending,
+                (Some(failure), backfill, _) => failure.state(backfill),
+                (_, Some(backfill), _) => JobState::Backfilling {
                     rows_remaining: backfill.rows_remaining,
                     rows: backfill.rows,
                 },
-                (Some(rescale), _) => JobState::Rescaling {
+                (_, _, Some(rescale)) => JobState::Rescaling {
                     parallelism: rescale.summary.to,
                 },
-                (None, None) => JobState::Running,
+                (None, None, None) => JobState::Running,
             };
             JobStatus {
-                id: job.spec.id,
-                name: job.spec.name.clone(),
-                parallelism: job.spec.parallelism,
+                id: spec.id,
+                name: spec.name.clone(),
+                parallelism: spec.parallelism,
                 state,
+                restarts: restarts.map_or(0, |known| known.count),
+                failure: restarts.map(|known| known.reason.clone()),
             }
         };
-        let jobs = self.jobs.iter().map(status).collect();
+        let running = self.jobs.iter().map(|job| &job.spec);
+        let failed = self.failures.values().map(|failure| &failure.spec);
+        let down = failed.filter(|spec| self.jobs.get(spec.id).is_none());
+        let mut jobs: Vec<JobStatus> = running.chain(down).map(status).collect();
+        jobs.sort_by_key(|job| job.id);
         *self
             .shared
             .jobs

@@ -1,4 +1,5 @@
-//! Creating, dropping and widening jobs, one at a time, each with its barrier.
+//! Creating, dropping and widening jobs, and starting them again, one at a time, each with its
+//! barrier.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
@@ -8,7 +9,9 @@ use scaling::ExecutorId;
 use storage::{CatalogChange, DatabaseSnapshot, crash_point};
 use tokio::sync::oneshot;
 
-use super::{Backfill, Carried, Conductor, Operation, Persisting, Queued, WidenRequest};
+use super::{
+    Backfill, Carried, Conductor, Creation, Failure, Operation, Persisting, Queued, WidenRequest,
+};
 use crate::error::{Error, Result};
 use crate::job::{JobSpec, Placement};
 use crate::message::FragmentKey;
@@ -35,10 +38,18 @@ impl Conductor {
                     None
                 }
             };
-            if let Some(operation) = begun {
-                self.operation = Some(operation);
-                self.carried.push(Carried::Operation);
-            }
+            self.begin(begun);
+        }
+        if self.operation.is_none() && self.shutdown.is_none() && !self.stopping {
+            let begun = self.begin_restart();
+            self.begin(begun);
+        }
+    }
+
+    fn begin(&mut self, begun: Option<Operation>) {
+        if let Some(operation) = begun {
+            self.operation = Some(operation);
+            self.carried.push(Carried::Operation);
         }
     }
 
@@ -49,6 +60,11 @@ impl Conductor {
         reply: oneshot::Sender<Result<()>>,
     ) -> Option<Operation> {
         let job = spec.id;
+        let upstream = spec.upstream_jobs();
+        if let Err(error) = upstream.iter().try_for_each(|job| self.check_runs(*job)) {
+            let _ = reply.send(Err(error));
+            return None;
+        }
         self.jobs.place(spec);
         let missing = self.jobs.get(job).and_then(|placed| {
             placed
@@ -76,8 +92,12 @@ impl Conductor {
         reply: oneshot::Sender<Result<()>>,
     ) -> Option<Operation> {
         let jobs: BTreeSet<u32> = jobs.into_iter().collect();
-        if let Some(&dependent) = self.jobs.dependents(&jobs).first() {
-            let _ = reply.send(Err(Error::JobInUse { by: dependent }));
+        let reads = |failure: &&Failure| !failure.spec.upstream_jobs().is_disjoint(&jobs);
+        let failed = self.failures.values().filter(reads);
+        let mut dependents = failed.map(|failure| failure.spec.id);
+        let failed = dependents.find(|job| !jobs.contains(job));
+        if let Some(by) = self.jobs.dependents(&jobs).first().copied().or(failed) {
+            let _ = reply.send(Err(Error::JobInUse { by }));
             return None;
         }
         self.jobs.disconnect(&jobs, &mut self.topology);
@@ -100,11 +120,12 @@ impl Conductor {
                 other => self.queue.push_back(other),
             }
         }
-        for backfill in std::mem::take(&mut self.backfills) {
-            if !jobs.contains(&backfill.job) {
+        for mut backfill in std::mem::take(&mut self.backfills) {
+            let creation = backfill.creation.take_if(|_| jobs.contains(&backfill.job));
+            let Some(creation) = creation else {
                 self.backfills.push(backfill);
                 continue;
-            }
+            };
             cancelled.push(backfill.job);
             self.end_rescales_of(backfill.job, &RescaleState::Cancelled);
             // Nothing of it is durable or known: what runs goes like a job that is dropped.
@@ -114,7 +135,7 @@ impl Conductor {
                 catalog: CatalogChange::default(),
                 reply,
             });
-            let _ = backfill.reply.send(Err(Error::Cancelled));
+            let _ = creation.reply.send(Err(Error::Cancelled));
         }
         cancelled
     }
@@ -150,7 +171,12 @@ impl Conductor {
                 job,
                 catalog,
                 reply,
-            }) => self.start_created(job, catalog, reply).await,
+            }) => {
+                crash_point!("create.opened");
+                let creation = Creation { catalog, reply };
+                self.start_opened(job, Some(creation)).await
+            }
+            Some(Operation::Restart { job }) => self.start_opened(job, None).await,
             Some(Operation::Drop {
                 jobs,
                 catalog: _,
@@ -174,14 +200,15 @@ impl Conductor {
         }
     }
 
-    /// Starts the executors of a job whose channels are open since the barrier just ended.
-    async fn start_created(
-        &mut self,
-        job: u32,
-        catalog: CatalogChange,
-        reply: oneshot::Sender<Result<()>>,
-    ) -> Result<()> {
-        crash_point!("create.opened");
+    /// Starts a job whose channels are open since the barrier just ended.
+    async fn start_opened(&mut self, job: u32, creation: Option<Creation>) -> Result<()> {
+        match self.start_executors(job, creation) {
+            Ok(()) => self.replay(job, 0).await,
+            Err(error) => self.fail(job, error),
+        }
+    }
+
+    fn start_executors(&mut self, job: u32, creation: Option<Creation>) -> Result<()> {
         let snapshot = Arc::clone(&self.visible.borrow());
         let placed = self.jobs.get(job).expect("a job being created is placed");
         let upstream = placed.upstream_jobs();
@@ -193,8 +220,7 @@ impl Conductor {
         self.jobs.get_mut(job).expect("placed").pinned = pinned;
         self.backfills.push(Backfill {
             job,
-            catalog,
-            reply,
+            creation,
             rows_remaining,
             rows: rows_remaining,
             since: self.epoch,
@@ -204,7 +230,7 @@ impl Conductor {
             let parts = self.parts(key, executor, Vec::new())?;
             self.spawn(parts)?;
         }
-        self.replay(job, 0).await
+        Ok(())
     }
 
     pub(super) fn executors_of(&self, job: u32) -> Vec<(FragmentKey, ExecutorId)> {
@@ -219,7 +245,13 @@ impl Conductor {
         job.fragments().flat_map(of_fragment).collect()
     }
 
+    /// Lets go of a job that has ended for good.
     pub(super) fn forget(&mut self, job: u32) {
+        self.failures.remove(&job);
+        self.restarts.remove(&job);
+        self.rebuilding.remove(&job);
+        self.backfills.retain(|backfill| backfill.job != job);
+        self.unpublish(job);
         let Some(job) = self.jobs.remove(job) else {
             return;
         };
@@ -236,8 +268,12 @@ impl Conductor {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&job.spec.id);
+    }
+
+    fn unpublish(&mut self, job: u32) {
         let mut snapshot = DatabaseSnapshot::clone(&self.visible.borrow());
-        snapshot.tables.remove(&job.spec.id);
+        snapshot.tables.remove(&job);
+        snapshot.stale.remove(&job);
         self.visible.send_replace(Arc::new(snapshot));
     }
 }

@@ -45,6 +45,10 @@ impl From<&RescaleSummary> for PastRescale {
 impl Conductor {
     /// Checks a statement and gives it its number. An earlier one about the same job ends early.
     pub(super) fn on_rescale(&mut self, request: RescaleRequest) {
+        if let Err(error) = self.check_runs(request.job) {
+            let _ = request.reply.send(Err(error));
+            return;
+        }
         let Some(job) = self.jobs.get(request.job) else {
             let error = Error::UnknownJob { job: request.job };
             let _ = request.reply.send(Err(error));
@@ -296,14 +300,19 @@ impl Conductor {
     /// Ends the running rescales because the jobs failed.
     pub(super) fn fail_rescales(&mut self, failed: impl Fn() -> Error) {
         for rescale in std::mem::take(&mut self.rescales).into_values() {
-            if let Some(job) = self.jobs.get_mut(rescale.job) {
-                job.spec.parallelism = rescale.summary.from;
-            }
-            self.finish_rescale(rescale, Err(failed()));
+            self.fail_rescale(rescale, failed());
         }
     }
 
-    fn remember(&mut self, summary: RescaleSummary, subscales: Vec<SubscaleStatus>) {
+    /// Ends a rescale whose job failed: that will start again as it was before.
+    pub(super) fn fail_rescale(&mut self, rescale: Rescale, error: Error) {
+        if let Some(job) = self.jobs.get_mut(rescale.job) {
+            job.spec.parallelism = rescale.summary.from;
+        }
+        self.finish_rescale(rescale, Err(error));
+    }
+
+    pub(super) fn remember(&mut self, summary: RescaleSummary, subscales: Vec<SubscaleStatus>) {
         if self.history.len() == RESCALES_KEPT {
             self.history.pop_front();
         }
@@ -312,6 +321,7 @@ impl Conductor {
 
     /// What a rescale would do, from what is measured now.
     pub(super) fn explain(&self, job: u32, options: &RescaleOptions) -> Result<RescalePlan> {
+        self.check_runs(job)?;
         let from = self
             .jobs
             .get(job)
@@ -430,7 +440,7 @@ impl Conductor {
             return Ok(());
         }
         self.end_all();
-        let mut specs: Vec<_> = self.jobs.iter().map(|job| job.spec.clone()).collect();
+        let mut specs = self.all_specs();
         for rescale in rescales.iter() {
             for spec in specs.iter_mut().filter(|spec| spec.id == rescale.job) {
                 spec.parallelism = rescale.summary.to;

@@ -53,6 +53,7 @@ impl Conductor {
             pipeline,
             paced: has_source(fragment),
             gate: Arc::clone(&self.shared.gate),
+            faults: Arc::clone(&self.shared.faults),
             migration,
             reports: self.report_to.clone(),
             fragment: key,
@@ -89,9 +90,10 @@ impl Conductor {
         Ok(())
     }
 
-    /// Builds all jobs from storage: state of the last checkpoint, then the logged writes.
+    /// Builds all jobs from storage: state of the last checkpoint, then the logged writes. Those of
+    /// which nothing whole is stored are started again afterwards.
     pub(super) async fn start(&mut self, specs: Vec<JobSpec>) -> Result<()> {
-        let mut ordered = specs;
+        let mut ordered = self.startable(specs)?;
         ordered.sort_by_key(|spec| spec.id);
         let ids: Vec<u32> = ordered.iter().map(|spec| spec.id).collect();
         for spec in ordered {
@@ -200,7 +202,7 @@ impl Conductor {
             self.fail_operations(&cause);
             world::sleep(self.restart_delay).await;
             self.restart_delay = (self.restart_delay * 2).min(RESTART_DELAY_MAX);
-            let specs: Vec<JobSpec> = self.jobs.iter().map(|job| job.spec.clone()).collect();
+            let specs = self.all_specs();
             tracing::warn!(
                 jobs = specs.len(),
                 "starting again from the last checkpoint"
@@ -234,6 +236,7 @@ impl Conductor {
                 self.forget(job);
                 let _ = reply.send(Err(failed()));
             }
+            Some(Operation::Restart { .. }) => {}
             Some(Operation::Drop {
                 jobs,
                 catalog,
@@ -254,9 +257,13 @@ impl Conductor {
         }
         self.fail_rescales(failed);
         for backfill in std::mem::take(&mut self.backfills) {
-            self.forget(backfill.job);
-            let _ = backfill.reply.send(Err(failed()));
+            if let Some(creation) = backfill.creation {
+                self.forget(backfill.job);
+                self.discarded.push(backfill.job);
+                let _ = creation.reply.send(Err(failed()));
+            }
         }
+        self.backfilled.clear();
         (self.topology, self.carried) = Default::default();
         self.stopping = false;
         if let Some(in_flight) = self.in_flight.take() {

@@ -37,6 +37,7 @@ use crate::channel::{Inbox, Network, Receiver, Sender};
 use crate::dispatch::Dispatcher;
 use crate::engine::BatchObserver;
 use crate::error::{Error, Result};
+use crate::faults::{FaultSite, FaultStep, Faults};
 use crate::gate::Gate;
 use crate::held::HeldRows;
 use crate::load::{Meter, Wait};
@@ -68,6 +69,7 @@ pub(crate) struct ExecutorParts {
     /// Whether it generates rows by the clock.
     pub(crate) paced: bool,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) faults: Arc<Faults>,
     pub(crate) migration: Migration,
     pub(crate) reports: UnboundedSender<Report>,
     pub(crate) fragment: FragmentKey,
@@ -106,6 +108,7 @@ pub(crate) struct Executor {
     pipeline: Pipeline,
     paced: bool,
     gate: Arc<Gate>,
+    faults: Arc<Faults>,
     dispatcher: Dispatcher,
     out: Output,
     moved: MoveFigures,
@@ -140,6 +143,7 @@ impl Executor {
             pipeline: parts.pipeline,
             paced: parts.paced,
             gate: parts.gate,
+            faults: parts.faults,
             dispatcher: parts.dispatcher,
             out: Output::new(),
             moved: MoveFigures::default(),
@@ -280,7 +284,21 @@ impl Executor {
 
     /// Lets the pipeline bring rows of its own.
     fn poll(&mut self) -> Result<bool> {
-        Ok(self.gate.is_open() && self.pipeline.poll(&mut self.out)?)
+        let any = self.gate.is_open() && self.pipeline.poll(&mut self.out)?;
+        if any {
+            self.may_fail(FaultStep::Polled)?;
+        }
+        Ok(any)
+    }
+
+    /// Fails if a test wants it to, here.
+    fn may_fail(&self, step: FaultStep) -> Result<()> {
+        let FragmentKey { job, fragment } = self.fragment;
+        self.faults.meet(FaultSite {
+            job,
+            fragment,
+            step,
+        })
     }
 
     /// Hands a key group over if one is to leave and what has left before is sent: its rows can be
@@ -381,6 +399,7 @@ impl Executor {
                     table.install(key_group, state)?;
                 }
                 crash_point!("new_owner.state_installed");
+                self.may_fail(FaultStep::StateInstalled)?;
                 let installed = world::now();
                 self.hand_overs.entry(subscale).or_default().push(HandOver {
                     bytes,
@@ -446,6 +465,7 @@ impl Executor {
                     tables.push(table.extract(key_group)?);
                 }
                 crash_point!("old_owner.state_sent");
+                self.may_fail(FaultStep::StateSent)?;
                 self.moved.key_groups += 1;
                 self.moved.state_bytes += tables.iter().map(|t| t.bytes() as u64).sum::<u64>();
                 self.migrations_to[&to].push(MigrationMessage::State {
@@ -488,11 +508,15 @@ impl Executor {
             Action::Installed { subscale } => {
                 let hand_overs = self.hand_overs.remove(&subscale).unwrap_or_default();
                 self.report(Report::Installed {
+                    executor: self.id,
                     subscale,
                     hand_overs,
                 });
             }
-            Action::Done { subscale } => self.report(Report::Done { subscale }),
+            Action::Done { subscale } => self.report(Report::Done {
+                executor: self.id,
+                subscale,
+            }),
         }
         Ok(())
     }
@@ -520,6 +544,8 @@ impl Executor {
             self.pipeline
                 .widen(fragment, self.fragment.job, &widening.values)?;
         }
+        let durable = barrier.durable;
+        self.may_fail(FaultStep::Barrier { durable })?;
         let inputs = self.take_watermarks();
         let watermarks = self.pipeline.on_barrier(&barrier, &inputs, &mut self.out)?;
         self.dispatch();
@@ -549,6 +575,7 @@ impl Executor {
             collected.state_sizes = self.state_sizes();
         }
         crash_point!("epoch.committed");
+        self.may_fail(FaultStep::Committed { durable })?;
         self.dispatcher
             .broadcast(barrier, &topology, &Arc::new(watermarks));
         self.report(Report::Collected(Box::new(collected)));

@@ -12,6 +12,7 @@ use super::Executor;
 use crate::change::ChangeBatch;
 use crate::engine::HandledBatch;
 use crate::error::Result;
+use crate::faults::FaultStep;
 use crate::message::{Message, MigrationMessage};
 use crate::world;
 
@@ -132,6 +133,7 @@ impl Executor {
     }
 
     fn run_rows(&mut self, channel: ChannelId, batch: ChangeBatch) -> Result<()> {
+        self.may_fail(FaultStep::Rows)?;
         self.pipeline
             .on_batch(usize::from(channel.input), batch, &mut self.out)?;
         self.dispatch();

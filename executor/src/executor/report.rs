@@ -24,13 +24,30 @@ pub(crate) enum Report {
     },
     /// As new owner, it has all state of a subscale.
     Installed {
+        executor: ExecutorId,
         subscale: SubscaleId,
         hand_overs: Vec<HandOver>,
     },
     /// As new owner, it has all of a subscale.
-    Done { subscale: SubscaleId },
+    Done {
+        executor: ExecutorId,
+        subscale: SubscaleId,
+    },
     /// It has ended, and its job with it.
     Failed { executor: ExecutorId, error: Error },
+}
+
+impl Report {
+    /// Who reports.
+    pub(crate) fn executor(&self) -> ExecutorId {
+        match self {
+            Report::Collected(collected) => collected.executor,
+            Report::Prepared { executor, .. }
+            | Report::Installed { executor, .. }
+            | Report::Done { executor, .. }
+            | Report::Failed { executor, .. } => *executor,
+        }
+    }
 }
 
 /// One executor's part of an epoch.

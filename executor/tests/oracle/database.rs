@@ -22,7 +22,7 @@ use planner::{
 use scaling::Epoch;
 use sqlparser::ast;
 use storage::memory_kv::MemoryKv;
-use storage::{CatalogChange, DatabaseSnapshot, Storage};
+use storage::{CatalogChange, DatabaseSnapshot, Storage, TableSnapshot};
 
 /// 2020-01-01 00:00:00 UTC, where the time of a run begins, in microseconds since 1970.
 pub(crate) const EPOCH_START: i64 = 1_577_836_800_000_000;
@@ -83,6 +83,8 @@ pub(crate) struct Database {
     next_id: u32,
     /// Epochs compared so far.
     pub(crate) checked: usize,
+    /// The rows that each view showed last that had not failed.
+    shown: BTreeMap<u32, Arc<TableSnapshot>>,
 }
 
 /// A clock that the test moves, in both directions.
@@ -119,6 +121,7 @@ fn options(
         barrier_interval: Duration::from_millis(2),
         checkpoint_interval: Duration::from_millis(10),
         checkpoint_bytes: 32 << 10,
+        job_restart_delay: (Duration::from_millis(1), Duration::from_millis(8)),
         key_groups: KEY_GROUPS,
         observer: Some(Arc::new(move |snapshot| {
             let mut epochs = epochs.lock().unwrap();
@@ -149,7 +152,13 @@ impl Database {
             clock,
             next_id: 1,
             checked: 0,
+            shown: BTreeMap::new(),
         }
+    }
+
+    /// The epoch of the last checkpoint.
+    pub(crate) fn committed(&self) -> Epoch {
+        Storage::open(self.kv.clone()).unwrap().committed_epoch()
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -166,6 +175,7 @@ impl Database {
         }
         self.kv.crash(seed);
         self.epochs = Arc::default();
+        self.shown.clear();
         let storage = Arc::new(Storage::open(self.kv.clone()).unwrap());
         let specs = self.jobs.values().map(|job| job.spec.clone()).collect();
         let engine = Engine::open(storage, specs, options(&self.epochs, &self.clock)).await;
@@ -271,6 +281,22 @@ impl Database {
         Ok(())
     }
 
+    /// Ends epochs until no view is stale.
+    pub(crate) async fn settle(&self) {
+        self.flush_until(|snapshot| snapshot.stale.is_empty()).await;
+    }
+
+    /// Ends epochs until what is visible is as wanted.
+    pub(crate) async fn flush_until(&self, is_wanted: impl Fn(&DatabaseSnapshot) -> bool) {
+        let flushes = async {
+            while !is_wanted(&self.engine().snapshot()) {
+                self.engine().flush().await.unwrap();
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(60), flushes).await;
+        assert!(waited.is_ok(), "jobs: {:#?}", self.engine().jobs());
+    }
+
     pub(crate) fn views(&self) -> Vec<u32> {
         let views = self.jobs.iter().filter(|(_, job)| job.query.is_some());
         views.map(|(id, _)| *id).collect()
@@ -317,6 +343,17 @@ impl Database {
                 if snapshot.epoch < job.complete {
                     continue;
                 }
+                if snapshot.stale.contains_key(id) {
+                    let last = self.shown.get(id);
+                    assert!(
+                        last.is_none_or(|last| Arc::ptr_eq(last, view)),
+                        "view {} has failed, and shows other rows at epoch {:?}",
+                        job.spec.name,
+                        snapshot.epoch
+                    );
+                    continue;
+                }
+                self.shown.insert(*id, Arc::clone(view));
                 let batch = session
                     .plan(query)
                     .unwrap()
@@ -378,6 +415,7 @@ fn rows(batches: &[RecordBatch]) -> Vec<String> {
 
 fn same_rows(left: &DatabaseSnapshot, right: &DatabaseSnapshot) -> bool {
     left.time == right.time
+        && left.stale == right.stale
         && left.tables.len() == right.tables.len()
         && left.tables.iter().all(|(id, table)| {
             right

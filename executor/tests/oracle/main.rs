@@ -1,5 +1,6 @@
-//! Layer W: the whole engine under random changes, rescales, backfills, drops and crashes; every
-//! view equals its query, evaluated by the batch engine, at every single epoch.
+//! Layer W: the whole engine under random changes, rescales, backfills, drops, failures of single
+//! jobs and crashes; every view equals its query, evaluated by the batch engine, at every single
+//! epoch. A view that has failed shows its rows of before until it is up to date again.
 //!
 //! `SEEDS=n` chooses how many seeds run (default 12), `SEED=0x…` replays one. Inputs, operations
 //! and crash damage come from the seed; how tasks interleave is the machine's.
@@ -12,6 +13,7 @@
 )]
 
 mod database;
+mod failures;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -253,9 +255,25 @@ async fn run(seed: u64) -> usize {
     for step in 0..steps {
         if step % 6 == 4 && !pending.is_empty() {
             let sql = pending.remove(0);
-            database.create(sql, rng.random_range(1..5)).await.unwrap();
+            let created = database.create(sql, rng.random_range(1..5)).await;
+            if !not_hindered(created.map(|_| ())) {
+                pending.insert(0, sql);
+            }
         }
-        match rng.random_range(0..100) {
+        match rng.random_range(0..104) {
+            100.. => {
+                let jobs = database.jobs();
+                // Of tables, which take everything with them, now and then.
+                let views = database.views();
+                let among = if views.is_empty() || rng.random_bool(0.1) {
+                    jobs
+                } else {
+                    views
+                };
+                let job = among[rng.random_range(0..among.len())];
+                let injector = failures::random(job, &mut rng);
+                database.engine().inject_faults(Some(injector));
+            }
             0..60 => {
                 let at = rng.random_range(0..tables.len());
                 let (batch, weights) = tables[at].change(&mut rng);
@@ -286,6 +304,7 @@ async fn run(seed: u64) -> usize {
                         Ok(_) | Err(Error::UnknownJob { .. } | Error::UnknownExecutor { .. }) => {
                             Ok(())
                         }
+                        Err(Error::Restarting { .. } | Error::JobFailed { .. }) => Ok(()),
                         Err(error) => Err(format!("{strategy}: {error:?}")),
                     }
                 }));
@@ -327,7 +346,9 @@ async fn run(seed: u64) -> usize {
     for rescale in rescales {
         rescale.await.unwrap().unwrap();
     }
+    database.engine().inject_faults(None);
     database.engine().flush().await.unwrap();
+    database.settle().await;
     database.check().await;
     // Of the others late rows were dropped.
     for table in tables.iter().filter(|table| table.time.is_none()) {
@@ -336,6 +357,17 @@ async fn run(seed: u64) -> usize {
     }
     database.engine().shutdown().await.unwrap();
     database.checked
+}
+
+/// Whether a statement was done, and not kept from it by a job that failed.
+fn not_hindered(outcome: Result<(), Error>) -> bool {
+    match outcome {
+        Err(Error::Restarting { .. } | Error::JobFailed { .. }) => false,
+        other => {
+            other.unwrap();
+            true
+        }
+    }
 }
 
 /// A rescale of any kind that views must stay correct under.

@@ -177,6 +177,12 @@ pub(crate) fn in_words(error: Error, entry: &Entry) -> Error {
         Error::Executor(executor::Error::UnknownKeyGroup { key_group }) => {
             no_key_group(u64::from(key_group.0))
         }
+        Error::Executor(executor::Error::Restarting { reason, .. }) => {
+            Error::Executor(executor::Error::Restarting {
+                name: entry.name.clone(),
+                reason,
+            })
+        }
         other => other,
     }
 }

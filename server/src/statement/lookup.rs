@@ -61,6 +61,9 @@ impl Session {
             return Ok(None);
         };
         let (catalog, snapshot) = self.moment();
+        if snapshot.stale.contains_key(&lookup.entry.id) {
+            return Ok(None);
+        }
         lookup.rows(&catalog, &snapshot, parameters)
     }
 

@@ -1,17 +1,19 @@
 //! SELECT: a DataFusion plan over one snapshot.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::scalar::ScalarValue;
 use planner::{BatchPlan, Origin};
+use scaling::Epoch;
 use sqlparser::ast::Query;
 
 use crate::big_stack;
 use crate::catalog::{Catalog, Kind};
 use crate::catalog_view::CatalogView;
 use crate::error::{Error, Result};
+use crate::notice::Notice;
 use crate::pg_catalog;
 use crate::session::transaction::Moment;
 use crate::session::{Parameters, Session};
@@ -32,9 +34,12 @@ impl Session {
         if let Some(rows) = self.look_up(query, &parameters)? {
             return Ok(rows);
         }
-        let session = self.reading_planner();
+        let view = self.present_view();
+        let stale = view.stale();
+        let session = self.planner_over(view);
         let (plan, session) = self.plan_batch(query, session, parameters).await?;
         self.refuse_changed(&plan)?;
+        self.warn_of_stale(&plan, &stale);
         self.run_plan(plan, session).await
     }
 
@@ -132,6 +137,23 @@ impl Session {
             self.transaction.fix_moment(&moment);
         }
         moment
+    }
+
+    /// Views that have failed do not show what this session has written since.
+    fn warn_of_stale(&mut self, plan: &BatchPlan, stale: &BTreeMap<u32, Epoch>) {
+        if stale.is_empty() {
+            return;
+        }
+        let catalog = self.shared.catalog.read();
+        let read: BTreeSet<u32> = plan.relations().map(|id| id.0).collect();
+        for (id, epoch) in stale.iter().filter(|(id, _)| read.contains(id)) {
+            if let Some(entry) = catalog.by_id(*id) {
+                self.client.notice(&Notice::Stale {
+                    view: entry.name.clone(),
+                    epoch: epoch.0,
+                });
+            }
+        }
     }
 
     /// A block's own changes are not in any view yet.

@@ -1,6 +1,7 @@
 //! SHOW, SHOW CREATE and DESCRIBE.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use executor::RescaleSummary;
 use planner::parse::{ObjectKind, Show};
@@ -20,7 +21,16 @@ use crate::tide::{key_groups_done, moved_by_rescale};
 /// Columns of what a SHOW shows.
 pub(crate) fn show_columns(what: &Show) -> Result<Vec<&'static str>> {
     Ok(match what {
-        Show::Jobs => vec!["id", "name", "kind", "parallelism", "state"],
+        Show::Jobs => vec![
+            "id",
+            "name",
+            "kind",
+            "parallelism",
+            "state",
+            "restarts",
+            "last failure",
+            "next try",
+        ],
         Show::Rescales => vec![
             "id",
             "relation",
@@ -109,7 +119,19 @@ impl Session {
         let catalog = self.shared.catalog.read();
         let mut rows = Vec::new();
         for job in self.shared.engine.jobs() {
+            let mut next_try = None;
             let state = match &job.state {
+                executor::JobState::Restarting { next_try: at } => {
+                    next_try = at.map(until);
+                    "restarting".to_owned()
+                }
+                executor::JobState::Rebuilding {
+                    rows_remaining,
+                    rows,
+                } => {
+                    let done = rows.saturating_sub(*rows_remaining) * 100 / rows.max(&1);
+                    format!("restarting, {done} % done, {rows_remaining} rows left")
+                }
                 executor::JobState::Running => "running".to_owned(),
                 executor::JobState::Ending => "ending".to_owned(),
                 executor::JobState::Backfilling {
@@ -136,8 +158,11 @@ impl Session {
                 kind.to_owned(),
                 parallelism,
                 state,
+                job.restarts.to_string(),
             ];
-            rows.push(row.into_iter().map(Some).collect());
+            let mut row: Vec<_> = row.into_iter().map(Some).collect();
+            row.extend([job.failure, next_try]);
+            rows.push(row);
         }
         rows
     }
@@ -228,6 +253,12 @@ impl Session {
             "DESCRIBE",
         )?))
     }
+}
+
+/// How far away a time is.
+fn until(time: SystemTime) -> String {
+    let left = time.duration_since(SystemTime::now()).unwrap_or_default();
+    format!("in {:.1} s", left.as_secs_f64())
 }
 
 /// Where values come from that a statement does not give.

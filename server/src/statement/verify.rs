@@ -91,6 +91,9 @@ impl Session {
         let entry = self.verified_view(name)?;
         self.see_own_writes().await?;
         let (catalog, snapshot) = self.moment();
+        if snapshot.stale.contains_key(&entry.id) {
+            return Err(self.restarting(&entry));
+        }
         let (epoch, time) = (snapshot.epoch, snapshot.time);
         let watermarks = snapshot.watermarks.clone();
         let view = CatalogView::new(catalog, Some(snapshot), self.system_context());
@@ -131,6 +134,18 @@ impl Session {
         let batch = RecordBatch::try_new(verify_columns(), answer)?;
         let rows = Rows::of_batches(verify_columns(), vec![batch], "VERIFY");
         Ok(Outcome::Rows(rows))
+    }
+
+    /// The error about a view whose rows are not those of now.
+    fn restarting(&self, entry: &Entry) -> Error {
+        let jobs = self.shared.engine.jobs().into_iter();
+        let reason = jobs
+            .filter(|job| job.id == entry.id)
+            .find_map(|job| job.failure);
+        Error::Executor(executor::Error::Restarting {
+            name: entry.name.clone(),
+            reason: reason.unwrap_or_default(),
+        })
     }
 
     fn verified_view(&self, name: &ObjectName) -> Result<Arc<Entry>> {

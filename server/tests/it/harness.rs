@@ -43,6 +43,11 @@ impl TestServer {
         self.server.as_ref().unwrap().address()
     }
 
+    /// What runs behind the sessions.
+    pub(crate) fn engine(&self) -> &executor::Engine {
+        self.server.as_ref().unwrap().engine()
+    }
+
     pub(crate) async fn shutdown(&mut self) {
         self.server.take().unwrap().shutdown().await.unwrap();
     }
@@ -50,6 +55,11 @@ impl TestServer {
     /// Ends the server in order and starts another one over the same directory.
     pub(crate) async fn restart(&mut self) {
         self.shutdown().await;
+        self.open().await;
+    }
+
+    /// Starts one over the same directory after a shutdown.
+    pub(crate) async fn start_again(&mut self) {
         self.open().await;
     }
 

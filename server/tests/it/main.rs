@@ -8,6 +8,7 @@ mod copy;
 mod data_changes;
 mod definitions;
 mod extended;
+mod failures;
 mod harness;
 mod hostile;
 mod restart;

@@ -130,6 +130,60 @@ fn dropping_a_job_removes_it_alone() {
 }
 
 #[test]
+fn a_job_is_not_whole_until_it_is_rebuilt() {
+    let kv = Arc::new(MemoryKv::new());
+    let storage = Storage::open(Arc::clone(&kv) as Arc<dyn Kv>).unwrap();
+    let new = || [1, 2].map(|job| StateTable::new(schema(job, 0), [KeyGroup(3)]));
+    let [mut one, mut two] = new();
+    add(&mut one, 0..4, 1);
+    add(&mut two, 0..4, 1);
+    checkpoint(&storage, 1, &mut one);
+    checkpoint(&storage, 2, &mut two);
+    // What was stored goes, what comes with the same checkpoint is kept, beside others.
+    let [mut one, _] = new();
+    add(&mut one, 10..16, 1);
+    add(&mut two, 4..5, 1);
+    let mut deltas = one.commit(true).unwrap().deltas;
+    deltas.extend(two.commit(true).unwrap().deltas);
+    let partial = Checkpoint {
+        epoch: Epoch(3),
+        deltas,
+        rebuilding: vec![1],
+        ..Checkpoint::default()
+    };
+    storage.checkpoint(partial).unwrap();
+    kv.crash(0);
+    let storage = Storage::open(Arc::clone(&kv) as Arc<dyn Kv>).unwrap();
+    assert_eq!(storage.rebuilding().unwrap(), [1].into());
+    assert_eq!(rows(&storage, &schema(1, 0)), 6);
+    assert_eq!(rows(&storage, &schema(2, 0)), 5);
+    // Failed once more, and whole with one and the same checkpoint.
+    let [mut one, _] = new();
+    add(&mut one, 20..23, 1);
+    let whole = Checkpoint {
+        epoch: Epoch(4),
+        deltas: one.commit(true).unwrap().deltas,
+        rebuilding: vec![1],
+        rebuilt: vec![1],
+        ..Checkpoint::default()
+    };
+    storage.checkpoint(whole).unwrap();
+    assert!(storage.rebuilding().unwrap().is_empty());
+    assert_eq!(rows(&storage, &schema(1, 0)), 3);
+    // A job that is dropped is not missed.
+    for (epoch, rebuilding, dropped) in [(5, vec![2], vec![]), (6, vec![], vec![2])] {
+        let checkpoint = Checkpoint {
+            epoch: Epoch(epoch),
+            rebuilding,
+            dropped,
+            ..Checkpoint::default()
+        };
+        storage.checkpoint(checkpoint).unwrap();
+    }
+    assert!(storage.rebuilding().unwrap().is_empty());
+}
+
+#[test]
 fn write_ahead_changes_are_read_until_applied() {
     let kv = Arc::new(MemoryKv::new());
     let storage = Storage::open(Arc::clone(&kv) as Arc<dyn Kv>).unwrap();
