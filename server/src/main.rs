@@ -59,6 +59,15 @@ struct ServeFlags {
     /// Address and port for clients; port 0 chooses a free one [default: 127.0.0.1:4566]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    /// Certificate for TLS, in PEM, with those of its issuers behind it
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// Its key, in PEM
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Refuse connections without TLS from loopback, too
+    #[arg(long)]
+    require_tls: bool,
     /// Configuration in TOML; environment variables TIDEWATER_… and flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -99,6 +108,9 @@ async fn run(cli: Cli) -> Result<()> {
             Flags {
                 data_dir: serve.data_dir,
                 listen: serve.listen,
+                tls_cert: serve.tls_cert,
+                tls_key: serve.tls_key,
+                require_tls: serve.require_tls,
             },
             serve.config,
         ),
@@ -112,6 +124,7 @@ async fn run(cli: Cli) -> Result<()> {
             let flags = Flags {
                 data_dir: Some(directory.path().to_owned()),
                 listen,
+                ..Flags::default()
             };
             playground = Some(directory);
             (flags, None)

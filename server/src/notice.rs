@@ -54,9 +54,32 @@ pub enum Notice {
         /// A row, and where it is.
         detail: String,
     },
+    /// Privileges that the role may not pass on were not granted.
+    #[error("{} privileges were granted for \"{name}\"", how_many(*.all))]
+    NotGranted {
+        /// The object.
+        name: String,
+        /// Whether none was.
+        all: bool,
+    },
+    /// Privileges that the role may not pass on were not revoked.
+    #[error("{} privileges could be revoked for \"{name}\"", how_many(*.all))]
+    NotRevoked {
+        /// The object.
+        name: String,
+        /// Whether none was.
+        all: bool,
+    },
+    /// Something that had no effect.
+    #[error("{0}")]
+    Warning(String),
     /// How far a scaling or another long statement is.
     #[error("{0}")]
     Progress(String),
+}
+
+fn how_many(all: bool) -> &'static str {
+    if all { "no" } else { "not all" }
 }
 
 impl Notice {
@@ -67,6 +90,9 @@ impl Notice {
             Notice::InTransaction
             | Notice::NoTransaction
             | Notice::ModeOutsideBlock
+            | Notice::NotGranted { .. }
+            | Notice::NotRevoked { .. }
+            | Notice::Warning(_)
             | Notice::Differs { .. } => Severity::Warning,
             Notice::AlreadyExists { .. }
             | Notice::DoesNotExist { .. }

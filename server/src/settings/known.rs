@@ -228,6 +228,12 @@ pub(crate) static KNOWN: &[Known] = &[
         "Shows the maximum number of index keys.",
     ),
     known(
+        "password_encryption",
+        "scram-sha-256",
+        Rule::OneOf(&["scram-sha-256"]),
+        "Chooses the algorithm for encrypting passwords.",
+    ),
+    known(
         "quote_all_identifiers",
         "off",
         Rule::Bool,
@@ -238,6 +244,12 @@ pub(crate) static KNOWN: &[Known] = &[
         "drrs",
         Rule::RescaleStrategy,
         "Sets how key groups move when a statement does not say.",
+    ),
+    known(
+        "role",
+        "none",
+        Rule::Fixed,
+        "Shows the current role, if SET ROLE has changed it.",
     ),
     known(
         "row_security",

@@ -29,7 +29,18 @@ impl Session {
     /// What planning finds; a table that the open block has changed (0A000).
     pub(crate) async fn select(&mut self, query: &Query, parameters: Parameters) -> Result<Rows> {
         self.see_own_writes().await?;
-        let session = self.reading_planner();
+        let view = self.present_view();
+        self.select_over(view, query, parameters).await
+    }
+
+    /// As [`Session::select`], over what is visible.
+    pub(crate) async fn select_over(
+        &mut self,
+        view: CatalogView,
+        query: &Query,
+        parameters: Parameters,
+    ) -> Result<Rows> {
+        let session = self.planner_over(view);
         let (plan, session) = self.plan_batch(query, session, parameters).await?;
         self.refuse_changed(&plan)?;
         self.run_plan(plan, session).await

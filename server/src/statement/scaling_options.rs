@@ -7,7 +7,7 @@ use executor::{RescaleOptions, RescaleTarget};
 use planner::parse::{AlterScaling, Parallelism, ScalingChange};
 use scaling::{ExecutorId, KeyGroup, Strategy};
 
-use crate::catalog::{Adaptivity, OWNER};
+use crate::catalog::Adaptivity;
 use crate::error::{Error, Result};
 use crate::settings::parse_strategy;
 use planner::values::interval::parse_interval;
@@ -23,6 +23,8 @@ pub(crate) struct Defaults {
     pub(crate) adaptive_max: usize,
     /// How key groups move.
     pub(crate) strategy: Strategy,
+    /// Who asks.
+    pub(crate) by: String,
 }
 
 /// A checked change.
@@ -45,7 +47,7 @@ pub(crate) fn check(alter: &AlterScaling, defaults: &Defaults) -> Result<Wanted>
         target: target(&alter.change, defaults.key_groups)?,
         strategy: defaults.strategy,
         max_pause: None,
-        by: OWNER.to_owned(),
+        by: defaults.by.clone(),
     };
     for (name, value) in &alter.options {
         match name.as_str() {
@@ -204,6 +206,7 @@ mod tests {
             key_groups: 256,
             adaptive_max: 2,
             strategy: Strategy::Otfs,
+            by: "root".to_owned(),
         };
         check(&alter, &defaults)
     }

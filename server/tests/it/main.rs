@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
+mod access;
 mod book;
 mod catalogs;
 mod client_statements;
@@ -11,10 +12,12 @@ mod definitions;
 mod extended;
 mod harness;
 mod hostile;
+mod login;
 mod restart;
 mod scaling;
 mod session_control;
 mod subscriptions;
+mod tls;
 mod transactions;
 mod types;
 mod views;
