@@ -182,6 +182,7 @@ impl Binder<'_> {
 
     fn provider(&self, name: &TableReference) -> Result<Arc<dyn TableProvider>> {
         let relation = self.relation(name)?;
+        self.catalog.check_read(&relation)?;
         let mut relations = self.relations.borrow_mut();
         if !relations
             .iter()

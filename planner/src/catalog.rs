@@ -36,6 +36,15 @@ pub trait Catalog: Send + Sync + std::fmt::Debug {
     /// If the rows cannot be read.
     fn rows(&self, relation: &Relation) -> Result<Arc<dyn TableProvider>>;
 
+    /// Whether the query may read a relation. Views are asked for, and what they read as well:
+    /// that by the catalog of [`Catalog::within`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Denied`].
+    fn check_read(&self, _relation: &Relation) -> Result<()> {
+        Ok(())
+    }
+
     /// The same as the query of a view means it: what has got other columns since the view was
     /// created has those that it had then. `None` if nothing differs.
     fn within(&self, _view: RelationId) -> Option<Arc<dyn Catalog>> {

@@ -51,6 +51,14 @@ pub enum Error {
         /// As written.
         name: String,
     },
+    /// Something that the role may not do with an object.
+    #[error("permission denied for {kind} {name}")]
+    Denied {
+        /// Such as "table".
+        kind: &'static str,
+        /// The object.
+        name: String,
+    },
     /// No such column.
     #[error("column {} does not exist", shown_column(.name))]
     UndefinedColumn {

@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use crate::access::role::Role;
 use crate::error::{Error, Result};
 use crate::interrupt::Handle;
+use crate::tls::Encryption;
 
 /// Longest text of a statement that is shown, in bytes, as PostgreSQL's `track_activity_query_size`.
 const QUERY_BYTES_MAX: usize = 1024;
@@ -20,8 +22,10 @@ const QUERY_BYTES_MAX: usize = 1024;
 pub struct Activity {
     /// Its process id.
     pub process_id: u32,
-    /// Who it is.
-    pub user: String,
+    /// Who has logged in.
+    pub user_id: u32,
+    /// How what it says is hidden on its way, if it is.
+    pub encryption: Option<Encryption>,
     /// What it says it is.
     pub application_name: String,
     /// Where it is.
@@ -46,11 +50,12 @@ pub type Own = Arc<Mutex<Activity>>;
 impl Activity {
     /// A session that has just connected.
     #[must_use]
-    pub fn new(user: String, application_name: String, client: SocketAddr) -> Activity {
+    pub fn new(user_id: u32, application_name: String, client: SocketAddr) -> Activity {
         let now = SystemTime::now();
         Activity {
             process_id: 0,
-            user,
+            user_id,
+            encryption: None,
             application_name,
             client,
             connected_at: now,
@@ -113,11 +118,18 @@ impl Sessions {
     /// Adds a session; gives its process id.
     ///
     /// # Errors
-    /// [`Error::TooManyConnections`].
-    pub fn connect(&self, secret: u32, handle: Handle, activity: &Own) -> Result<u32> {
+    /// [`Error::TooManyConnections`], [`Error::TooManyOfRole`].
+    pub fn connect(&self, secret: u32, handle: Handle, activity: &Own, role: &Role) -> Result<u32> {
         let mut connected = self.lock();
         if connected.len() >= self.connections_max {
             return Err(Error::TooManyConnections);
+        }
+        let of_role = |session: &&Connected| lock(&session.activity).user_id == role.id;
+        let limit = role.connections_max.filter(|_| !role.superuser);
+        if limit.is_some_and(|max| connected.values().filter(of_role).count() >= max as usize) {
+            return Err(Error::TooManyOfRole {
+                role: role.name.clone(),
+            });
         }
         let process_id = self.next_process_id.fetch_add(1, Ordering::Relaxed);
         lock(activity).process_id = process_id;
@@ -143,6 +155,14 @@ impl Sessions {
                 connected.handle.cancel();
             }
         }
+    }
+
+    /// The role that has logged in to a session.
+    #[must_use]
+    pub fn user_of(&self, process_id: u32) -> Option<u32> {
+        let connected = self.lock();
+        let session = connected.get(&process_id);
+        session.map(|session| lock(&session.activity).user_id)
     }
 
     /// Does something to a session; gives whether it exists.

@@ -16,10 +16,12 @@ use planner::RelationId;
 use serde::{Deserialize, Serialize};
 use storage::CatalogChange;
 
+use crate::access::Access;
+use crate::access::privilege::{Acl, Class};
+use crate::access::role::ROOT_ID;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::namespace::{Name, Namespace};
-use crate::pg_catalog::PUBLIC_OID;
 use crate::pg_catalog::relations::quoted;
 use crate::sequence::{self, Sequence};
 use planner::values::types::SqlType;
@@ -29,9 +31,6 @@ pub const FIRST_ID: u32 = 16_385;
 
 /// The schema of users' relations that is always there.
 pub const SCHEMA: &str = "public";
-
-/// The owner of everything.
-pub const OWNER: &str = "root";
 
 const NEXT_ID_KEY: &[u8] = b"next_id";
 const RELATION_PREFIX: &str = "relation/";
@@ -100,6 +99,15 @@ impl Kind {
             Kind::MaterializedView => "materialized view",
             Kind::Sequence(_) => "sequence",
             Kind::Index(_) => "index",
+        }
+    }
+
+    /// What privileges there are on it.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Kind::Sequence(_) => Class::Sequence,
+            _ => Class::Table,
         }
     }
 
@@ -219,6 +227,12 @@ pub struct Entry {
     /// Its `COMMENT`.
     #[serde(default)]
     pub comment: Option<String>,
+    /// The role that owns it; what it reads as a view, it reads as that role.
+    #[serde(default = "root")]
+    pub owner: u32,
+    /// Who may do what with it; `None`: as nothing was granted.
+    #[serde(default)]
+    pub acl: Option<Acl>,
     /// Whether it lives only as long as its reader (`temporary_view.rs`).
     #[serde(default)]
     pub temporary: bool,
@@ -369,13 +383,18 @@ impl Entry {
 pub struct Catalog {
     entries: BTreeMap<u32, Arc<Entry>>,
     names: BTreeMap<(String, String), u32>,
-    /// Besides `public`.
-    schemas: BTreeMap<String, u32>,
+    schemas: BTreeMap<String, Namespace>,
     next_id: u32,
+    /// Roles, and rights that belong to no relation or schema.
+    pub access: Access,
 }
 
 fn public() -> String {
     SCHEMA.to_owned()
+}
+
+fn root() -> u32 {
+    ROOT_ID
 }
 
 impl Default for Catalog {
@@ -383,8 +402,9 @@ impl Default for Catalog {
         Catalog {
             entries: BTreeMap::new(),
             names: BTreeMap::new(),
-            schemas: BTreeMap::new(),
+            schemas: BTreeMap::from([(public(), Namespace::public())]),
             next_id: FIRST_ID,
+            access: Access::default(),
         }
     }
 }
@@ -418,7 +438,11 @@ impl Catalog {
                 let schema: Namespace =
                     serde_json::from_slice(value).map_err(|e| corrupt(&e.to_string()))?;
                 catalog.next_id = catalog.next_id.max(schema.id + 1);
-                catalog.schemas.insert(schema.name, schema.id);
+                catalog.schemas.insert(schema.name.clone(), schema);
+            } else {
+                let used = catalog.access.read_row(key, value);
+                let used = used.map_err(|e| corrupt(&e.to_string()))?;
+                catalog.next_id = catalog.next_id.max(used.map_or(0, |id| id + 1));
             }
         }
         Ok(catalog)
@@ -446,17 +470,26 @@ impl Catalog {
 
     /// Users' schemas with their oids, `public` included.
     pub fn schemas(&self) -> impl Iterator<Item = (&str, u32)> {
-        let created = self.schemas.iter().map(|(name, id)| (name.as_str(), *id));
-        std::iter::once((SCHEMA, PUBLIC_OID)).chain(created)
+        self.namespaces()
+            .map(|schema| (schema.name.as_str(), schema.id))
+    }
+
+    /// Users' schemas, `public` first.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
+        let others = self.schemas.values().filter(|s| s.name != SCHEMA);
+        self.schemas.get(SCHEMA).into_iter().chain(others)
+    }
+
+    /// One of users' schemas.
+    #[must_use]
+    pub fn schema(&self, name: &str) -> Option<&Namespace> {
+        self.schemas.get(name)
     }
 
     /// The oid of one of users' schemas.
     #[must_use]
     pub fn schema_oid(&self, name: &str) -> Option<u32> {
-        let mut schemas = self.schemas();
-        schemas
-            .find(|(schema, _)| *schema == name)
-            .map(|(_, oid)| oid)
+        self.schema(name).map(|schema| schema.id)
     }
 
     /// The relation of this id.
@@ -487,6 +520,20 @@ impl Catalog {
         let call = format!("nextval('{}'", sequence.reference());
         let uses = |column: &Column| column.default.as_ref().is_some_and(|d| d.contains(&call));
         self.entries().find(|table| table.columns.iter().any(uses))
+    }
+
+    /// Whether a sequence gives the numbers of an identity column.
+    #[must_use]
+    pub fn is_identity(&self, sequence: &Entry) -> bool {
+        let Kind::Sequence(Sequence {
+            owner: Some((table, column)),
+            ..
+        }) = &sequence.kind
+        else {
+            return false;
+        };
+        let column = self.by_id(*table).and_then(|t| t.columns.get(*column));
+        column.is_some_and(|column| column.identity.is_some())
     }
 
     /// The sequences of columns of these tables.
@@ -539,6 +586,7 @@ impl Catalog {
             names: BTreeMap::new(),
             schemas: self.schemas.clone(),
             next_id: self.next_id,
+            access: self.access.clone(),
         }
     }
 
@@ -590,10 +638,7 @@ pub fn update_change(entry: &Entry) -> Result<CatalogChange> {
 /// # Errors
 /// As [`put_change`].
 pub fn numbered_change(entry: &Entry, number: u32) -> Result<CatalogChange> {
-    let mut change = update_change(entry)?;
-    let next_id = (number + 1).to_be_bytes().to_vec();
-    change.puts.push((NEXT_ID_KEY.to_vec(), next_id));
-    Ok(change)
+    Ok(with_new_id(update_change(entry)?, number))
 }
 
 /// The durable change that removes relations.
@@ -608,20 +653,24 @@ pub fn delete_change(ids: &BTreeSet<u32>) -> CatalogChange {
     }
 }
 
-/// The durable change that adds a schema.
+/// The durable change of a schema that exists.
 ///
 /// # Errors
 /// As [`put_change`].
-pub fn put_schema_change(schema: &Namespace) -> Result<CatalogChange> {
+pub fn update_schema_change(schema: &Namespace) -> Result<CatalogChange> {
     let value = serde_json::to_vec(schema).map_err(|e| Error::Internal(e.to_string()))?;
-    let next_id = (schema.id + 1).to_be_bytes().to_vec();
     Ok(CatalogChange {
-        puts: vec![
-            (schema_key(schema.id), value),
-            (NEXT_ID_KEY.to_vec(), next_id),
-        ],
+        puts: vec![(schema_key(schema.id), value)],
         deletes: Vec::new(),
     })
+}
+
+/// A change that uses an id for the first time.
+#[must_use]
+pub fn with_new_id(mut change: CatalogChange, id: u32) -> CatalogChange {
+    let next_id = (id + 1).to_be_bytes().to_vec();
+    change.puts.push((NEXT_ID_KEY.to_vec(), next_id));
+    change
 }
 
 /// The durable change that removes a schema.
@@ -695,11 +744,16 @@ impl SharedCatalog {
         })
     }
 
-    /// Adds a schema.
+    /// Adds a schema, or replaces it.
     pub fn put_schema(&self, schema: Namespace) {
         self.change(|catalog| {
-            catalog.schemas.insert(schema.name, schema.id);
+            catalog.schemas.insert(schema.name.clone(), schema);
         });
+    }
+
+    /// Changes roles, or rights that belong to no relation or schema.
+    pub fn change_access(&self, change: impl FnOnce(&mut Access)) {
+        self.change(|catalog| change(&mut catalog.access));
     }
 
     /// Removes a schema, which is empty.
@@ -755,6 +809,8 @@ pub(crate) mod tests {
             adaptivity: None,
             time_zone: "UTC".into(),
             comment: None,
+            owner: ROOT_ID,
+            acl: None,
             temporary: false,
             bindings: BTreeMap::new(),
             layout: None,

@@ -11,10 +11,13 @@ use planner::{Relation, RelationId, RelationKind};
 use scaling::Epoch;
 use storage::{DatabaseSnapshot, TableSnapshot};
 
+use crate::access::actor::Actor;
+use crate::access::privilege::Privileges;
 use crate::catalog::{Catalog, Entry, Kind, SCHEMA};
 use crate::error::{Error, Result};
 use crate::namespace::{self, Name};
 use crate::pg_catalog;
+use crate::pg_catalog::roles::SECRET;
 use crate::point_lookup::AccessPath;
 use crate::session::transaction::Write;
 use crate::snapshot_table::{SnapshotTable, TableChanges};
@@ -32,6 +35,10 @@ pub struct CatalogView {
     given: Option<(Arc<Relation>, RecordBatch)>,
     /// Schemas that names without one are looked for in.
     path: Vec<String>,
+    /// Whose rights are asked: the session's, and within a view those of its owner. `None`: nobody's.
+    role: Option<u32>,
+    /// A relation that may be read, since the statement has asked for other rights on it.
+    open: Option<u32>,
     /// The view whose query this is for.
     reader: Option<Arc<Entry>>,
     /// What names meant so far.
@@ -49,8 +56,19 @@ impl CatalogView {
         snapshot: Option<Arc<DatabaseSnapshot>>,
         system: pg_catalog::Context,
     ) -> CatalogView {
+        let mut path = system.path.clone();
+        // What a role may not name is not there, unless it is named with its schema.
+        if let Some(role) = system.role {
+            let actor = Actor {
+                catalog: &catalog,
+                role,
+            };
+            path.retain(|schema| actor.may_in_schema(schema, Privileges::USAGE));
+        }
         CatalogView {
-            path: system.search_path(),
+            role: system.role,
+            open: None,
+            path,
             catalog,
             snapshot,
             system,
@@ -105,6 +123,8 @@ impl CatalogView {
             system: pg_catalog::Context::default(),
             changes: BTreeMap::new(),
             given: None,
+            role: None,
+            open: None,
             path: namespace::default_path(),
             reader: None,
             met: Bindings::default(),
@@ -118,9 +138,26 @@ impl CatalogView {
         snapshot.map_or_else(BTreeMap::new, |snapshot| snapshot.stale.clone())
     }
 
-    /// The same as the query of a view means it: relations have the columns of its time.
+    /// The same for a statement that changes a relation, and has asked for its rights on it.
+    #[must_use]
+    pub fn changing(mut self, relation: u32) -> CatalogView {
+        self.open = Some(relation);
+        self
+    }
+
+    /// The same without asking for rights: those of a view's query are asked when it is read.
+    #[must_use]
+    pub fn for_definition(mut self) -> CatalogView {
+        self.role = None;
+        self
+    }
+
+    /// The same as the query of a view means it: relations have the columns of its time, and are
+    /// read with the rights of its owner.
     #[must_use]
     pub fn read_by(mut self, view: &Entry) -> CatalogView {
+        self.role = self.role.map(|_| view.owner);
+        self.open = None;
         self.reader = Some(Arc::new(view.clone()));
         self
     }
@@ -189,6 +226,41 @@ impl planner::Catalog for CatalogView {
             .relation(self.reader.as_ref().map(|reader| reader.id))
             .inspect_err(|error| tracing::error!(%error, name, "cannot describe a relation"));
         relation.ok().map(Arc::new)
+    }
+
+    fn check_read(&self, relation: &Relation) -> planner::Result<()> {
+        let (Some(role), id) = (self.role, relation.id) else {
+            return Ok(());
+        };
+        let actor = Actor {
+            catalog: &self.catalog,
+            role,
+        };
+        let denied = |kind, name: &str| planner::Error::Denied {
+            kind,
+            name: name.to_owned(),
+        };
+        if pg_catalog::is_schema(&relation.schema_name) {
+            let is_secret = SECRET.contains(&relation.name.as_str());
+            return match is_secret && !actor.is_superuser() {
+                true => Err(denied("table", &relation.name)),
+                false => Ok(()),
+            };
+        }
+        if id == GIVEN_ID || self.open == Some(id.0) {
+            return Ok(());
+        }
+        // What a view's query names was looked up when the view was made.
+        let schema = &relation.schema_name;
+        if self.reader.is_none() && !actor.may_in_schema(schema, Privileges::USAGE) {
+            return Err(denied("schema", schema));
+        }
+        match self.catalog.by_id(id.0) {
+            Some(entry) if actor.check(entry, Privileges::SELECT).is_err() => {
+                Err(denied(entry.kind_name(), &entry.name))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn schema_exists(&self, schema: &str) -> bool {

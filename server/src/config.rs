@@ -20,6 +20,12 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Address and port for clients; port 0 chooses a free one. Default `127.0.0.1:4566`.
     pub listen: SocketAddr,
+    /// The certificate for TLS in PEM, with those of its issuers behind it. Default: no TLS.
+    pub tls_cert: Option<PathBuf>,
+    /// Its key in PEM.
+    pub tls_key: Option<PathBuf>,
+    /// Whether connections from loopback, too, must use TLS; all others must anyway. Default: no.
+    pub require_tls: bool,
     /// Time between two barriers: how fresh views are. Default 100 ms.
     #[serde(deserialize_with = "duration")]
     pub barrier_interval: Duration,
@@ -51,6 +57,9 @@ impl Default for Config {
         Config {
             data_dir: PathBuf::from("./tidewater-data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 4566)),
+            tls_cert: None,
+            tls_key: None,
+            require_tls: false,
             barrier_interval: Duration::from_millis(100),
             checkpoint_interval: Duration::from_secs(1),
             streaming_parallelism: std::thread::available_parallelism()
@@ -104,12 +113,11 @@ impl Config {
     /// [`Error::Configuration`].
     pub fn check(&self) -> Result<()> {
         let refuse = |message: String| Err(Error::Configuration(message));
-        if !self.listen.ip().is_loopback() {
-            return refuse(format!(
-                "refusing to listen on {}: beyond loopback a server needs TLS and passwords, which this version does \
-                 not have; listen on 127.0.0.1 and forward the port through a tunnel, such as ssh -L",
-                self.listen
-            ));
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return refuse("tls_cert and tls_key go together".to_owned());
+        }
+        if self.require_tls && self.tls_cert.is_none() {
+            return refuse("require_tls needs tls_cert and tls_key".to_owned());
         }
         if !(1..=32_768).contains(&self.key_groups) {
             return refuse(format!(
@@ -219,11 +227,12 @@ mod tests {
                 .unwrap_err()
                 .to_string()
         };
-        assert!(load("listen = \"0.0.0.0:4566\"").contains("loopback"));
         assert!(load("barier_interval = \"1s\"").contains("do you mean \"barrier_interval\"?"));
         assert!(load("[server]\nlisten = 1").contains("there is no option \"server\""));
         assert!(load("listen = \"nowhere\"").contains("listen"));
         assert!(load("key_groups = \"many\"").contains("key_groups"));
+        assert!(load("tls_key = \"key.pem\"").contains("go together"));
+        assert!(load("require_tls = true").contains("needs tls_cert"));
         assert!(load("streaming_parallelism = 257").contains("between 1 and key_groups"));
         assert!(load("barrier_interval = \"soon\"").contains("not a duration"));
     }

@@ -46,12 +46,49 @@ pub enum Error {
         /// Its name as written.
         name: String,
     },
-    /// A role that should own something.
-    #[error("role \"{name}\" does not exist")]
-    UnknownOwner {
-        /// Its name as written.
+    /// A role of this name is there.
+    #[error("role \"{name}\" already exists")]
+    DuplicateRole {
+        /// The name.
         name: String,
     },
+    /// A name of a role that means something else.
+    #[error("role name \"{name}\" is reserved")]
+    ReservedRole {
+        /// The name.
+        name: String,
+    },
+    /// Objects depend on a role that should be dropped.
+    #[error("role \"{name}\" cannot be dropped because some objects depend on it")]
+    RoleInUse {
+        /// The role.
+        name: String,
+        /// One line an object.
+        detail: String,
+    },
+    /// A change of the role that the session is.
+    #[error("{message}")]
+    OwnRole {
+        /// As PostgreSQL words it.
+        message: String,
+    },
+    /// The role may not do this.
+    #[error("{message}")]
+    Privilege {
+        /// As PostgreSQL words it.
+        message: String,
+        /// What exactly.
+        detail: Option<String>,
+    },
+    /// A grant that makes no sense.
+    #[error("{message}")]
+    InvalidGrant {
+        /// As PostgreSQL words it.
+        message: String,
+    },
+    /// A privilege that was passed on should be revoked without `CASCADE`.
+    #[error("dependent privileges exist")]
+    DependentPrivileges,
     /// A column that its table does not have.
     #[error("column \"{column}\" of relation \"{relation}\" does not exist")]
     UndefinedColumn {
@@ -478,6 +515,26 @@ pub enum Error {
         /// Whether a transaction block was open.
         in_transaction: bool,
     },
+    /// A wrong password, or a user who cannot have one: nobody learns which.
+    #[error("password authentication failed for user \"{user}\"")]
+    Authentication {
+        /// Who wanted to log in.
+        user: String,
+    },
+    /// A connection that is refused, whoever it is.
+    #[error("{message}")]
+    Refused {
+        /// Why.
+        message: String,
+        /// What to do instead.
+        hint: Option<&'static str>,
+    },
+    /// No room for another connection of a role.
+    #[error("too many connections for role \"{role}\"")]
+    TooManyOfRole {
+        /// The role.
+        role: String,
+    },
     /// No room for another connection.
     #[error("sorry, too many clients already")]
     TooManyConnections,
@@ -532,6 +589,14 @@ impl Error {
         Error::Unsupported {
             what: what.into(),
             hint: Some(hint.into()),
+        }
+    }
+
+    /// The role may not do this.
+    pub fn privilege(message: impl Into<String>) -> Error {
+        Error::Privilege {
+            message: message.into(),
+            detail: None,
         }
     }
 

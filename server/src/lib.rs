@@ -9,6 +9,7 @@
 //! Start reading at [`server::Server`], then `session`. Nothing below this crate knows of
 //! clients, SQLSTATE or text protocol; inside it SQLSTATEs are in `sqlstate.rs` alone.
 
+pub mod access;
 pub mod activity;
 pub mod adaptive;
 pub mod bench;
@@ -39,6 +40,7 @@ pub mod statement;
 pub mod table_locks;
 mod temporary_view;
 pub mod tide;
+pub mod tls;
 pub mod wire;
 
 pub use config::Config;

@@ -7,15 +7,57 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{OWNER, SCHEMA};
+use crate::access::actor::Object;
+use crate::access::privilege::{Acl, Class, PUBLIC, Privileges};
+use crate::access::role::ROOT_ID;
+use crate::catalog::SCHEMA;
+use crate::pg_catalog::PUBLIC_OID;
 
-/// A schema that a user has created.
+/// A schema of users' relations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
     /// Its oid.
     pub id: u32,
     /// Its name.
     pub name: String,
+    /// Who owns it.
+    #[serde(default = "root")]
+    pub owner: u32,
+    /// Who may do what in it; `None`: as nothing was granted.
+    #[serde(default)]
+    pub acl: Option<Acl>,
+}
+
+fn root() -> u32 {
+    ROOT_ID
+}
+
+impl Namespace {
+    /// The schema that is always there. As in PostgreSQL everyone may name what is in it, and only
+    /// its owner may create something.
+    #[must_use]
+    pub fn public() -> Namespace {
+        let mut acl = Acl::initial(Class::Schema, ROOT_ID);
+        acl.grant(PUBLIC, ROOT_ID, Privileges::USAGE, Privileges::NONE);
+        Namespace {
+            id: PUBLIC_OID,
+            name: SCHEMA.to_owned(),
+            owner: ROOT_ID,
+            acl: Some(acl),
+        }
+    }
+
+    /// For questions about rights.
+    #[must_use]
+    pub fn object(&self) -> Object<'_> {
+        Object {
+            class: Class::Schema,
+            kind: Class::Schema.name(),
+            name: &self.name,
+            owner: self.owner,
+            acl: self.acl.as_ref(),
+        }
+    }
 }
 
 /// A name as a statement writes it, with the schemas that it is looked for in.
@@ -49,9 +91,9 @@ impl fmt::Display for Name {
     }
 }
 
-/// The schemas that a value of `search_path` names; `"$user"` is the owner's.
+/// The schemas that a value of `search_path` names; `"$user"` is that of the user's name.
 #[must_use]
-pub fn search_path(setting: &str) -> Vec<String> {
+pub fn search_path(setting: &str, user: &str) -> Vec<String> {
     let mut schemas = Vec::new();
     for part in setting.split(',').map(str::trim) {
         let name = match part.strip_prefix('"').and_then(|p| p.strip_suffix('"')) {
@@ -59,7 +101,7 @@ pub fn search_path(setting: &str) -> Vec<String> {
             None => part.to_lowercase(),
         };
         let name = if name == "$user" {
-            OWNER.to_owned()
+            user.to_owned()
         } else {
             name
         };
@@ -82,8 +124,8 @@ mod tests {
 
     #[test]
     fn a_search_path_is_a_list_of_names() {
-        assert_eq!(search_path("\"$user\", public"), ["root", "public"]);
-        assert_eq!(search_path("A, \"B c\" ,a,"), ["a", "B c"]);
-        assert!(search_path("").is_empty());
+        assert_eq!(search_path("\"$user\", public", "ann"), ["ann", "public"]);
+        assert_eq!(search_path("A, \"B c\" ,a,", "ann"), ["a", "B c"]);
+        assert!(search_path("", "ann").is_empty());
     }
 }

@@ -64,9 +64,32 @@ pub enum Notice {
         /// When it failed.
         epoch: u64,
     },
+    /// Privileges that the role may not pass on were not granted.
+    #[error("{} privileges were granted for \"{name}\"", how_many(*.all))]
+    NotGranted {
+        /// The object.
+        name: String,
+        /// Whether none was.
+        all: bool,
+    },
+    /// Privileges that the role may not pass on were not revoked.
+    #[error("{} privileges could be revoked for \"{name}\"", how_many(*.all))]
+    NotRevoked {
+        /// The object.
+        name: String,
+        /// Whether none was.
+        all: bool,
+    },
+    /// Something that had no effect.
+    #[error("{0}")]
+    Warning(String),
     /// How far a scaling or another long statement is.
     #[error("{0}")]
     Progress(String),
+}
+
+fn how_many(all: bool) -> &'static str {
+    if all { "no" } else { "not all" }
 }
 
 impl Notice {
@@ -78,6 +101,9 @@ impl Notice {
             | Notice::NoTransaction
             | Notice::ModeOutsideBlock
             | Notice::Stale { .. }
+            | Notice::NotGranted { .. }
+            | Notice::NotRevoked { .. }
+            | Notice::Warning(_)
             | Notice::Differs { .. } => Severity::Warning,
             Notice::AlreadyExists { .. }
             | Notice::DoesNotExist { .. }

@@ -42,7 +42,13 @@ pub static OPTIONS: &[ServerOption] = &[
     option("data_dir", "data-dir", "DIR", Some("\"./tidewater-data\""), NETWORK,
         "Directory of all durable data; made if it is not there"),
     option("listen", "listen", "ADDR:PORT", Some("\"127.0.0.1:4566\""), NETWORK,
-        "Address and port for clients, on loopback; port 0 chooses a free one"),
+        "Address and port for clients; beyond loopback only with TLS and a password; port 0 chooses a free one"),
+    option("tls_cert", "tls-cert", "FILE", None, NETWORK,
+        "Certificate for TLS, in PEM, with those of its issuers behind it [default: no TLS]"),
+    option("tls_key", "tls-key", "FILE", None, NETWORK,
+        "Key of the certificate, in PEM"),
+    option("require_tls", "require-tls", "BOOL", Some("false"), NETWORK,
+        "Whether connections from loopback, too, must use TLS"),
     option("connections_max", "connections-max", "N", Some("1000"), NETWORK,
         "Most connections at once; more are refused with SQLSTATE 53300"),
     option("barrier_interval", "barrier-interval", "DURATION", Some("\"100ms\""), FRESHNESS,
@@ -93,11 +99,18 @@ impl ServerOption {
             Some(default) => format!("{} [default: {}]", self.help, default.trim_matches('"')),
             None => self.help.to_owned(),
         };
-        Arg::new(self.name)
+        let arg = Arg::new(self.name)
             .long(self.flag)
             .value_name(self.value)
             .help(help)
-            .help_heading(self.group)
+            .help_heading(self.group);
+        match self.value {
+            "BOOL" => arg
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true"),
+            _ => arg,
+        }
     }
 }
 
@@ -123,7 +136,12 @@ pub fn sample_file() -> String {
             group = option.group;
             write!(text, "\n## {group}\n").expect("a String takes any text");
         }
-        let default = option.default.unwrap_or("2");
+        let example = match option.name {
+            "tls_cert" => "\"server.crt\"",
+            "tls_key" => "\"server.key\"",
+            _ => "2",
+        };
+        let default = option.default.unwrap_or(example);
         write!(text, "\n# {}\n# {} = {default}\n", option.help, option.name)
             .expect("a String takes any text");
     }
@@ -206,6 +224,8 @@ mod tests {
         let loaded = Config::load(Some(file.path()), &Flags::default()).unwrap();
         let expected = Config {
             streaming_parallelism: 2,
+            tls_cert: Some("server.crt".into()),
+            tls_key: Some("server.key".into()),
             ..Config::default()
         };
         assert_eq!(loaded, expected);

@@ -14,8 +14,10 @@ use executor::{Engine, EngineOptions, JobSpec};
 use planner::{Settings as PlanSettings, TableDefinition};
 use storage::{CatalogChange, Storage};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
+use crate::access::guessing::Guessing;
+use crate::access::password::{Mock, random};
 use crate::activity::Sessions;
 use crate::adaptive::Decisions;
 use crate::catalog::{Catalog, Entry, Kind, SharedCatalog};
@@ -30,6 +32,7 @@ use crate::sequence::Sequences;
 use crate::settings::Settings;
 use crate::statement::alter_table;
 use crate::table_locks::TableLocks;
+use crate::tls::Tls;
 use crate::{adaptive, big_stack, pg_catalog, temporary_view};
 
 /// Looks at handles that should be gone, and the time between two of them.
@@ -61,6 +64,53 @@ pub struct Shared {
     pub sequences: Sequences,
     /// Who is connected.
     pub sessions: Sessions,
+    /// Connections that have not logged in yet, at most as many as there may be sessions.
+    pub starting: Semaphore,
+    /// Who gave wrong passwords.
+    pub guessing: Guessing,
+    /// Stands in for the passwords of users who have none.
+    pub mock: Mock,
+    /// How connections are encrypted.
+    pub tls: Option<Tls>,
+}
+
+/// Where the secret of [`Mock`] is kept.
+const MOCK_KEY: &[u8] = b"mock_secret";
+
+fn mock(storage: &Storage, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<Mock> {
+    if let Some((_, secret)) = rows.iter().find(|(key, _)| key == MOCK_KEY) {
+        return Ok(Mock::new(secret));
+    }
+    let secret = random::<32>()?;
+    storage.write_catalog(CatalogChange {
+        puts: vec![(MOCK_KEY.to_vec(), secret.to_vec())],
+        deletes: Vec::new(),
+    })?;
+    Ok(Mock::new(&secret))
+}
+
+/// Refuses to be reached by others than this machine without what keeps them out.
+fn check_exposure(config: &Config, tls: Option<&Tls>, catalog: &Catalog) -> Result<()> {
+    if config.listen.ip().is_loopback() {
+        return Ok(());
+    }
+    let mut missing = Vec::new();
+    if tls.is_none() {
+        missing.push("a certificate (--tls-cert FILE --tls-key FILE)");
+    }
+    if !catalog.access.has_guarded_superuser() {
+        missing.push(
+            "a superuser with a password (start once on 127.0.0.1 and run ALTER ROLE root PASSWORD '...')",
+        );
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Configuration(format!(
+        "refusing to listen on {}: beyond loopback the server needs {}",
+        config.listen,
+        missing.join(", and ")
+    )))
 }
 
 /// Where the number of key groups of a data directory is kept.
@@ -99,6 +149,10 @@ impl Server {
     /// If the configuration, the data directory, the stored data or the address cannot be used.
     pub async fn start(config: Config) -> Result<Server> {
         config.check()?;
+        let tls = match (&config.tls_cert, &config.tls_key) {
+            (Some(certificate), Some(key)) => Some(Tls::load(certificate, key)?),
+            _ => None,
+        };
         let data_dir = config.data_dir.clone();
         let storage = tokio::task::spawn_blocking(move || Storage::open_dir(&data_dir))
             .await
@@ -107,6 +161,8 @@ impl Server {
         let rows = storage.catalog_rows()?;
         pin_key_groups(&storage, &rows, config.key_groups)?;
         let mut catalog = Catalog::from_rows(&rows)?;
+        check_exposure(&config, tls.as_ref(), &catalog)?;
+        let mock = mock(&storage, &rows)?;
         temporary_view::remove_left_behind(&mut catalog, &storage)?;
         let (catalog, jobs) = plan_jobs(catalog).await?;
         let options = EngineOptions {
@@ -136,6 +192,7 @@ impl Server {
             bytes_max: config.subscription_bytes_max,
         });
         let sessions = Sessions::new(config.connections_max);
+        let starting = Semaphore::new(config.connections_max);
         let shared = Arc::new(Shared {
             config,
             engine,
@@ -148,6 +205,10 @@ impl Server {
             feeds,
             sequences,
             sessions,
+            starting,
+            guessing: Guessing::default(),
+            mock,
+            tls,
         });
         let (shutdown, stop) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);

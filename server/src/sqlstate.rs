@@ -58,6 +58,9 @@ impl Report {
         let code = match notice {
             Notice::AlreadyExists { .. } => "42P07",
             Notice::InTransaction | Notice::NoTransaction | Notice::ModeOutsideBlock => "25P01",
+            Notice::NotGranted { .. } => "01007",
+            Notice::NotRevoked { .. } => "01006",
+            Notice::Warning(_) => "01000",
             Notice::Differs { .. } => "XX001",
             Notice::Stale { .. } => "01000",
             Notice::DoesNotExist { .. }
@@ -92,8 +95,8 @@ pub fn is_fatal(error: &Error) -> bool {
             | Error::ShuttingDown
             | Error::IdleTimeout { .. }
             | Error::TooManyConnections
-            | Error::UndefinedDatabase { .. }
-            | Error::UndefinedRole { .. }
+            | Error::Authentication { .. }
+            | Error::Refused { .. }
     )
 }
 
@@ -103,11 +106,18 @@ fn code(error: &Error) -> &'static str {
         Error::UndefinedRelation { .. } | Error::UndefinedObject { .. } => "42P01",
         Error::UndefinedSchema { .. } => "3F000",
         Error::UndefinedDatabase { .. } => "3D000",
-        Error::UndefinedRole { .. } => "28000",
+        Error::UndefinedRole { .. } => "42704",
+        Error::DuplicateRole { .. } => "42710",
+        Error::ReservedRole { .. } => "42939",
+        Error::RoleInUse { .. } | Error::DependentPrivileges => "2BP01",
+        Error::OwnRole { .. } => "55006",
+        Error::Privilege { .. } => "42501",
+        Error::InvalidGrant { .. } => "0LP01",
+        Error::Authentication { .. } => "28P01",
+        Error::Refused { .. } => "28000",
         Error::UndefinedColumn { .. } => "42703",
         Error::UndefinedType { .. }
         | Error::UndefinedSetting { .. }
-        | Error::UnknownOwner { .. }
         | Error::UndefinedRescale { .. } => "42704",
         Error::DuplicateRelation { .. } => "42P07",
         Error::DuplicateColumn { .. } => "42701",
@@ -169,7 +179,7 @@ fn code(error: &Error) -> &'static str {
         Error::IdleTimeout {
             in_transaction: false,
         } => "57P05",
-        Error::TooManyConnections => "53300",
+        Error::TooManyConnections | Error::TooManyOfRole { .. } => "53300",
         Error::Planner(error) => planner_code(error),
         Error::Executor(error) => executor_code(error),
         Error::Storage(error) => storage_code(error),
@@ -225,6 +235,7 @@ fn planner_code(error: &planner::Error) -> &'static str {
         Planner::UndefinedTable { .. } => "42P01",
         Planner::UndefinedSchema { .. } => "3F000",
         Planner::OtherDatabase { .. } | Planner::Unsupported { .. } => "0A000",
+        Planner::Denied { .. } => "42501",
         Planner::UndefinedColumn { .. } => "42703",
         Planner::UndefinedFunction { .. } => "42883",
         Planner::UndefinedType { .. } => "42704",
@@ -360,6 +371,7 @@ fn detail(error: &Error) -> Option<String> {
         | Error::DependsOnColumn { detail, .. }
         | Error::GeneratedAlways { detail, .. }
         | Error::InvalidColumnReference { detail, .. }
+        | Error::RoleInUse { detail, .. }
         | Error::NotNull { detail, .. }
         | Error::DuplicateKey { detail, .. } => Some(detail.clone()),
         Error::Planner(planner::Error::Value(ValueError::NumericOverflow { precision, scale })) => {
@@ -376,6 +388,7 @@ fn detail(error: &Error) -> Option<String> {
         Error::ParameterCount {
             expected, given, ..
         } => Some(format!("Expected {expected} parameters but got {given}.")),
+        Error::Privilege { detail, .. } => detail.clone(),
         Error::InCopy { source, .. } => detail(source),
         Error::Planner(planner::Error::DataFusion(inner)) => detail(ours(inner)?),
         Error::Executor(executor::Error::JobFailed { cause }) => Some(chain(cause)),
@@ -411,6 +424,8 @@ fn hint(error: &Error) -> Option<String> {
                 .to_owned(),
         ),
         Error::SubscriptionEnded { hint, .. } => Some((*hint).to_owned()),
+        Error::Refused { hint, .. } => hint.map(str::to_owned),
+        Error::DependentPrivileges => Some("Use CASCADE to revoke them too.".to_owned()),
         Error::UndefinedRescale { .. } => Some("SHOW RESCALES lists them.".to_owned()),
         Error::Planner(planner::Error::DataFusion(inner)) => hint(ours(inner)?),
         Error::Executor(executor::Error::Restarting { .. }) => {

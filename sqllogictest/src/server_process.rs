@@ -131,6 +131,28 @@ impl ServerProcess {
         config
     }
 
+    /// All that is in the files of its data directory.
+    ///
+    /// # Panics
+    /// If they cannot be read.
+    #[must_use]
+    pub fn bytes_on_disk(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut folders = vec![self.folder.path().join("data")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("a folder of our own") {
+                let path = entry.expect("so are its entries").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    // RocksDB may have removed it meanwhile.
+                    bytes.extend(fs::read(path).unwrap_or_default());
+                }
+            }
+        }
+        bytes
+    }
+
     /// All that the server has written to its standard output and error.
     #[must_use]
     pub fn log(&self) -> String {

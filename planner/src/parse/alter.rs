@@ -5,6 +5,7 @@ use sqlparser::ast::{Ident, ObjectName};
 use sqlparser::parser::{Parser, ParserError};
 
 use super::ObjectKind;
+use super::role::{RoleName, role_name};
 use super::streaming::{Result, follows, take};
 
 /// `ALTER kind [IF EXISTS] name change`.
@@ -26,7 +27,7 @@ pub enum RelationChange {
     /// `RENAME TO name`
     Rename(Ident),
     /// `OWNER TO role`
-    Owner(Ident),
+    Owner(RoleName),
     /// `SET SCHEMA schema`
     Schema(Ident),
 }
@@ -57,7 +58,7 @@ fn whole(parser: &mut Parser<'_>) -> std::result::Result<AlterRelation, ParserEr
         RelationChange::Rename(parser.parse_identifier()?)
     } else if follows(parser, &["OWNER", "TO"]) {
         take(parser, &["OWNER", "TO"]);
-        RelationChange::Owner(parser.parse_identifier()?)
+        RelationChange::Owner(role_name(parser)?)
     } else if take(parser, &["SET", "SCHEMA"]) {
         RelationChange::Schema(parser.parse_identifier()?)
     } else {

@@ -16,6 +16,8 @@ mod cursor;
 mod event_time;
 pub mod locate;
 mod position;
+mod privilege;
+mod role;
 mod scaling;
 mod sequence;
 mod streaming;
@@ -38,6 +40,10 @@ pub use alter::{AlterRelation, RelationChange};
 pub use create_table::{ConflictPolicy, TableExtras};
 pub use cursor::{CursorBody, Declare, Direction, Execute, Fetch, Prepare};
 pub use event_time::{Emit, WatermarkClause};
+pub use privilege::{
+    AlterOwner, DefaultPrivileges, Grant, GrantAction, GrantKind, GrantObjects, Granted,
+};
+pub use role::{RoleName, RoleOption, RoleStatement};
 pub use subscribe::{Subscribe, Subscribed};
 
 /// One statement with the text that it was read from.
@@ -45,7 +51,7 @@ pub use subscribe::{Subscribe, Subscribed};
 pub struct Parsed {
     /// The statement.
     pub statement: Statement,
-    /// Its text, without the semicolon and surrounding blanks.
+    /// Its text, without the semicolon and surrounding blanks; a password in it is `********`.
     pub text: String,
     /// Byte offset of `text` in the whole text.
     pub start: usize,
@@ -118,6 +124,14 @@ pub enum Statement {
         /// Options.
         options: ExplainOptions,
     },
+    /// Roles, their members, and who the session acts as.
+    Role(RoleStatement),
+    /// `GRANT` and `REVOKE` of privileges.
+    Grant(Grant),
+    /// `ALTER DEFAULT PRIVILEGES …`
+    DefaultPrivileges(DefaultPrivileges),
+    /// `ALTER {SCHEMA | DATABASE} … OWNER TO`
+    AlterOwner(AlterOwner),
     /// `CANCEL RESCALE id`.
     CancelRescale {
         /// Number of the rescale.
@@ -352,6 +366,7 @@ fn parse_one(sql: &str, mut tokens: Vec<TokenWithSpan>, positions: &Positions) -
     let end = tokens[tokens.len() - 1].span.end;
     let (start_byte, end_byte) = (positions.byte(first), positions.byte(end));
     let query_start = query_start(&tokens).map(|at| positions.byte(at) - start_byte);
+    let secrets = role::secrets(&tokens, positions);
     let emit = event_time::take_emit(&mut tokens);
     let watermark = match event_time::take_watermark(&mut tokens) {
         Ok(watermark) => watermark,
@@ -376,9 +391,17 @@ fn parse_one(sql: &str, mut tokens: Vec<TokenWithSpan>, positions: &Positions) -
             return Err(syntax_error(&error, at, sql, positions));
         }
     };
+    // From here on nobody can log, show or store a password.
+    let mut text = sql[start_byte..end_byte].to_owned();
+    for secret in secrets.into_iter().rev() {
+        text.replace_range(
+            secret.start - start_byte..secret.end - start_byte,
+            "'********'",
+        );
+    }
     Ok(Parsed {
         statement,
-        text: sql[start_byte..end_byte].to_owned(),
+        text,
         start: start_byte,
         query_start,
         emit,

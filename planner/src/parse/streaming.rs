@@ -14,6 +14,8 @@ use sqlparser::tokenizer::Token;
 use super::alter::alter_relation;
 use super::create_table::{TableExtras, table_extras};
 use super::cursor::cursor_statement;
+use super::privilege::privilege_statement;
+use super::role::role_statement;
 use super::scaling;
 use super::sequence::create_sequence;
 use super::subscribe::{copy_subscribe, subscribe};
@@ -62,6 +64,10 @@ pub(super) fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
         drop_source(parser)
     } else if take(parser, &["CREATE", "SEQUENCE"]) {
         Ok(Statement::Pg(Box::new(create_sequence(parser)?)))
+    } else if let Some(statement) = role_statement(parser)? {
+        Ok(statement)
+    } else if let Some(statement) = privilege_statement(parser)? {
+        Ok(statement)
     } else if let Some(alter) = alter_relation(parser)? {
         Ok(Statement::AlterRelation(alter))
     } else if let Some(alter) = scaling::alter(parser)? {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
+mod access;
 mod batch;
 mod catalog;
 mod complexity;

@@ -50,9 +50,9 @@ fn text_type(column: &str) -> Option<(u32, i16)> {
         }
         "aggkind" | "amtype" | "attalign" | "attcompression" | "attgenerated" | "attidentity"
         | "attstorage" | "castcontext" | "castmethod" | "collprovider" | "confdeltype"
-        | "confmatchtype" | "confupdtype" | "contype" | "datlocprovider" | "deptype"
-        | "ev_enabled" | "ev_type" | "evtenabled" | "oprkind" | "partstrat" | "polcmd"
-        | "prokind" | "proparallel" | "provolatile" | "relkind" | "relpersistence"
+        | "confmatchtype" | "confupdtype" | "contype" | "datlocprovider" | "defaclobjtype"
+        | "deptype" | "ev_enabled" | "ev_type" | "evtenabled" | "oprkind" | "partstrat"
+        | "polcmd" | "prokind" | "proparallel" | "provolatile" | "relkind" | "relpersistence"
         | "relreplident" | "tgenabled" | "typalign" | "typcategory" | "typdelim" | "typstorage"
         | "typtype" => Some(CHAR),
         "amhandler" | "typanalyze" | "typinput" | "typmodin" | "typmodout" | "typoutput"

@@ -71,9 +71,6 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ("rngtypid", T::Oid), ("rngsubtype", T::Oid), ("rngmultitypid", T::Oid), ("rngcollation", T::Oid),
         ("rngsubopc", T::Oid), ("rngcanonical", T::Text), ("rngsubdiff", T::Text),
     ]),
-    empty(1261, "pg_auth_members", &[
-        ("roleid", T::Oid), ("member", T::Oid), ("grantor", T::Oid), ("admin_option", T::Bool),
-    ]),
     empty(3079, "pg_extension", &[
         ("oid", T::Oid), ("extname", T::Text), ("extowner", T::Oid), ("extnamespace", T::Oid),
         ("extrelocatable", T::Bool), ("extversion", T::Text), ("extconfig", T::Oids), ("extcondition", T::Texts),

@@ -262,6 +262,10 @@ pub(crate) fn external(error: Error) -> DataFusionError {
         | Error::ValueOutOfBounds { .. }
         | Error::NoLastNumber { .. }
         | Error::UndefinedColumn { .. }
+        | Error::UndefinedRole { .. }
+        | Error::UndefinedSchema { .. }
+        | Error::UndefinedDatabase { .. }
+        | Error::Privilege { .. }
         | Error::WrongKind { .. } => return DataFusionError::External(Box::new(error)),
         other => planner::Error::InvalidParameter {
             message: other.to_string(),

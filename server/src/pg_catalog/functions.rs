@@ -12,7 +12,9 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use crate::catalog::{Catalog, Entry, OWNER};
+use crate::access::actor::Actor;
+use crate::access::privilege::Privileges;
+use crate::catalog::{Catalog, Entry};
 use crate::error::Error;
 use crate::interrupt::Handle;
 use crate::pg_catalog::function::{
@@ -152,7 +154,7 @@ pub(crate) fn of_session(
 ) -> Vec<ScalarUDF> {
     let mut functions = about_catalog(shared, settings);
     functions.extend(about_session(settings, process_id));
-    functions.extend(about_others(shared));
+    functions.extend(about_others(shared, settings));
     functions.extend(constants());
     functions
 }
@@ -166,10 +168,15 @@ pub(crate) struct Scope {
 impl Scope {
     /// The catalog of now.
     pub(crate) fn of(shared: &Shared, settings: &Mutex<Settings>) -> Scope {
-        Scope {
-            catalog: shared.catalog.read(),
-            path: lock(settings).search_path(),
-        }
+        let catalog = shared.catalog.read();
+        let settings = lock(settings);
+        let (mut path, role) = (settings.search_path(), settings.current_user().id);
+        let actor = Actor {
+            catalog: &catalog,
+            role,
+        };
+        path.retain(|schema| actor.may_in_schema(schema, Privileges::USAGE));
+        Scope { catalog, path }
     }
 }
 
@@ -471,19 +478,55 @@ fn about_session(settings: &Arc<Mutex<Settings>>, process_id: u32) -> Vec<Scalar
 }
 
 /// Functions that reach other sessions. Volatile: they must run once, when the statement runs.
-fn about_others(shared: &Arc<Shared>) -> Vec<ScalarUDF> {
-    let reaching = |name, act: fn(&Handle)| {
-        let shared = Arc::clone(shared);
+fn about_others(shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>) -> Vec<ScalarUDF> {
+    let reaching = |name, act: fn(&Handle), what: &'static str| {
+        let (shared, settings) = (Arc::clone(shared), Arc::clone(settings));
         make(name, DataType::Boolean, Volatility::Volatile, move |args| {
             let process_id = arg(args, 0).and_then(|id| id.parse().ok());
-            Ok(process_id.map(|id| shared.sessions.reach(id, act)).into())
+            let Some(process_id) = process_id else {
+                return Ok(Returned::Null);
+            };
+            if let Some(user) = shared.sessions.user_of(process_id) {
+                let role = lock(&settings).current_user().id;
+                check_reach(&shared.catalog.read(), role, user, what).map_err(external)?;
+            }
+            Ok(shared.sessions.reach(process_id, act).into())
         })
     };
     vec![
-        reaching("pg_cancel_backend", Handle::cancel),
-        reaching("pg_terminate_backend", Handle::terminate),
+        reaching(
+            "pg_cancel_backend",
+            Handle::cancel,
+            "query is being canceled",
+        ),
+        reaching(
+            "pg_terminate_backend",
+            Handle::terminate,
+            "process is being terminated",
+        ),
         AsyncScalarUDF::new(Arc::new(Sleep::new())).into_scalar_udf(),
     ]
+}
+
+/// A role reaches the sessions of roles whose rights it has; those of superusers only as one.
+fn check_reach(
+    catalog: &Catalog,
+    role: u32,
+    user: u32,
+    what: &str,
+) -> std::result::Result<(), Error> {
+    let actor = Actor { catalog, role };
+    if catalog.access.is_superuser(user) && !actor.is_superuser() {
+        return Err(Error::privilege(format!(
+            "must be a superuser: the {what} of a superuser"
+        )));
+    }
+    if actor.has_rights_of(user) {
+        return Ok(());
+    }
+    Err(Error::privilege(format!(
+        "must be a member of the role whose {what}"
+    )))
 }
 
 /// Functions whose answer is the same for everyone, whatever is asked.
@@ -497,17 +540,6 @@ fn constants() -> Vec<ScalarUDF> {
                 env!("CARGO_PKG_VERSION")
             )
             .into()
-        }),
-        stable("pg_get_userbyid", Utf8, |args| {
-            arg(args, 0)
-                .map(|oid| {
-                    if oid == "10" {
-                        OWNER.to_owned()
-                    } else {
-                        format!("unknown (OID={oid})")
-                    }
-                })
-                .into()
         }),
         // What pg_node_tree columns hold is the text already.
         stable("pg_get_expr", Utf8, |args| arg(args, 0).into()),
@@ -553,19 +585,8 @@ fn constants() -> Vec<ScalarUDF> {
             })
         }),
     ];
-    for name in [
-        "current_database",
-        "current_catalog",
-        "current_user",
-        "session_user",
-        "user",
-        "current_role",
-    ] {
-        let value = match name {
-            "current_database" | "current_catalog" => DATABASE,
-            _ => OWNER,
-        };
-        functions.push(stable(name, Utf8, move |_| value.into()));
+    for name in ["current_database", "current_catalog"] {
+        functions.push(stable(name, Utf8, |_| DATABASE.into()));
     }
     for name in [
         "pg_type_is_visible",
@@ -581,19 +602,12 @@ fn constants() -> Vec<ScalarUDF> {
         }));
     }
     for name in [
-        "has_table_privilege",
-        "has_schema_privilege",
-        "has_database_privilege",
-        "has_column_privilege",
-        "has_any_column_privilege",
         "has_function_privilege",
-        "has_sequence_privilege",
         "has_type_privilege",
         "has_tablespace_privilege",
         "has_language_privilege",
         "has_foreign_data_wrapper_privilege",
         "has_server_privilege",
-        "pg_has_role",
     ] {
         functions.push(stable(name, Boolean, |_| true.into()));
     }

@@ -1,6 +1,9 @@
 //! The SQL standard's views of the catalog.
 
-use crate::catalog::{Kind, OWNER};
+use crate::access::actor::Object;
+use crate::access::privilege::{AclItem, PUBLIC};
+use crate::access::role::ROOT_ID;
+use crate::catalog::Kind;
 use crate::pg_catalog::relations::{deparsed, view_definition};
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
 use crate::pg_catalog::{self, INFORMATION_SCHEMA, SCHEMA as PG_CATALOG, SCHEMAS};
@@ -19,8 +22,9 @@ pub(crate) static TABLES: &[SystemTable] = &[
         rows: |s| {
             SCHEMAS
                 .into_iter()
-                .chain(s.catalog.schemas())
-                .map(|(name, _)| row![DATABASE, name, OWNER, NULL, NULL])
+                .map(|(name, _)| (name, ROOT_ID))
+                .chain(s.catalog.namespaces().map(|schema| (schema.name.as_str(), schema.owner)))
+                .map(|(name, owner)| row![DATABASE, name, s.catalog.access.name_of(owner), NULL, NULL])
                 .collect()
         },
     },
@@ -97,7 +101,96 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ],
         rows: key_columns,
     },
+    SystemTable {
+        oid: 13_107,
+        name: "table_privileges",
+        columns: PRIVILEGE_COLUMNS,
+        rows: |s| table_privileges(s, true),
+    },
+    SystemTable {
+        oid: 13_108,
+        name: "role_table_grants",
+        columns: PRIVILEGE_COLUMNS,
+        rows: |s| table_privileges(s, false),
+    },
+    SystemTable {
+        oid: 13_109,
+        name: "enabled_roles",
+        columns: &[("role_name", T::Text)],
+        rows: |s| {
+            let access = &s.catalog.access;
+            let enabled = access.roles().filter(|role| is_enabled(s, role.id));
+            enabled.map(|role| row![role.name.clone()]).collect()
+        },
+    },
+    SystemTable {
+        oid: 13_110,
+        name: "applicable_roles",
+        columns: &[("grantee", T::Text), ("role_name", T::Text), ("is_grantable", T::Text)],
+        rows: |s| {
+            let access = &s.catalog.access;
+            let members = access.roles().filter(|role| is_enabled(s, role.id));
+            let all = members.flat_map(|role| role.memberships.iter().map(move |of| (role, of)));
+            all.map(|(role, of)| row![role.name.clone(), access.name_of(of.role), yes(of.admin)]).collect()
+        },
+    },
 ];
+
+#[rustfmt::skip] // As above.
+const PRIVILEGE_COLUMNS: &[(&str, T)] = &[
+    ("grantor", T::Text), ("grantee", T::Text), ("table_catalog", T::Text), ("table_schema", T::Text),
+    ("table_name", T::Text), ("privilege_type", T::Text), ("is_grantable", T::Text), ("with_hierarchy", T::Text),
+];
+
+fn yes(yes: bool) -> &'static str {
+    if yes { "YES" } else { "NO" }
+}
+
+/// Whether a role is the reader, or one that the reader is a member of.
+fn is_enabled(source: &Source<'_>, role: u32) -> bool {
+    let reader = source.context.role;
+    reader.is_none_or(|reader| source.catalog.access.is_member(reader, role))
+}
+
+/// Privileges on relations that the reader gave or has; with `public`, those of everyone too.
+fn table_privileges(source: &Source<'_>, public: bool) -> Vec<Vec<Value>> {
+    let access = &source.catalog.access;
+    let mut rows = Vec::new();
+    for entry in source.catalog.entries() {
+        // As in PostgreSQL, what the standard does not know is left out.
+        if !matches!(entry.kind, Kind::Table | Kind::View | Kind::Source { .. }) {
+            continue;
+        }
+        let object: Object<'_> = entry.object();
+        let is_shown = |item: &&AclItem| match item.grantee {
+            PUBLIC => public || is_enabled(source, item.grantor),
+            grantee => is_enabled(source, grantee) || is_enabled(source, item.grantor),
+        };
+        for item in object.rights().items().filter(is_shown) {
+            let grantee = match item.grantee {
+                PUBLIC => "PUBLIC".to_owned(),
+                grantee => access.name_of(grantee),
+            };
+            // The owner may always pass a privilege on.
+            let all = item.privileges & object.class.all();
+            for name in all.names() {
+                let grantable = item.grantee == entry.owner
+                    || item.grantable.names().any(|known| known == name);
+                rows.push(row![
+                    access.name_of(item.grantor),
+                    grantee.clone(),
+                    DATABASE,
+                    entry.schema_name.clone(),
+                    entry.name.clone(),
+                    name,
+                    yes(grantable),
+                    yes(name == "SELECT"),
+                ]);
+            }
+        }
+    }
+    rows
+}
 
 fn tables(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();

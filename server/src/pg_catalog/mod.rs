@@ -19,6 +19,8 @@ pub mod functions;
 pub mod information_schema;
 pub mod relations;
 pub mod rewrite;
+mod role_functions;
+pub mod roles;
 mod sequence_functions;
 pub mod server_tables;
 mod sleep;
@@ -34,7 +36,6 @@ use storage::DatabaseSnapshot;
 use crate::activity::Activity;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
-use crate::namespace;
 use crate::pg_catalog::table::{Source, SystemTable};
 use crate::sequence::LastNumbers;
 use crate::server::Shared;
@@ -57,9 +58,6 @@ pub const PUBLIC_OID: u32 = 2200;
 /// Oid of schema `information_schema`.
 pub const INFORMATION_SCHEMA_OID: u32 = 13_000;
 
-/// Oid of the one role.
-pub const OWNER_OID: u32 = 10;
-
 /// Added to a table's id: oid of its primary key's index.
 pub const INDEX_OID: u32 = 1 << 30;
 
@@ -77,6 +75,10 @@ pub const DEFAULT_OID: u32 = 3 << 29;
 pub struct Context {
     /// Settings of the session.
     pub settings: Vec<SettingRow>,
+    /// The role that reads; `None`: nobody's rights are asked.
+    pub role: Option<u32>,
+    /// Schemas that names without one are looked for in.
+    pub path: Vec<String>,
     /// What all sessions do.
     pub activity: Vec<Activity>,
     /// The session's own process id.
@@ -87,17 +89,6 @@ pub struct Context {
     pub prepared: Vec<PreparedRow>,
     /// The query's look at the engine; `None`: it only plans.
     pub lens: Option<Arc<Lens>>,
-}
-
-impl Context {
-    /// Schemas that names without one are looked for in.
-    #[must_use]
-    pub fn search_path(&self) -> Vec<String> {
-        let setting = self.settings.iter().find(|row| row.name == "search_path");
-        setting.map_or_else(namespace::default_path, |row| {
-            namespace::search_path(&row.value)
-        })
-    }
 }
 
 /// A cursor of the session.
@@ -146,6 +137,7 @@ pub fn tables() -> impl Iterator<Item = (&'static str, &'static SystemTable)> {
         .iter()
         .chain(types::TABLES)
         .chain(server_tables::TABLES)
+        .chain(roles::TABLES)
         .chain(empty::TABLES);
     let information = information_schema::TABLES
         .iter()
@@ -243,5 +235,6 @@ pub fn register_session(
             settings,
             last_numbers,
         ))
+        .chain(role_functions::of_session(shared, settings))
         .for_each(|function| session.register_udf(function));
 }

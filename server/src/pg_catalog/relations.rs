@@ -1,10 +1,11 @@
 //! Tables about relations: pg_class, pg_attribute and what hangs on them.
 
-use crate::catalog::{Catalog, Column, Entry, Identity, Kind, OWNER};
+use crate::access::role::ROOT_ID;
+use crate::catalog::{Catalog, Column, Entry, Identity, Kind};
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, no_rows, row};
 use crate::pg_catalog::{
-    CONSTRAINT_OID, DEFAULT_OID, INDEX_OID, INFORMATION_SCHEMA, OWNER_OID, PG_CATALOG_OID,
-    PUBLIC_OID, RULE_OID, oid_of_schema, tables,
+    CONSTRAINT_OID, DEFAULT_OID, INDEX_OID, INFORMATION_SCHEMA, PG_CATALOG_OID, PUBLIC_OID,
+    RULE_OID, oid_of_schema, tables,
 };
 pub(crate) use planner::names::quoted_identifier as quoted;
 use planner::values::types::{SCALARS, SqlType};
@@ -115,7 +116,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ],
         rows: |s| {
             of_kind(s, |kind| *kind == Kind::Table)
-                .map(|e| row![e.schema_name.clone(), e.name.clone(), OWNER, NULL, !e.primary_key.is_empty(), false, false, false])
+                .map(|e| row![e.schema_name.clone(), e.name.clone(), s.catalog.access.name_of(e.owner), NULL, !e.primary_key.is_empty(), false, false, false])
                 .collect()
         },
     },
@@ -125,7 +126,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         columns: &[("schemaname", T::Text), ("viewname", T::Text), ("viewowner", T::Text), ("definition", T::Text)],
         rows: |s| {
             of_kind(s, |kind| *kind == Kind::View)
-                .map(|e| row![e.schema_name.clone(), e.name.clone(), OWNER, view_definition(e)])
+                .map(|e| row![e.schema_name.clone(), e.name.clone(), s.catalog.access.name_of(e.owner), view_definition(e)])
                 .collect()
         },
     },
@@ -138,7 +139,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ],
         rows: |s| {
             of_kind(s, |kind| *kind == Kind::MaterializedView)
-                .map(|e| row![e.schema_name.clone(), e.name.clone(), OWNER, NULL, false, true, view_definition(e)])
+                .map(|e| row![e.schema_name.clone(), e.name.clone(), s.catalog.access.name_of(e.owner), NULL, false, true, view_definition(e)])
                 .collect()
         },
     },
@@ -265,6 +266,8 @@ struct Class<'a> {
     rows: i64,
     has_index: bool,
     has_rules: bool,
+    owner: u32,
+    acl: Value,
 }
 
 impl Class<'_> {
@@ -281,7 +284,7 @@ impl Class<'_> {
             self.namespace,
             0,
             0,
-            OWNER_OID,
+            self.owner,
             self.access_method,
             self.oid,
             0,
@@ -306,7 +309,7 @@ impl Class<'_> {
             0,
             0,
             1,
-            NULL,
+            self.acl.clone(),
             NULL,
             NULL,
         ]
@@ -358,6 +361,8 @@ fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
             rows: count,
             has_index: has_key || source.catalog.indexes_of(entry.id).next().is_some(),
             has_rules: matches!(entry.kind, Kind::View | Kind::MaterializedView),
+            owner: entry.owner,
+            acl: source.acl(entry.acl.as_ref()),
         };
         rows.push(class.row());
         if has_key {
@@ -369,6 +374,7 @@ fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
                 columns: entry.primary_key.len(),
                 has_index: false,
                 has_rules: false,
+                acl: NULL,
                 ..class
             };
             rows.push(index.row());
@@ -387,6 +393,8 @@ fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
             rows: -1,
             has_index: false,
             has_rules: is_view,
+            owner: ROOT_ID,
+            acl: NULL,
         };
         rows.push(class.row());
     }

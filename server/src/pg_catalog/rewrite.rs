@@ -37,6 +37,7 @@ use crate::pg_catalog::functions::{
 };
 use crate::pg_catalog::rewrite::absent::{drop_absent_types, drop_empty_lookups};
 use crate::pg_catalog::rewrite::subquery::{count_existing, only_item, single_row};
+use crate::pg_catalog::role_functions::{REGROLE_IN, REGROLE_OUT};
 use crate::pg_catalog::{INFORMATION_SCHEMA, SCHEMA, find};
 use planner::names::expression_name;
 
@@ -305,6 +306,8 @@ fn reg_cast(expr: &Expr, data_type: &DataType) -> Option<&'static str> {
         ("regtype", true) => Some(REGTYPE_IN),
         ("regtype", false) => Some(REGTYPE_OUT),
         ("regnamespace", false) => Some(REGNAMESPACE_OUT),
+        ("regrole", true) => Some(REGROLE_IN),
+        ("regrole", false) => Some(REGROLE_OUT),
         _ => None,
     }
 }

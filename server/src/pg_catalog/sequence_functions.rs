@@ -10,6 +10,8 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+use crate::access::actor::Actor;
+use crate::access::privilege::Privileges;
 use crate::catalog::{Entry, Kind};
 use crate::error::Error;
 use crate::pg_catalog::function::{Arg, Returned, arg, as_texts, external, make};
@@ -17,7 +19,11 @@ use crate::pg_catalog::functions::{Scope, relation_oid};
 use crate::pg_catalog::relations::quoted;
 use crate::sequence::{LastNumbers, definition};
 use crate::server::Shared;
+use crate::session::lock;
 use crate::settings::Settings;
+
+/// What setting a sequence needs.
+const SETS: &[Privileges] = &[Privileges::UPDATE];
 
 /// What the functions of a session share.
 #[derive(Clone)]
@@ -61,7 +67,8 @@ pub(crate) fn of_session(
 }
 
 impl Context {
-    fn sequence(&self, name: &str) -> crate::error::Result<Arc<Entry>> {
+    /// A sequence of which the session has one of these privileges.
+    fn sequence(&self, name: &str, wanted: &[Privileges]) -> crate::error::Result<Arc<Entry>> {
         let catalog = Scope::of(&self.shared, &self.settings);
         let undefined = || Error::UndefinedRelation {
             name: name.to_owned(),
@@ -70,6 +77,12 @@ impl Context {
         let entry = u32::try_from(oid).ok().and_then(|oid| catalog.by_id(oid));
         let entry = Arc::clone(entry.ok_or_else(undefined)?);
         definition(&entry)?;
+        // Who may insert into a table takes the numbers of its identity.
+        if !catalog.is_identity(&entry) || wanted == SETS {
+            let role = lock(&self.settings).current_user().id;
+            let catalog = &catalog;
+            Actor { catalog, role }.check_any(&entry, wanted)?;
+        }
         Ok(entry)
     }
 
@@ -78,7 +91,7 @@ impl Context {
     }
 
     fn next(&self, name: &str, count: usize) -> crate::error::Result<Vec<i64>> {
-        let entry = self.sequence(name)?;
+        let entry = self.sequence(name, &[Privileges::USAGE, Privileges::UPDATE])?;
         let numbers = self.shared.sequences.next(&entry, count)?;
         if let Some(&number) = numbers.last() {
             self.last().note(entry.id, number);
@@ -149,7 +162,7 @@ fn currval(context: &Context, args: &[Arg<'_>]) -> crate::error::Result<Returned
     let Some(name) = arg(args, 0) else {
         return Ok(Returned::Null);
     };
-    let entry = context.sequence(name)?;
+    let entry = context.sequence(name, &[Privileges::USAGE, Privileges::SELECT])?;
     let number = context.last().of(entry.id);
     let number = number.ok_or_else(|| Error::NoLastNumber {
         message: format!(
@@ -173,7 +186,7 @@ fn setval(context: &Context, args: &[Arg<'_>]) -> crate::error::Result<Returned>
         return Ok(Returned::Null);
     };
     let is_given = arg(args, 2) != Some("false");
-    let entry = context.sequence(name)?;
+    let entry = context.sequence(name, SETS)?;
     context.shared.sequences.set(&entry, number, is_given)?;
     if is_given {
         context.last().set(entry.id, number);

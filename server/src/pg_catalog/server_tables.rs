@@ -1,9 +1,11 @@
 //! Tables about the server: databases, roles, schemas, settings, sessions.
 
-use crate::catalog::OWNER;
+use crate::access::privilege::Acl;
+use crate::access::role::ROOT_ID;
+use crate::activity::Activity;
+use crate::pg_catalog::SCHEMAS;
 use crate::pg_catalog::relations::NEXMARK_SERVER;
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
-use crate::pg_catalog::{OWNER_OID, SCHEMAS};
 use crate::session::DATABASE;
 use crate::settings::{self, SettingRow};
 
@@ -21,11 +23,14 @@ pub(crate) static TABLES: &[SystemTable] = &[
         name: "pg_namespace",
         columns: &[("oid", T::Oid), ("nspname", T::Text), ("nspowner", T::Oid), ("nspacl", T::Texts)],
         rows: |s| {
-            SCHEMAS
-                .into_iter()
-                .chain(s.catalog.schemas())
-                .map(|(name, oid)| row![oid, name, OWNER_OID, NULL])
-                .collect()
+            let ours = SCHEMAS.into_iter().map(|(name, oid)| {
+                let acl = vec![format!("{root}=UC/{root}", root = root(s)), format!("=U/{}", root(s))];
+                row![oid, name, ROOT_ID, acl]
+            });
+            let users = s.catalog.namespaces().map(|schema| {
+                row![schema.id, schema.name.clone(), schema.owner, s.acl(schema.acl.as_ref())]
+            });
+            ours.chain(users).collect()
         },
     },
     SystemTable {
@@ -38,30 +43,13 @@ pub(crate) static TABLES: &[SystemTable] = &[
             ("datcollate", T::Text), ("datctype", T::Text), ("daticulocale", T::Text), ("datcollversion", T::Text),
             ("datacl", T::Texts),
         ],
-        rows: |_| {
+        rows: |s| {
+            let database = &s.catalog.access.database;
             vec![row![
-                DATABASE_OID, DATABASE, OWNER_OID, UTF8, "c", false, true, -1, 0, 1, TABLESPACE_OID, "C", "C", NULL,
-                NULL, NULL,
+                DATABASE_OID, DATABASE, database.owner, UTF8, "c", false, true, -1, 0, 1, TABLESPACE_OID, "C", "C",
+                NULL, NULL, s.acl(database.acl.as_ref()),
             ]]
         },
-    },
-    SystemTable {
-        oid: 12_010,
-        name: "pg_roles",
-        columns: ROLE_COLUMNS,
-        rows: |_| {
-            vec![row![OWNER, true, true, true, true, true, true, -1, "********", NULL, true, NULL, OWNER_OID]]
-        },
-    },
-    SystemTable {
-        oid: 12_011,
-        name: "pg_user",
-        columns: &[
-            ("usename", T::Text), ("usesysid", T::Oid), ("usecreatedb", T::Bool), ("usesuper", T::Bool),
-            ("userepl", T::Bool), ("usebypassrls", T::Bool), ("passwd", T::Text), ("valuntil", T::Timestamptz),
-            ("useconfig", T::Texts),
-        ],
-        rows: |_| vec![row![OWNER, OWNER_OID, true, true, true, true, "********", NULL, NULL]],
     },
     SystemTable {
         oid: 12_012,
@@ -83,8 +71,8 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ],
         rows: |_| {
             vec![
-                row![TABLESPACE_OID, "pg_default", OWNER_OID, NULL, NULL],
-                row![TABLESPACE_OID + 1, "pg_global", OWNER_OID, NULL, NULL],
+                row![TABLESPACE_OID, "pg_default", ROOT_ID, NULL, NULL],
+                row![TABLESPACE_OID + 1, "pg_global", ROOT_ID, NULL, NULL],
             ]
         },
     },
@@ -95,7 +83,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
             ("oid", T::Oid), ("srvname", T::Text), ("srvowner", T::Oid), ("srvfdw", T::Oid), ("srvtype", T::Text),
             ("srvversion", T::Text), ("srvacl", T::Texts), ("srvoptions", T::Texts),
         ],
-        rows: |_| vec![row![NEXMARK_SERVER, "nexmark", OWNER_OID, NEXMARK_SERVER + 1, NULL, NULL, NULL, NULL]],
+        rows: |_| vec![row![NEXMARK_SERVER, "nexmark", ROOT_ID, NEXMARK_SERVER + 1, NULL, NULL, NULL, NULL]],
     },
     SystemTable {
         oid: 2328,
@@ -104,7 +92,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
             ("oid", T::Oid), ("fdwname", T::Text), ("fdwowner", T::Oid), ("fdwhandler", T::Oid),
             ("fdwvalidator", T::Oid), ("fdwacl", T::Texts), ("fdwoptions", T::Texts),
         ],
-        rows: |_| vec![row![NEXMARK_SERVER + 1, "nexmark", OWNER_OID, 0, 0, NULL, NULL]],
+        rows: |_| vec![row![NEXMARK_SERVER + 1, "nexmark", ROOT_ID, 0, 0, NULL, NULL]],
     },
     SystemTable {
         oid: 12_014,
@@ -151,9 +139,16 @@ pub(crate) static TABLES: &[SystemTable] = &[
                 .activity
                 .iter()
                 .map(|session| {
+                    let user = s.catalog.access.name_of(session.user_id);
+                    if !s.may_watch(session) {
+                        let mut row = row![DATABASE_OID, DATABASE, session.process_id, NULL, session.user_id, user];
+                        row.resize(20, NULL);
+                        row.extend(row!["<insufficient privilege>", NULL]);
+                        return row;
+                    }
                     let waits = session.state != "active";
                     row![
-                        DATABASE_OID, DATABASE, session.process_id, NULL, OWNER_OID, session.user.clone(),
+                        DATABASE_OID, DATABASE, session.process_id, NULL, session.user_id, user,
                         session.application_name.clone(), session.client.ip().to_string(), NULL,
                         i64::from(session.client.port()), session.connected_at, session.transaction_at,
                         session.query_at, session.state_at, waits.then_some("Client"),
@@ -164,15 +159,57 @@ pub(crate) static TABLES: &[SystemTable] = &[
                 .collect()
         },
     },
+    SystemTable {
+        oid: 12_016,
+        name: "pg_stat_ssl",
+        columns: &[
+            ("pid", T::Int4), ("ssl", T::Bool), ("version", T::Text), ("cipher", T::Text), ("bits", T::Int4),
+            ("client_dn", T::Text), ("client_serial", T::Int8), ("issuer_dn", T::Text),
+        ],
+        rows: |s| {
+            let watched = s.context.activity.iter();
+            watched
+                .map(|session| {
+                    let known = session.encryption.as_ref().filter(|_| s.may_watch(session));
+                    row![
+                        session.process_id, session.encryption.is_some(), known.map(|e| e.version.clone()),
+                        known.map(|e| e.cipher.clone()), known.map(|e| e.bits), NULL, NULL, NULL,
+                    ]
+                })
+                .collect()
+        },
+    },
 ];
 
-#[rustfmt::skip] // As above.
-const ROLE_COLUMNS: &[(&str, T)] = &[
-    ("rolname", T::Text), ("rolsuper", T::Bool), ("rolinherit", T::Bool), ("rolcreaterole", T::Bool),
-    ("rolcreatedb", T::Bool), ("rolcanlogin", T::Bool), ("rolreplication", T::Bool), ("rolconnlimit", T::Int4),
-    ("rolpassword", T::Text), ("rolvaliduntil", T::Timestamptz), ("rolbypassrls", T::Bool), ("rolconfig", T::Texts),
-    ("oid", T::Oid),
-];
+fn root(source: &Source<'_>) -> String {
+    source.catalog.access.name_of(ROOT_ID)
+}
+
+impl Source<'_> {
+    /// A list of privileges as it is shown.
+    pub(crate) fn acl(&self, acl: Option<&Acl>) -> Value {
+        let access = &self.catalog.access;
+        acl.map(|acl| acl.texts(|role| quoted_in_acl(&access.name_of(role))))
+            .into()
+    }
+
+    /// Whether the reader may see what a session does.
+    fn may_watch(&self, session: &Activity) -> bool {
+        let access = &self.catalog.access;
+        let reader = self.context.role;
+        reader.is_none_or(|reader| access.has_rights_of(reader, session.user_id))
+    }
+}
+
+/// A role's name in a list of privileges: quoted unless it is of letters, digits and `_`.
+fn quoted_in_acl(name: &str) -> String {
+    let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if is_plain && !name.is_empty() {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
+}
 
 fn settings(source: &Source<'_>) -> Vec<Vec<Value>> {
     source.context.settings.iter().map(setting_row).collect()

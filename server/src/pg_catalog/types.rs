@@ -1,8 +1,9 @@
 //! Tables about types, functions and what they are compared by.
 
+use crate::access::role::ROOT_ID;
+use crate::pg_catalog::PG_CATALOG_OID;
 use crate::pg_catalog::relations::DEFAULT_COLLATION;
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
-use crate::pg_catalog::{OWNER_OID, PG_CATALOG_OID};
 use planner::values::types::SCALARS;
 
 /// Types that clients look up and that we have under another name: oid, name, array oid, category,
@@ -49,8 +50,8 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ],
         rows: |_| {
             vec![
-                row![DEFAULT_COLLATION, "default", PG_CATALOG_OID, OWNER_OID, "d", true, -1, NULL, NULL, NULL, NULL],
-                row![950, "C", PG_CATALOG_OID, OWNER_OID, "c", true, -1, "C", "C", NULL, NULL],
+                row![DEFAULT_COLLATION, "default", PG_CATALOG_OID, ROOT_ID, "d", true, -1, NULL, NULL, NULL, NULL],
+                row![950, "C", PG_CATALOG_OID, ROOT_ID, "c", true, -1, "C", "C", NULL, NULL],
             ]
         },
     },
@@ -69,7 +70,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
             ("oid", T::Oid), ("lanname", T::Text), ("lanowner", T::Oid), ("lanispl", T::Bool),
             ("lanpltrusted", T::Bool),
         ],
-        rows: |_| vec![row![12, "internal", OWNER_OID, false, false], row![14, "sql", OWNER_OID, false, true]],
+        rows: |_| vec![row![12, "internal", ROOT_ID, false, false], row![14, "sql", ROOT_ID, false, true]],
     },
 ];
 
@@ -94,7 +95,7 @@ impl TypeRecord<'_> {
             self.oid,
             self.name,
             PG_CATALOG_OID,
-            OWNER_OID,
+            ROOT_ID,
             self.bytes,
             by_value,
             self.kind,

@@ -13,6 +13,7 @@
 //! lives as long as the session.
 
 pub mod extended;
+mod login;
 pub mod portal;
 pub mod simple;
 pub mod transaction;
@@ -28,14 +29,14 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::activity::{self, Activity};
-use crate::catalog::OWNER;
 use crate::catalog_view::CatalogView;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::pg_catalog;
 use crate::sequence::LastNumbers;
-use crate::server::{Shared, initial_settings};
+use crate::server::Shared;
+use crate::session::login::{Login, log_in};
 use crate::session::portal::{Portal, Prepared};
 use crate::session::transaction::Transaction;
 use crate::settings::Settings;
@@ -47,7 +48,7 @@ use crate::wire::frame::{Expect, Message, Startup};
 /// The one database.
 pub const DATABASE: &str = "dev";
 
-/// Longest time a client may take for its start-up packet.
+/// Longest time a client may take to log in.
 const STARTUP_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// What a connection is and has.
@@ -81,37 +82,26 @@ pub async fn serve(
     shared: Arc<Shared>,
     stop: watch::Receiver<bool>,
 ) {
-    let mut client = Client::new(socket, shared.config.statement_bytes_max);
+    let Ok(starting) = shared.starting.try_acquire() else {
+        tracing::warn!(target: "audit", %peer, "refused a connection: too many are starting");
+        return;
+    };
     let (handle, interrupt) = Interrupt::new(stop);
-    let packet = interrupt.until_shutdown(async {
-        match tokio::time::timeout(STARTUP_TIME_MAX, client.startup()).await {
-            Ok(packet) => packet,
-            Err(_elapsed) => Err(Error::ClientGone),
-        }
-    });
-    let parameters = match packet.await {
-        Ok(Startup::Parameters { minor, parameters }) => (minor, parameters),
-        Ok(Startup::Cancel { process_id, secret }) => {
-            return shared.sessions.cancel(process_id, secret);
-        }
-        Ok(Startup::Ssl | Startup::GssEncryption) | Err(Error::ClientGone) => return,
-        Err(error) => return refuse(client, &error).await,
+    let started = interrupt.until_shutdown(in_time(start(socket, peer, &shared)));
+    let Ok(Some((client, login))) = started.await else {
+        return;
     };
+    let Login { role, settings } = login;
     let secret = new_secret();
-    let settings = match checked_settings(&shared, &parameters.1) {
-        Ok(settings) => settings,
-        Err(error) => {
-            tracing::warn!(target: "audit", %peer, "refused a connection: {error}");
-            return refuse(client, &error).await;
-        }
-    };
     let application_name = settings.get("application_name").unwrap_or_default();
-    let activity = Activity::new(OWNER.to_owned(), application_name, peer);
+    let mut activity = Activity::new(role.id, application_name, peer);
+    activity.encryption.clone_from(&client.encryption);
     let activity = Arc::new(Mutex::new(activity));
-    let process_id = match shared.sessions.connect(secret, handle, &activity) {
+    let process_id = match shared.sessions.connect(secret, handle, &activity, &role) {
         Ok(process_id) => process_id,
         Err(error) => return refuse(client, &error).await,
     };
+    drop(starting);
     let mut session = Session {
         shared: Arc::clone(&shared),
         process_id,
@@ -128,7 +118,7 @@ pub async fn serve(
         planning: None,
     };
     let _registered = Registered { shared, process_id };
-    session.greet(parameters.0, secret, &parameters.1);
+    session.greet(secret);
     if let Err(error) = session.run().await
         && !matches!(error, Error::ClientGone)
     {
@@ -164,49 +154,54 @@ fn new_secret() -> u32 {
     hasher.finish() as u32
 }
 
-/// Database, user and settings of a start-up packet.
-fn checked_settings(shared: &Shared, parameters: &[(String, String)]) -> Result<Settings> {
-    let mut settings = initial_settings(&shared.config);
-    let (mut user, mut database) = ("", None);
-    for (name, value) in parameters {
-        match name.as_str() {
-            "user" => user = value,
-            "database" => database = Some(value.as_str()),
-            "replication" if !matches!(value.as_str(), "false" | "off" | "no" | "0") => {
-                return Err(Error::not_supported(
-                    "replication connections are not supported",
-                ));
-            }
-            "replication" | "options" => {}
-            name if name.starts_with("_pq_.") => {}
-            name => settings.set_initial(name, value)?,
+/// The beginning of a connection: its start-up packet, and who it is. `None` if there is no session
+/// to open: the client wanted something else, or has been told why not.
+async fn start(
+    socket: TcpStream,
+    peer: SocketAddr,
+    shared: &Shared,
+) -> Result<Option<(Client, Login)>> {
+    let (statement_bytes_max, tls) = (shared.config.statement_bytes_max, shared.tls.as_ref());
+    let (mut client, startup) = Client::accept(socket, statement_bytes_max, tls).await?;
+    let (minor, parameters) = match startup {
+        Ok(Startup::Parameters { minor, parameters }) => (minor, parameters),
+        Ok(Startup::Cancel { process_id, secret }) => {
+            shared.sessions.cancel(process_id, secret);
+            return Ok(None);
+        }
+        Ok(Startup::Ssl | Startup::GssEncryption) => return Ok(None),
+        Err(error) => {
+            refuse(client, &error).await;
+            return Ok(None);
+        }
+    };
+    let options = parameters.iter().map(|(name, _)| name.as_str());
+    let unknown: Vec<&str> = options.filter(|name| name.starts_with("_pq_.")).collect();
+    if minor > 0 || !unknown.is_empty() {
+        client.outbox.negotiate_protocol(&unknown);
+    }
+    match log_in(&mut client, shared, peer, &parameters).await {
+        Ok(login) => Ok(Some((client, login))),
+        Err(Error::ClientGone) => Ok(None),
+        Err(error) => {
+            let user = parameters.iter().find(|(name, _)| name == "user");
+            let user = user.map_or("", |(_, user)| user);
+            tracing::warn!(target: "audit", %peer, ?user, "refused a connection: {error}");
+            refuse(client, &error).await;
+            Ok(None)
         }
     }
-    if user != OWNER {
-        return Err(Error::UndefinedRole {
-            name: user.to_owned(),
-        });
-    }
-    let database = database.unwrap_or(user);
-    if database != DATABASE {
-        return Err(Error::UndefinedDatabase {
-            name: database.to_owned(),
-        });
-    }
-    Ok(settings)
+}
+
+/// As long as a client may take for it.
+async fn in_time<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let worked = tokio::time::timeout(STARTUP_TIME_MAX, work).await;
+    worked.unwrap_or(Err(Error::ClientGone))
 }
 
 impl Session {
-    fn greet(&mut self, minor: u16, secret: u32, parameters: &[(String, String)]) {
-        let unknown: Vec<&str> = parameters
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .filter(|name| name.starts_with("_pq_."))
-            .collect();
+    fn greet(&mut self, secret: u32) {
         let outbox = &mut self.client.outbox;
-        if minor > 0 || !unknown.is_empty() {
-            outbox.negotiate_protocol(&unknown);
-        }
         outbox.authentication_ok();
         for (name, value) in lock(&self.settings).reported() {
             outbox.parameter_status(name, &value);
@@ -362,8 +357,11 @@ impl Session {
 
     /// What the system tables show besides the catalog.
     pub(crate) fn system_context(&self) -> pg_catalog::Context {
+        let settings = self.settings();
         pg_catalog::Context {
-            settings: self.settings().all(),
+            role: Some(settings.current_user().id),
+            path: settings.search_path(),
+            settings: settings.all(),
             activity: self.shared.sessions.activity(),
             process_id: self.process_id,
             cursors: self.cursor_rows(),

@@ -250,12 +250,24 @@ pub(crate) static KNOWN: &[Known] = &[
         Rule::Fixed,
         "Most columns of an index.",
     ),
+    known(
+        "password_encryption",
+        "scram-sha-256",
+        Rule::OneOf(&["scram-sha-256"]),
+        "How passwords are kept.",
+    ),
     known("quote_all_identifiers", "off", Rule::Bool, NO_EFFECT),
     known(
         "rescale_strategy",
         "drrs",
         Rule::RescaleStrategy,
         "How key groups move when ALTER ... SET PARALLELISM does not say.",
+    ),
+    known(
+        "role",
+        "none",
+        Rule::Fixed,
+        "The current role, if SET ROLE has changed it.",
     ),
     known("row_security", "on", Rule::Bool, NO_EFFECT),
     known(

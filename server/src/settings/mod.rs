@@ -11,6 +11,7 @@ use std::time::Duration;
 use arrow::array::timezone::Tz;
 use scaling::Strategy;
 
+use crate::access::role::{Identity, Role};
 use crate::error::{Error, Result};
 use crate::namespace;
 pub use crate::settings::known::Domain;
@@ -26,6 +27,9 @@ const NAME_BYTES_MAX: usize = 63;
 
 /// Settings of a transaction. A new one has the values of the settings `default_…`.
 pub(crate) const MODES: [&str; 2] = ["transaction_isolation", "transaction_read_only"];
+
+/// Settings that say who the session is.
+const IDENTITIES: [&str; 3] = ["is_superuser", "role", "session_authorization"];
 
 /// One setting as SHOW ALL and pg_settings show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +57,10 @@ pub struct Settings {
     // Changed by SET.
     changed: BTreeMap<&'static str, String>,
     zone: Tz,
+    // Who has logged in, and who the session acts as instead.
+    authenticated: Identity,
+    session: Option<Identity>,
+    role: Option<Identity>,
 }
 
 impl Settings {
@@ -65,7 +73,54 @@ impl Settings {
             initial: BTreeMap::new(),
             changed: BTreeMap::new(),
             zone: utc(),
+            authenticated: Role::root().identity(),
+            session: None,
+            role: None,
         }
+    }
+
+    /// The settings of a session of a user who has logged in.
+    #[must_use]
+    pub fn of_user(mut self, user: Identity) -> Settings {
+        self.authenticated = user;
+        self
+    }
+
+    /// Who has logged in.
+    #[must_use]
+    pub fn authenticated_user(&self) -> &Identity {
+        &self.authenticated
+    }
+
+    /// Who the session is.
+    #[must_use]
+    pub fn session_user(&self) -> &Identity {
+        self.session.as_ref().unwrap_or(&self.authenticated)
+    }
+
+    /// Who the session acts as: the role that rights are asked of.
+    #[must_use]
+    pub fn current_user(&self) -> &Identity {
+        self.role.as_ref().unwrap_or_else(|| self.session_user())
+    }
+
+    /// Acts as another role; `None`: as the session's own. Returns what the client is to be told.
+    pub fn set_role(&mut self, role: Option<Identity>) -> Vec<(&'static str, String)> {
+        self.role = role;
+        self.identity_reports()
+    }
+
+    /// Becomes another user, as if that one had logged in; `None`: who has logged in.
+    pub fn set_session_user(&mut self, user: Option<Identity>) -> Vec<(&'static str, String)> {
+        (self.session, self.role) = (user, None);
+        self.identity_reports()
+    }
+
+    fn identity_reports(&self) -> Vec<(&'static str, String)> {
+        let known = KNOWN
+            .iter()
+            .filter(|known| IDENTITIES.contains(&known.name));
+        known.filter_map(|known| self.report_of(known)).collect()
     }
 
     /// Takes a setting from the start-up packet.
@@ -189,7 +244,7 @@ impl Settings {
         let setting = self.get("search_path");
         setting.map_or_else(
             |_| namespace::default_path(),
-            |s| namespace::search_path(&s),
+            |s| namespace::search_path(&s, &self.current_user().name),
         )
     }
 
@@ -246,10 +301,26 @@ impl Settings {
     }
 
     fn value(&self, known: &Known) -> String {
+        if IDENTITIES.contains(&known.name) {
+            return self.identity_value(known.name);
+        }
         self.changed
             .get(known.name)
             .cloned()
             .unwrap_or_else(|| self.unset_value(known))
+    }
+
+    fn identity_value(&self, name: &str) -> String {
+        match name {
+            "is_superuser" if self.current_user().superuser => "on".to_owned(),
+            "is_superuser" => "off".to_owned(),
+            "role" => self
+                .role
+                .as_ref()
+                .map_or("none", |role| &role.name)
+                .to_owned(),
+            _ => self.session_user().name.clone(),
+        }
     }
 
     fn unset_value(&self, known: &Known) -> String {
@@ -482,6 +553,22 @@ mod tests {
         assert_eq!(settings.get("application_name").unwrap(), "ä".repeat(31));
         let long_zone = format!("{}5", "0".repeat(100));
         assert!(settings.set("timezone", &long_zone).is_err());
+    }
+
+    #[test]
+    fn who_a_session_is_shows_in_its_settings() {
+        let mut settings = Settings::new(4, 256);
+        let ann = Role::new(20, "ann".to_owned()).identity();
+        let reports = settings.set_session_user(Some(ann.clone()));
+        assert_eq!(reports[0], ("is_superuser", "off".to_owned()));
+        assert_eq!(settings.get("session_authorization").unwrap(), "ann");
+        assert_eq!(settings.search_path(), ["ann", "public"]);
+        settings.set_session_user(None);
+        settings.set_role(Some(ann));
+        assert_eq!(settings.get("role").unwrap(), "ann");
+        assert_eq!(settings.session_user().name, "root");
+        assert_eq!(settings.current_user().name, "ann");
+        assert!(settings.set("role", "root").is_err());
     }
 
     #[test]

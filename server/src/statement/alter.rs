@@ -38,6 +38,7 @@ impl Session {
         let kind = alter.kind;
         match self.shared.catalog.read().by_name(&name) {
             Some(entry) if is_kind(&entry.kind, kind) && entry.kind.has_job() => {
+                self.check_owner(entry)?;
                 Ok(Some(Arc::clone(entry)))
             }
             Some(entry) => Err(wrong_kind(entry, not_source(kind, &entry.kind), "ALTER")),
@@ -62,6 +63,7 @@ impl Session {
             key_groups: config.key_groups,
             adaptive_max: config.streaming_parallelism,
             strategy: self.settings().rescale_strategy(),
+            by: self.settings().current_user().name.clone(),
         };
         check(alter, &defaults)
     }
@@ -147,7 +149,19 @@ impl Session {
         Ok(summary)
     }
 
+    /// A rescale is cancelled by who could have asked for it.
+    async fn check_rescale(&mut self, id: u64) -> Result<()> {
+        let rescales = self.shared.engine.observe().await?.rescales;
+        let catalog = self.shared.catalog.read();
+        let rescale = rescales.iter().find(|rescale| rescale.id == id);
+        match rescale.and_then(|rescale| catalog.by_id(rescale.job)) {
+            Some(entry) => self.check_owner(entry),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) async fn cancel_rescale(&mut self, id: u64) -> Result<Outcome> {
+        self.check_rescale(id).await?;
         match self.shared.engine.cancel_rescale(id).await {
             Ok(()) => Outcome::done("CANCEL RESCALE"),
             Err(executor::Error::UnknownRescale { id }) => Err(Error::UndefinedRescale { id }),

@@ -82,6 +82,7 @@ impl Session {
                 });
             }
         };
+        self.check_owner(&entry)?;
         let of_rows = !matches!(operation, AlterTableOperation::AlterColumn { .. });
         if of_rows && entry.watermark.is_some() {
             return Err(Error::unsupported(

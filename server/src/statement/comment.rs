@@ -29,6 +29,7 @@ impl Session {
             CommentObject::Column => self.with_column_comment(name, comment)?,
             _ => self.with_comment(object, name, comment)?,
         };
+        self.check_owner(&entry)?;
         let change = update_change(&entry)?;
         self.write_catalog(change).await?;
         self.shared.catalog.put(entry);

@@ -15,6 +15,7 @@ use sqlparser::ast::{
     CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, Query,
 };
 
+use crate::access::privilege::Privileges;
 use crate::catalog::{Column, Entry};
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -72,6 +73,7 @@ impl Session {
             });
         };
         let entry = self.writable(table_name, "copy to")?;
+        self.check_privilege(&entry, Privileges::INSERT)?;
         let targets = if columns.is_empty() {
             let given = |at: &usize| entry.columns[*at].generated.is_none();
             (0..entry.columns.len()).filter(given).collect()

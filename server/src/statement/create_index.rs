@@ -45,6 +45,7 @@ impl Session {
                 hint: Some("Only what keeps rows can have an index.".to_owned()),
             });
         }
+        self.check_owner(of)?;
         let columns = key_columns(of, &create.columns)?;
         let name = match &create.name {
             Some(name) => name.0.last().and_then(|part| part.as_ident()),
@@ -77,6 +78,7 @@ impl Session {
         };
         let columns = columns.iter().map(column).collect();
         let mut entry = self.new_entry(name, kind, columns, &parsed.text);
+        entry.owner = of.owner;
         entry.dependencies = BTreeSet::from([of.id]);
         let spec = job(&entry, index_dataflow(&entry, &catalog)?);
         self.start_job(entry, spec, Vec::new()).await?;

@@ -345,6 +345,8 @@ impl Session {
         }
         self.portals.clear();
         self.deallocate(None)?;
+        let identity = crate::session::lock(&self.settings).set_session_user(None);
+        self.report_settings(identity);
         let reports = crate::session::lock(&self.settings).reset_all();
         self.report_settings(reports);
         Outcome::done("DISCARD ALL")

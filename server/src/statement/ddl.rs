@@ -13,6 +13,7 @@ use sqlparser::ast;
 use sqlparser::ast::{ColumnDef, CreateView, Ident, ObjectName, ObjectType, Query};
 use storage::CatalogChange;
 
+use crate::access::privilege::Privileges;
 use crate::big_stack;
 use crate::catalog::{Catalog, Column, Entry, Kind, delete_change, put_change};
 use crate::catalog_view::{Bindings, CatalogView};
@@ -195,6 +196,9 @@ impl Session {
                     name: schema.clone(),
                 });
             }
+            let catalog = self.shared.catalog.read();
+            self.actor(&catalog)
+                .check_schema(schema, Privileges::USAGE)?;
         }
         match parts.pop() {
             Some(database) if database != DATABASE => Err(Error::not_supported(format!(
@@ -203,9 +207,18 @@ impl Session {
             _ => Ok(Name {
                 schema,
                 local,
-                path: self.settings().search_path(),
+                path: self.path(),
             }),
         }
+    }
+
+    /// The search path, without schemas that the role may not name.
+    pub(crate) fn path(&self) -> Vec<String> {
+        let mut path = self.settings().search_path();
+        let catalog = self.shared.catalog.read();
+        let actor = self.actor(&catalog);
+        path.retain(|schema| actor.may_in_schema(schema, Privileges::USAGE));
+        path
     }
 
     /// Checks that DDL may run here and that the name is free; `None`, with a notice, if it is not
@@ -222,6 +235,8 @@ impl Session {
         let Some(schema) = schemas.find(|schema| catalog.schema_oid(schema).is_some()) else {
             return Err(Error::NoSchema);
         };
+        self.actor(&catalog)
+            .check_schema(schema, Privileges::CREATE)?;
         if catalog.find(schema, &name.local).is_none() {
             return Ok(Some(NewName {
                 schema: schema.to_owned(),
@@ -258,8 +273,13 @@ impl Session {
         statement: &str,
     ) -> Entry {
         let settings = self.settings();
+        let (owner, class) = (self.role(), kind.class());
+        let catalog = self.shared.catalog.read();
+        let schema = catalog.schema_oid(&name.schema);
         Entry {
             id: self.shared.catalog.take_id(),
+            owner,
+            acl: catalog.access.default_acl(owner, schema, class),
             schema_name: name.schema,
             name: name.local,
             parallelism: if kind.has_job() {
@@ -452,7 +472,8 @@ impl Session {
             self.shared.catalog.read(),
             Some(self.shared.engine.snapshot()),
             self.system_context(),
-        );
+        )
+        .for_definition();
         let bindings = view_of_catalog.bindings();
         let session = self.planner_over(view_of_catalog);
         let (plan, _) = self.plan_batch(&view.query, session, Vec::new()).await?;
@@ -587,6 +608,10 @@ impl Session {
                     });
                 }
             }
+        }
+        let actor = self.actor(&catalog);
+        for entry in ids.iter().filter_map(|id| catalog.by_id(*id)) {
+            actor.check_drop(entry)?;
         }
         let mut all = ids.clone();
         all.extend(catalog.owned_indexes(&all));

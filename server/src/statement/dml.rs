@@ -20,6 +20,7 @@ use sqlparser::ast::{
     TruncateIdentityOption, Update, UpdateTableFromKind,
 };
 
+use crate::access::privilege::Privileges;
 use crate::catalog::Entry;
 use crate::error::{Error, Result};
 use crate::sequence;
@@ -28,6 +29,7 @@ use crate::statement::coerce::{TextInput, assign};
 use crate::statement::generated;
 use crate::statement::insert::{default_expr, is_default, parameter_index};
 use crate::statement::returning::{self, Returning};
+use crate::statement::rights::reads_columns;
 use crate::statement::{Outcome, select_all};
 use crate::table_locks::{Guard, Mode};
 
@@ -114,6 +116,7 @@ impl Session {
         let mut findings = Vec::new();
         for target in &truncate.table_names {
             let entry = self.writable(&target.name, "truncate")?;
+            self.check_privilege(&entry, Privileges::TRUNCATE)?;
             findings.push(Finding {
                 table: Ident::with_quote('"', &entry.name),
                 query: select_all(target.name.clone())?,
@@ -164,6 +167,12 @@ impl Session {
             ) => tables,
         };
         let (entry, table) = self.changed_table(&update.table, "update")?;
+        let values = pairs(&update.assignments)?;
+        let mut values = values.iter().filter(|(_, value)| !is_default(value));
+        let reads = values.any(|(_, value)| reads_columns(*value))
+            || reads_columns(&update.selection)
+            || update.returning.is_some();
+        self.check_change(&entry, Privileges::UPDATE, reads)?;
         let (assigned, items) = Assigned::of(&entry, &update.assignments)?;
         let query = finding_query(&update.table, &table, others, &update.selection, items)?;
         Ok(Finding {
@@ -184,6 +193,8 @@ impl Session {
         };
         let others = delete.using.as_deref().unwrap_or_default();
         let (entry, table) = self.changed_table(changed, "delete from")?;
+        let reads = reads_columns(&delete.selection) || delete.returning.is_some();
+        self.check_change(&entry, Privileges::DELETE, reads)?;
         let query = finding_query(changed, &table, others, &delete.selection, Vec::new())?;
         Ok(Finding {
             entry,
@@ -192,6 +203,21 @@ impl Session {
             assigned: Vec::new(),
             reads_others: !others.is_empty(),
         })
+    }
+
+    /// Checks the right to change a table, and that to read it if the statement does.
+    pub(crate) fn check_change(
+        &self,
+        entry: &Entry,
+        change: Privileges,
+        reads: bool,
+    ) -> Result<()> {
+        let read = if reads {
+            Privileges::SELECT
+        } else {
+            Privileges::NONE
+        };
+        self.check_privilege(entry, change | read)
     }
 
     /// The table that a statement changes, and what the statement calls it.
@@ -223,7 +249,10 @@ impl Session {
         let guard = self.lock_table(entry, Mode::Exclusive).await?;
         // Writes of other sessions are acknowledged before they are visible.
         self.has_unseen_writes = true;
-        let rows = self.select(&finding.query, parameters).await?;
+        self.see_own_writes().await?;
+        // The rights to change it, and to read it if need be, were asked before.
+        let view = self.present_view().changing(entry.id);
+        let rows = self.select_over(view, &finding.query, parameters).await?;
         let schema = Arc::clone(&rows.schema);
         let interrupt = self.interrupt.clone();
         let batches = interrupt.guard(rows.collect()).await?;

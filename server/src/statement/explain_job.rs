@@ -14,6 +14,7 @@ use planner::Dataflow;
 use planner::parse::ObjectKind;
 use sqlparser::ast::ObjectName;
 
+use crate::access::privilege::Privileges;
 use crate::big_stack;
 use crate::catalog::{Entry, Kind};
 use crate::catalog_view::CatalogView;
@@ -41,6 +42,7 @@ impl Session {
         if !is_kind(&entry.kind, kind) {
             return Err(wrong_kind(&entry, kind, "EXPLAIN ANALYZE"));
         }
+        self.check_privilege(&entry, Privileges::SELECT)?;
         let dataflow = match &entry.kind {
             Kind::Index(_) => index_dataflow(&entry, &catalog)?,
             Kind::MaterializedView => self.planned_again(&entry).await?,

@@ -7,8 +7,12 @@ use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::compute::{concat, concat_batches};
 use datafusion::scalar::ScalarValue;
 use sqlparser::ast;
-use sqlparser::ast::{Expr, Ident, Insert, Query, SetExpr, TableObject, UnaryOperator, Value};
+use sqlparser::ast::{
+    Expr, Ident, Insert, OnConflictAction, OnInsert, Query, SetExpr, TableObject, UnaryOperator,
+    Value,
+};
 
+use crate::access::privilege::Privileges;
 use crate::big_stack;
 use crate::catalog::{Column, Entry};
 use crate::error::{Error, Result};
@@ -83,7 +87,18 @@ impl Session {
     /// The table that an INSERT writes.
     pub(crate) fn insert_target(&self, insert: &Insert) -> Result<Arc<Entry>> {
         match &insert.table {
-            TableObject::TableName(name) => self.writable(name, "insert into"),
+            TableObject::TableName(name) => {
+                let entry = self.writable(name, "insert into")?;
+                let (mut wanted, mut reads) = (Privileges::INSERT, insert.returning.is_some());
+                if let Some(OnInsert::OnConflict(clause)) = &insert.on {
+                    reads |= clause.conflict_target.is_some();
+                    if let OnConflictAction::DoUpdate(_) = clause.action {
+                        wanted = wanted | Privileges::UPDATE;
+                    }
+                }
+                self.check_change(&entry, wanted, reads)?;
+                Ok(entry)
+            }
             _ => Err(Error::not_supported(
                 "INSERT into this target is not supported",
             )),

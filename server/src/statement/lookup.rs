@@ -19,6 +19,7 @@ use sqlparser::ast::{
 };
 use storage::DatabaseSnapshot;
 
+use crate::access::privilege::Privileges;
 use crate::catalog::{Catalog, Entry, Kind};
 use crate::catalog_view::access_paths;
 use crate::error::Result;
@@ -113,7 +114,12 @@ impl Session {
             path,
         };
         let entry = catalog.by_name(&name)?;
-        matches!(entry.kind, Kind::Table | Kind::MaterializedView).then(|| Arc::clone(entry))
+        // What may not be read is refused where queries are planned.
+        let actor = self.actor(catalog);
+        let may = actor.may_in_schema(&entry.schema_name, Privileges::USAGE)
+            && actor.check(entry, Privileges::SELECT).is_ok();
+        (may && matches!(entry.kind, Kind::Table | Kind::MaterializedView))
+            .then(|| Arc::clone(entry))
     }
 }
 

@@ -17,6 +17,7 @@ pub mod explain;
 pub mod explain_job;
 pub mod explain_scaling;
 pub mod generated;
+pub mod grant;
 pub mod insert;
 pub(crate) mod lookup;
 pub mod prepare;
@@ -24,6 +25,8 @@ pub mod query;
 pub mod rename;
 pub mod replace_view;
 pub mod returning;
+pub mod rights;
+pub mod role;
 pub mod rows;
 pub mod scaling_options;
 pub mod schema;
@@ -38,7 +41,7 @@ pub mod write;
 
 use std::time::SystemTime;
 
-use planner::parse::{Statement, TableExtras};
+use planner::parse::{RoleStatement, Statement, TableExtras};
 use planner::{Emit, Parsed};
 use sqlparser::ast;
 
@@ -92,7 +95,7 @@ impl Session {
         }
         self.check_modes(&parsed.statement)?;
         if is_definition(&parsed.statement) {
-            let user = activity::lock(&self.activity).user.clone();
+            let user = self.settings().session_user().name.clone();
             tracing::info!(target: "audit", user, pid = self.process_id, "{}", parsed.text);
         }
         match &parsed.statement {
@@ -124,6 +127,10 @@ impl Session {
             }
             Statement::AlterRelation(alter) => self.alter_relation(alter).await,
             Statement::AlterScaling(alter) => self.alter_scaling(alter).await,
+            Statement::Role(role) => self.role_statement(role).await,
+            Statement::Grant(grant) => self.grant(grant).await,
+            Statement::DefaultPrivileges(alter) => self.alter_default_privileges(alter).await,
+            Statement::AlterOwner(alter) => self.alter_owner(alter).await,
             Statement::ExplainAlterScaling { alter, options } => {
                 self.explain_scaling(alter, options).await
             }
@@ -373,7 +380,14 @@ fn is_definition(statement: &Statement) -> bool {
         | Statement::CreateSource { .. }
         | Statement::DropSource { .. }
         | Statement::AlterRelation(_)
-        | Statement::AlterScaling(_) => true,
+        | Statement::AlterScaling(_)
+        | Statement::Grant(_)
+        | Statement::DefaultPrivileges(_)
+        | Statement::AlterOwner(_) => true,
+        Statement::Role(role) => !matches!(
+            role,
+            RoleStatement::SetRole(_) | RoleStatement::SetSession(_)
+        ),
         _ => false,
     }
 }

@@ -19,7 +19,7 @@ use crate::session::Session;
 use crate::session::portal::Prepared;
 use crate::statement::cancel_jobs::CANCEL_COLUMNS;
 use crate::statement::ddl::declared_type;
-use crate::statement::dml::Assigned;
+use crate::statement::dml::{Assigned, Finding};
 use crate::statement::explain::EXPLAIN_COLUMNS;
 use crate::statement::insert::{insert_name, parameter_columns, parameter_index, target_columns};
 use crate::statement::returning::Returning;
@@ -137,6 +137,10 @@ impl Session {
             | Statement::DropSource { .. }
             | Statement::AlterRelation(_)
             | Statement::AlterScaling(_)
+            | Statement::Role(_)
+            | Statement::Grant(_)
+            | Statement::DefaultPrivileges(_)
+            | Statement::AlterOwner(_)
             | Statement::CancelRescale { .. }
             | Statement::Flush => Ok(None),
         }
@@ -184,13 +188,13 @@ impl Session {
             ast::Statement::Update(update) => {
                 let finding = self.update_finding(update)?;
                 assigned_types(&finding.entry, &finding.assigned, types);
-                self.infer_query(&finding.query, types).await?;
+                self.infer_finding(&finding, types).await?;
                 let returning = finding.returning(update.returning.as_ref());
                 self.infer_returning(&finding.entry, returning, types).await
             }
             ast::Statement::Delete(delete) => {
                 let finding = self.delete_finding(delete)?;
-                self.infer_query(&finding.query, types).await?;
+                self.infer_finding(&finding, types).await?;
                 let returning = finding.returning(delete.returning.as_ref());
                 self.infer_returning(&finding.entry, returning, types).await
             }
@@ -213,6 +217,13 @@ impl Session {
         self.infer_query_over(session, &query, types)
             .await
             .map(Some)
+    }
+
+    /// The query that finds the rows to change: the right to read them is not asked again.
+    async fn infer_finding(&mut self, finding: &Finding, types: &mut Types) -> Result<SchemaRef> {
+        let view = self.present_view().changing(finding.entry.id);
+        let session = self.planner_over(view);
+        self.infer_query_over(session, &finding.query, types).await
     }
 
     async fn infer_query(&mut self, query: &Query, types: &mut Types) -> Result<SchemaRef> {

@@ -35,6 +35,16 @@ impl Session {
             return Ok(rows);
         }
         let view = self.present_view();
+        self.select_over(view, query, parameters).await
+    }
+
+    /// As [`Session::select`], over what is visible.
+    pub(crate) async fn select_over(
+        &mut self,
+        view: CatalogView,
+        query: &Query,
+        parameters: Parameters,
+    ) -> Result<Rows> {
         let stale = view.stale();
         let session = self.planner_over(view);
         let (plan, session) = self.plan_batch(query, session, parameters).await?;

@@ -6,8 +6,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use planner::names::identifier;
-use planner::parse::{AlterRelation, ObjectKind, RelationChange};
+use planner::parse::{AlterRelation, ObjectKind, RelationChange, RoleName};
+use storage::CatalogChange;
 
+use crate::access::actor::Actor;
+use crate::access::privilege::Privileges;
 use crate::catalog::{Catalog, Entry, Kind, update_change};
 use crate::error::{Error, Result};
 use crate::notice::Notice;
@@ -15,6 +18,7 @@ use crate::pg_catalog::relations::quoted;
 use crate::session::Session;
 use crate::statement::Outcome;
 use crate::statement::ddl::{is_kind, kind_name};
+use crate::statement::role::with_owner;
 
 impl Session {
     pub(crate) async fn alter_relation(&mut self, alter: &AlterRelation) -> Result<Outcome> {
@@ -27,13 +31,11 @@ impl Session {
         let Some(entry) = self.altered_relation(alter)? else {
             return Ok(Outcome::Done(tag));
         };
+        self.check_owner(&entry)?;
         match &alter.change {
             RelationChange::Owner(role) => {
-                let name = identifier(role);
-                // There is one role; these words mean it.
-                if ![crate::catalog::OWNER, "current_user", "session_user"].contains(&&*name) {
-                    return Err(Error::UnknownOwner { name });
-                }
+                self.check_ddl()?;
+                self.set_owner(&entry, role).await?;
             }
             RelationChange::Schema(schema) => {
                 self.check_ddl()?;
@@ -48,6 +50,31 @@ impl Session {
             }
         }
         Ok(Outcome::Done(tag))
+    }
+
+    /// Gives a relation to another role, with its indexes and the sequences of its columns.
+    async fn set_owner(&mut self, entry: &Entry, role: &RoleName) -> Result<()> {
+        let owner = self.new_owner(role)?;
+        let catalog = self.shared.catalog.read();
+        let given = Actor {
+            catalog: &catalog,
+            role: owner,
+        };
+        if !self.actor(&catalog).is_superuser() {
+            given.check_schema(&entry.schema_name, Privileges::CREATE)?;
+        }
+        let mut ids = BTreeSet::from([entry.id]);
+        ids.extend(catalog.owned_indexes(&ids));
+        ids.extend(catalog.owned_sequences(&ids));
+        let owned = ids.into_iter().filter_map(|id| catalog.by_id(id));
+        let owned: Vec<Entry> = owned.map(|entry| with_owner(entry, owner)).collect();
+        let mut change = CatalogChange::default();
+        for entry in &owned {
+            change.puts.extend(update_change(entry)?.puts);
+        }
+        self.write_catalog(change).await?;
+        owned.into_iter().for_each(|e| self.shared.catalog.put(e));
+        Ok(())
     }
 
     fn altered_relation(&mut self, alter: &AlterRelation) -> Result<Option<Arc<Entry>>> {

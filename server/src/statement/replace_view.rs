@@ -30,6 +30,7 @@ impl Session {
                 hint: None,
             });
         }
+        self.check_owner(&old)?;
         let dependents = catalog.dependents(&BTreeSet::from([old.id]));
         let maintained = |entry: &&std::sync::Arc<Entry>| entry.kind == Kind::MaterializedView;
         if let Some(reader) = dependents.iter().find(maintained) {

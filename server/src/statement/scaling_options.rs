@@ -7,7 +7,7 @@ use executor::{Placing, RescaleOptions, RescaleTarget};
 use planner::parse::{AlterScaling, Parallelism, ScalingChange};
 use scaling::{ExecutorId, KeyGroup, Strategy};
 
-use crate::catalog::{Adaptivity, OWNER};
+use crate::catalog::Adaptivity;
 use crate::error::{Error, Result};
 use crate::settings::parse_strategy;
 use planner::values::interval::parse_interval;
@@ -23,6 +23,8 @@ pub(crate) struct Defaults {
     pub(crate) adaptive_max: usize,
     /// How key groups move.
     pub(crate) strategy: Strategy,
+    /// Who asks.
+    pub(crate) by: String,
 }
 
 /// A checked change.
@@ -46,7 +48,7 @@ pub(crate) fn check(alter: &AlterScaling, defaults: &Defaults) -> Result<Wanted>
         strategy: defaults.strategy,
         placing: Placing::LeastMove,
         max_pause: None,
-        by: OWNER.to_owned(),
+        by: defaults.by.clone(),
     };
     for (name, value) in &alter.options {
         match name.as_str() {
@@ -216,6 +218,7 @@ mod tests {
             key_groups: 256,
             adaptive_max: 2,
             strategy: Strategy::Otfs,
+            by: "root".to_owned(),
         };
         check(&alter, &defaults)
     }

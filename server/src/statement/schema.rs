@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use planner::names::identifier;
+use planner::parse::RoleName;
 use sqlparser::ast::{Ident, ObjectName, SchemaName};
 
+use crate::access::privilege::{Class, Privileges};
 use crate::catalog::{
-    Catalog, Entry, OWNER, SCHEMA, delete_schema_change, put_schema_change, update_change,
+    Catalog, Entry, SCHEMA, delete_schema_change, update_change, update_schema_change, with_new_id,
 };
 use crate::error::{Error, Result};
 use crate::namespace::Namespace;
@@ -31,10 +33,19 @@ impl Session {
         self.check_ddl()?;
         let (name, owner) = match name {
             SchemaName::Simple(name) => (schema_name(name)?, None),
-            SchemaName::UnnamedAuthorization(owner) => (identifier(owner), Some(owner)),
+            SchemaName::UnnamedAuthorization(owner) => {
+                let id = self.role_id(&RoleName::of(owner))?;
+                let name = self.shared.catalog.read().access.name_of(id);
+                (name, Some(owner))
+            }
             SchemaName::NamedAuthorization(name, owner) => (schema_name(name)?, Some(owner)),
         };
-        check_owner(owner)?;
+        let catalog = self.shared.catalog.read();
+        self.actor(&catalog).check_database(Privileges::CREATE)?;
+        let owner = match owner {
+            None => self.role(),
+            Some(owner) => self.new_owner(&RoleName::of(owner))?,
+        };
         if name.starts_with("pg_") {
             return Err(Error::ReservedSchema { name });
         }
@@ -51,8 +62,11 @@ impl Session {
         let schema = Namespace {
             id: self.shared.catalog.take_id(),
             name,
+            owner,
+            acl: catalog.access.default_acl(owner, None, Class::Schema),
         };
-        self.write_catalog(put_schema_change(&schema)?).await?;
+        let change = with_new_id(update_schema_change(&schema)?, schema.id);
+        self.write_catalog(change).await?;
         self.shared.catalog.put_schema(schema);
         Outcome::done("CREATE SCHEMA")
     }
@@ -81,8 +95,12 @@ impl Session {
                 ));
             }
             let catalog = self.shared.catalog.read();
-            match catalog.schema_oid(&name) {
-                Some(oid) => self.drop_schema(&catalog, &name, oid, cascade).await?,
+            match catalog.schema(&name) {
+                Some(schema) => {
+                    self.actor(&catalog).check_owner_of(&schema.object())?;
+                    self.drop_schema(&catalog, &name, schema.id, cascade)
+                        .await?;
+                }
                 None if if_exists => self.client.notice(&Notice::DoesNotExist {
                     kind: "schema",
                     name,
@@ -130,6 +148,8 @@ impl Session {
         if catalog.schema_oid(&schema).is_none() {
             return Err(Error::UndefinedSchema { name: schema });
         }
+        self.actor(&catalog)
+            .check_schema(&schema, Privileges::CREATE)?;
         if entry.schema_name == schema {
             return Ok(());
         }
@@ -171,13 +191,4 @@ fn schema_name(name: &ObjectName) -> Result<String> {
     .ok_or_else(|| Error::Syntax {
         message: format!("improper name: {name}"),
     })
-}
-
-fn check_owner(owner: Option<&Ident>) -> Result<()> {
-    match owner.map(identifier) {
-        Some(name) if ![OWNER, "current_user", "session_user"].contains(&&*name) => {
-            Err(Error::UnknownOwner { name })
-        }
-        _ => Ok(()),
-    }
 }

@@ -34,13 +34,6 @@ impl Session {
                 self.assign_setting("client_encoding", &charset_name.value, false)?
             }
             Set::SetTransaction { modes, session, .. } => self.set_modes(modes, *session)?,
-            Set::SetRole { role_name, .. } => {
-                let name = role_name.as_ref().map(planner::names::identifier);
-                if let Some(name) = name.filter(|name| name != crate::catalog::OWNER) {
-                    return Err(Error::UndefinedRole { name });
-                }
-            }
-            Set::SetSessionAuthorization(_) => {}
             _ => return Err(Error::not_supported("this form of SET is not supported")),
         }
         Ok(Outcome::Done("SET".to_owned()))

@@ -18,6 +18,7 @@ use sqlparser::ast;
 use sqlparser::ast::Query;
 use storage::{PartitionSnapshot, TableSnapshot};
 
+use crate::access::privilege::Privileges;
 use crate::error::{Error, Result};
 use crate::feed::{Reader, Start, Step};
 use crate::session::Session;
@@ -150,11 +151,14 @@ impl Session {
         let local = self.local_name(name)?;
         let catalog = self.shared.catalog.read();
         match catalog.by_name(&local) {
-            Some(entry) if entry.kind.has_job() => Ok(Target::Kept {
-                id: entry.id,
-                columns: entry.schema(),
-                places: entry.places().map(<[usize]>::to_vec),
-            }),
+            Some(entry) if entry.kind.has_job() => {
+                self.check_privilege(entry, Privileges::SELECT)?;
+                Ok(Target::Kept {
+                    id: entry.id,
+                    columns: entry.schema(),
+                    places: entry.places().map(<[usize]>::to_vec),
+                })
+            }
             Some(_) => Ok(Target::Query(Box::new(super::select_all(name.clone())?))),
             None => Err(Error::UndefinedRelation {
                 name: local.to_string(),

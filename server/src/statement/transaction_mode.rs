@@ -9,7 +9,7 @@
 //! The modes are settings (`transaction_read_only`, `transaction_isolation`) that a block sets when
 //! it begins and gives back when it ends.
 
-use planner::parse::Statement;
+use planner::parse::{GrantAction, RoleStatement, Statement};
 use sqlparser::ast;
 use sqlparser::ast::{TransactionAccessMode, TransactionIsolationLevel, TransactionMode};
 
@@ -127,7 +127,23 @@ fn changing(statement: &Statement) -> Option<&'static str> {
         Statement::CreateTable { .. } => "CREATE TABLE",
         Statement::CreateSource { .. } => "CREATE SOURCE",
         Statement::DropSource { .. } => "DROP SOURCE",
-        Statement::AlterRelation(_) | Statement::AlterScaling(_) => "ALTER",
+        Statement::AlterRelation(_)
+        | Statement::AlterScaling(_)
+        | Statement::AlterOwner(_)
+        | Statement::DefaultPrivileges(_) => "ALTER",
+        Statement::Grant(grant) => match grant.granted.action {
+            GrantAction::Grant { .. } => "GRANT",
+            GrantAction::Revoke { .. } => "REVOKE",
+        },
+        Statement::Role(role) => match role {
+            RoleStatement::Create { .. } => "CREATE ROLE",
+            RoleStatement::Alter { .. } | RoleStatement::Rename { .. } => "ALTER ROLE",
+            RoleStatement::Drop { .. } => "DROP ROLE",
+            RoleStatement::Grant { .. } => "GRANT ROLE",
+            RoleStatement::Revoke { .. } => "REVOKE ROLE",
+            RoleStatement::Reassign { .. } => "REASSIGN OWNED",
+            RoleStatement::SetRole(_) | RoleStatement::SetSession(_) => return None,
+        },
         _ => return None,
     })
 }

@@ -144,7 +144,8 @@ impl Session {
     pub(crate) fn view_of_conflicts(&mut self, entry: &Entry) -> Result<CatalogView> {
         let none = RecordBatch::new_empty(entry.schema());
         let (schema, none) = numbered(entry, &none)?;
-        Ok(self.present_view().with_rows(EXCLUDED, schema, none))
+        let view = self.present_view().changing(entry.id);
+        Ok(view.with_rows(EXCLUDED, schema, none))
     }
 
     async fn conflicts(
@@ -156,7 +157,8 @@ impl Session {
     ) -> Result<Conflicts> {
         self.see_own_writes().await?;
         let (schema, numbered) = numbered(entry, rows)?;
-        let view = self.present_view().with_rows(EXCLUDED, schema, numbered);
+        let view = self.present_view().changing(entry.id);
+        let view = view.with_rows(EXCLUDED, schema, numbered);
         let planner = self.planner_over(view);
         let (plan, session) = self.plan_batch(query, planner, parameters).await?;
         let found = self.run_plan(plan, session).await?;

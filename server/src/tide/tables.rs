@@ -6,6 +6,8 @@ use std::sync::Arc;
 use datafusion::error::DataFusionError;
 use executor::{RescaleSummary, SubscaleState, SubscaleStatus};
 
+use crate::access::actor::Actor;
+use crate::access::privilege::Privileges;
 use crate::catalog::Catalog;
 use crate::error::Error;
 use crate::pg_catalog::table::{Source, SystemTable, Type as T, Value, row};
@@ -237,6 +239,19 @@ fn late_rows(source: &Source<'_>) -> Vec<Vec<Value>> {
     })
 }
 
+/// Whether who asks may see the rows of a relation.
+fn may_read(source: &Source<'_>, job: u32) -> bool {
+    let Some(role) = source.context.role else {
+        return true;
+    };
+    let actor = Actor {
+        catalog: source.catalog,
+        role,
+    };
+    let entry = source.catalog.by_id(job);
+    entry.is_some_and(|entry| actor.check(entry, Privileges::SELECT).is_ok())
+}
+
 fn row_errors(source: &Source<'_>) -> Vec<Vec<Value>> {
     seen(source, |seen| {
         let kinds = seen.row_errors.iter();
@@ -244,12 +259,13 @@ fn row_errors(source: &Source<'_>) -> Vec<Vec<Value>> {
             .map(|(job, kind)| {
                 let error = DataFusionError::Shared(Arc::clone(&kind.error));
                 let report = Report::of_error(&Error::from(planner::Error::from(error)));
+                let example = kind.example.clone();
                 row![
                     relation(source.catalog, *job),
                     report.code,
                     report.message,
                     kind.failures,
-                    kind.example.clone(),
+                    example.filter(|_| may_read(source, *job)),
                     kind.first_at,
                     kind.last_at,
                 ]

@@ -101,6 +101,22 @@ impl Outbox {
         self.send(&Authentication::Ok);
     }
 
+    /// AuthenticationSASL: the mechanisms that a client may choose of.
+    pub fn authentication_sasl(&mut self, mechanisms: &[&str]) {
+        let mechanisms = mechanisms.iter().map(|name| (*name).to_owned()).collect();
+        self.send(&Authentication::SASL(mechanisms));
+    }
+
+    /// AuthenticationSASLContinue.
+    pub fn sasl_continue(&mut self, data: String) {
+        self.send(&Authentication::SASLContinue(data.into()));
+    }
+
+    /// AuthenticationSASLFinal.
+    pub fn sasl_final(&mut self, data: String) {
+        self.send(&Authentication::SASLFinal(data.into()));
+    }
+
     /// The newest minor protocol version we speak, and the options we do not know.
     pub fn negotiate_protocol(&mut self, unknown: &[&str]) {
         let unknown = unknown.iter().map(|name| without_nul(name)).collect();

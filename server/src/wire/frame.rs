@@ -141,6 +141,15 @@ pub enum Message {
     Terminate,
 }
 
+/// How a client begins to log in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SaslInitial {
+    /// What it chose of the mechanisms.
+    pub mechanism: String,
+    /// Its first message.
+    pub data: Bytes,
+}
+
 /// What the session is ready to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
@@ -170,6 +179,27 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
+    /// The stream that it reads from.
+    pub fn stream(&mut self) -> &mut R {
+        &mut self.stream
+    }
+
+    /// The stream, without what was read ahead of it.
+    pub fn into_stream(self) -> R {
+        self.stream
+    }
+
+    /// The same over one half of the stream.
+    pub fn split<H, W>(self, split: impl FnOnce(R) -> (H, W)) -> (FrameReader<H>, W) {
+        let (stream, other) = split(self.stream);
+        let reader = FrameReader {
+            stream,
+            statement_bytes_max: self.statement_bytes_max,
+            buffer: self.buffer,
+        };
+        (reader, other)
+    }
+
     /// Whether bytes beyond the last message were already read. After an answer to
     /// [`Startup::Ssl`] there must be none: they came in plain text.
     #[must_use]
@@ -188,6 +218,40 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let mut body = self.buffer.split_to(length).freeze();
         body.advance(4);
         decode_startup(body)
+    }
+
+    /// Reads the first answer to a request to log in by SASL.
+    ///
+    /// # Errors
+    /// [`FrameError`]; the connection is then of no more use.
+    pub async fn sasl_initial(&mut self) -> Result<SaslInitial> {
+        let bytes = self.sasl_response().await?;
+        let mut body = Body { bytes };
+        let mechanism = body.string()?;
+        let data = match body.value()? {
+            Some(data) => data,
+            None => return violation("malformed SCRAM message"),
+        };
+        body.end()?;
+        Ok(SaslInitial { mechanism, data })
+    }
+
+    /// Reads a further answer: the body of a message of type `p`, whose meaning depends on what was
+    /// asked.
+    ///
+    /// # Errors
+    /// [`FrameError`]; the connection is then of no more use.
+    pub async fn sasl_response(&mut self) -> Result<Bytes> {
+        self.fill(5).await?;
+        let kind = self.buffer[0];
+        if kind != b'p' {
+            return violation(format!("expected SASL response, got message type {kind}"));
+        }
+        let length = declared_length(&self.buffer[1..5], SMALL_BYTES_MAX, "message")?;
+        self.fill(1 + length).await?;
+        let mut body = self.buffer.split_to(1 + length).freeze();
+        body.advance(5);
+        Ok(body)
     }
 
     /// Reads the next message that is meaningful in state `expect`.

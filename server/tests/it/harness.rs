@@ -1,6 +1,7 @@
 //! Starts servers and connects to them. No fixed ports; every wait is for something that happens.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use server::{Config, Server};
@@ -30,7 +31,7 @@ impl TestServer {
 
     async fn open(&mut self) {
         let mut config = Config {
-            data_dir: self.directory.path().join("data"),
+            data_dir: self.data_dir(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             streaming_parallelism: 2,
             ..Config::default()
@@ -52,6 +53,11 @@ impl TestServer {
         self.server.take().unwrap().shutdown().await.unwrap();
     }
 
+    /// Starts another server over the same directory, after [`TestServer::shutdown`].
+    pub(crate) async fn reopen(&mut self) {
+        self.open().await;
+    }
+
     /// Ends the server in order and starts another one over the same directory.
     pub(crate) async fn restart(&mut self) {
         self.shutdown().await;
@@ -64,7 +70,36 @@ impl TestServer {
     }
 
     pub(crate) async fn connect(&self) -> Connection {
-        Connection::open(self.address()).await
+        self.log_in("root", None).await.unwrap()
+    }
+
+    /// Opens a session as this user.
+    pub(crate) async fn log_in(
+        &self,
+        user: &str,
+        password: Option<&str>,
+    ) -> Result<Connection, tokio_postgres::Error> {
+        Connection::open(&self.config(user, password)).await
+    }
+
+    /// How a user reaches the server.
+    pub(crate) fn config(&self, user: &str, password: Option<&str>) -> tokio_postgres::Config {
+        let address = self.address();
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host(address.ip().to_string())
+            .port(address.port())
+            .user(user)
+            .dbname("dev");
+        if let Some(password) = password {
+            config.password(password);
+        }
+        config
+    }
+
+    /// The directory of the server's data, for a server that is not started here.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("data")
     }
 }
 
@@ -75,14 +110,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    async fn open(address: SocketAddr) -> Connection {
-        let mut config = tokio_postgres::Config::new();
-        config
-            .host(address.ip().to_string())
-            .port(address.port())
-            .user("root")
-            .dbname("dev");
-        let (client, mut connection) = config.connect(NoTls).await.unwrap();
+    async fn open(config: &tokio_postgres::Config) -> Result<Connection, tokio_postgres::Error> {
+        let (client, mut connection) = config.connect(NoTls).await?;
         let notices = Arc::new(Mutex::new(Vec::new()));
         let collected = Arc::clone(&notices);
         tokio::spawn(async move {
@@ -92,7 +121,7 @@ impl Connection {
                 }
             }
         });
-        Connection { client, notices }
+        Ok(Connection { client, notices })
     }
 
     /// Runs statements; panics with their error.

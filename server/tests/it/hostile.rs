@@ -106,10 +106,7 @@ async fn every_cut_of_a_conversation_is_survived() {
 async fn startups_that_are_refused() {
     let server = TestServer::start().await;
     for (bytes, code) in [
-        (
-            startup(&[("user", "mallory"), ("database", "dev")]),
-            "28000",
-        ),
+        (startup(&[("database", "dev")]), "28000"),
         (startup(&[("user", "root"), ("database", "other")]), "3D000"),
         (
             startup(&[

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
+mod access;
 mod catalogs;
 mod client_statements;
 mod copy;
@@ -11,11 +12,13 @@ mod extended;
 mod failures;
 mod harness;
 mod hostile;
+mod login;
 mod restart;
 mod row_errors;
 mod scaling;
 mod session_control;
 mod subscriptions;
+mod tls;
 mod transactions;
 mod types;
 mod views;
