@@ -38,8 +38,10 @@ use crate::error::{Error, Result};
 use crate::functions::casts::with_casts;
 use crate::functions::syntax;
 use crate::integer_literals;
+use crate::lateral;
 use crate::names::{alias_beside_stars, alias_outputs, output_names};
 use crate::parse::{Statement, parse};
+use crate::set_operations;
 use crate::window_tables;
 
 /// The one database.
@@ -148,6 +150,8 @@ impl Binder<'_> {
                 .map_err(|error| DataFusionError::External(Box::new(error)))?;
             alias(&mut query);
             syntax::rewrite(&mut query);
+            lateral::fold(&mut query);
+            set_operations::mark(&mut query);
             integer_literals::mark(&mut query);
             let statement = ast::Statement::Query(Box::new(query));
             let mut context =

@@ -10,6 +10,7 @@
 //! The planner sees tables through the [`Catalog`] trait, and names no other crate of the
 //! workspace. Errors say what kind of fault they are; SQLSTATEs are the server's.
 
+mod asof_join;
 pub mod batch;
 mod bind;
 pub mod catalog;
@@ -22,10 +23,14 @@ pub mod explain;
 mod expression_rule;
 mod float_rule;
 mod functions;
+mod in_subqueries;
 mod integer_literals;
+mod lateral;
 pub mod names;
+mod number_aggregates;
 mod origins;
 pub mod parse;
+mod set_operations;
 pub mod source;
 pub mod stream;
 pub mod table;
