@@ -15,6 +15,7 @@ pub mod empty;
 pub(crate) mod function;
 pub mod functions;
 pub mod information_schema;
+mod procedures;
 pub mod relations;
 pub mod rewrite;
 mod sequence_functions;
@@ -144,6 +145,7 @@ pub fn tables() -> impl Iterator<Item = (&'static str, &'static SystemTable)> {
         .iter()
         .chain(types::TABLES)
         .chain(server_tables::TABLES)
+        .chain(procedures::TABLES)
         .chain(empty::TABLES);
     let information = information_schema::TABLES
         .iter()
