@@ -39,8 +39,12 @@ use crate::functions::casts::{PgCasts, with_casts};
 use crate::functions::now::{now_at, now_of_epochs, now_of_statements};
 use crate::functions::operators::PgOperators;
 use crate::functions::sort_keys::SortKeys;
+use crate::in_subqueries::InSubqueries;
 use crate::integer_literals::IntegerLiterals;
+use crate::lateral::LateralRows;
+use crate::number_aggregates::{NumberAggregates, number_aggregates};
 use crate::origins::{Origin, origins};
+use crate::set_operations::SetOperations;
 use crate::types::array_type;
 
 /// Settings of a session that change plans or results.
@@ -88,11 +92,14 @@ pub fn session(catalog: Arc<dyn Catalog>, settings: &Settings) -> Session {
             Arc::new(IntegerLiterals),
             Arc::new(PgOperators::new(&settings.time_zone)),
         ])
+        .with_relation_planners(vec![Arc::new(SetOperations), Arc::new(LateralRows)])
         .with_default_features()
         .with_analyzer_rules(vec![
             Arc::new(ResolveGroupingFunction::new()),
+            Arc::new(InSubqueries),
             Arc::new(FloatOverDecimal),
             Arc::new(TypeCoercion::new()),
+            Arc::new(NumberAggregates),
             Arc::new(SortKeys),
             Arc::new(PgCasts),
             Arc::new(CheckedIntegers),
@@ -104,6 +111,9 @@ pub fn session(catalog: Arc<dyn Catalog>, settings: &Settings) -> Session {
     }
     context.register_udf(now_of_statements());
     context.register_udaf(functions::string_agg());
+    for function in number_aggregates() {
+        context.register_udaf(function);
+    }
     Session { catalog, context }
 }
 

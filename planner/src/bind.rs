@@ -38,8 +38,11 @@ use crate::error::{Error, Result};
 use crate::functions::casts::with_casts;
 use crate::functions::syntax;
 use crate::integer_literals;
+use crate::lateral;
 use crate::names::{alias_beside_stars, alias_outputs, output_names};
 use crate::parse::{Statement, parse};
+use crate::set_operations;
+use crate::sql_function;
 use crate::window_tables;
 
 /// The one database.
@@ -119,6 +122,7 @@ pub(crate) fn bind_expression(
     let planner = SqlToRel::new_with_options(&binder, binder.parser_options());
     let mut context = PlannerContext::new();
     let mut expr = expr.clone();
+    sql_function::inline(&mut expr, catalog)?;
     syntax::rewrite(&mut expr);
     integer_literals::mark(&mut expr);
     Ok(planner.sql_to_expr(expr, columns, &mut context)?)
@@ -147,7 +151,10 @@ impl Binder<'_> {
             window_tables::expand(&mut query)
                 .map_err(|error| DataFusionError::External(Box::new(error)))?;
             alias(&mut query);
+            sql_function::inline(&mut query, self.catalog)?;
             syntax::rewrite(&mut query);
+            lateral::fold(&mut query);
+            set_operations::mark(&mut query);
             integer_literals::mark(&mut query);
             let statement = ast::Statement::Query(Box::new(query));
             let mut context =

@@ -12,6 +12,7 @@ use datafusion::catalog::TableProvider;
 
 use crate::dataflow::{NexmarkOptions, NexmarkTable};
 use crate::error::Result;
+use crate::sql_function::SqlFunction;
 
 /// Finds relations and their rows. One implementation value is one consistent state: the rows of
 /// all relations are of one epoch.
@@ -43,6 +44,16 @@ pub trait Catalog: Send + Sync + std::fmt::Debug {
     /// [`crate::Error::Denied`].
     fn check_read(&self, _relation: &Relation) -> Result<()> {
         Ok(())
+    }
+
+    /// The function of a user that a call of this name with so many arguments means.
+    fn function(
+        &self,
+        _schema: Option<&str>,
+        _name: &str,
+        _arguments: usize,
+    ) -> Option<Arc<SqlFunction>> {
+        None
     }
 
     /// The same as the query of a view means it: what has got other columns since the view was

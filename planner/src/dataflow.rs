@@ -419,9 +419,9 @@ impl JoinKind {
 pub enum AggFunction {
     /// Rows, or rows whose argument is not NULL.
     Count,
-    /// Sum of a numeric column; NULL without values.
+    /// Sum of a numeric column; NULL without values. One of integers may be a decimal.
     Sum,
-    /// Mean of a numeric column; NULL without values.
+    /// Mean of a column of floats; NULL without values.
     Avg,
     /// Least value; NULL without values.
     Min,

@@ -10,6 +10,7 @@
 //! The planner sees tables through the [`Catalog`] trait, and names no other crate of the
 //! workspace. Errors say what kind of fault they are; SQLSTATEs are the server's.
 
+mod asof_join;
 pub mod batch;
 mod bind;
 pub mod catalog;
@@ -22,11 +23,16 @@ pub mod explain;
 mod expression_rule;
 mod float_rule;
 mod functions;
+mod in_subqueries;
 mod integer_literals;
+mod lateral;
 pub mod names;
+mod number_aggregates;
 mod origins;
 pub mod parse;
+mod set_operations;
 pub mod source;
+pub mod sql_function;
 pub mod stream;
 pub mod table;
 pub mod types;
@@ -42,5 +48,6 @@ pub use dataflow::Dataflow;
 pub use error::{Error, Result};
 pub use origins::Origin;
 pub use parse::{Emit, Parsed, Statement, parse};
+pub use sql_function::SqlFunction;
 pub use stream::{ViewPlan, columns_read, plan_view, view_columns};
 pub use table::{TableDefinition, plan_index, plan_rows, plan_table};

@@ -7,6 +7,7 @@
 //! | `real`, `double precision` | `Float32`, `Float64` |
 //! | `numeric(p, s)` | `Decimal128(p, s)` up to 38 digits, `Decimal256(p, s)` up to 76 |
 //! | `numeric` | `Decimal128(38, 10)`: 28 digits before the point and 10 behind it. PostgreSQL's is unbounded; Arrow has no such type |
+//! | quotients and means, variances, standard deviations | `Decimal256(62, 24)`, `(61, 24)`, `(60, 24)`; what is computed of them is at least as wide |
 //! | `varchar`, `varchar(n)`, `text`, `char(n)` | `Utf8`; a length is accepted and not enforced |
 //! | `date`, `time`, `timestamp`, `timestamptz` | `Date32`, `Time64`, `Timestamp`, `Timestamp` of UTC; microseconds |
 //! | `interval` | `Interval(MonthDayNano)` |
@@ -28,6 +29,22 @@ use crate::values::types::{SqlType, UUID_BYTES};
 
 /// Digits of a `numeric` without precision, and how many of them stand behind the point.
 pub const NUMERIC_DEFAULT: (u8, i8) = (38, 10);
+
+/// Digits of a quotient, and how many of them stand behind the point. It is shown with as many as
+/// PostgreSQL gives a quotient of that size.
+pub const QUOTIENT: (u8, i8) = (62, 24);
+
+/// As [`QUOTIENT`], of variances: zero has no digits behind the point.
+pub const VARIANCE: (u8, i8) = (61, 24);
+
+/// As [`VARIANCE`], of standard deviations, which have as many digits as the variance.
+pub const DEVIATION: (u8, i8) = (60, 24);
+
+/// Whether numbers of these digits are quotients, or were computed of them.
+#[must_use]
+pub const fn is_quotient(precision: u8, scale: i8) -> bool {
+    precision >= DEVIATION.0 && scale >= DEVIATION.1
+}
 
 /// The Arrow type of a SQL type.
 ///
@@ -231,6 +248,9 @@ pub fn sql_name(arrow: &DataType) -> String {
         DataType::Float16 | DataType::Float32 => "real".to_owned(),
         DataType::Float64 => "double precision".to_owned(),
         DataType::Decimal128(precision, scale) if (*precision, *scale) == NUMERIC_DEFAULT => {
+            "numeric".to_owned()
+        }
+        DataType::Decimal256(precision, scale) if is_quotient(*precision, *scale) => {
             "numeric".to_owned()
         }
         DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {

@@ -12,13 +12,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use planner::RelationId;
+use planner::{RelationId, SqlFunction};
 use serde::{Deserialize, Serialize};
 use storage::CatalogChange;
 
 use crate::access::Access;
 use crate::access::privilege::{Acl, Class};
 use crate::access::role::ROOT_ID;
+use crate::catalog_view::Met;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::namespace::{Name, Namespace};
@@ -55,6 +56,8 @@ pub enum Kind {
     Sequence(Sequence),
     /// The rows of a table or view once more, found by other columns.
     Index(Index),
+    /// A function of a user. It is no relation; its name is its signature.
+    Function(SqlFunction),
 }
 
 /// What an index is of.
@@ -99,6 +102,7 @@ impl Kind {
             Kind::MaterializedView => "materialized view",
             Kind::Sequence(_) => "sequence",
             Kind::Index(_) => "index",
+            Kind::Function(_) => "function",
         }
     }
 
@@ -239,6 +243,9 @@ pub struct Entry {
     /// What each name in a view's query means, as it is written there.
     #[serde(default)]
     pub bindings: BTreeMap<String, u32>,
+    /// The functions that a view's query calls, by how it calls them, as they were when it was made.
+    #[serde(default)]
+    pub functions: BTreeMap<String, SqlFunction>,
     /// Where the columns of a table lie in its rows, if they were altered.
     #[serde(default)]
     pub layout: Option<Layout>,
@@ -264,6 +271,26 @@ impl Entry {
             .map(|c| Field::new(&c.name, c.sql_type.arrow(), true))
             .collect();
         Arc::new(Schema::new(fields))
+    }
+
+    /// Keeps what the names in its query mean. It depends on the functions that it calls.
+    pub fn bind(&mut self, met: Met) {
+        self.bindings = met.relations;
+        self.dependencies
+            .extend(met.functions.values().map(|(id, _)| *id));
+        let functions = met.functions.into_iter();
+        self.functions = functions
+            .map(|(call, (_, function))| (call, function))
+            .collect();
+    }
+
+    /// The function that it is, if it is one.
+    #[must_use]
+    pub fn function(&self) -> Option<&SqlFunction> {
+        match &self.kind {
+            Kind::Function(function) => Some(function),
+            _ => None,
+        }
     }
 
     /// What it is, as messages name it.
@@ -344,6 +371,9 @@ impl Entry {
             }
             Kind::Index(_) => {
                 return Err(Error::not_supported("an index cannot be read as a table"));
+            }
+            Kind::Function(_) => {
+                return Err(Error::not_supported("a function cannot be read as a table"));
             }
         };
         let mut relation = planner::Relation {
@@ -500,7 +530,15 @@ impl Catalog {
 
     /// All relations but temporary ones, by id: a relation comes after those that it reads.
     pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.entries.values().filter(|entry| !entry.temporary)
+        let entries = self.entries.values();
+        entries.filter(|entry| !entry.temporary && entry.function().is_none())
+    }
+
+    /// All functions, by id.
+    pub fn functions(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries
+            .values()
+            .filter(|entry| entry.function().is_some())
     }
 
     /// Forgets temporary relations; gives their ids.
@@ -813,6 +851,7 @@ pub(crate) mod tests {
             acl: None,
             temporary: false,
             bindings: BTreeMap::new(),
+            functions: BTreeMap::new(),
             layout: None,
             hashed_by: None,
             planned: None,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{MemTable, TableProvider};
-use planner::{Relation, RelationId, RelationKind};
+use planner::{Relation, RelationId, RelationKind, SqlFunction};
 use scaling::Epoch;
 use storage::{DatabaseSnapshot, TableSnapshot};
 
@@ -45,8 +45,17 @@ pub struct CatalogView {
     met: Bindings,
 }
 
+/// What names meant so far.
+pub type Bindings = Arc<Mutex<Met>>;
+
 /// What names meant, as they were written.
-pub type Bindings = Arc<Mutex<BTreeMap<String, u32>>>;
+#[derive(Debug, Clone, Default)]
+pub struct Met {
+    /// The ids of relations.
+    pub relations: BTreeMap<String, u32>,
+    /// The ids of functions, and what they were.
+    pub functions: BTreeMap<String, (u32, SqlFunction)>,
+}
 
 impl CatalogView {
     /// The state that a query sees.
@@ -200,7 +209,7 @@ impl CatalogView {
         let entry = self.catalog.by_name(&written)?;
         if self.reader.is_none() {
             let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
-            met.insert(key, entry.id);
+            met.relations.insert(key, entry.id);
         }
         Some(entry)
     }
@@ -219,7 +228,10 @@ impl planner::Catalog for CatalogView {
             return Some(Arc::new(relation));
         }
         let entry = self.entry(schema, name)?;
-        if matches!(entry.kind, Kind::Sequence(_) | Kind::Index(_)) {
+        if matches!(
+            entry.kind,
+            Kind::Sequence(_) | Kind::Index(_) | Kind::Function(_)
+        ) {
             return None;
         }
         let relation = entry
@@ -265,6 +277,37 @@ impl planner::Catalog for CatalogView {
 
     fn schema_exists(&self, schema: &str) -> bool {
         pg_catalog::is_schema(schema) || self.catalog.schema_oid(schema).is_some()
+    }
+
+    fn function(
+        &self,
+        schema: Option<&str>,
+        name: &str,
+        arguments: usize,
+    ) -> Option<Arc<SqlFunction>> {
+        let written = Name {
+            schema: schema.map(str::to_owned),
+            local: name.to_owned(),
+            path: self.path.clone(),
+        };
+        let key = format!("{written}/{arguments}");
+        if let Some(reader) = &self.reader {
+            // As it was when the view was created.
+            return reader.functions.get(&key).cloned().map(Arc::new);
+        }
+        let is_called = |function: &SqlFunction| {
+            function.name == name && function.parameters.len() == arguments
+        };
+        let (id, function) = written.schemas().find_map(|schema| {
+            let mut functions = self.catalog.functions();
+            functions.find_map(|entry| {
+                let function = entry.function().filter(|function| is_called(function))?;
+                (entry.schema_name == schema).then_some((entry.id, function))
+            })
+        })?;
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        met.functions.insert(key, (id, function.clone()));
+        Some(Arc::new(function.clone()))
     }
 
     fn within(&self, view: RelationId) -> Option<Arc<dyn planner::Catalog>> {

@@ -115,6 +115,24 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// There is such a function.
+    #[error("function \"{name}\" already exists with same argument types")]
+    DuplicateFunction {
+        /// Its name.
+        name: String,
+    },
+    /// A name that several functions have.
+    #[error("function name \"{name}\" is not unique")]
+    AmbiguousFunction {
+        /// As written.
+        name: String,
+    },
+    /// A function shall return something else.
+    #[error("cannot change return type of existing function")]
+    ReturnTypeChanges {
+        /// The function, with the types of its parameters.
+        name: String,
+    },
     /// A column is named twice.
     #[error("column \"{name}\" specified more than once")]
     DuplicateColumn {

@@ -274,6 +274,9 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
     big_stack::run(move |handle| {
         let growing = Arc::new(SharedCatalog::new(stored.without_relations()));
         let mut jobs = Vec::new();
+        for function in stored.functions() {
+            growing.put(Entry::clone(function));
+        }
         for entry in stored.entries() {
             let mut entry = Entry::clone(entry);
             let settings = PlanSettings {
@@ -306,7 +309,7 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
                     let dataflow = index_dataflow(&entry, &growing.read())?;
                     jobs.push(job(&entry, dataflow));
                 }
-                Kind::Source { .. } | Kind::Sequence(_) => {}
+                Kind::Source { .. } | Kind::Sequence(_) | Kind::Function(_) => {}
             }
             growing.put(entry);
         }

@@ -120,6 +120,9 @@ fn code(error: &Error) -> &'static str {
         | Error::UndefinedSetting { .. }
         | Error::UndefinedRescale { .. } => "42704",
         Error::DuplicateRelation { .. } => "42P07",
+        Error::DuplicateFunction { .. } => "42723",
+        Error::AmbiguousFunction { .. } => "42725",
+        Error::ReturnTypeChanges { .. } => "42P13",
         Error::DuplicateColumn { .. } => "42701",
         Error::WrongKind { .. } | Error::NotWritable { .. } => "42809",
         Error::Dependents { .. } | Error::DependsOnColumn { .. } => "2BP01",
@@ -423,6 +426,10 @@ fn hint(error: &Error) -> Option<String> {
             "Ensure that no rows proposed for insertion within the same command have duplicate constrained values."
                 .to_owned(),
         ),
+        Error::ReturnTypeChanges { name } => Some(format!("Use DROP FUNCTION {name} first.")),
+        Error::AmbiguousFunction { .. } => {
+            Some("Specify the argument list to select the function unambiguously.".to_owned())
+        }
         Error::SubscriptionEnded { hint, .. } => Some((*hint).to_owned()),
         Error::Refused { hint, .. } => hint.map(str::to_owned),
         Error::DependentPrivileges => Some("Use CASCADE to revoke them too.".to_owned()),

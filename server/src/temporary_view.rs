@@ -65,7 +65,7 @@ impl Session {
         entry.temporary = true;
         entry.unique_key.clone_from(&plan.dataflow.stream_key);
         entry.dependencies = user_ids(plan.dependencies.iter().map(|id| id.0));
-        entry.bindings = bindings;
+        entry.bind(bindings);
         entry.planned = Some(Arc::clone(&columns));
         let (id, spec) = (entry.id, job(&entry, plan.dataflow));
         self.start_job(entry, spec, Vec::new()).await?;

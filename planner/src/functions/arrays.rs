@@ -109,6 +109,10 @@ fn shapes() -> Vec<Function> {
                 Ok(positions(a))
             })
             .sees_nulls(),
+        function("pg_copies").on([Int8], array_of(Bool), |_, a| {
+            let copies = usize::try_from(a[0].int()).unwrap_or(0);
+            Ok(Datum::Array(vec![Datum::Bool(true); copies]))
+        }),
         function("pg_subscripts").on([AnyArray, Of(Int4)], array_of(Int4), |_, a| {
             let last = match length(a) {
                 Datum::Int(length) => length,

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray,
-    Float32Array, Float64Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray,
-    LargeStringArray, ListArray, NullArray, StringArray, Time64MicrosecondArray,
-    TimestampMicrosecondArray, UInt32Array,
+    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Decimal256Array,
+    FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
+    IntervalMonthDayNanoArray, LargeStringArray, ListArray, NullArray, StringArray,
+    Time64MicrosecondArray, TimestampMicrosecondArray, UInt32Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, TimeUnit};
@@ -80,11 +80,13 @@ impl<'a> Datum<'a> {
             Values::Decimal128(a, scale) => {
                 Datum::Numeric(Decimal::of_column(a.value(row), a.precision(), *scale))
             }
-            Values::Decimal256(a, scale) => match a.value(row).to_i128() {
-                Some(unscaled) => Datum::Numeric(Decimal::of_column(unscaled, 76, *scale)),
-                // No decimal of ours: `numeric` refuses it.
-                None => Datum::Float(f64::NAN),
-            },
+            Values::Decimal256(a, scale) => {
+                match Decimal::of_wide_column(a.value(row), a.precision(), *scale) {
+                    Some(value) => Datum::Numeric(value),
+                    // No decimal of ours: `numeric` refuses it.
+                    None => Datum::Float(f64::NAN),
+                }
+            }
             Values::Text(a) => Datum::Text(Cow::Borrowed(a.value(row))),
             Values::Jsonb(a) => Datum::Json(Cow::Borrowed(a.value(row))),
             Values::Uuid(a) => Datum::Uuid(
@@ -319,6 +321,14 @@ pub(crate) fn build_column(data_type: &DataType, values: Vec<Datum<'_>>) -> Resu
                 value => value.numeric()?.fit(*precision, *scale).map(Some),
             });
             let column: Decimal128Array = column.collect::<Result<_>>()?;
+            Arc::new(column.with_data_type(data_type.clone()))
+        }
+        DataType::Decimal256(precision, scale) => {
+            let column = values.iter().map(|value| match value {
+                Datum::Null => Ok(None),
+                value => value.numeric()?.fit_wide(*precision, *scale).map(Some),
+            });
+            let column: Decimal256Array = column.collect::<Result<_>>()?;
             Arc::new(column.with_data_type(data_type.clone()))
         }
         DataType::LargeUtf8 => {

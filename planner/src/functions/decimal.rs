@@ -5,9 +5,9 @@ use std::fmt;
 
 use arrow::datatypes::i256;
 
-use crate::types::NUMERIC_DEFAULT;
+use crate::types::{NUMERIC_DEFAULT, QUOTIENT};
 use crate::values::error::{Fault, Result, ValueError};
-use crate::values::numeric::{Digits, write_digits};
+use crate::values::numeric::{Digits, QUOTIENT_DIGITS, write_digits};
 
 /// A number: `unscaled` divided by ten to the power of `scale`.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +32,11 @@ fn overflow() -> ValueError {
 /// Ten to a power, up to 38.
 fn power(exponent: u8) -> Result<i128> {
     10i128.checked_pow(exponent.into()).ok_or_else(overflow)
+}
+
+/// Ten to a power, up to 76.
+fn wide_power(exponent: u8) -> Option<i256> {
+    i256::from_i128(10).checked_pow(exponent.into())
 }
 
 /// A quotient rounded half away from zero.
@@ -65,6 +70,15 @@ impl Decimal {
         } else {
             value
         }
+    }
+
+    /// A value of a column of more than 38 digits, if it has no more than these itself. A quotient has
+    /// the digits behind the point that it is shown with.
+    pub(crate) fn of_wide_column(unscaled: i256, precision: u8, scale: i8) -> Option<Self> {
+        let digits = Digits::of_decimal256(unscaled, precision, scale);
+        let mut shown = String::new();
+        write_digits(&digits, &mut shown);
+        Self::parse(&shown)
     }
 
     /// Without zeros at its end.
@@ -154,6 +168,20 @@ impl Decimal {
         }
     }
 
+    /// As [`Decimal::fit`], for a column of up to 76 digits.
+    pub(crate) fn fit_wide(self, precision: u8, scale: i8) -> Result<i256> {
+        let fitted = || {
+            let scale = u8::try_from(scale).ok()?;
+            let unscaled = i256::from(self.unscaled);
+            let fitted = match scale.checked_sub(self.scale) {
+                Some(more) => unscaled.checked_mul(wide_power(more)?),
+                None => divide(unscaled, wide_power(self.scale - scale)?),
+            }?;
+            (fitted.wrapping_abs() < wide_power(precision)?).then_some(fitted)
+        };
+        fitted().ok_or(ValueError::NumericOverflow { precision, scale })
+    }
+
     /// Both numbers times ten to the power of the greater scale.
     fn aligned(self, other: Self) -> (i256, i256, u8) {
         let scale = self.scale.max(other.scale);
@@ -188,6 +216,89 @@ impl Decimal {
             .and_then(i256::to_i128)
             .ok_or_else(overflow)?;
         Ok(Self { unscaled, scale })
+    }
+
+    /// The quotient with the digits behind the point that PostgreSQL gives it, as far as a column of
+    /// quotients holds them.
+    pub(crate) fn quotient(self, divisor: Self) -> Result<Self> {
+        let scale = self.quotient_scale(divisor).min(QUOTIENT.1.unsigned_abs());
+        self.divided(divisor, scale)
+    }
+
+    /// The digits behind the point that PostgreSQL gives a quotient (`select_div_scale`): at least
+    /// 16 significant ones, in groups of four.
+    pub(crate) fn quotient_scale(self, divisor: Self) -> u8 {
+        let (a, b) = (self.leading_group(), divisor.leading_group());
+        let weight = a.0 - b.0 - i32::from(a.1 <= b.1);
+        let least = self.scale.max(divisor.scale).into();
+        (QUOTIENT_DIGITS - weight * 4).max(least).clamp(0, 38) as u8
+    }
+
+    /// The power of ten thousand of the first group of digits, and that group.
+    fn leading_group(self) -> (i32, i128) {
+        let digits = self.unscaled.unsigned_abs().to_string();
+        if self.is_zero() {
+            return (0, 0);
+        }
+        let exponent = digits.len() as i32 - 1 - i32::from(self.scale);
+        let weight = exponent.div_euclid(4);
+        let length = (exponent - weight * 4 + 1) as usize;
+        let group: String = digits
+            .chars()
+            .chain(std::iter::repeat('0'))
+            .take(length)
+            .collect();
+        (weight, group.parse().unwrap_or(0))
+    }
+
+    /// What `count` numbers spread around their mean, given the sum of their squares and their sum:
+    /// `(count * squares - sum²) / divisor`, with PostgreSQL's scale. Nothing is below zero.
+    pub(crate) fn variance(squares: Self, sum: Self, count: i64, divisor: i128) -> Result<Self> {
+        let spread = || {
+            let square = i256::from(sum.unscaled).checked_mul(i256::from(sum.unscaled))?;
+            let scale = squares.scale.max(sum.scale.checked_mul(2)?);
+            let square = square.checked_mul(wide_power(scale - 2 * sum.scale)?)?;
+            let squares = i256::from(squares.unscaled)
+                .checked_mul(i256::from(i128::from(count)))?
+                .checked_mul(wide_power(scale - squares.scale)?)?;
+            let unscaled = squares.checked_sub(square)?.to_i128()?;
+            Some(Self { unscaled, scale })
+        };
+        let spread = spread().ok_or_else(overflow)?;
+        if spread.unscaled <= 0 {
+            return Ok(Self::from(0));
+        }
+        let divisor = Self {
+            unscaled: divisor,
+            scale: 0,
+        };
+        spread.quotient(divisor)
+    }
+
+    /// The square root with as many digits behind the point.
+    pub(crate) fn root(self) -> Result<Self> {
+        if self.unscaled <= 0 {
+            return Ok(self);
+        }
+        let raised = wide_power(self.scale)
+            .and_then(|unit| i256::from(self.unscaled).checked_mul(unit))
+            .ok_or_else(overflow)?;
+        // Newton's method from above: it falls until it is there.
+        let step = |root: i256| (root + raised / root) / i256::from(2);
+        let mut root = wide_power(38).ok_or_else(overflow)?;
+        let mut next = step(root);
+        while next < root {
+            (root, next) = (next, step(next));
+        }
+        // Rounded: up if what is left is more than half of a step.
+        if raised - root * root > root {
+            root += i256::ONE;
+        }
+        let unscaled = root.to_i128().ok_or_else(overflow)?;
+        Ok(Self {
+            unscaled,
+            scale: self.scale,
+        })
     }
 
     /// Whole quotient and remainder.

@@ -365,8 +365,8 @@ fn whole_numbers(integers: &SqlType) -> DataType {
 }
 
 fn decimal(precision: u8, scale: i8) -> DataType {
-    if precision > 38 {
-        DataType::Decimal128(38, scale.min(38))
+    if precision > NUMERIC_DEFAULT.0 {
+        DataType::Decimal256(precision, scale)
     } else {
         DataType::Decimal128(precision, scale)
     }

@@ -24,6 +24,7 @@ mod number_templates;
 mod numbers;
 pub(crate) mod operators;
 mod patterns;
+mod row_syntax;
 mod rows;
 pub(crate) mod sort_keys;
 mod string_agg;
@@ -69,7 +70,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Arc<ScalarUDF>> {
 ///
 /// # Panics
 /// If there is none of this name.
-fn call(name: &str, args: Vec<Expr>) -> Expr {
+pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
     let function = Arc::clone(&FUNCTIONS[name]);
     Expr::ScalarFunction(ScalarFunction::new_udf(function, args))
 }

@@ -1,8 +1,8 @@
 //! Numbers: rounding, division with PostgreSQL's scales, roots and logarithms that know their domains.
 //!
 //! A `numeric` result has its scale by the types of the arguments and by constants (`round(x, 2)`).
-//! PostgreSQL finds the scale of a quotient by the values; here that is so for constants, and 16
-//! digits behind the point otherwise, which are PostgreSQL's for quotients from 1 up to 9999.
+//! A quotient has PostgreSQL's scale, which it finds by the values. That of constants is known with the
+//! type; others are of a type of their own ([`QUOTIENT`]), and shown by their size.
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
@@ -10,13 +10,10 @@ use datafusion::logical_expr::ReturnFieldArgs;
 
 use crate::functions::datum::Datum;
 use crate::functions::decimal::Decimal;
-use crate::functions::function::{Function, Param, Returns, function};
-use crate::types::NUMERIC_DEFAULT;
+use crate::functions::function::{Body, Function, Param, Returns, function};
+use crate::types::{DEVIATION, NUMERIC_DEFAULT, QUOTIENT, VARIANCE};
 use crate::values::error::{Fault, Result, ValueError};
 use crate::values::types::SqlType::{Float4, Float8, Int2, Int4, Int8, Numeric};
-
-/// Digits behind the point of a quotient.
-const QUOTIENT_SCALE: i8 = 16;
 
 /// The functions of this family.
 pub(crate) fn functions() -> Vec<Function> {
@@ -91,16 +88,33 @@ pub(crate) fn functions() -> Vec<Function> {
                 [Numeric(None), Numeric(None), Int4],
                 Returns::By(quotient_type),
                 |call, a| {
-                    let scale = match call.returns {
-                        DataType::Decimal128(_, scale) => u8::try_from(scale).unwrap_or(0),
-                        _ => 0,
+                    let (dividend, divisor) = (a[0].numeric()?, a[1].numeric()?);
+                    let quotient = match call.returns {
+                        DataType::Decimal128(_, scale) => {
+                            dividend.divided(divisor, scale.unsigned_abs())
+                        }
+                        _ => dividend.quotient(divisor),
                     };
-                    a[0].numeric()?
-                        .divided(a[1].numeric()?, scale)
-                        .map(Datum::Numeric)
+                    quotient.map(Datum::Numeric)
                 },
             )
             .optional(1),
+        function("pg_mean").on(
+            [Numeric(None), Int8],
+            Returns::Type(DataType::Decimal256(QUOTIENT.0, QUOTIENT.1)),
+            |_, a| {
+                let count = Decimal::from(a[1].int());
+                a[0].numeric()?.quotient(count).map(Datum::Numeric)
+            },
+        ),
+        spread("pg_var_samp", VARIANCE, |_, a| variance(a, Of::Sample)),
+        spread("pg_var_pop", VARIANCE, |_, a| variance(a, Of::Population)),
+        spread("pg_stddev_samp", DEVIATION, |_, a| {
+            root(variance(a, Of::Sample)?)
+        }),
+        spread("pg_stddev_pop", DEVIATION, |_, a| {
+            root(variance(a, Of::Population)?)
+        }),
         function("pg_float_divide")
             .on([Float4, Float4], Float4, |_, a| {
                 Ok(Datum::Float4(quotient(a)? as f32))
@@ -349,6 +363,39 @@ fn modulo() -> Function {
         )
 }
 
+/// Whose variance it is.
+enum Of {
+    Sample,
+    Population,
+}
+
+/// A function of the sum of squares, the sum, and the count of some numbers.
+fn spread(name: &'static str, digits: (u8, i8), body: Body) -> Function {
+    function(name).on(
+        [Numeric(None), Numeric(None), Int8],
+        Returns::Type(DataType::Decimal256(digits.0, digits.1)),
+        body,
+    )
+}
+
+fn variance<'a>(args: &[Datum<'a>], of: Of) -> Result<Datum<'a>> {
+    let count = args[2].int();
+    let divisor = match of {
+        Of::Sample if count < 2 => return Ok(Datum::Null),
+        Of::Sample => i128::from(count) * i128::from(count - 1),
+        Of::Population => i128::from(count) * i128::from(count),
+    };
+    let (squares, sum) = (args[0].numeric()?, args[1].numeric()?);
+    Decimal::variance(squares, sum, count, divisor).map(Datum::Numeric)
+}
+
+fn root<'a>(variance: Datum<'a>) -> Result<Datum<'a>> {
+    match variance {
+        Datum::Numeric(variance) => variance.root().map(Datum::Numeric),
+        other => Ok(other),
+    }
+}
+
 fn quotient(args: &[Datum<'_>]) -> Result<f64> {
     let (dividend, divisor) = (args[0].float(), args[1].float());
     if divisor == 0.0 && !dividend.is_nan() {
@@ -407,7 +454,9 @@ fn read_numeric<'a>(value: &Datum<'_>) -> Result<Datum<'a>> {
 
 fn digits_of(args: &ReturnFieldArgs<'_>, at: usize) -> (i16, i16) {
     match args.arg_fields.get(at).map(|field| field.data_type()) {
-        Some(DataType::Decimal128(precision, scale)) => ((*precision).into(), (*scale).into()),
+        Some(DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale)) => {
+            ((*precision).into(), (*scale).into())
+        }
         Some(DataType::Int16) => (5, 0),
         Some(DataType::Int32) => (10, 0),
         Some(DataType::Int64) => (19, 0),
@@ -440,16 +489,14 @@ fn remainder_type(args: &ReturnFieldArgs<'_>) -> DataType {
     of_digits(38, a.1.max(b.1))
 }
 
-/// 16 digits behind the point, or as many as an argument has, or as the third argument says.
+/// As many digits behind the point as the third argument says.
 fn quotient_type(args: &ReturnFieldArgs<'_>) -> DataType {
-    let scale = match args.scalar_arguments.get(2) {
-        Some(Some(ScalarValue::Int32(Some(scale)))) => i16::try_from(*scale).unwrap_or(38),
-        _ => {
-            let (a, b) = (digits_of(args, 0), digits_of(args, 1));
-            a.1.max(b.1).max(QUOTIENT_SCALE.into())
+    match args.scalar_arguments.get(2) {
+        Some(Some(ScalarValue::Int32(Some(scale)))) => {
+            of_digits(38, i16::try_from(*scale).unwrap_or(38))
         }
-    };
-    of_digits(38, scale)
+        _ => DataType::Decimal256(QUOTIENT.0, QUOTIENT.1),
+    }
 }
 
 /// A `numeric` keeps its digits, a text that is known keeps those that it has.
@@ -557,33 +604,4 @@ fn buckets(count: &Datum<'_>) -> Result<i64> {
         count if count > 0 => Ok(count),
         _ => Err(bucket_fault("count must be greater than zero")),
     }
-}
-
-/// The digits behind the point that PostgreSQL gives a quotient of two constants
-/// (`select_div_scale`): at least 16 significant ones, in groups of four.
-pub(crate) fn quotient_scale(dividend: Decimal, divisor: Decimal) -> i32 {
-    let (a, b) = (leading_group(dividend), leading_group(divisor));
-    let weight = a.0 - b.0 - i32::from(a.1 <= b.1);
-    let scale = i32::from(QUOTIENT_SCALE) - weight * 4;
-    scale
-        .max(dividend.scale.into())
-        .max(divisor.scale.into())
-        .clamp(0, 38)
-}
-
-/// The power of ten thousand of a number's first group of digits, and that group.
-fn leading_group(value: Decimal) -> (i32, i128) {
-    let digits = value.unscaled.unsigned_abs().to_string();
-    if value.is_zero() {
-        return (0, 0);
-    }
-    let exponent = digits.len() as i32 - 1 - i32::from(value.scale);
-    let weight = exponent.div_euclid(4);
-    let length = (exponent - weight * 4 + 1) as usize;
-    let group: String = digits
-        .chars()
-        .chain(std::iter::repeat('0'))
-        .take(length)
-        .collect();
-    (weight, group.parse().unwrap_or(0))
 }

@@ -22,7 +22,6 @@ use sqlparser::ast::BinaryOperator;
 use crate::functions::call;
 use crate::functions::decimal::Decimal;
 use crate::functions::function::external;
-use crate::functions::numbers::quotient_scale;
 use crate::functions::patterns::rust_pattern;
 use crate::functions::sort_keys::key_function;
 use crate::values::types::SqlType;
@@ -332,7 +331,8 @@ impl Operands {
         }
         if exact(left) && exact(right) && !(is_whole(left) && is_whole(right)) {
             let scale = constant(&self.left).zip(constant(&self.right));
-            let scale = scale.map(|(dividend, divisor)| lit(quotient_scale(dividend, divisor)));
+            let scale =
+                scale.map(|(dividend, divisor)| lit(i32::from(dividend.quotient_scale(divisor))));
             let args = [self.left, self.right].into_iter().chain(scale);
             return Ok(PlannerResult::Planned(call(
                 "pg_numeric_divide",

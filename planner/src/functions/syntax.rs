@@ -12,9 +12,12 @@
 //! | `a[2:]`, `a[:2]` | `a[2:2147483647]`, `a[1:2]` |
 //! | `\|/ x`, `\|\|/ x`, `~ x` | `sqrt(x)`, `cbrt(x)`, `pg_bitwise_not(x)` |
 //! | `(a, b) OVERLAPS (c, d)` | `overlaps(a, b, c, d)` |
-//! | `(a, b) < (c, d)`, `(a, b) IN ((c, d))` | comparisons of the parts |
+//! | `(a, b) < (c, d)`, `(a, b) IN ((c, d))`, `(a, b) IN (SELECT …)` | comparisons of the parts (`row_syntax.rs`) |
 //! | `date 'today'`, `current_date`, `localtimestamp`, `age(t)` | calls of `now` |
 //! | `gen_random_uuid()` | `uuid()::uuid` |
+//! | `FETCH FIRST n ROWS ONLY` | `LIMIT n` |
+//! | `every(x)` | `bool_and(x)` |
+//! | `generate_series(timestamp 'a', 'b', '1 day')` | the same with types of all three |
 //! | `jsonb_agg(x)` | `to_jsonb(array_agg(x))` |
 //! | `trim(LEADING x FROM a)` | `ltrim(a, x)` |
 //! | `make_interval(days => 3)` | `make_interval(0, 0, 0, 3, 0, 0, 0)` |
@@ -24,12 +27,13 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     AccessExpr, ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType,
-    DateTimeField, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName, Query, SelectItem,
-    SetExpr, Subscript, TableFactor, TimezoneInfo, TrimWhereField, UnaryOperator, Value, VisitMut,
-    VisitorMut,
+    DateTimeField, ExactNumberInfo, Expr, Fetch, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, Ident, Interval, LimitClause, ObjectName, Query,
+    SelectItem, SetExpr, Subscript, TableFactor, TimezoneInfo, TrimWhereField, UnaryOperator,
+    Value, VisitMut, VisitorMut,
 };
 
+use crate::functions::row_syntax::{row_in_list, row_in_subquery, rows_compared};
 use crate::functions::rows::{ROW_FUNCTIONS, RowFunction};
 use crate::values::input::DIMENSIONS_MAX;
 use crate::values::interval::{parse_interval, with_unit};
@@ -47,6 +51,7 @@ impl VisitorMut for Rewriter {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         name_row_functions(&mut query.body);
+        limit_by_fetch(query);
         ControlFlow::Continue(())
     }
 
@@ -57,6 +62,15 @@ impl VisitorMut for Rewriter {
     }
 
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table {
+            name,
+            args: Some(args),
+            ..
+        } = table
+            && last_word(name).as_deref() == Some("generate_series")
+        {
+            type_series(&mut args.args);
+        }
         unnest_rows(table);
         ControlFlow::Continue(())
     }
@@ -146,11 +160,75 @@ fn rewritten(expr: Expr) -> Expr {
                 negated,
             },
         },
+        Expr::InSubquery {
+            expr,
+            subquery,
+            negated,
+        } => match *expr {
+            Expr::Tuple(row) => row_in_subquery(row, subquery, negated),
+            other => Expr::InSubquery {
+                expr: Box::new(other),
+                subquery,
+                negated,
+            },
+        },
         Expr::Identifier(name) if name.quote_style.is_none() => {
             named_time(&name.value).unwrap_or(Expr::Identifier(name))
         }
         Expr::Function(function) => positional(function),
         other => other,
+    }
+}
+
+/// `FETCH FIRST n ROWS ONLY` as `LIMIT n`.
+fn limit_by_fetch(query: &mut Query) {
+    let is_plain = |fetch: &Fetch| !fetch.with_ties && !fetch.percent;
+    if !query.fetch.as_ref().is_some_and(is_plain) {
+        return;
+    }
+    let quantity = query.fetch.take().and_then(|fetch| fetch.quantity);
+    let offset = match query.limit_clause.take() {
+        Some(LimitClause::LimitOffset { offset, .. }) => offset,
+        _ => None,
+    };
+    query.limit_clause = Some(LimitClause::LimitOffset {
+        limit: Some(quantity.unwrap_or_else(|| number(1))),
+        offset,
+        limit_by: Vec::new(),
+    });
+}
+
+/// Literals beside a first time are of its type; the step between times is an interval.
+fn type_series(args: &mut [FunctionArg]) {
+    let is_literal = |expr: &Expr| matches!(expr, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)));
+    let [
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(first)),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(last)),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(step)),
+    ] = args
+    else {
+        return;
+    };
+    let data_type = match first {
+        Expr::Cast { data_type, .. } => Some(data_type.clone()),
+        Expr::TypedString(typed) => Some(typed.data_type.clone()),
+        _ => None,
+    };
+    if let Some(data_type) = data_type
+        && is_literal(last)
+    {
+        let literal = Box::new(std::mem::replace(last, Expr::value(Value::Null)));
+        *last = fitted(CastKind::DoubleColon, literal, data_type, false, None);
+    }
+    if is_literal(step) {
+        let literal = Box::new(std::mem::replace(step, Expr::value(Value::Null)));
+        *step = plain_interval(Interval {
+            value: literal,
+            leading_field: None,
+            leading_precision: None,
+            last_field: None,
+            fractional_seconds_precision: None,
+        });
     }
 }
 
@@ -211,58 +289,12 @@ fn pattern_match(expr: Expr) -> Expr {
     }
 }
 
-fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+pub(super) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp {
         left: Box::new(left),
         op,
         right: Box::new(right),
     }
-}
-
-/// `(a, b) < (c, d)` as `a < c OR a = c AND b < d`; `(a, b) = (c, d)` as `a = c AND b = d`.
-fn rows_compared(left: Vec<Expr>, op: BinaryOperator, right: Vec<Expr>) -> Expr {
-    use BinaryOperator as Op;
-    let nested = |expr: Expr| Expr::Nested(Box::new(expr));
-    let strict = match op {
-        Op::Eq => None,
-        Op::NotEq => return not(nested(rows_compared(left, Op::Eq, right))),
-        Op::Lt | Op::LtEq => Some(Op::Lt),
-        Op::Gt | Op::GtEq => Some(Op::Gt),
-        other => return binary(Expr::Tuple(left), other, Expr::Tuple(right)),
-    };
-    let pairs = left.into_iter().zip(right).rev();
-    let compared = pairs.fold(None, |rest: Option<Expr>, (left, right)| {
-        let Some(rest) = rest else {
-            return Some(binary(left, op.clone(), right));
-        };
-        let equal = binary(left.clone(), Op::Eq, right.clone());
-        let both = nested(binary(equal, Op::And, rest));
-        Some(match &strict {
-            None => both,
-            Some(strict) => nested(binary(binary(left, strict.clone(), right), Op::Or, both)),
-        })
-    });
-    compared.unwrap_or_else(|| Expr::value(Value::Boolean(true)))
-}
-
-fn row_in_list(row: Vec<Expr>, list: Vec<Expr>, negated: bool) -> Expr {
-    let is_row = |item: &Expr| matches!(item, Expr::Tuple(items) if items.len() == row.len());
-    if !list.iter().all(is_row) {
-        return Expr::InList {
-            expr: Box::new(Expr::Tuple(row)),
-            list,
-            negated,
-        };
-    }
-    let equal = list.into_iter().filter_map(|item| match item {
-        Expr::Tuple(items) => Some(rows_compared(row.clone(), BinaryOperator::Eq, items)),
-        _ => None,
-    });
-    let any = equal.reduce(|any, equal| binary(any, BinaryOperator::Or, equal));
-    let any = Expr::Nested(Box::new(
-        any.unwrap_or_else(|| Expr::value(Value::Boolean(false))),
-    ));
-    if negated { not(any) } else { any }
 }
 
 /// `localtimestamp`, `localtime` and `current_date`, which look like columns.
@@ -291,7 +323,7 @@ fn now_as(data_type: DataType) -> Expr {
     }
 }
 
-fn not(expr: Expr) -> Expr {
+pub(super) fn not(expr: Expr) -> Expr {
     Expr::UnaryOp {
         op: UnaryOperator::Not,
         expr: Box::new(expr),
@@ -543,10 +575,16 @@ fn positional(mut function: Function) -> Expr {
     ) {
         return call("now", Vec::new());
     }
+    if name == "every" {
+        function.name = ObjectName::from(vec![Ident::new("bool_and")]);
+    }
     let is_make_interval = name == "make_interval";
     let FunctionArguments::List(list) = &mut function.args else {
         return Expr::Function(function);
     };
+    if name == "generate_series" {
+        type_series(&mut list.args);
+    }
     if name == "age" && list.args.len() == 1 {
         // Counted from midnight of the current day.
         list.args.insert(0, unnamed(today()));
@@ -651,16 +689,21 @@ fn values_of(args: &[FunctionArg]) -> Option<Vec<Expr>> {
 
 /// `FROM f(x)` as `FROM unnest(arrays of f's columns)`.
 fn unnest_rows(table: &mut TableFactor) {
-    let (name, args, alias) = match table {
+    let (name, args, alias, with_ordinality) = match table {
         TableFactor::Table {
             name,
             args: Some(args),
             alias,
+            with_ordinality,
             ..
-        } => (&*name, &args.args, alias),
+        } => (&*name, &args.args, alias, *with_ordinality),
         TableFactor::Function {
-            name, args, alias, ..
-        } => (&*name, &*args, alias),
+            name,
+            args,
+            alias,
+            with_ordinality,
+            ..
+        } => (&*name, &*args, alias, *with_ordinality),
         _ => return,
     };
     let (Some(function), Some(args)) = (row_function(name), values_of(args)) else {
@@ -681,7 +724,7 @@ fn unnest_rows(table: &mut TableFactor) {
         array_exprs,
         with_offset: false,
         with_offset_alias: None,
-        with_ordinality: false,
+        with_ordinality,
     };
 }
 

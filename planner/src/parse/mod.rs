@@ -11,6 +11,7 @@
 //! Not here: what the statements mean (`table`, `source`, `stream`, and the server).
 
 mod alter;
+mod asof;
 mod create_table;
 mod cursor;
 mod event_time;
@@ -368,6 +369,8 @@ fn parse_one(sql: &str, mut tokens: Vec<TokenWithSpan>, positions: &Positions) -
     let query_start = query_start(&tokens).map(|at| positions.byte(at) - start_byte);
     let secrets = role::secrets(&tokens, positions);
     let emit = event_time::take_emit(&mut tokens);
+    asof::check(&tokens)?;
+    asof::replace(&mut tokens);
     let watermark = match event_time::take_watermark(&mut tokens) {
         Ok(watermark) => watermark,
         Err(streaming::Fault::Ours(error)) => return Err(error),

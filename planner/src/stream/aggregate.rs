@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::ScalarValue;
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate, Expr, GroupingSet, lit, when};
 use datafusion::physical_expr::PhysicalExpr;
@@ -39,6 +39,7 @@ use super::parts::{Part, Stream, close, column};
 use super::recompute::grouping_sets;
 use crate::dataflow::{AggCall, AggFunction, Node};
 use crate::error::Result;
+use crate::number_aggregates::uncast;
 use crate::types::check_kept;
 
 /// An aggregate of the query.
@@ -442,7 +443,9 @@ fn calls(aggregate: &Aggregate) -> Result<Option<Vec<Call>>> {
         .map(|(at, expr)| {
             let output_type = output.field(groups + at).data_type().clone();
             match expr.clone().unalias() {
-                Expr::AggregateFunction(function) => call(function, output_type).transpose(),
+                Expr::AggregateFunction(function) => {
+                    call(function, aggregate.input.schema(), output_type).transpose()
+                }
                 _ => None,
             }
         })
@@ -451,7 +454,11 @@ fn calls(aggregate: &Aggregate) -> Result<Option<Vec<Call>>> {
 }
 
 /// An aggregate, if it has an incremental operator.
-fn call(aggregate: AggregateFunction, output_type: DataType) -> Result<Option<Call>> {
+fn call(
+    aggregate: AggregateFunction,
+    input: &DFSchema,
+    output_type: DataType,
+) -> Result<Option<Call>> {
     let function = match aggregate.func.name() {
         "count" => AggFunction::Count,
         "sum" => AggFunction::Sum,
@@ -470,6 +477,11 @@ fn call(aggregate: AggregateFunction, output_type: DataType) -> Result<Option<Ca
     {
         return Ok(None);
     }
+    // A sum of integers is wide enough, whatever its type.
+    let argument = match function {
+        AggFunction::Sum => uncast(argument, input),
+        _ => argument,
+    };
     let is_star = function == AggFunction::Count && !params.distinct && is_not_null(argument);
     let is_filtered = params.filter.is_some();
     let argument = match params.filter {
@@ -497,7 +509,8 @@ fn is_not_null(expr: &Expr) -> bool {
 fn is_maintained(function: AggFunction, output: &DataType) -> bool {
     match function {
         AggFunction::Count => true,
-        AggFunction::Sum | AggFunction::Avg => matches!(
+        AggFunction::Avg => *output == DataType::Float64,
+        AggFunction::Sum => matches!(
             output,
             DataType::Int64
                 | DataType::UInt64

@@ -12,8 +12,10 @@
 
 use std::sync::Arc;
 
+use datafusion::common::tree_node::{Transformed, TransformedResult};
+use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{EmptyRelation, FetchType, LogicalPlan};
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
@@ -47,7 +49,27 @@ pub(super) fn optimize(state: &SessionState, plan: LogicalPlan) -> Result<Logica
     let state = SessionStateBuilder::new_from_existing(state.clone())
         .with_config(config)
         .build();
+    let plan = plan.transform_up_with_subqueries(without_rows).data()?;
     Ok(Optimizer::with_rules(rules()).optimize(plan, &state, |_, _| {})?)
+}
+
+/// `LIMIT 0`, which DataFusion's sort cannot run, has no rows.
+fn without_rows(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>, DataFusionError> {
+    let is_empty = match &plan {
+        LogicalPlan::Limit(limit) => {
+            matches!(limit.get_fetch_type()?, FetchType::Literal(Some(0)))
+        }
+        _ => false,
+    };
+    if !is_empty {
+        return Ok(Transformed::no(plan));
+    }
+    Ok(Transformed::yes(LogicalPlan::EmptyRelation(
+        EmptyRelation {
+            produce_one_row: false,
+            schema: Arc::clone(plan.schema()),
+        },
+    )))
 }
 
 /// In DataFusion's order.

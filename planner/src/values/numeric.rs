@@ -5,8 +5,14 @@ use std::fmt::Write as _;
 
 use arrow::datatypes::i256;
 
-use crate::types::NUMERIC_DEFAULT;
+use crate::types::{DEVIATION, NUMERIC_DEFAULT, QUOTIENT, VARIANCE, is_quotient};
 use crate::values::error::{Result, ValueError};
+
+/// Digits behind the point of a quotient from 1 up to 9999: PostgreSQL's `NUMERIC_MIN_SIG_DIGITS`.
+pub(crate) const QUOTIENT_DIGITS: i32 = 16;
+
+/// Digits by which the size of a number is known.
+const LEADING_DIGITS: usize = 9;
 
 /// The digits of a decimal, most significant first, and its sign.
 pub struct Digits {
@@ -52,6 +58,61 @@ impl Digits {
         }
         digits
     }
+
+    /// As [`Digits::of_decimal128`], for 256 bits. Those of a quotient are as many as PostgreSQL
+    /// gives one of its size.
+    #[must_use]
+    pub fn of_decimal256(value: i256, precision: u8, scale: i8) -> Digits {
+        let mut digits = Digits::new(&value.to_string(), scale);
+        if is_quotient(precision, scale) {
+            let shown = match precision {
+                _ if value == i256::ZERO && precision <= VARIANCE.0 => 0,
+                _ if precision == DEVIATION.0 => digits.quotient_scale(2),
+                _ => digits.quotient_scale(1),
+            };
+            let cut = digits.digits.len().saturating_sub(digits.scale - shown);
+            digits.digits.truncate(cut);
+            digits.scale = shown;
+        }
+        digits
+    }
+
+    /// Digits behind the point by which PostgreSQL shows a quotient of this size: at least 16
+    /// significant ones in groups of four (`select_div_scale`), and all that are not zero. What a
+    /// product has more than its quotient is added. The number is the quotient to a `power`.
+    fn quotient_scale(&self, power: u32) -> usize {
+        let is_zero = |digits: &[u8]| digits.iter().all(|digit| *digit == 0);
+        let more = self.scale as i32 - i32::from(QUOTIENT.1);
+        let first = if is_zero(&self.digits) {
+            -1
+        } else {
+            let exponent = self.digits.len() as i32 - 1 - self.scale as i32;
+            // A power of ten thousand is what equal numbers make, whose quotient PostgreSQL takes
+            // for less than it is.
+            let is_power = (exponent * power as i32) % 4 == 0
+                && self.digits[0] == 1
+                && is_zero(&self.digits[1..]);
+            let first = self.digits.iter().take(LEADING_DIGITS);
+            let first = first.fold(0, |sum, digit| sum * 10 + u64::from(*digit));
+            let known = LEADING_DIGITS.min(self.digits.len()) as u32;
+            // A square has twice the exponent, or one more.
+            let carries = power > 1 && first.pow(power) >= 10_u64.pow(known * power - 1);
+            let size = (exponent * power as i32 + i32::from(carries)).div_euclid(4);
+            size - i32::from(is_power)
+        };
+        let shown = (QUOTIENT_DIGITS - 4 * first).max(0) + more;
+        let zeros = self.digits.iter().rev().take_while(|digit| **digit == 0);
+        let zeros = zeros.count();
+        let used = if zeros == self.digits.len() {
+            0
+        } else {
+            self.scale.saturating_sub(zeros)
+        };
+        usize::try_from(shown)
+            .unwrap_or(0)
+            .max(used)
+            .min(self.scale)
+    }
 }
 
 /// Writes a 128 bit decimal with `scale` digits after the point. A `numeric` without precision knows
@@ -60,9 +121,10 @@ pub fn write_decimal128(value: i128, precision: u8, scale: i8, out: &mut String)
     write_digits(&Digits::of_decimal128(value, precision, scale), out);
 }
 
-/// Writes a 256 bit decimal with exactly `scale` digits after the point.
-pub fn write_decimal256(value: i256, scale: i8, out: &mut String) {
-    write_digits(&Digits::new(&value.to_string(), scale), out);
+/// Writes a 256 bit decimal with `scale` digits after the point; a quotient with as many as
+/// PostgreSQL gives one of its size.
+pub fn write_decimal256(value: i256, precision: u8, scale: i8, out: &mut String) {
+    write_digits(&Digits::of_decimal256(value, precision, scale), out);
 }
 
 /// Writes a number with exactly its scale.
@@ -334,6 +396,35 @@ mod tests {
         assert_eq!(text(0, 3), "0.000");
         assert_eq!(text(12, -2), "1200");
         assert_eq!(text(7, 0), "7");
+    }
+
+    #[test]
+    fn quotients_have_the_digits_of_their_size() {
+        let text = |value: &str, digits: (u8, i8)| {
+            let value = parse_decimal256(value, digits.0, digits.1).unwrap();
+            let mut out = String::new();
+            write_decimal256(value, digits.0, digits.1, &mut out);
+            out
+        };
+        for (value, shown) in [
+            ("2.5", "2.5000000000000000"),
+            ("-0.5", "-0.50000000000000000000"),
+            ("0", "0.00000000000000000000"),
+            ("1", "1.00000000000000000000"),
+            ("9999", "9999.0000000000000000"),
+            ("10000", "10000.0000000000000000"),
+            ("20000.5", "20000.500000000000"),
+            ("12345.3333333333333333", "12345.3333333333333333"),
+            ("0.00005", "0.000050000000000000000000"),
+            ("123456789012345678901", "123456789012345678901"),
+        ] {
+            assert_eq!(text(value, QUOTIENT), shown);
+        }
+        assert_eq!(text("0", VARIANCE), "0");
+        assert_eq!(text("1", VARIANCE), "1.00000000000000000000");
+        assert_eq!(text("14140.4857138", DEVIATION), "14140.48571380");
+        // A product with a number of two digits behind the point.
+        assert_eq!(text("2.5", (73, 26)), "2.500000000000000000");
     }
 
     #[test]

@@ -21,7 +21,9 @@ pub fn write_value(values: &Values, row: usize, style: Style, out: &mut String) 
         Values::Decimal128(a, scale) => {
             numeric::write_decimal128(a.value(row), a.precision(), *scale, out)
         }
-        Values::Decimal256(a, scale) => numeric::write_decimal256(a.value(row), *scale, out),
+        Values::Decimal256(a, scale) => {
+            numeric::write_decimal256(a.value(row), a.precision(), *scale, out)
+        }
         Values::Text(a) => out.push_str(a.value(row)),
         Values::Jsonb(a) => out.push_str(a.value(row)),
         Values::Uuid(a) => write_uuid(a.value(row), out),

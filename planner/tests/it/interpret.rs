@@ -392,11 +392,6 @@ fn fold(rows: &RecordBatch, members: &[usize], call: &AggCall) -> ScalarValue {
             Some(ScalarValue::Float64(Some(sum))) => {
                 ScalarValue::Float64(Some(sum / values.len() as f64))
             }
-            Some(ScalarValue::Decimal128(Some(sum), precision, scale)) => ScalarValue::Decimal128(
-                Some(sum / i128::try_from(values.len()).unwrap()),
-                precision,
-                scale,
-            ),
             Some(other) => panic!("avg of {other}"),
             None => null,
         },

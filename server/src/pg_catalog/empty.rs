@@ -41,16 +41,6 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ("tgnargs", T::Int2), ("tgattr", T::Int2s), ("tgargs", T::Text), ("tgqual", T::Text), ("tgoldtable", T::Text),
         ("tgnewtable", T::Text),
     ]),
-    empty(1255, "pg_proc", &[
-        ("oid", T::Oid), ("proname", T::Text), ("pronamespace", T::Oid), ("proowner", T::Oid), ("prolang", T::Oid),
-        ("procost", T::Float4), ("prorows", T::Float4), ("provariadic", T::Oid), ("prosupport", T::Text),
-        ("prokind", T::Text), ("prosecdef", T::Bool), ("proleakproof", T::Bool), ("proisstrict", T::Bool),
-        ("proretset", T::Bool), ("provolatile", T::Text), ("proparallel", T::Text), ("pronargs", T::Int2),
-        ("pronargdefaults", T::Int2), ("prorettype", T::Oid), ("proargtypes", T::Oids), ("proallargtypes", T::Oids),
-        ("proargmodes", T::Texts), ("proargnames", T::Texts), ("proargdefaults", T::Text), ("prosrc", T::Text),
-        ("probin", T::Text),
-        ("proconfig", T::Texts), ("proacl", T::Texts),
-    ]),
     empty(2600, "pg_aggregate", &[("aggfnoid", T::Oid), ("aggkind", T::Text), ("aggnumdirectargs", T::Int2)]),
     empty(2617, "pg_operator", &[
         ("oid", T::Oid), ("oprname", T::Text), ("oprnamespace", T::Oid), ("oprowner", T::Oid), ("oprkind", T::Text),

@@ -20,6 +20,7 @@ use crate::interrupt::Handle;
 use crate::pg_catalog::function::{
     Arg, Returned, arg, external, immutable, make, oid_arg, stable, text_list,
 };
+use crate::pg_catalog::procedures;
 use crate::pg_catalog::relations::{
     created_index_definition, index_definition, key_columns, quoted, view_definition,
 };
@@ -309,6 +310,20 @@ fn about_catalog(shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>) -> Vec<S
                     .into()
             }),
         ),
+        stable(
+            "pg_get_function_result",
+            Utf8,
+            with(|catalog, args| {
+                let oid = oid_arg(args, 0);
+                oid.and_then(|oid| procedures::result(catalog, oid)).into()
+            }),
+        ),
+        stable("pg_get_function_arguments", Utf8, with(function_arguments)),
+        stable(
+            "pg_get_function_identity_arguments",
+            Utf8,
+            with(function_arguments),
+        ),
         // Visible is what needs no schema in front of its name.
         stable(
             "pg_table_is_visible",
@@ -371,6 +386,12 @@ fn index_text(catalog: &Scope, args: &[Arg<'_>]) -> Returned {
 }
 
 /// A relation by oid or by name.
+fn function_arguments(catalog: &Scope, args: &[Arg<'_>]) -> Returned {
+    let oid = oid_arg(args, 0);
+    oid.and_then(|oid| procedures::arguments(catalog, oid))
+        .into()
+}
+
 fn named(catalog: &Scope, text: Arg<'_>) -> Option<Arc<Entry>> {
     let text = text?;
     let oid = text
@@ -624,9 +645,6 @@ fn constants() -> Vec<ScalarUDF> {
         "shobj_description",
         "pg_get_triggerdef",
         "pg_get_functiondef",
-        "pg_get_function_result",
-        "pg_get_function_arguments",
-        "pg_get_function_identity_arguments",
         "pg_get_statisticsobjdef_columns",
         "pg_get_statisticsobjdef",
         "pg_get_partkeydef",

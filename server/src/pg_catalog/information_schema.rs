@@ -200,7 +200,9 @@ fn tables(source: &Source<'_>) -> Vec<Vec<Value>> {
             Kind::Table => ("BASE TABLE", "YES"),
             Kind::View => ("VIEW", "NO"),
             Kind::Source { .. } => ("FOREIGN", "NO"),
-            Kind::MaterializedView | Kind::Sequence(_) | Kind::Index(_) => continue,
+            Kind::MaterializedView | Kind::Sequence(_) | Kind::Index(_) | Kind::Function(_) => {
+                continue;
+            }
         };
         rows.push(row![
             DATABASE,

@@ -17,6 +17,7 @@ pub mod empty;
 pub(crate) mod function;
 pub mod functions;
 pub mod information_schema;
+mod procedures;
 pub mod relations;
 pub mod rewrite;
 mod role_functions;
@@ -138,6 +139,7 @@ pub fn tables() -> impl Iterator<Item = (&'static str, &'static SystemTable)> {
         .chain(types::TABLES)
         .chain(server_tables::TABLES)
         .chain(roles::TABLES)
+        .chain(procedures::TABLES)
         .chain(empty::TABLES);
     let information = information_schema::TABLES
         .iter()

@@ -325,6 +325,7 @@ pub(crate) fn relkind(kind: &Kind) -> &'static str {
         Kind::MaterializedView => "m",
         Kind::Sequence(_) => "S",
         Kind::Index(_) => "i",
+        Kind::Function(_) => "",
     }
 }
 

@@ -16,7 +16,7 @@ use storage::CatalogChange;
 use crate::access::privilege::Privileges;
 use crate::big_stack;
 use crate::catalog::{Catalog, Column, Entry, Kind, delete_change, put_change};
-use crate::catalog_view::{Bindings, CatalogView};
+use crate::catalog_view::{Bindings, CatalogView, Met};
 use crate::error::{Error, Result};
 use crate::key_set::KeySet;
 use crate::namespace::Name;
@@ -306,6 +306,7 @@ impl Session {
             comment: None,
             temporary: false,
             bindings: BTreeMap::new(),
+            functions: BTreeMap::new(),
             layout: None,
             hashed_by: None,
             planned: None,
@@ -419,7 +420,7 @@ impl Session {
             entry.dependencies = user_ids(plan.dependencies.iter().map(|id| id.0));
             entry.planned = Some(schema);
             entry.hashed_by = plan.hashed_by;
-            entry.bindings = bindings;
+            entry.bind(bindings);
             let spec = job(&entry, plan.dataflow);
             self.start_job(entry, spec, Vec::new()).await?;
         } else {
@@ -429,7 +430,7 @@ impl Session {
             entry.definition = Some(definition);
             entry.dependencies = dependencies;
             entry.planned = Some(schema);
-            entry.bindings = bindings;
+            entry.bind(bindings);
             self.add_without_job(entry).await?;
         }
         Outcome::done(tag)
@@ -440,7 +441,7 @@ impl Session {
         &mut self,
         view: &CreateView,
         emit: Emit,
-    ) -> Result<(planner::ViewPlan, BTreeMap<String, u32>)> {
+    ) -> Result<(planner::ViewPlan, Met)> {
         let columns = view.columns.iter().map(|column| column.name.clone());
         self.plan_continuous(&view.query, columns.collect(), emit)
             .await
@@ -452,7 +453,7 @@ impl Session {
         query: &Query,
         columns: Vec<Ident>,
         emit: Emit,
-    ) -> Result<(planner::ViewPlan, BTreeMap<String, u32>)> {
+    ) -> Result<(planner::ViewPlan, Met)> {
         let view = CatalogView::new(self.shared.catalog.read(), None, self.system_context());
         let bindings = view.bindings();
         let session = self.planner_over(view);
@@ -467,7 +468,7 @@ impl Session {
     pub(crate) async fn plan_plain(
         &mut self,
         view: &CreateView,
-    ) -> Result<(SchemaRef, BTreeSet<u32>, BTreeMap<String, u32>)> {
+    ) -> Result<(SchemaRef, BTreeSet<u32>, Met)> {
         let view_of_catalog = CatalogView::new(
             self.shared.catalog.read(),
             Some(self.shared.engine.snapshot()),
@@ -676,7 +677,7 @@ impl Session {
 }
 
 /// A sequence that gives a column its values goes with the column's table only.
-fn refuse_used_sequences(catalog: &Catalog, ids: &BTreeSet<u32>) -> Result<()> {
+pub(crate) fn refuse_used_sequences(catalog: &Catalog, ids: &BTreeSet<u32>) -> Result<()> {
     for sequence in ids.iter().filter_map(|id| catalog.by_id(*id)) {
         let table = catalog.table_of_numbers(sequence);
         if let Some(table) = table.filter(|table| !ids.contains(&table.id)) {
@@ -694,7 +695,7 @@ fn refuse_used_sequences(catalog: &Catalog, ids: &BTreeSet<u32>) -> Result<()> {
 }
 
 /// What names meant in a query that was planned.
-fn met(bindings: &Bindings) -> BTreeMap<String, u32> {
+fn met(bindings: &Bindings) -> Met {
     let met = bindings.lock().unwrap_or_else(PoisonError::into_inner);
     met.clone()
 }
@@ -708,7 +709,11 @@ pub(crate) fn described(entry: &Entry) -> String {
     format!("{} {}", entry.kind_name(), entry.name)
 }
 
-fn dependents_error(catalog: &Catalog, ids: &BTreeSet<u32>, dependents: &[Arc<Entry>]) -> Error {
+pub(crate) fn dependents_error(
+    catalog: &Catalog,
+    ids: &BTreeSet<u32>,
+    dependents: &[Arc<Entry>],
+) -> Error {
     let mut lines = Vec::new();
     for dependent in dependents {
         let upstream = dependent

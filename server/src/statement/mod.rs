@@ -16,6 +16,7 @@ pub mod dml;
 pub mod explain;
 pub mod explain_job;
 pub mod explain_scaling;
+pub mod function;
 pub mod generated;
 pub mod grant;
 pub mod insert;
@@ -209,6 +210,8 @@ impl Session {
                 if_not_exists,
                 ..
             } => self.create_schema(schema_name, *if_not_exists).await,
+            ast::Statement::CreateFunction(create) => self.create_function(parsed, create).await,
+            ast::Statement::DropFunction(drop) => self.drop_functions(drop).await,
             ast::Statement::Drop {
                 object_type: ast::ObjectType::Schema,
                 names,
@@ -375,6 +378,8 @@ fn is_definition(statement: &Statement) -> bool {
                 | ast::Statement::AlterTable { .. }
                 | ast::Statement::CreateIndex(_)
                 | ast::Statement::CreateSchema { .. }
+                | ast::Statement::CreateFunction(_)
+                | ast::Statement::DropFunction(_)
         ),
         Statement::CreateTable { .. }
         | Statement::CreateSource { .. }

@@ -55,15 +55,15 @@ impl Session {
                 "Use DROP and CREATE.",
             ));
         }
-        let entry = Entry {
+        let mut entry = Entry {
             columns,
             definition: parsed.view_definition().map(str::to_owned),
             statement: parsed.text.clone(),
             dependencies,
-            bindings,
             planned: Some(schema),
             ..Entry::clone(&old)
         };
+        entry.bind(bindings);
         let change = update_change(&entry)?;
         self.write_catalog(change).await?;
         self.shared.catalog.put(entry);

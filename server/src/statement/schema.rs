@@ -118,7 +118,8 @@ impl Session {
         oid: u32,
         cascade: bool,
     ) -> Result<()> {
-        let within = catalog.entries().filter(|entry| entry.schema_name == name);
+        let all = catalog.entries().chain(catalog.functions());
+        let within = all.filter(|entry| entry.schema_name == name);
         let mut ids: BTreeSet<u32> = within.map(|entry| entry.id).collect();
         if !ids.is_empty() {
             ids.extend(catalog.dependents(&ids).iter().map(|entry| entry.id));

@@ -30,7 +30,9 @@ pub(crate) fn put_value(values: &Values, row: usize, out: &mut BytesMut) {
         Values::Decimal128(a, scale) => {
             numeric::put_decimal128(a.value(row), a.precision(), *scale, out)
         }
-        Values::Decimal256(a, scale) => numeric::put_decimal256(a.value(row), *scale, out),
+        Values::Decimal256(a, scale) => {
+            numeric::put_decimal256(a.value(row), a.precision(), *scale, out)
+        }
         Values::Text(a) => out.put_slice(a.value(row).as_bytes()),
         Values::Jsonb(a) => {
             out.put_u8(JSONB_VERSION);

@@ -22,8 +22,8 @@ pub fn put_decimal128(value: i128, precision: u8, scale: i8, out: &mut BytesMut)
 }
 
 /// As [`put_decimal128`], for 256 bits.
-pub fn put_decimal256(value: i256, scale: i8, out: &mut BytesMut) {
-    put_digits(&Digits::new(&value.to_string(), scale), out);
+pub fn put_decimal256(value: i256, precision: u8, scale: i8, out: &mut BytesMut) {
+    put_digits(&Digits::of_decimal256(value, precision, scale), out);
 }
 
 fn put_digits(number: &Digits, out: &mut BytesMut) {

@@ -4,10 +4,12 @@
 //! | --- | --- |
 //! | `count(*)` | rows |
 //! | `count(x)` | values of x |
-//! | `sum(x)`, `avg(x)`, integers | values, sum in 128 bits |
-//! | `sum(x)`, `avg(x)`, decimals | values, sum in 256 bits |
+//! | `sum(x)`, integers | values, sum in 128 bits |
+//! | `sum(x)`, decimals | values, sum in 256 bits |
 //! | `sum(x)`, `avg(x)`, floats | values, sum of the finite ones; how many NaN, +Inf, -Inf |
 //! | `min(x)`, `max(x)` | the greatest number that stands for a value, if rows are never taken back; else none: see `extremes` |
+//!
+//! A mean of integers or decimals is computed of sum and count behind the aggregation, by the plan.
 //!
 //! NaN and the infinities cannot be subtracted from a sum again, so they are counted beside it. A
 //! sum is kept wider than its type and checked when it is emitted: inside an epoch it may pass the
@@ -253,7 +255,7 @@ impl Accumulators {
                         as_type(&float_sums(measures, *sum, values, |sum, _| sum), output)
                     }
                     Sum::Integer(_) | Sum::Decimal { .. } => {
-                        exact(measures, *sum, values, output, Exact::Sum, errors)
+                        exact(measures, *sum, values, output, errors)
                     }
                 }
             }
@@ -268,9 +270,9 @@ impl Accumulators {
                         &float_sums(measures, *sum, values, |sum, values| sum / values),
                         output,
                     ),
-                    Sum::Integer(_) | Sum::Decimal { .. } => {
-                        exact(measures, *sum, values, output, Exact::Average, errors)
-                    }
+                    Sum::Integer(_) | Sum::Decimal { .. } => Err(Error::Plan {
+                        reason: "a mean of exact numbers is computed of their sum".into(),
+                    }),
                 }
             }
             Call::Best {
@@ -463,19 +465,12 @@ fn float_sums(
     Arc::new(results)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Exact {
-    Sum,
-    Average,
-}
-
 /// Results of exact sums: integers and decimals, in 256 bits until they are known to fit.
 fn exact(
     measures: &Measures,
     sum: Sum,
     values: &[i64],
     output: &DataType,
-    wanted: Exact,
     errors: &RowErrors,
 ) -> Result<ArrayRef> {
     let (sums, scale): (Box<dyn Fn(usize) -> i256 + '_>, i8) = match sum {
@@ -489,9 +484,6 @@ fn exact(
         },
         Sum::Float { .. } => unreachable!("the caller has an exact sum"),
     };
-    if output == &DataType::Float64 {
-        return Ok(exact_to_floats(&sums, scale, values, wanted));
-    }
     let output_scale = match output {
         DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => *scale,
         integer if integer.is_integer() => 0,
@@ -506,41 +498,8 @@ fn exact(
             reason: format!("a sum of scale {output_scale} over values of scale {scale}"),
         });
     };
-    let number = |row: usize| -> Option<i256> {
-        let scaled = sums(row).checked_mul(factor)?;
-        match wanted {
-            Exact::Sum => Some(scaled),
-            // Rounds towards zero, as DataFusion's average does.
-            Exact::Average => scaled.checked_div(i256::from_i128(i128::from(values[row]))),
-        }
-    };
+    let number = |row: usize| sums(row).checked_mul(factor);
     narrow(&number, values, output, errors)
-}
-
-fn exact_to_floats(
-    sums: &dyn Fn(usize) -> i256,
-    scale: i8,
-    values: &[i64],
-    wanted: Exact,
-) -> ArrayRef {
-    let unit = 10_f64.powi(i32::from(scale));
-    let results: Float64Array = (0..values.len())
-        .map(|row| {
-            let sum = || {
-                let sum = sums(row);
-                let sum = sum
-                    .to_i128()
-                    .map_or_else(|| i256_to_f64(sum), |sum| sum as f64);
-                sum / unit
-            };
-            match wanted {
-                _ if values[row] <= 0 => None,
-                Exact::Sum => Some(sum()),
-                Exact::Average => Some(sum() / values[row] as f64),
-            }
-        })
-        .collect();
-    Arc::new(results)
 }
 
 /// Puts exact numbers into an array of type `output`: NULL without values, NULL and counted when
@@ -607,11 +566,6 @@ fn fits(number: i256, output: &DataType) -> bool {
 fn power_of_ten(exponent: i32) -> Option<i256> {
     let exponent = u32::try_from(exponent).ok()?;
     i256::from_i128(10).checked_pow(exponent)
-}
-
-fn i256_to_f64(number: i256) -> f64 {
-    let (low, high) = number.to_parts();
-    high as f64 * 2_f64.powi(128) + low as f64
 }
 
 pub(super) fn as_type(array: &ArrayRef, output: &DataType) -> Result<ArrayRef> {

@@ -205,14 +205,11 @@ fn a_sum_may_pass_its_limit_inside_an_epoch_only() {
 fn decimal_sums_beyond_their_precision_are_null() {
     let decimal = DataType::Decimal128(38, 0);
     let columns = schema(&[("g", DataType::Int64), ("x", decimal.clone())]);
-    let calls = [
-        call(AggFunction::Sum, 1, decimal.clone()),
-        call(AggFunction::Avg, 1, decimal),
-    ];
+    let calls = [call(AggFunction::Sum, 1, decimal)];
     let nines = "9".repeat(38);
     let text = format!("+2 | 1 | {nines}");
     let (outputs, errors) = emitted(&columns, &[0], &calls, &[&text]);
-    assert_eq!(outputs, [format!("+1 | 1 | NULL | {nines}\n")]);
+    assert_eq!(outputs, ["+1 | 1 | NULL\n"]);
     assert_eq!(errors, 1);
 }
 
@@ -358,16 +355,14 @@ fn sums_and_counts_equal_the_batch_engine() {
         },
         call(AggFunction::Count, 2, DataType::Int64),
         call(AggFunction::Sum, 2, DataType::Int64),
-        call(AggFunction::Avg, 2, DataType::Float64),
         call(AggFunction::Sum, 3, DataType::Decimal128(20, 2)),
-        call(AggFunction::Avg, 3, DataType::Decimal128(14, 6)),
         call(AggFunction::Sum, 4, DataType::Float64),
         call(AggFunction::Avg, 4, DataType::Float64),
     ];
     compare_with_batch(
         &[0, 1],
         &calls,
-        "select g, h, count(*), count(x), sum(x), avg(x), sum(d), avg(d), sum(f), avg(f) \
+        "select g, h, count(*), count(x), sum(x), sum(d), sum(f), avg(f) \
          from t group by g, h",
     );
 }
