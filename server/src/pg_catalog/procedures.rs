@@ -4,8 +4,8 @@ use planner::SqlFunction;
 use planner::values::types::{SqlType, by_name};
 
 use crate::catalog::{Catalog, Entry};
+use crate::pg_catalog::PUBLIC_OID;
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
-use crate::pg_catalog::{OWNER_OID, PUBLIC_OID};
 
 /// Oid of language `sql`.
 const SQL_OID: u32 = 14;
@@ -46,7 +46,7 @@ fn procedure(source: &Source<'_>, entry: &Entry, function: &SqlFunction) -> Vec<
         entry.id,
         function.name.clone(),
         schema.unwrap_or(PUBLIC_OID),
-        OWNER_OID,
+        entry.owner,
         SQL_OID,
         100.0,
         0.0,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use planner::{Parsed, SqlFunction};
 use sqlparser::ast::{CreateFunction, DropBehavior, DropFunction, FunctionDesc};
 
+use crate::access::privilege::Privileges;
 use crate::big_stack;
 use crate::catalog::{Catalog, Entry, Kind, update_change};
 use crate::error::{Error, Result};
@@ -40,6 +41,8 @@ impl Session {
         let Some(schema) = schemas.find(|schema| catalog.schema_oid(schema).is_some()) else {
             return Err(Error::NoSchema);
         };
+        self.actor(&catalog)
+            .check_schema(schema, Privileges::CREATE)?;
         let function = SqlFunction::of(create)?;
         let known = catalog.functions().find(|entry| {
             entry.schema_name == schema
@@ -73,6 +76,7 @@ impl Session {
                 name: function.name,
             });
         }
+        self.check_owner(known)?;
         if known
             .function()
             .is_some_and(|known| known.returns != function.returns)
@@ -127,6 +131,10 @@ impl Session {
                 }
                 Err(error) => return Err(error),
             }
+        }
+        let actor = self.actor(&catalog);
+        for entry in ids.iter().filter_map(|id| catalog.by_id(*id)) {
+            actor.check_drop(entry)?;
         }
         let dependents = catalog.dependents(&ids);
         if !dependents.is_empty() && drop.drop_behavior != Some(DropBehavior::Cascade) {
