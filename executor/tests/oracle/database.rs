@@ -283,6 +283,8 @@ impl Database {
 
     /// Ends epochs until no view is stale.
     pub(crate) async fn settle(&self) {
+        // What has just failed is stale from the next epoch on.
+        self.engine().flush().await.unwrap();
         self.flush_until(|snapshot| snapshot.stale.is_empty()).await;
     }
 
