@@ -16,6 +16,7 @@
 //! | --- | --- |
 //! | `x IN q`, beside `AND` and `OR` too; `EXISTS` | stays |
 //! | `x NOT IN q`, alone or beside `AND` | stays, unless q reads the outer row: `NOT EXISTS (… WHERE (y = x) IS NOT FALSE)` |
+//! | `x NOT IN q` beside `OR`, `NOT (x IN q …)` | `x NOT IN q`, by marks, and that q has no NULLs and x is none, or no rows at all |
 //! | any other | the `CASE` |
 
 use std::sync::Arc;
@@ -123,6 +124,10 @@ fn condition(expr: Expr, is_plain: bool, schema: &DFSchema) -> Result<Expr> {
         Expr::InSubquery(subquery) if is_plain != subquery.negated => {
             Ok(Expr::InSubquery(subquery))
         }
+        Expr::InSubquery(subquery) => {
+            let is_out = marked_not_in(subquery, schema)?;
+            Ok(if is_plain { is_out } else { !is_out })
+        }
         other => Ok(as_values(other, schema)?.data),
     }
 }
@@ -137,6 +142,22 @@ fn not_in(subquery: InSubquery, schema: &DFSchema) -> Result<Expr> {
         .filter(col(VALUE).eq(value).is_not_false())?
         .build()?;
     Ok(Expr::Exists(Exists::new(of_plan(plan), true)))
+}
+
+/// `x NOT IN q` that has to be true, beside `OR`: no row is marked, and nothing is unknown. Of an `IN` that
+/// has to be false it is the same.
+fn marked_not_in(subquery: InSubquery, schema: &DFSchema) -> Result<Expr> {
+    if !subquery.subquery.outer_ref_columns.is_empty() {
+        return not_in(subquery, schema);
+    }
+    let value = subquery.expr.as_ref().clone();
+    let unknown = when(value.is_null(), lit(1_i64)).otherwise(lit(0_i64))?;
+    let nulls = nulls_among(values(&subquery.subquery)?)?;
+    let is_out = Expr::InSubquery(InSubquery {
+        negated: true,
+        ..subquery
+    });
+    Ok(is_out.and((nulls + unknown).lt_eq(lit(1_i64))))
 }
 
 /// An aggregate takes the values as columns of its input.
@@ -218,18 +239,17 @@ fn rows(plan: LogicalPlanBuilder) -> Result<Expr> {
     ]))
 }
 
-/// Whether a NULL is among the values; NULL if there are no rows.
-fn has_null(values: LogicalPlanBuilder) -> Result<Expr> {
+/// 0 if there are no values, 1 if none of them is NULL, else 2.
+fn nulls_among(values: LogicalPlanBuilder) -> Result<Expr> {
     let none: [Expr; 0] = [];
     let counts = [
         count(lit(1_i64)).alias("rows"),
         count(col(VALUE)).alias("known"),
     ];
-    let has_null = when(col("rows").gt(lit(0_i64)), col("known").lt(col("rows"))).end()?;
-    let plan = values
-        .aggregate(none, counts)?
-        .project([has_null])?
-        .build()?;
+    let state = when(col("rows").eq(lit(0_i64)), lit(0_i64))
+        .when(col("rows").eq(col("known")), lit(1_i64))
+        .otherwise(lit(2_i64))?;
+    let plan = values.aggregate(none, counts)?.project([state])?.build()?;
     Ok(Expr::ScalarSubquery(of_plan(plan)))
 }
 
@@ -241,11 +261,12 @@ fn membership(value: Expr, op: Operator, subquery: &Subquery, schema: &DFSchema)
         right: Box::new(col(VALUE)),
     });
     let matching = rows(values(subquery)?.filter(compared)?)?;
-    let has_null = has_null(values(subquery)?)?;
+    // Without rows DataFusion's join of a correlated subquery may have no state.
+    let nulls = coalesce(vec![nulls_among(values(subquery)?)?, lit(0_i64)]);
     when(matching.gt(lit(0_i64)), lit(true))
-        .when(has_null.clone().is_null(), lit(false))
+        .when(nulls.clone().eq(lit(0_i64)), lit(false))
         .when(
-            value.is_null().or(has_null),
+            value.is_null().or(nulls.eq(lit(2_i64))),
             lit(ScalarValue::Boolean(None)),
         )
         .otherwise(lit(false))
