@@ -169,7 +169,7 @@ async fn start(
             shared.sessions.cancel(process_id, secret);
             return Ok(None);
         }
-        Ok(Startup::Ssl | Startup::GssEncryption) => return Ok(None),
+        Ok(Startup::Ssl | Startup::GssEncryption) | Err(Error::ClientGone) => return Ok(None),
         Err(error) => {
             refuse(client, &error).await;
             return Ok(None);

@@ -175,7 +175,8 @@ impl Session {
     async fn rename_role(&mut self, name: &RoleName, new: &RoleName) -> Result<Outcome> {
         let mut role = self.named_role(name)?;
         let new = new_role_name(new)?;
-        let (session, current) = (lock(&self.settings).session_user().id, self.role());
+        let session = lock(&self.settings).session_user().id;
+        let current = self.role();
         for (own, what) in [(session, "session"), (current, "current")] {
             if own == role.id {
                 return Err(Error::OwnRole {
@@ -212,7 +213,8 @@ impl Session {
             }
         }
         let catalog = self.shared.catalog.read();
-        let (session, current) = (lock(&self.settings).session_user().id, self.role());
+        let session = lock(&self.settings).session_user().id;
+        let current = self.role();
         for role in &dropped {
             for (own, what) in [(current, "current"), (session, "session")] {
                 if own == role.id {
