@@ -26,7 +26,11 @@ async fn passwords_leave_no_trace() {
         format!("ALTER ROLE nobody PASSWORD '{PASSWORD}'"),
         format!("CREATE ROLE ann PASSWORD '{PASSWORD}'"),
     ] {
-        let error = root.execute(&sql).await.err().expect("no such role, or a second one");
+        let error = root
+            .execute(&sql)
+            .await
+            .err()
+            .expect("no such role, or a second one");
         assert!(!error.to_string().contains(PASSWORD), "{error}");
     }
     // An error in a word elsewhere points to that.
@@ -60,7 +64,9 @@ async fn passwords_leave_no_trace() {
     );
 
     server.kill_and_restart();
-    Client::connect(&stranger, Dialect::Tidewater)
+    let mut ann = server.config();
+    ann.user("ann").password(PASSWORD);
+    Client::connect(&ann, Dialect::Tidewater)
         .await
         .expect("the right password after a restart");
     let held = server.bytes_on_disk();
