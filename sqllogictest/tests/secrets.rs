@@ -64,7 +64,9 @@ async fn passwords_leave_no_trace() {
     );
 
     server.kill_and_restart();
-    Client::connect(&stranger, Dialect::Tidewater)
+    let mut ann = server.config();
+    ann.user("ann").password(PASSWORD);
+    Client::connect(&ann, Dialect::Tidewater)
         .await
         .expect("the right password after a restart");
     let held = server.bytes_on_disk();

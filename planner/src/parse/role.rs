@@ -270,7 +270,8 @@ fn role_options(parser: &mut Parser<'_>) -> Result<Vec<RoleOption>> {
 }
 
 fn role_option(parser: &mut Parser<'_>) -> Result<Option<RoleOption>> {
-    let flags: [(&str, &str, fn(bool) -> RoleOption); 7] = [
+    type Flag = fn(bool) -> RoleOption;
+    let flags: [(&str, &str, Flag); 7] = [
         ("SUPERUSER", "NOSUPERUSER", RoleOption::Superuser),
         ("CREATEDB", "NOCREATEDB", RoleOption::CreateDb),
         ("CREATEROLE", "NOCREATEROLE", RoleOption::CreateRole),

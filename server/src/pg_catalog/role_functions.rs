@@ -34,7 +34,8 @@ struct Asked {
 pub(crate) fn of_session(shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>) -> Vec<ScalarUDF> {
     use DataType::{Boolean, UInt32, Utf8};
     let mut functions = Vec::new();
-    let who: [(&str, fn(&Settings) -> u32); 4] = [
+    type Who = fn(&Settings) -> u32;
+    let who: [(&str, Who); 4] = [
         ("current_user", |s| s.current_user().id),
         ("current_role", |s| s.current_user().id),
         ("user", |s| s.current_user().id),

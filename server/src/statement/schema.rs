@@ -136,8 +136,17 @@ impl Session {
             self.notice_cascade(dropped().cloned());
             self.drop_entries(catalog, ids).await?;
         }
-        self.write_catalog(delete_schema_change(oid)).await?;
+        let mut change = delete_schema_change(oid);
+        let mut access = catalog.access.clone();
+        access
+            .defaults
+            .retain(|default| default.schema != Some(oid));
+        change.puts.extend(access.defaults_change()?.puts);
+        self.write_catalog(change).await?;
         self.shared.catalog.remove_schema(name);
+        self.shared
+            .catalog
+            .change_access(|now| now.defaults = access.defaults);
         Ok(())
     }
 
