@@ -123,10 +123,12 @@ fn integers(column: &ArrayRef) -> Result<ArrayRef> {
 
 /// The bits of a float, ordered as integers: -Inf, …, 0, …, Inf, NaN. There is one zero, one NaN.
 fn ordinal_of_float(value: f64) -> i128 {
-    let canonical = match value {
-        nan if nan.is_nan() => f64::NAN.abs(),
-        zero if zero == 0.0 => 0.0,
-        other => other,
+    let canonical = if value.is_nan() {
+        f64::NAN.abs()
+    } else if value == 0.0 {
+        0.0
+    } else {
+        value
     };
     i128::from(flipped(canonical.to_bits().cast_signed()))
 }
