@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`Access`] is a part of the catalog, so a statement sees one state of relations and rights.
-//! Every check is a question to an [`Actor`]; it asks the object's owner and list of privileges.
+//! Every check is a question to an [`Actor`](actor::Actor); it asks the object's owner and list of privileges.
 //! Not here: what statements ask (`statement`), and what queries read (`catalog_view.rs`).
 
 pub mod actor;
