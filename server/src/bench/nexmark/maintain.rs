@@ -24,7 +24,7 @@ const LATENCY_MAX_MICROS: u64 = 300_000_000;
 
 /// How fast events come.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::bench) enum Pace {
+pub(super) enum Pace {
     /// As fast as they are taken.
     Free,
     /// So many a second.
@@ -94,7 +94,7 @@ pub(super) async fn maintain(
 }
 
 /// Creates the view; all events are visible in it when it returns.
-pub(in crate::bench) async fn keep_up(
+async fn keep_up(
     database: &mut Database,
     query: Query,
     events: &NexmarkEvents,
@@ -110,11 +110,7 @@ pub(in crate::bench) async fn keep_up(
 }
 
 /// The sources, and the side table of q13.
-pub(in crate::bench) async fn create_inputs(
-    database: &mut Database,
-    count: u64,
-    pace: Pace,
-) -> Result<()> {
+async fn create_inputs(database: &mut Database, count: u64, pace: Pace) -> Result<()> {
     let gap = match pace {
         Pace::Free => 0,
         Pace::EventsPerSecond(rate) => (1e9 / rate).ceil() as u64,

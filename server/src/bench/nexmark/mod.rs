@@ -11,8 +11,8 @@
 
 mod batch;
 mod limit;
-pub(super) mod maintain;
-pub(super) mod queries;
+mod maintain;
+mod queries;
 mod report;
 
 use std::io::Write as _;
