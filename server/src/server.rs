@@ -55,7 +55,7 @@ pub struct Shared {
     /// Who writes which table.
     pub locks: TableLocks,
     /// Serializes CREATE and DROP.
-    pub ddl: tokio::sync::Mutex<()>,
+    pub ddl: Arc<tokio::sync::Mutex<()>>,
     /// What adaptive relations decided.
     pub decisions: Decisions,
     /// Changes, for subscriptions.
@@ -200,7 +200,7 @@ impl Server {
             catalog,
             keys,
             locks: TableLocks::default(),
-            ddl: tokio::sync::Mutex::new(()),
+            ddl: Arc::default(),
             decisions: Decisions::default(),
             feeds,
             sequences,

@@ -44,10 +44,7 @@ impl Session {
     /// What planning finds, or the job's error.
     pub(crate) async fn create_temporary_view(&mut self, query: &Query) -> Result<TemporaryView> {
         let shared = Arc::clone(&self.shared);
-        let _ddl = self
-            .interrupt
-            .guard(async { Ok(shared.ddl.lock().await) })
-            .await?;
+        let _ddl = self.lock_ddl().await?;
         let (plan, bindings) = self
             .plan_continuous(query, Vec::new(), Emit::Immediately)
             .await?;

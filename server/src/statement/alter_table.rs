@@ -52,11 +52,7 @@ impl Session {
                 "Use a statement for each.",
             ));
         };
-        let shared = Arc::clone(&self.shared);
-        let _ddl = self
-            .interrupt
-            .guard(async { Ok(shared.ddl.lock().await) })
-            .await?;
+        let _ddl = self.lock_ddl().await?;
         self.check_ddl()?;
         let name = self.local_name(&alter.name)?;
         let found = self.shared.catalog.read().by_name(&name).cloned();

@@ -1,7 +1,5 @@
 //! COMMENT ON a relation or a column.
 
-use std::sync::Arc;
-
 use planner::parse::ObjectKind;
 use sqlparser::ast::{CommentObject, ObjectName};
 
@@ -18,11 +16,7 @@ impl Session {
         name: &ObjectName,
         comment: Option<&str>,
     ) -> Result<Outcome> {
-        let shared = Arc::clone(&self.shared);
-        let _ddl = self
-            .interrupt
-            .guard(async { Ok(shared.ddl.lock().await) })
-            .await?;
+        let _ddl = self.lock_ddl().await?;
         // An empty comment is none, as in PostgreSQL.
         let comment = comment.filter(|text| !text.is_empty()).map(str::to_owned);
         let entry = match object {

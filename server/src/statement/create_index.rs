@@ -4,7 +4,6 @@
 //! looking rows up by values of all its columns.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use planner::Parsed;
 use planner::names::identifier;
@@ -25,11 +24,7 @@ impl Session {
         create: &CreateIndex,
     ) -> Result<Outcome> {
         refuse_clauses(create)?;
-        let shared = Arc::clone(&self.shared);
-        let _ddl = self
-            .interrupt
-            .guard(async { Ok(shared.ddl.lock().await) })
-            .await?;
+        let _ddl = self.lock_ddl().await?;
         self.check_ddl()?;
         let name = self.local_name(&create.table_name)?;
         let catalog = self.shared.catalog.read();

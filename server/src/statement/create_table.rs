@@ -32,11 +32,7 @@ impl Session {
         table: &CreateTable,
         extras: TableExtras,
     ) -> Result<Outcome> {
-        let shared = Arc::clone(&self.shared);
-        let _ddl = self
-            .interrupt
-            .guard(async { Ok(shared.ddl.lock().await) })
-            .await?;
+        let _ddl = self.lock_ddl().await?;
         let Some(name) = self.new_name(&table.name, table.if_not_exists)? else {
             return Outcome::done(if table.query.is_some() {
                 "CREATE TABLE AS"

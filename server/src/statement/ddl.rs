@@ -251,6 +251,15 @@ impl Session {
         Err(Error::DuplicateRelation { name })
     }
 
+    /// Waits until no other statement changes the catalog; none does as long as the guard lives.
+    ///
+    /// # Errors
+    /// What may stop a waiting statement.
+    pub(crate) async fn lock_ddl(&mut self) -> Result<tokio::sync::OwnedMutexGuard<()>> {
+        let lock = Arc::clone(&self.shared.ddl).lock_owned();
+        self.interrupt.guard(async { Ok(lock.await) }).await
+    }
+
     pub(crate) fn check_ddl(&mut self) -> Result<()> {
         if self.transaction.has_writes() {
             return Err(Error::unsupported(
@@ -342,11 +351,7 @@ impl Session {
         columns: &[ColumnDef],
         options: &BTreeMap<String, String>,
     ) -> Result<Outcome> {
-        let shared = Arc::clone(&self.shared);
-        let _ddl = self
-            .interrupt
-            .guard(async { Ok(shared.ddl.lock().await) })
-            .await?;
+        let _ddl = self.lock_ddl().await?;
         let Some(name) = self.new_name(name, if_not_exists)? else {
             return Outcome::done("CREATE SOURCE");
         };
@@ -390,11 +395,7 @@ impl Session {
                 "Use DROP and CREATE.",
             ));
         }
-        let shared = Arc::clone(&self.shared);
-        let _ddl = self
-            .interrupt
-            .guard(async { Ok(shared.ddl.lock().await) })
-            .await?;
+        let _ddl = self.lock_ddl().await?;
         if view.or_replace && self.replace_view(parsed, view).await? {
             return Outcome::done(tag);
         }
@@ -584,11 +585,7 @@ impl Session {
         if_exists: bool,
         cascade: bool,
     ) -> Result<Outcome> {
-        let shared = Arc::clone(&self.shared);
-        let _ddl = self
-            .interrupt
-            .guard(async { Ok(shared.ddl.lock().await) })
-            .await?;
+        let _ddl = self.lock_ddl().await?;
         self.check_ddl()?;
         let tag = format!("DROP {}", kind_name(kind).to_uppercase());
         let catalog = self.shared.catalog.read();

@@ -4,7 +4,6 @@
 //! bodies that they were made with, so a body may be replaced while they run.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use planner::{Parsed, SqlFunction};
 use sqlparser::ast::{CreateFunction, DropBehavior, DropFunction, FunctionDesc};
@@ -24,11 +23,7 @@ impl Session {
         parsed: &Parsed,
         create: &CreateFunction,
     ) -> Result<Outcome> {
-        let shared = Arc::clone(&self.shared);
-        let _ddl = self
-            .interrupt
-            .guard(async { Ok(shared.ddl.lock().await) })
-            .await?;
+        let _ddl = self.lock_ddl().await?;
         self.check_ddl()?;
         if create.temporary || create.if_not_exists {
             return Err(Error::not_supported(
@@ -110,11 +105,7 @@ impl Session {
     }
 
     pub(crate) async fn drop_functions(&mut self, drop: &DropFunction) -> Result<Outcome> {
-        let shared = Arc::clone(&self.shared);
-        let _ddl = self
-            .interrupt
-            .guard(async { Ok(shared.ddl.lock().await) })
-            .await?;
+        let _ddl = self.lock_ddl().await?;
         self.check_ddl()?;
         let catalog = self.shared.catalog.read();
         let mut ids = BTreeSet::new();

@@ -84,11 +84,7 @@ impl Wanted {
 
 impl Session {
     pub(crate) async fn grant(&mut self, grant: &Grant) -> Result<Outcome> {
-        let shared = Arc::clone(&self.shared);
-        let _ddl = self
-            .interrupt
-            .guard(async { Ok(shared.ddl.lock().await) })
-            .await?;
+        let _ddl = self.lock_ddl().await?;
         self.check_ddl()?;
         let wanted = self.wanted(&grant.granted)?;
         match (grant.granted.kind, &grant.objects) {
@@ -123,10 +119,7 @@ impl Session {
         alter: &DefaultPrivileges,
     ) -> Result<Outcome> {
         let shared = Arc::clone(&self.shared);
-        let _ddl = self
-            .interrupt
-            .guard(async { Ok(shared.ddl.lock().await) })
-            .await?;
+        let _ddl = self.lock_ddl().await?;
         self.check_ddl()?;
         let wanted = self.wanted(&alter.granted)?;
         let class = class_of(alter.granted.kind);
@@ -194,10 +187,7 @@ impl Session {
     /// `ALTER {SCHEMA | DATABASE} … OWNER TO`
     pub(crate) async fn alter_owner(&mut self, alter: &AlterOwner) -> Result<Outcome> {
         let shared = Arc::clone(&self.shared);
-        let _ddl = self
-            .interrupt
-            .guard(async { Ok(shared.ddl.lock().await) })
-            .await?;
+        let _ddl = self.lock_ddl().await?;
         self.check_ddl()?;
         let name = identifier(&alter.name);
         let catalog = shared.catalog.read();

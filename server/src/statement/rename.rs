@@ -22,11 +22,7 @@ use crate::statement::role::with_owner;
 
 impl Session {
     pub(crate) async fn alter_relation(&mut self, alter: &AlterRelation) -> Result<Outcome> {
-        let shared = Arc::clone(&self.shared);
-        let _ddl = self
-            .interrupt
-            .guard(async { Ok(shared.ddl.lock().await) })
-            .await?;
+        let _ddl = self.lock_ddl().await?;
         let tag = format!("ALTER {}", kind_name(alter.kind).to_uppercase());
         let Some(entry) = self.altered_relation(alter)? else {
             return Ok(Outcome::Done(tag));

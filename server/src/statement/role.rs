@@ -1,8 +1,6 @@
 //! CREATE, ALTER and DROP of roles, membership, and who the session acts as. Rules: PostgreSQL 15's
 //! manual.
 
-use std::sync::Arc;
-
 use planner::parse::{RoleName, RoleOption, RoleStatement};
 use storage::CatalogChange;
 
@@ -23,11 +21,7 @@ impl Session {
             RoleStatement::SetSession(name) => return self.set_session_user(name.as_deref()),
             _ => {}
         }
-        let shared = Arc::clone(&self.shared);
-        let _ddl = self
-            .interrupt
-            .guard(async { Ok(shared.ddl.lock().await) })
-            .await?;
+        let _ddl = self.lock_ddl().await?;
         self.check_ddl()?;
         match statement {
             RoleStatement::Create {

@@ -25,11 +25,7 @@ impl Session {
         name: &SchemaName,
         if_not_exists: bool,
     ) -> Result<Outcome> {
-        let shared = Arc::clone(&self.shared);
-        let _ddl = self
-            .interrupt
-            .guard(async { Ok(shared.ddl.lock().await) })
-            .await?;
+        let _ddl = self.lock_ddl().await?;
         self.check_ddl()?;
         let (name, owner) = match name {
             SchemaName::Simple(name) => (schema_name(name)?, None),
@@ -77,11 +73,7 @@ impl Session {
         if_exists: bool,
         cascade: bool,
     ) -> Result<Outcome> {
-        let shared = Arc::clone(&self.shared);
-        let _ddl = self
-            .interrupt
-            .guard(async { Ok(shared.ddl.lock().await) })
-            .await?;
+        let _ddl = self.lock_ddl().await?;
         self.check_ddl()?;
         for name in names {
             let name = schema_name(name)?;

@@ -41,11 +41,7 @@ impl Session {
             Some(data_type) => SqlType::of(&planner::types::arrow_type(data_type)?),
         };
         let sequence = sequence(sql_type, sequence_options)?;
-        let shared = std::sync::Arc::clone(&self.shared);
-        let _ddl = self
-            .interrupt
-            .guard(async { Ok(shared.ddl.lock().await) })
-            .await?;
+        let _ddl = self.lock_ddl().await?;
         if let Some(name) = self.new_name(name, *if_not_exists)? {
             let entry = self.new_entry(name, Kind::Sequence(sequence), Vec::new(), text);
             self.add_without_job(entry).await?;
