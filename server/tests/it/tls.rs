@@ -20,11 +20,9 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::harness::{TestServer, described};
 
-/// A file of `data/tls`.
+/// A file of `data/tls`; test runners work in the crate's directory.
 pub(crate) fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/it/data/tls")
-        .join(name)
+    Path::new("tests/it/data/tls").join(name)
 }
 
 fn with_tls(config: &mut Config) {
