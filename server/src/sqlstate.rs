@@ -235,7 +235,7 @@ fn planner_code(error: &planner::Error) -> &'static str {
     match error {
         Planner::Syntax { .. } => "42601",
         Planner::TooComplex { .. } => "54001",
-        Planner::UndefinedTable { .. } => "42P01",
+        Planner::UndefinedTable { .. } | Planner::MissingFrom { .. } => "42P01",
         Planner::UndefinedSchema { .. } => "3F000",
         Planner::OtherDatabase { .. } | Planner::Unsupported { .. } => "0A000",
         Planner::Denied { .. } => "42501",
@@ -249,6 +249,7 @@ fn planner_code(error: &planner::Error) -> &'static str {
         Planner::TypeMismatch { .. } => "42804",
         Planner::InvalidDefinition { .. } => "42P16",
         Planner::InvalidParameter { .. } => "22023",
+        Planner::SubqueryRows => "21000",
         Planner::DivisionByZero => "22012",
         Planner::OutOfRange { .. } => "22003",
         Planner::InvalidText { .. } => "22P02",
@@ -477,6 +478,7 @@ fn sought(error: &Error) -> Option<Sought<'_>> {
     match error {
         Error::Planner(
             Planner::UndefinedTable { name }
+            | Planner::MissingFrom { name }
             | Planner::UndefinedColumn { name }
             | Planner::UndefinedFunction { name }
             | Planner::UndefinedType { name }

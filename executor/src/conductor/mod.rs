@@ -162,7 +162,7 @@ struct Backfill {
     rows: u64,
     /// The barrier that opened its channels; its executors report the later ones.
     since: Epoch,
-    /// Cleared when the job's rows are complete.
+    /// Cleared before the first barrier that has all of the job's rows in front of it.
     backfilling: Arc<AtomicBool>,
 }
 
@@ -461,6 +461,12 @@ impl Conductor {
             durable,
             time: self.time,
         };
+        // Their executors have reported that all rows were sent in front of the last barrier.
+        for backfill in &self.backfills {
+            if backfill.is_complete() && backfill.since.next() < self.epoch {
+                backfill.backfilling.store(false, Ordering::Relaxed);
+            }
+        }
         let mut topology = std::mem::take(&mut self.topology);
         for job in std::mem::take(&mut self.backfilled) {
             if let Some(failure) = self.failures.get_mut(&job) {
@@ -719,11 +725,10 @@ impl Conductor {
     fn finish_backfills(&mut self, checkpoint: &mut Checkpoint, persisting: &mut Persisting) {
         let (done, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.backfills)
             .into_iter()
-            .partition(|backfill| backfill.is_complete() && backfill.since < checkpoint.epoch);
+            .partition(|backfill| !backfill.backfilling.load(Ordering::Relaxed));
         self.backfills = open;
         for backfill in done {
             crash_point!("create.backfilled");
-            backfill.backfilling.store(false, Ordering::Relaxed);
             if let Some(job) = self.jobs.get_mut(backfill.job) {
                 job.pinned.clear();
                 self.backfilled.push(backfill.job);

@@ -19,6 +19,7 @@ use super::role::role_statement;
 use super::scaling;
 use super::sequence::create_sequence;
 use super::subscribe::{copy_subscribe, subscribe};
+use super::with_changes::unwrapped;
 use super::{ExplainFormat, ExplainOptions, ObjectKind, Show, Statement};
 use crate::error::Error;
 
@@ -106,6 +107,7 @@ pub(super) fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
                     Statement::CreateTable { table, extras }
                 })
             }
+            ast::Statement::Query(query) => Ok(Statement::Pg(Box::new(unwrapped(query)?))),
             other => Ok(Statement::Pg(Box::new(other))),
         }
     }

@@ -28,6 +28,7 @@ pub mod replace_view;
 pub mod returning;
 pub mod rights;
 pub mod role;
+pub(crate) mod row_locks;
 pub mod rows;
 pub mod scaling_options;
 pub mod schema;

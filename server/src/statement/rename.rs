@@ -1,4 +1,4 @@
-//! ALTER … RENAME TO, OWNER TO and, by `schema.rs`, SET SCHEMA.
+//! ALTER … RENAME TO, OWNER TO and, by `schema.rs` and `sequence.rs`, SET SCHEMA and RESTART.
 //!
 //! Views are stored as text that names what they read: what is read keeps its name.
 
@@ -37,6 +37,7 @@ impl Session {
                 self.check_ddl()?;
                 self.set_schema(&entry, schema).await?;
             }
+            RelationChange::Restart(number) => self.restart_sequence(&entry, number.as_deref())?,
             RelationChange::Rename(new) => {
                 self.check_ddl()?;
                 let entry = renamed(&self.shared.catalog.read(), &entry, identifier(new))?;
