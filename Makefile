@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-clients lint bench sim model oracle slt docs sqldiff postgres prerequisites
+.PHONY: help demo run test test-clients lint bench sim model crash oracle slt docs sqldiff postgres prerequisites
 
 # The build directory is outside the tree, so a fresh clone finds what an older one has compiled.
 CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidewater/target
@@ -75,6 +75,10 @@ sim: prerequisites ## simulation of the scaling protocol (SEED, SEEDS)
 
 model: prerequisites ## every state of small worlds of the scaling protocol, one by one; a minute
 	@cargo test --release --package scaling --test model -- --include-ignored --nocapture
+
+crash: prerequisites ## kill -9 at every crash point, power loss included; ten minutes (ONLY, SEED)
+	@$(BUILD_SERVER)
+	@cargo test --workspace --test crash -- --include-ignored --nocapture --test-threads 1
 
 oracle: prerequisites ## the whole engine against the batch engine, at every epoch (SEED, SEEDS)
 	@cargo test --workspace --test oracle -- --nocapture

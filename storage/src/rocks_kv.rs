@@ -16,6 +16,7 @@
 //! small: hot state lives in state tables, and RocksDB is read at start only. LZ4 throughout, as
 //! Zstandard in the last level takes a tenth of all CPU time of a load for a third of the bytes.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
@@ -23,13 +24,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rocksdb::compaction_filter::{CompactionFilter, Decision as CompactionDecision};
+use rocksdb::compaction_filter_factory::{CompactionFilterContext, CompactionFilterFactory};
 use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
     DBRecoveryMode, ErrorKind, IngestExternalFileOptions, IteratorMode, Options, PrefixRange,
     ReadOptions, SstFileWriter, WriteBatch, WriteOptions,
 };
 
-use crate::crash_point;
+use crate::{canary, crash, crash_point};
 use crate::error::{Error, Result};
 use crate::kv::{ColumnFamily, Durability, Kv, Operation, Visit, WriteSet};
 use crate::layout;
@@ -38,9 +41,13 @@ use crate::layout;
 const INCOMING: &str = "incoming.table";
 /// Bytes of rows from which a write set gets a table file.
 const TABLE_BYTES_MIN: usize = 1 << 20;
+/// The same where crash points are tested, which a short run shall reach.
+const TABLE_BYTES_MIN_TESTED: usize = 32 << 10;
 const BLOCK_CACHE_BYTES: usize = 16 << 20;
 const BLOCK_BYTES: usize = 16 << 10;
 const WRITE_BUFFER_BYTES: usize = 32 << 20;
+/// The same where crash points are tested.
+const WRITE_BUFFER_BYTES_TESTED: usize = 64 << 10;
 const WRITE_BUFFERS_BYTES_MAX: usize = 96 << 20;
 const LOG_BYTES_MAX: u64 = 128 << 20;
 const OPEN_FILES_MAX: i32 = 512;
@@ -127,6 +134,7 @@ impl RocksKv {
         if !*waits {
             return Ok(());
         }
+        crash_point!("checkpoint.taking_in");
         // Taking it in moves it: if it is gone, only the mark was left.
         if self.incoming.try_exists().map_err(|error| self.io(error))? {
             let mut options = IngestExternalFileOptions::default();
@@ -138,6 +146,7 @@ impl RocksKv {
         crash_point!("checkpoint.taken_in");
         let meta = self.handle(ColumnFamily::Meta);
         self.db.delete_cf(&meta, layout::INCOMING_KEY)?;
+        crash_point!("checkpoint.mark_removed");
         *waits = false;
         Ok(())
     }
@@ -162,6 +171,10 @@ impl RocksKv {
             }
         }
         table.finish()?;
+        crash_point!("checkpoint.table_finished");
+        if canary!("table.directory_synced") {
+            return Ok(());
+        }
         let directory = self.incoming.parent().unwrap_or(Path::new("."));
         let synced = File::open(directory).and_then(|directory| directory.sync_all());
         synced.map_err(|error| self.io(error))
@@ -172,7 +185,7 @@ impl RocksKv {
         options.set_sync(durability == Durability::Synced);
         self.db.write_opt(batch, &options).map_err(|source| {
             let error = Error::from(source);
-            if !matches!(error, Error::DiskFull { .. }) {
+            if !matches!(error, Error::DiskFull { .. }) && !canary!("sync.not_retried") {
                 // A failed sync may have dropped pages that a second one would not write again.
                 self.stopped.store(true, Ordering::Release);
             }
@@ -237,7 +250,11 @@ impl Kv for RocksKv {
             return Err(Error::WritesStopped);
         }
         self.take_in()?;
-        if writes.bytes() < TABLE_BYTES_MIN || ascending_bytes(&writes) < TABLE_BYTES_MIN {
+        let bytes_min = match crash::is_tested() {
+            false => TABLE_BYTES_MIN,
+            true => TABLE_BYTES_MIN_TESTED,
+        };
+        if writes.bytes() < bytes_min || ascending_bytes(&writes) < bytes_min {
             return self.write_batch(self.batch(&writes, |_| true), durability);
         }
         self.write_table(&writes)?;
@@ -334,5 +351,45 @@ fn options() -> (Options, Options) {
     family.set_write_buffer_size(WRITE_BUFFER_BYTES);
     family.set_level_compaction_dynamic_level_bytes(true);
     family.set_compression_type(DBCompressionType::Lz4);
+    if crash::is_tested() {
+        family.set_write_buffer_size(WRITE_BUFFER_BYTES_TESTED);
+        family.set_level_zero_file_num_compaction_trigger(2);
+        family.set_compaction_filter_factory(CompactionWatch);
+    }
     (options, family)
+}
+
+/// Keeps everything, and has crash points where a compaction begins and ends.
+struct CompactionWatch;
+
+impl CompactionFilterFactory for CompactionWatch {
+    type Filter = Compaction;
+
+    fn create(&mut self, _context: CompactionFilterContext) -> Compaction {
+        crash_point!("compaction.begun");
+        Compaction
+    }
+
+    fn name(&self) -> &CStr {
+        c"crash points"
+    }
+}
+
+/// One compaction.
+struct Compaction;
+
+impl CompactionFilter for Compaction {
+    fn filter(&mut self, _level: u32, _key: &[u8], _value: &[u8]) -> CompactionDecision {
+        CompactionDecision::Keep
+    }
+
+    fn name(&self) -> &CStr {
+        c"crash points"
+    }
+}
+
+impl Drop for Compaction {
+    fn drop(&mut self) {
+        crash_point!("compaction.ended");
+    }
 }

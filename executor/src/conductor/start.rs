@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use planner::dataflow::{Fragment, Input, Node, Upstream};
 use scaling::{ExecutorId, Migration, Rules};
+use storage::{canary, crash_point};
 use tokio::sync::mpsc;
 
 use super::{Conductor, Operation, Queued, RESTART_DELAY_MAX, error_chain, wait_for};
@@ -99,22 +100,26 @@ impl Conductor {
         for spec in ordered {
             self.jobs.place(spec);
         }
+        crash_point!("recovery.placed");
         let mut applied = BTreeMap::new();
         let mut ready = Vec::new();
         for &job in &ids {
             let loaded = self.load(job, &mut applied)?;
             ready.extend(loaded);
         }
+        crash_point!("recovery.loaded");
         // Installed rows are published by their first commit: readers keep what they see until
         // the first epoch, which shows everything anew.
         self.republish = true;
         for parts in ready {
             self.spawn(parts)?;
         }
+        crash_point!("recovery.started");
         for &job in &ids {
             self.replay(job, applied.get(&job).copied().unwrap_or(0))
                 .await?;
         }
+        crash_point!("recovery.replayed");
         Ok(())
     }
 
@@ -163,7 +168,11 @@ impl Conductor {
         };
         let lane = self.network.sender(root);
         let mut last = applied;
-        for (sequence, record) in self.shared.storage.wal_read(job, applied)? {
+        let mut logged = self.shared.storage.wal_read(job, applied)?;
+        if canary!("recovery.replayed") {
+            logged.clear();
+        }
+        for (sequence, record) in logged {
             lane.push(Message::Write {
                 sequence,
                 batch: wal::decode(&record)?,
