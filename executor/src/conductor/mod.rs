@@ -94,6 +94,25 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Answers it with an error.
+    fn refuse(self, error: Error) {
+        // Whoever asked may have gone.
+        match self {
+            Command::Create { reply, .. }
+            | Command::Drop { reply, .. }
+            | Command::CancelRescale { reply, .. }
+            | Command::Shutdown { reply } => drop(reply.send(Err(error))),
+            Command::CancelJobs { reply, .. } => drop(reply.send(Err(error))),
+            Command::Widen(request) => drop(request.reply.send(Err(error))),
+            Command::Rescale(request) => drop(request.reply.send(Err(error))),
+            Command::ExplainRescale { reply, .. } => drop(reply.send(Err(error))),
+            Command::Observe { reply } => drop(reply.send(Err(error))),
+            Command::Flush { reply } => drop(reply.send(Err(error))),
+        }
+    }
+}
+
 /// A table to get more columns.
 pub(crate) struct WidenRequest {
     pub(crate) job: u32,

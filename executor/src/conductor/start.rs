@@ -8,7 +8,7 @@ use scaling::{ExecutorId, Migration, Rules};
 use storage::{canary, crash_point};
 use tokio::sync::mpsc;
 
-use super::{Conductor, Operation, Queued, RESTART_DELAY_MAX, error_chain, wait_for};
+use super::{Command, Conductor, Operation, Queued, RESTART_DELAY_MAX, error_chain, wait_for};
 use crate::channel::Network;
 use crate::dispatch::Dispatcher;
 use crate::error::{Error, Result};
@@ -207,9 +207,18 @@ impl Conductor {
             // The jobs start again in any case.
             let _ = Box::pin(self.answer_checkpoint(outcome.map_err(Arc::new))).await;
         }
+        let mut tries = 0;
         loop {
             self.fail_operations(&cause);
-            world::sleep(self.restart_delay).await;
+            match tries {
+                0 => world::sleep(self.restart_delay).await,
+                // It may take long, as when the disk is full.
+                _ => self.refuse_commands(&cause).await,
+            }
+            if self.commands.is_closed() {
+                return;
+            }
+            tries += 1;
             self.restart_delay = (self.restart_delay * 2).min(RESTART_DELAY_MAX);
             let specs = self.all_specs();
             tracing::warn!(
@@ -230,6 +239,28 @@ impl Conductor {
                 }
             }
         }
+    }
+
+    /// Waits until the next try, and refuses what is asked for meanwhile.
+    async fn refuse_commands(&mut self, cause: &Arc<Error>) {
+        let until = world::now() + self.restart_delay;
+        let failed = || Error::JobFailed {
+            cause: Arc::clone(cause),
+        };
+        for flush in std::mem::take(&mut self.flushes) {
+            let _ = flush.send(Err(failed()));
+        }
+        while let Ok(Some(command)) = tokio::time::timeout_at(until, self.commands.recv()).await {
+            match command {
+                Command::Shutdown { reply } => {
+                    let _ = reply.send(Err(failed()));
+                    self.commands.close();
+                    return;
+                }
+                other => other.refuse(failed()),
+            }
+        }
+        world::sleep(until.saturating_duration_since(world::now())).await;
     }
 
     /// Ends executors, answers the statements under way, and drops what is not durable.
