@@ -24,8 +24,6 @@ pub const CANARIES: &[(&str, &str)] = &[
     // Whether writes are logged, and read back.
     ("write.logged", "a_share_of_the_crash_points"),
     ("recovery.replayed", "a_share_of_the_crash_points"),
-    // Whether a failed sync ends all writes.
-    ("sync.not_retried", "a_failed_sync_is_never_retried"),
     // What a start compares.
     (
         "witness.compared",

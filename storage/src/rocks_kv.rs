@@ -213,7 +213,7 @@ impl RocksKv {
         options.set_sync(durability == Durability::Synced);
         db.write_opt(batch, &options).map_err(|source| {
             let error = Error::from(source);
-            if !matches!(error, Error::DiskFull { .. }) && !canary!("sync.not_retried") {
+            if !matches!(error, Error::DiskFull { .. }) {
                 // A failed sync may have dropped pages that a second one would not write again.
                 self.stopped.store(true, Ordering::Release);
             }

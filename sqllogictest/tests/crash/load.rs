@@ -116,6 +116,9 @@ pub(crate) async fn load(server: &ServerProcess, world: &Shared, seed: u64) {
     }
 }
 
+/// What a statement does to the rows of `t`.
+type Change = Box<dyn FnOnce(&mut Rows) + Send>;
+
 /// Inserts, updates and deletes rows of `t`.
 async fn write(
     client: Client,
@@ -130,43 +133,42 @@ async fn write(
             .keys()
             .next_back()
             .map_or(0, |id| id + 1);
-        let (sql, change): (String, Box<dyn FnOnce(&mut Rows) + Send>) =
-            match random.random_range(0..8) {
-                0 => {
-                    let (g, by) = (random.random_range(0..7), random.random_range(1..100));
-                    let change = move |rows: &mut Rows| {
-                        let of_group = rows.values_mut().filter(|(of, _)| *of == g);
-                        of_group.for_each(|(_, v)| *v += by);
-                    };
-                    (
-                        format!("update t set v = v + {by} where g = {g}"),
-                        Box::new(change),
-                    )
-                }
-                1 => {
-                    let (from, to) = (
-                        random.random_range(0..=first),
-                        random.random_range(0..=first),
-                    );
-                    let change = move |rows: &mut Rows| rows.retain(|id, _| *id < from || *id > to);
-                    (
-                        format!("delete from t where id between {from} and {to}"),
-                        Box::new(change),
-                    )
-                }
-                _ => {
-                    let count = random.random_range(1..40);
-                    let new: Vec<(i64, (i64, i64))> = (first..first + count)
-                        .map(|id| (id, (id % 7, random.random_range(-1000..1000))))
-                        .collect();
-                    let values: Vec<String> = new
-                        .iter()
-                        .map(|(id, (g, v))| format!("({id}, {g}, {v})"))
-                        .collect();
-                    let sql = format!("insert into t values {}", values.join(", "));
-                    (sql, Box::new(move |rows: &mut Rows| rows.extend(new)))
-                }
-            };
+        let (sql, change): (String, Change) = match random.random_range(0..8) {
+            0 => {
+                let (g, by) = (random.random_range(0..7), random.random_range(1..100));
+                let change = move |rows: &mut Rows| {
+                    let of_group = rows.values_mut().filter(|(of, _)| *of == g);
+                    of_group.for_each(|(_, v)| *v += by);
+                };
+                (
+                    format!("update t set v = v + {by} where g = {g}"),
+                    Box::new(change),
+                )
+            }
+            1 => {
+                let (from, to) = (
+                    random.random_range(0..=first),
+                    random.random_range(0..=first),
+                );
+                let change = move |rows: &mut Rows| rows.retain(|id, _| *id < from || *id > to);
+                (
+                    format!("delete from t where id between {from} and {to}"),
+                    Box::new(change),
+                )
+            }
+            _ => {
+                let count = random.random_range(1..40);
+                let new: Vec<(i64, (i64, i64))> = (first..first + count)
+                    .map(|id| (id, (id % 7, random.random_range(-1000..1000))))
+                    .collect();
+                let values: Vec<String> = new
+                    .iter()
+                    .map(|(id, (g, v))| format!("({id}, {g}, {v})"))
+                    .collect();
+                let sql = format!("insert into t values {}", values.join(", "));
+                (sql, Box::new(move |rows: &mut Rows| rows.extend(new)))
+            }
+        };
         lock(&world).rows.begin(change);
         run(&client, &sql).await?;
         lock(&world).rows.acknowledged();
