@@ -88,6 +88,9 @@ async fn try_all(victim: &Victim, sizes: &[usize]) -> usize {
     let mut cases = 0;
     for &size in sizes {
         for (what, sql) in statements(size) {
+            if sql.len() > 15 << 20 {
+                continue; // Longer than a statement may be.
+            }
             if ["joins", "with", "values", "in", "statements"].contains(&what) && size > 10_000 {
                 continue; // Minutes, in a build for tests.
             }
@@ -141,6 +144,6 @@ async fn deep_and_long_statements_end_no_process() {
 #[ignore = "takes minutes: make hostile"]
 async fn very_deep_and_long_statements_end_no_process() {
     let victim = Victim::new().await;
-    let cases = try_all(&victim, &[30_000, 1_000_000]).await;
+    let cases = try_all(&victim, &[30_000, 300_000]).await;
     victim.check("large statements", cases).await;
 }
