@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use storage::crash::{LOG_VARIABLE, POINTS, VARIABLE};
 use tidewater_sqllogictest::ServerProcess;
@@ -17,6 +17,8 @@ const SETTINGS: [(&str, &str); 2] = [
     ("TIDEWATER_BARRIER_INTERVAL", "20ms"),
     ("TIDEWATER_CHECKPOINT_INTERVAL", "100ms"),
 ];
+/// A load takes seconds, on a slow machine a minute.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Servers at a time.
 const LANES: usize = 2;
 /// Points that wait for a movement of another client may be missed by one load, and not by many.
@@ -59,7 +61,9 @@ impl Database {
     pub(crate) async fn run(&mut self, variables: &[(&str, &str)], seed: u64) -> bool {
         self.server.restart_with(&[&SETTINGS, variables].concat());
         if self.server.listens() {
-            load(&self.server, &self.world, seed).await;
+            let loaded = tokio::time::timeout(PATIENCE, load(&self.server, &self.world, seed));
+            let waits = "a statement waits for ever";
+            assert!(loaded.await.is_ok(), "{waits}: {}", self.server.log());
             self.server.terminate();
         }
         let status = self.server.wait_for_end();
