@@ -144,6 +144,6 @@ async fn deep_and_long_statements_end_no_process() {
 #[ignore = "takes minutes: make hostile"]
 async fn very_deep_and_long_statements_end_no_process() {
     let victim = Victim::new().await;
-    let cases = try_all(&victim, &[30_000, 300_000]).await;
+    let cases = try_all(&victim, &[30_000]).await;
     victim.check("large statements", cases).await;
 }
