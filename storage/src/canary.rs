@@ -48,7 +48,7 @@ pub const fn is_registered(name: &str) -> bool {
     false
 }
 
-/// Whether this guard is taken away (see [`crate::canary`]).
+/// Whether this guard is taken away (see [`mod@crate::canary`]).
 #[macro_export]
 macro_rules! canary {
     ($name:literal) => {{
