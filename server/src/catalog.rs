@@ -18,6 +18,7 @@ use crate::access::Access;
 use crate::error::{Error, Result};
 use crate::namespace::{Name, Namespace};
 use crate::sequence::Sequence;
+use crate::temporary_schema;
 
 use entry::public;
 pub use entry::{Adaptivity, Column, ConflictPolicy, Entry, Identity, Index, Kind, WatermarkFor};
@@ -146,7 +147,7 @@ impl Catalog {
         self.entries.get(&id)
     }
 
-    /// All relations but temporary ones, by id: a relation comes after those that it reads.
+    /// All relations but those of subscriptions, by id: a relation comes after those that it reads.
     pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         let entries = self.entries.values();
         entries.filter(|entry| !entry.temporary && entry.function().is_none())
@@ -159,9 +160,12 @@ impl Catalog {
             .filter(|entry| entry.function().is_some())
     }
 
-    /// Forgets temporary relations; gives their ids.
+    /// Forgets relations of sessions and subscriptions; gives their ids.
     pub fn remove_temporary(&mut self) -> BTreeSet<u32> {
-        let temporary = self.entries.values().filter(|entry| entry.temporary);
+        let is_temporary = |entry: &&Arc<Entry>| {
+            entry.temporary || temporary_schema::is_temporary(&entry.schema_name)
+        };
+        let temporary = self.entries.values().filter(is_temporary);
         let ids: BTreeSet<u32> = temporary.map(|entry| entry.id).collect();
         ids.iter().for_each(|id| self.remove(*id));
         ids

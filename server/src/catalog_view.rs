@@ -21,6 +21,7 @@ use crate::pg_catalog::roles::SECRET;
 use crate::point_lookup::AccessPath;
 use crate::session::transaction::Write;
 use crate::snapshot_table::{SnapshotTable, TableChanges};
+use crate::temporary_schema;
 
 /// The id of a relation whose rows are given with the query. No other has it.
 const GIVEN_ID: RelationId = RelationId(0);
@@ -196,6 +197,16 @@ impl CatalogView {
     /// The relation of users that a name means: for the query of a view what it meant when the
     /// view was created.
     fn entry(&self, schema: Option<&str>, name: &str) -> Option<&Arc<Entry>> {
+        let mut path = self.path.iter();
+        let own = path.find(|schema| temporary_schema::is_temporary(schema));
+        let schema = match schema {
+            Some(temporary_schema::ALIAS) => Some(own?.as_str()),
+            // Temporary relations of other sessions are not there.
+            Some(other) if temporary_schema::is_temporary(other) => {
+                Some(own.filter(|own| *own == other)?.as_str())
+            }
+            written => written,
+        };
         let written = Name {
             schema: schema.map(str::to_owned),
             local: name.to_owned(),
@@ -276,7 +287,9 @@ impl planner::Catalog for CatalogView {
     }
 
     fn schema_exists(&self, schema: &str) -> bool {
-        pg_catalog::is_schema(schema) || self.catalog.schema_oid(schema).is_some()
+        pg_catalog::is_schema(schema)
+            || schema == temporary_schema::ALIAS
+            || self.catalog.schema_oid(schema).is_some()
     }
 
     fn function(

@@ -18,6 +18,7 @@ mod event_time;
 pub mod locate;
 mod position;
 mod privilege;
+mod relations;
 mod role;
 mod scaling;
 mod sequence;
@@ -44,6 +45,7 @@ pub use event_time::{Emit, WatermarkClause};
 pub use privilege::{
     AlterOwner, DefaultPrivileges, Grant, GrantAction, GrantKind, GrantObjects, Granted,
 };
+pub use relations::{NamedRelation, named_relations};
 pub use role::{RoleName, RoleOption, RoleStatement};
 pub use subscribe::{Subscribe, Subscribed};
 
@@ -152,6 +154,11 @@ pub enum Statement {
     },
     /// `FLUSH`.
     Flush,
+    /// `REFRESH MATERIALIZED VIEW [CONCURRENTLY] name [WITH DATA]`.
+    Refresh {
+        /// As written.
+        name: ObjectName,
+    },
     /// `DECLARE …`
     Declare(Declare),
     /// `FETCH …` or `MOVE …`

@@ -83,6 +83,8 @@ pub(super) fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
         Ok(Statement::CancelJobs { ids })
     } else if take(parser, &["FLUSH"]) {
         Ok(Statement::Flush)
+    } else if take(parser, &["REFRESH", "MATERIALIZED", "VIEW"]) {
+        refresh(parser)
     } else if take(parser, &["SHOW", "CREATE"]) {
         let kind = object_kind(parser)?;
         let name = parser.parse_object_name(false)?;
@@ -109,6 +111,19 @@ pub(super) fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
             other => Ok(Statement::Pg(Box::new(other))),
         }
     }
+}
+
+fn refresh(parser: &mut Parser<'_>) -> Result<Statement> {
+    take(parser, &["CONCURRENTLY"]);
+    let name = parser.parse_object_name(false)?;
+    if take(parser, &["WITH", "NO", "DATA"]) {
+        return Err(Fault::Ours(Error::unsupported(
+            "REFRESH MATERIALIZED VIEW WITH NO DATA",
+            "a materialized view always has its rows",
+        )));
+    }
+    take(parser, &["WITH", "DATA"]);
+    Ok(Statement::Refresh { name })
 }
 
 fn create_source(parser: &mut Parser<'_>) -> Result<Statement> {

@@ -25,13 +25,14 @@ use crate::pg_catalog::relations::{
     created_index_definition, index_definition, key_columns, quoted, view_definition,
 };
 use crate::pg_catalog::sleep::Sleep;
-use crate::pg_catalog::types::other_name;
+use crate::pg_catalog::types::{other_name, other_oid};
 use crate::pg_catalog::{
     CONSTRAINT_OID, INDEX_OID, RULE_OID, SCHEMA as PG_CATALOG, SCHEMAS, find, tables,
 };
 use crate::server::Shared;
 use crate::session::{DATABASE, lock};
 use crate::settings::Settings;
+use crate::temporary_schema::is_temporary;
 use planner::names::quoted_literal;
 use planner::values::input::split_array;
 use planner::values::types::{SqlType, by_name};
@@ -179,6 +180,12 @@ impl Scope {
         path.retain(|schema| actor.may_in_schema(schema, Privileges::USAGE));
         Scope { catalog, path }
     }
+
+    /// The schema of the session's temporary relations, if there are any.
+    fn temporary_schema(&self) -> Option<&String> {
+        let mut path = self.path.iter();
+        path.find(|schema| is_temporary(schema) && self.schema_oid(schema).is_some())
+    }
 }
 
 impl std::ops::Deref for Scope {
@@ -206,7 +213,7 @@ fn about_catalog(shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>) -> Vec<S
             Utf8,
             with(|catalog, args| {
                 named(catalog, arg(args, 0))
-                    .and_then(|e| view_definition(&e))
+                    .and_then(|e| view_definition(catalog, &e))
                     .into()
             }),
         ),
@@ -230,7 +237,7 @@ fn about_catalog(shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>) -> Vec<S
                     oid_arg(args, 0).and_then(|oid| catalog.by_id(oid.wrapping_sub(RULE_OID)));
                 entry
                 .and_then(|entry| {
-                    let definition = view_definition(entry)?;
+                    let definition = view_definition(catalog, entry)?;
                     Some(format!(
                         "CREATE RULE \"_RETURN\" AS\n    ON SELECT TO {}.{} DO INSTEAD {definition}",
                         quoted(&entry.schema_name),
@@ -293,6 +300,7 @@ fn about_catalog(shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>) -> Vec<S
                 let mut schemas = current_schemas(scope);
                 if arg(args, 0) == Some("true") {
                     schemas.insert(0, PG_CATALOG.to_owned());
+                    schemas.splice(0..0, scope.temporary_schema().cloned());
                 }
                 Returned::Texts(schemas)
             }),
@@ -324,6 +332,32 @@ fn about_catalog(shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>) -> Vec<S
             Utf8,
             with(function_arguments),
         ),
+        stable(
+            "pg_my_temp_schema",
+            UInt32,
+            with(|scope, _| {
+                let schema = scope.temporary_schema();
+                let oid = schema.and_then(|schema| scope.schema_oid(schema));
+                i64::from(oid.unwrap_or_default()).into()
+            }),
+        ),
+        stable(
+            "pg_is_other_temp_schema",
+            Boolean,
+            with(|scope, args| {
+                let own = scope.temporary_schema();
+                oid_arg(args, 0)
+                    .map(|oid| {
+                        let mut schemas = scope.schemas();
+                        schemas.any(|(name, schema_oid)| {
+                            schema_oid == oid
+                                && is_temporary(name)
+                                && own.is_none_or(|own| own != name)
+                        })
+                    })
+                    .into()
+            }),
+        ),
         // Visible is what needs no schema in front of its name.
         stable(
             "pg_table_is_visible",
@@ -344,7 +378,8 @@ fn about_catalog(shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>) -> Vec<S
 
 /// The schemas of the search path that exist.
 fn current_schemas(scope: &Scope) -> Vec<String> {
-    let exists = |name: &&String| scope.schema_oid(name).is_some();
+    // That of temporary relations is in front without being named.
+    let exists = |name: &&String| scope.schema_oid(name).is_some() && !is_temporary(name);
     scope.path.iter().filter(exists).cloned().collect()
 }
 
@@ -569,8 +604,9 @@ fn constants() -> Vec<ScalarUDF> {
                 return Ok(Returned::Null);
             };
             let plain = name.trim().trim_start_matches("pg_catalog.");
-            match by_name(plain) {
-                Some(sql_type) => Ok(i64::from(sql_type.oid()).into()),
+            let known = by_name(plain).map(|sql_type| sql_type.oid());
+            match known.or_else(|| other_oid(plain)) {
+                Some(oid) => Ok(i64::from(oid).into()),
                 None => Err(external(Error::UndefinedType {
                     name: name.to_owned(),
                 })),
@@ -586,7 +622,6 @@ fn constants() -> Vec<ScalarUDF> {
             oid_arg(args, 0).map(|oid| format_type(oid, None)).into()
         }),
         stable("pg_tablespace_location", Utf8, |_| "".into()),
-        stable("pg_my_temp_schema", UInt32, |_| 0i64.into()),
         stable("txid_current", Int64, |_| 0i64.into()),
         stable("pg_is_in_recovery", Boolean, |_| false.into()),
         // There are no advisory locks; asyncpg gives them all back when it resets a session.

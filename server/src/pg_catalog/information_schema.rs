@@ -8,6 +8,7 @@ use crate::pg_catalog::relations::{deparsed, view_definition};
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
 use crate::pg_catalog::{self, INFORMATION_SCHEMA, SCHEMA as PG_CATALOG, SCHEMAS};
 use crate::session::DATABASE;
+use crate::temporary_schema::is_temporary;
 use planner::values::types::{SCALARS, SqlType};
 
 #[rustfmt::skip] // Column lists read best as tables.
@@ -64,7 +65,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
             s.catalog
                 .entries()
                 .filter(|e| e.kind == Kind::View)
-                .map(|e| row![DATABASE, e.schema_name.clone(), e.name.clone(), view_definition(e), "NONE", "NO"])
+                .map(|e| row![DATABASE, e.schema_name.clone(), e.name.clone(), view_definition(s.catalog, e), "NONE", "NO"])
                 .collect()
         },
     },
@@ -195,8 +196,12 @@ fn table_privileges(source: &Source<'_>, public: bool) -> Vec<Vec<Value>> {
 fn tables(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
     for entry in source.catalog.entries() {
+        if is_temporary(&entry.schema_name) && !source.context.path.contains(&entry.schema_name) {
+            continue; // Another session's.
+        }
         // Materialized views are not in the standard; PostgreSQL leaves them out.
         let (table_type, insertable) = match entry.kind {
+            Kind::Table if is_temporary(&entry.schema_name) => ("LOCAL TEMPORARY", "YES"),
             Kind::Table => ("BASE TABLE", "YES"),
             Kind::View => ("VIEW", "NO"),
             Kind::Source { .. } => ("FOREIGN", "NO"),

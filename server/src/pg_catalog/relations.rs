@@ -2,11 +2,13 @@
 
 use crate::access::role::ROOT_ID;
 use crate::catalog::{Catalog, Column, Entry, Identity, Kind};
+use crate::definition::query_text;
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, no_rows, row};
 use crate::pg_catalog::{
     CONSTRAINT_OID, DEFAULT_OID, INDEX_OID, INFORMATION_SCHEMA, PG_CATALOG_OID, PUBLIC_OID,
     RULE_OID, oid_of_schema, tables,
 };
+use crate::temporary_schema::is_temporary;
 pub(crate) use planner::names::quoted_identifier as quoted;
 use planner::values::types::{SCALARS, SqlType};
 
@@ -126,7 +128,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         columns: &[("schemaname", T::Text), ("viewname", T::Text), ("viewowner", T::Text), ("definition", T::Text)],
         rows: |s| {
             of_kind(s, |kind| *kind == Kind::View)
-                .map(|e| row![e.schema_name.clone(), e.name.clone(), s.catalog.access.name_of(e.owner), view_definition(e)])
+                .map(|e| row![e.schema_name.clone(), e.name.clone(), s.catalog.access.name_of(e.owner), view_definition(s.catalog, e)])
                 .collect()
         },
     },
@@ -139,7 +141,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ],
         rows: |s| {
             of_kind(s, |kind| *kind == Kind::MaterializedView)
-                .map(|e| row![e.schema_name.clone(), e.name.clone(), s.catalog.access.name_of(e.owner), NULL, false, true, view_definition(e)])
+                .map(|e| row![e.schema_name.clone(), e.name.clone(), s.catalog.access.name_of(e.owner), NULL, false, true, view_definition(s.catalog, e)])
                 .collect()
         },
     },
@@ -228,11 +230,9 @@ fn with_key<'a>(source: &'a Source<'_>) -> impl Iterator<Item = &'a Entry> {
 }
 
 /// A view's query as `pg_get_viewdef` prints it: behind a blank, with a semicolon.
-pub(crate) fn view_definition(entry: &Entry) -> Option<String> {
-    entry
-        .definition
-        .as_ref()
-        .map(|text| format!(" {};", text.trim().trim_end_matches(';')))
+pub(crate) fn view_definition(catalog: &Catalog, entry: &Entry) -> Option<String> {
+    let text = query_text(catalog, entry)?;
+    Some(format!(" {};", text.trim().trim_end_matches(';')))
 }
 
 /// A primary key's index as `pg_get_indexdef` prints it.
@@ -268,6 +268,7 @@ struct Class<'a> {
     has_rules: bool,
     owner: u32,
     acl: Value,
+    is_temporary: bool,
 }
 
 impl Class<'_> {
@@ -294,7 +295,7 @@ impl Class<'_> {
             0,
             self.has_index,
             false,
-            "p",
+            if self.is_temporary { "t" } else { "p" },
             self.kind,
             self.columns,
             0,
@@ -364,6 +365,7 @@ fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
             has_rules: matches!(entry.kind, Kind::View | Kind::MaterializedView),
             owner: entry.owner,
             acl: source.acl(entry.acl.as_ref()),
+            is_temporary: is_temporary(&entry.schema_name),
         };
         rows.push(class.row());
         if has_key {
@@ -396,6 +398,7 @@ fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
             has_rules: is_view,
             owner: ROOT_ID,
             acl: NULL,
+            is_temporary: false,
         };
         rows.push(class.row());
     }
@@ -651,7 +654,7 @@ fn rules(source: &Source<'_>) -> Vec<Vec<Value>> {
             "O",
             true,
             "<>",
-            view_definition(entry)
+            view_definition(source.catalog, entry)
         ]
     })
     .collect()

@@ -41,6 +41,7 @@ use crate::session::portal::{Portal, Prepared};
 use crate::session::transaction::Transaction;
 use crate::settings::Settings;
 use crate::sqlstate::is_fatal;
+use crate::temporary_schema::{self, TemporarySchema};
 use crate::tide::Lens;
 use crate::wire::encode::Style;
 use crate::wire::frame::{Expect, Message, Startup};
@@ -73,6 +74,10 @@ pub struct Session {
     pub(crate) last_numbers: Arc<Mutex<LastNumbers>>,
     /// DataFusion's functions and settings, made for one time zone.
     pub(crate) planning: Option<(String, planner::Session)>,
+    /// Where its temporary relations are, if there were any.
+    pub(crate) temporary: Option<TemporarySchema>,
+    /// Temporary tables that go with the open block.
+    pub(crate) drop_at_block_end: Vec<u32>,
 }
 
 /// Serves one connection to its end.
@@ -108,7 +113,9 @@ pub async fn serve(
         activity,
         interrupt,
         client,
-        settings: Arc::new(Mutex::new(settings)),
+        settings: Arc::new(Mutex::new(
+            settings.with_temporary_schema(temporary_schema::name_of(process_id)),
+        )),
         transaction: Transaction::default(),
         text: String::new(),
         has_unseen_writes: false,
@@ -116,6 +123,8 @@ pub async fn serve(
         portals: HashMap::new(),
         last_numbers: Arc::default(),
         planning: None,
+        temporary: None,
+        drop_at_block_end: Vec::new(),
     };
     let _registered = Registered { shared, process_id };
     session.greet(secret);

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::namespace;
 pub use crate::settings::known::Domain;
 use crate::settings::known::{KNOWN, Known, Rule};
+use crate::temporary_schema;
 use crate::wire::backend::Severity;
 
 /// The version that clients shape their catalog queries by.
@@ -61,6 +62,8 @@ pub struct Settings {
     authenticated: Identity,
     session: Option<Identity>,
     role: Option<Identity>,
+    // Where the session's temporary relations are.
+    temporary_schema: Option<String>,
 }
 
 impl Settings {
@@ -76,7 +79,15 @@ impl Settings {
             authenticated: Role::root().identity(),
             session: None,
             role: None,
+            temporary_schema: None,
         }
+    }
+
+    /// The settings of a session whose temporary relations are in this schema.
+    #[must_use]
+    pub fn with_temporary_schema(mut self, schema: String) -> Settings {
+        self.temporary_schema = Some(schema);
+        self
     }
 
     /// The settings of a session of a user who has logged in.
@@ -242,10 +253,18 @@ impl Settings {
     #[must_use]
     pub fn search_path(&self) -> Vec<String> {
         let setting = self.get("search_path");
-        setting.map_or_else(
+        let mut path = setting.map_or_else(
             |_| namespace::default_path(),
             |s| namespace::search_path(&s, &self.current_user().name),
-        )
+        );
+        // It comes first unless the path says where.
+        if let Some(temporary) = &self.temporary_schema {
+            match path.iter_mut().find(|s| *s == temporary_schema::ALIAS) {
+                Some(alias) => alias.clone_from(temporary),
+                None => path.insert(0, temporary.clone()),
+            }
+        }
+        path
     }
 
     /// Longest duration of a statement.

@@ -15,18 +15,19 @@ use storage::CatalogChange;
 
 use crate::access::privilege::Privileges;
 use crate::big_stack;
-use crate::catalog::{Catalog, Column, Entry, Kind, delete_change, put_change};
+use crate::catalog::{Catalog, Column, Entry, Kind, delete_change, put_change, update_change};
 use crate::catalog_view::{Bindings, CatalogView, Met};
 use crate::error::{Error, Result};
 use crate::key_set::KeySet;
 use crate::namespace::Name;
 use crate::notice::Notice;
 use crate::pg_catalog;
-use crate::server::{job, with_jobs};
+use crate::server::{Shared, job, with_jobs};
 use crate::session::{DATABASE, Session};
 use crate::statement::Outcome;
 use crate::statement::create_table::set_watermark;
 use crate::statement::query::declared_schema;
+use crate::temporary_schema;
 use crate::wire::column::WireColumn;
 use planner::values::types::SqlType;
 
@@ -184,8 +185,19 @@ impl Session {
             parts.push(planner::names::identifier(ident));
         }
         let local = parts.pop().unwrap_or_default();
-        let schema = parts.pop();
-        if let Some(schema) = &schema {
+        let mut schema = parts.pop();
+        let own = self.temporary_schema();
+        if schema
+            .as_ref()
+            .is_some_and(|schema| schema == temporary_schema::ALIAS || *schema == own)
+        {
+            schema = Some(own);
+        } else if let Some(schema) = &schema {
+            if temporary_schema::is_temporary(schema) {
+                return Err(Error::not_supported(
+                    "cannot access temporary tables of other sessions",
+                ));
+            }
             if pg_catalog::is_schema(schema) {
                 return Err(Error::SystemCatalog {
                     name: format!("{schema}.{local}"),
@@ -230,9 +242,17 @@ impl Session {
     ) -> Result<Option<NewName>> {
         self.check_ddl()?;
         let name = self.local_name(name)?;
+        let own = self.temporary_schema();
+        if name.schema.as_ref() == Some(&own) {
+            self.make_temporary_schema()?;
+        }
         let catalog = self.shared.catalog.read();
         let mut schemas = name.schemas();
-        let Some(schema) = schemas.find(|schema| catalog.schema_oid(schema).is_some()) else {
+        // A temporary relation is one because the statement says so.
+        let Some(schema) = schemas.find(|schema| {
+            let is_meant = name.schema.is_some() || *schema != own;
+            is_meant && catalog.schema_oid(schema).is_some()
+        }) else {
             return Err(Error::NoSchema);
         };
         self.actor(&catalog)
@@ -249,6 +269,30 @@ impl Session {
             return Ok(None);
         }
         Err(Error::DuplicateRelation { name })
+    }
+
+    /// As [`Session::new_name`], for a temporary relation.
+    pub(crate) fn new_temporary_name(
+        &mut self,
+        name: &ObjectName,
+        if_not_exists: bool,
+    ) -> Result<Option<NewName>> {
+        let mut name = name.clone();
+        let own = Ident::with_quote('"', self.temporary_schema());
+        let in_own = [temporary_schema::ALIAS, &own.value];
+        match &name.0[..] {
+            [_] => name.0.insert(0, ast::ObjectNamePart::Identifier(own)),
+            [.., schema, _]
+                if schema
+                    .as_ident()
+                    .is_some_and(|s| in_own.contains(&planner::names::identifier(s).as_str())) => {}
+            _ => {
+                return Err(Error::InvalidDefinition {
+                    message: "cannot create temporary relation in non-temporary schema".to_owned(),
+                });
+            }
+        }
+        self.new_name(&name, if_not_exists)
     }
 
     /// Waits until no other statement changes the catalog; none does as long as the guard lives.
@@ -384,14 +428,15 @@ impl Session {
         } else {
             "CREATE VIEW"
         };
-        if view.temporary || (view.or_replace && view.materialized) {
-            let what = if view.temporary {
-                "a temporary view"
-            } else {
-                "CREATE OR REPLACE MATERIALIZED VIEW"
-            };
+        if view.or_replace && view.materialized {
             return Err(Error::unsupported(
-                format!("{what} is not supported"),
+                "CREATE OR REPLACE MATERIALIZED VIEW is not supported",
+                "Use DROP and CREATE.",
+            ));
+        }
+        if view.or_replace && view.temporary {
+            return Err(Error::unsupported(
+                "CREATE OR REPLACE TEMPORARY VIEW is not supported",
                 "Use DROP and CREATE.",
             ));
         }
@@ -399,7 +444,11 @@ impl Session {
         if view.or_replace && self.replace_view(parsed, view).await? {
             return Outcome::done(tag);
         }
-        let Some(name) = self.new_name(&view.name, view.if_not_exists)? else {
+        let name = match view.temporary {
+            true => self.new_temporary_name(&view.name, view.if_not_exists)?,
+            false => self.new_name(&view.name, view.if_not_exists)?,
+        };
+        let Some(mut name) = name else {
             return Outcome::done(tag);
         };
         let definition = parsed.view_definition().unwrap_or_default().to_owned();
@@ -419,6 +468,11 @@ impl Session {
             entry.emitted_by = plan.dataflow.emitted_by;
             entry.definition = Some(definition);
             entry.dependencies = user_ids(plan.dependencies.iter().map(|id| id.0));
+            if self.reads_temporary(&entry.dependencies) {
+                return Err(Error::not_supported(
+                    "materialized views must not use temporary tables or views",
+                ));
+            }
             entry.planned = Some(schema);
             entry.hashed_by = plan.hashed_by;
             entry.bind(bindings);
@@ -426,6 +480,21 @@ impl Session {
             self.start_job(entry, spec, Vec::new()).await?;
         } else {
             let (schema, dependencies, bindings) = self.plan_plain(view).await?;
+            if self.reads_temporary(&dependencies) && !temporary_schema::is_temporary(&name.schema)
+            {
+                let text = format!("view \"{}\" will be a temporary view", name.local);
+                self.client.notice(&Notice::Progress(text));
+                name.schema = self.temporary_schema();
+                if self
+                    .shared
+                    .catalog
+                    .read()
+                    .find(&name.schema, &name.local)
+                    .is_some()
+                {
+                    return Err(Error::DuplicateRelation { name: name.local });
+                }
+            }
             let mut entry =
                 self.new_entry(name, Kind::View, derived_columns(&schema), &parsed.text);
             entry.definition = Some(definition);
@@ -435,6 +504,12 @@ impl Session {
             self.add_without_job(entry).await?;
         }
         Outcome::done(tag)
+    }
+
+    fn reads_temporary(&self, ids: &BTreeSet<u32>) -> bool {
+        let catalog = self.shared.catalog.read();
+        let mut read = ids.iter().filter_map(|id| catalog.by_id(*id));
+        read.any(|entry| temporary_schema::is_temporary(&entry.schema_name))
     }
 
     /// Plans a materialized view over the catalog as it is now.
@@ -572,9 +647,7 @@ impl Session {
     }
 
     pub(crate) async fn write_catalog(&mut self, change: CatalogChange) -> Result<()> {
-        let storage = Arc::clone(&self.shared.storage);
-        let written = tokio::task::spawn_blocking(move || storage.write_catalog(change)).await;
-        Ok(written.map_err(|error| Error::Internal(error.to_string()))??)
+        write_catalog(&self.shared, change).await
     }
 
     /// DROP of relations of one kind, all or none.
@@ -623,7 +696,11 @@ impl Session {
         ids.extend(dependents.iter().map(|entry| entry.id));
         ids.extend(catalog.owned_indexes(&ids));
         ids.extend(catalog.owned_sequences(&ids));
-        refuse_used_sequences(&catalog, &ids)?;
+        if cascade && kind == ObjectKind::Sequence {
+            self.drop_defaults(&catalog, &ids).await?;
+        } else {
+            refuse_used_sequences(&catalog, &ids)?;
+        }
         if ids.is_empty() {
             return Ok(Outcome::Done(tag));
         }
@@ -647,30 +724,66 @@ impl Session {
         catalog: &Catalog,
         ids: BTreeSet<u32>,
     ) -> Result<()> {
-        // Out of the catalog first: nobody may find a name whose rows are gone.
-        self.shared.catalog.remove(&ids);
-        let jobs = with_jobs(catalog, &ids);
-        let dropped = if jobs.is_empty() {
-            self.write_catalog(delete_change(&ids)).await
-        } else {
-            self.shared
-                .engine
-                .drop_jobs(jobs, delete_change(&ids))
-                .await
-                .map_err(Error::from)
-        };
-        if let Err(error) = dropped {
-            ids.iter()
-                .filter_map(|id| catalog.by_id(*id))
-                .for_each(|e| self.shared.catalog.put(Entry::clone(e)));
-            return Err(error);
-        }
-        for id in ids {
-            self.shared.keys.remove(id);
-            self.shared.locks.remove(id);
+        drop_entries(&self.shared, catalog, ids).await
+    }
+
+    /// Takes the defaults from columns that have their numbers from these sequences.
+    async fn drop_defaults(&mut self, catalog: &Catalog, sequences: &BTreeSet<u32>) -> Result<()> {
+        for sequence in sequences.iter().filter_map(|id| catalog.by_id(*id)) {
+            if catalog.is_identity(sequence) {
+                refuse_used_sequences(catalog, &BTreeSet::from([sequence.id]))?;
+            }
+            let call = format!("nextval('{}'", sequence.reference());
+            while let Some(table) = self.shared.catalog.read().table_of_numbers(sequence) {
+                let mut table = Entry::clone(table);
+                for column in &mut table.columns {
+                    if column.default.as_ref().is_some_and(|d| d.contains(&call)) {
+                        column.default = None;
+                        let (column, table) = (&column.name, &table.name);
+                        let object = format!("default value for column {column} of table {table}");
+                        self.client.notice(&Notice::Cascades { object });
+                    }
+                }
+                self.write_catalog(update_change(&table)?).await?;
+                self.shared.catalog.put(table);
+            }
         }
         Ok(())
     }
+}
+
+pub(crate) async fn write_catalog(shared: &Shared, change: CatalogChange) -> Result<()> {
+    let storage = Arc::clone(&shared.storage);
+    let written = tokio::task::spawn_blocking(move || storage.write_catalog(change)).await;
+    Ok(written.map_err(|error| Error::Internal(error.to_string()))??)
+}
+
+/// Removes relations, and all that hangs on them must be among them.
+pub(crate) async fn drop_entries(
+    shared: &Shared,
+    catalog: &Catalog,
+    ids: BTreeSet<u32>,
+) -> Result<()> {
+    // Out of the catalog first: nobody may find a name whose rows are gone.
+    shared.catalog.remove(&ids);
+    let jobs = with_jobs(catalog, &ids);
+    let dropped = if jobs.is_empty() {
+        write_catalog(shared, delete_change(&ids)).await
+    } else {
+        let dropped = shared.engine.drop_jobs(jobs, delete_change(&ids)).await;
+        dropped.map_err(Error::from)
+    };
+    if let Err(error) = dropped {
+        ids.iter()
+            .filter_map(|id| catalog.by_id(*id))
+            .for_each(|e| shared.catalog.put(Entry::clone(e)));
+        return Err(error);
+    }
+    for id in ids {
+        shared.keys.remove(id);
+        shared.locks.remove(id);
+    }
+    Ok(())
 }
 
 /// A sequence that gives a column its values goes with the column's table only.

@@ -23,6 +23,7 @@ pub mod insert;
 pub(crate) mod lookup;
 pub mod prepare;
 pub mod query;
+pub mod refresh;
 pub mod rename;
 pub mod replace_view;
 pub mod returning;
@@ -139,6 +140,7 @@ impl Session {
             Statement::CancelJobs { ids } => self.cancel_jobs(ids).await,
             Statement::ExplainJob { kind, name } => self.explain_job(*kind, name).await,
             Statement::Flush => self.flush_statement().await,
+            Statement::Refresh { name } => self.refresh(name).await,
             Statement::Declare(declare) => self.declare(parsed, declare, parameters).await,
             Statement::Fetch(fetch) => self.fetch(fetch).await,
             Statement::CloseCursor { name } => self.close_cursor(name.as_ref()),
@@ -232,7 +234,7 @@ impl Session {
             ast::Statement::StartTransaction { modes, .. } => self.begin(modes),
             ast::Statement::Commit { chain, .. } => self.commit(*chain).await,
             ast::Statement::Rollback { chain, savepoint } => {
-                self.roll_back(*chain, savepoint.as_ref())
+                self.roll_back(*chain, savepoint.as_ref()).await
             }
             ast::Statement::Savepoint { name } => {
                 let settings = self.settings();
@@ -253,7 +255,7 @@ impl Session {
                 self.deallocate(if all { None } else { Some(&name) })?;
                 Outcome::done(if all { "DEALLOCATE ALL" } else { "DEALLOCATE" })
             }
-            ast::Statement::Discard { object_type } => self.discard(object_type),
+            ast::Statement::Discard { object_type } => self.discard(object_type).await,
             // Nobody listens: there is no LISTEN.
             ast::Statement::UNLISTEN { .. } => Outcome::done("UNLISTEN"),
             other => Err(Error::not_supported(format!(
@@ -278,7 +280,7 @@ impl Session {
     /// Writes what the block kept. A block that failed is rolled back instead, as in PostgreSQL.
     async fn commit(&mut self, chain: bool) -> Result<Outcome> {
         if self.transaction.is_failed() {
-            return self.roll_back(chain, None);
+            return self.roll_back(chain, None).await;
         }
         if !self.transaction.is_open() {
             self.client.notice(&Notice::NoTransaction);
@@ -289,19 +291,21 @@ impl Session {
         let written = self.write_all(writes).await;
         drop(guards);
         self.end_portals(written.is_ok());
+        let dropped = self.drop_at_block_end().await;
         if let Err(error) = written {
             // What was added stays claimed: it may have been written all the same.
             tracing::warn!(%error, "a transaction may not have been written");
             drop(keys);
             return Err(error);
         }
+        dropped?;
         if chain {
             self.begin(&[])?;
         }
         Outcome::done("COMMIT")
     }
 
-    fn roll_back(&mut self, chain: bool, savepoint: Option<&ast::Ident>) -> Result<Outcome> {
+    async fn roll_back(&mut self, chain: bool, savepoint: Option<&ast::Ident>) -> Result<Outcome> {
         let settings = match savepoint {
             Some(name) => {
                 let name = planner::names::identifier(name);
@@ -319,6 +323,9 @@ impl Session {
         };
         if let Some(settings) = settings {
             self.restore_settings(settings);
+        }
+        if savepoint.is_none() {
+            self.drop_at_block_end().await?;
         }
         if chain && savepoint.is_none() {
             self.begin(&[])?;

@@ -142,7 +142,8 @@ impl Session {
             | Statement::DefaultPrivileges(_)
             | Statement::AlterOwner(_)
             | Statement::CancelRescale { .. }
-            | Statement::Flush => Ok(None),
+            | Statement::Flush
+            | Statement::Refresh { .. } => Ok(None),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::pg_catalog;
 use crate::session::Session;
 use crate::statement::Outcome;
 use crate::statement::ddl::described;
+use crate::temporary_schema::{is_temporary, within};
 
 impl Session {
     pub(crate) async fn create_schema(
@@ -110,11 +111,8 @@ impl Session {
         oid: u32,
         cascade: bool,
     ) -> Result<()> {
-        let all = catalog.entries().chain(catalog.functions());
-        let within = all.filter(|entry| entry.schema_name == name);
-        let mut ids: BTreeSet<u32> = within.map(|entry| entry.id).collect();
+        let ids = within(catalog, name);
         if !ids.is_empty() {
-            ids.extend(catalog.dependents(&ids).iter().map(|entry| entry.id));
             let dropped = || ids.iter().filter_map(|id| catalog.by_id(*id));
             if !cascade {
                 let line =
@@ -154,6 +152,14 @@ impl Session {
             .check_schema(&schema, Privileges::CREATE)?;
         if entry.schema_name == schema {
             return Ok(());
+        }
+        if [&entry.schema_name, &schema]
+            .iter()
+            .any(|s| is_temporary(s))
+        {
+            return Err(Error::not_supported(
+                "cannot move objects into or out of temporary schemas",
+            ));
         }
         let mut moved = vec![entry.clone()];
         let mut owned = catalog.owned_sequences(&BTreeSet::from([entry.id]));

@@ -8,6 +8,7 @@ use planner::parse::{ObjectKind, Show};
 use sqlparser::ast::ObjectName;
 
 use crate::catalog::{Column, Entry, Identity, Kind};
+use crate::definition::create_text;
 use crate::error::{Error, Result};
 use crate::pg_catalog;
 use crate::pg_catalog::relations::{column_list, key_columns};
@@ -204,7 +205,7 @@ impl Session {
         }
         let row = vec![
             Some(format!("{}.{}", entry.schema_name, entry.name)),
-            Some(format!("{};", entry.statement)),
+            Some(format!("{};", create_text(&catalog, entry))),
         ];
         Ok(Outcome::Rows(Rows::of_texts(
             &SHOW_CREATE_COLUMNS,

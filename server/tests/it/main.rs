@@ -18,6 +18,7 @@ mod row_errors;
 mod scaling;
 mod session_control;
 mod subscriptions;
+mod temporary;
 mod tls;
 mod transactions;
 mod types;
