@@ -29,7 +29,7 @@ use futures::{StreamExt, TryStreamExt};
 use sqlparser::ast;
 use sqlparser::ast::Query;
 
-use crate::bind::{Bound, DATABASE, Purpose, bind, bind_expression};
+use crate::bind::{Bound, Purpose, bind, bind_expression};
 use crate::catalog::{Catalog, Relation, RelationId};
 use crate::checked_integers::{CheckedIntegers, checked};
 use crate::error::{Error, Result};
@@ -46,6 +46,9 @@ use crate::number_aggregates::{NumberAggregates, number_aggregates};
 use crate::origins::{Origin, origins};
 use crate::set_operations::SetOperations;
 use crate::types::array_type;
+
+/// What DataFusion takes a name's database to be. Names are resolved without it.
+const DATABASE: &str = "dev";
 
 /// Settings of a session that change plans or results.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -286,6 +286,10 @@ impl planner::Catalog for CatalogView {
         }
     }
 
+    fn database(&self) -> &str {
+        &self.catalog.database().name
+    }
+
     fn schema_exists(&self, schema: &str) -> bool {
         pg_catalog::is_schema(schema)
             || schema == temporary_schema::ALIAS

@@ -106,6 +106,8 @@ fn code(error: &Error) -> &'static str {
         Error::UndefinedRelation { .. } | Error::UndefinedObject { .. } => "42P01",
         Error::UndefinedSchema { .. } => "3F000",
         Error::UndefinedDatabase { .. } => "3D000",
+        Error::DatabaseExists { .. } => "42P04",
+        Error::DatabaseInUse { .. } => "55006",
         Error::UndefinedRole { .. } => "42704",
         Error::DuplicateRole { .. } => "42710",
         Error::ReservedRole { .. } => "42939",
@@ -391,7 +393,7 @@ fn detail(error: &Error) -> Option<String> {
         Error::ParameterCount {
             expected, given, ..
         } => Some(format!("Expected {expected} parameters but got {given}.")),
-        Error::Privilege { detail, .. } => detail.clone(),
+        Error::Privilege { detail, .. } | Error::DatabaseInUse { detail, .. } => detail.clone(),
         Error::InCopy { source, .. } => detail(source),
         Error::Planner(planner::Error::DataFusion(inner)) => detail(ours(inner)?),
         Error::Executor(executor::Error::JobFailed { cause }) => Some(chain(cause)),

@@ -102,7 +102,7 @@ impl Session {
             .check_database(Privileges::TEMPORARY)
             .is_ok();
         if !may {
-            let database = catalog.database_object().name;
+            let database = &catalog.database().name;
             return Err(Error::privilege(format!(
                 "permission denied to create temporary tables in database \"{database}\""
             )));
@@ -116,6 +116,7 @@ impl Session {
         acl.grant(PUBLIC, ROOT_ID, all, Privileges::NONE);
         self.shared.catalog.put_schema(Namespace {
             id: self.shared.catalog.take_id(),
+            database: catalog.database().id,
             name: name.clone(),
             owner: ROOT_ID,
             acl: Some(acl),

@@ -88,7 +88,7 @@ fn create(parser: &mut Parser<'_>) -> Result<DatabaseStatement> {
         if option == "connection" && take(parser, &["LIMIT"]) {
             option.push_str(" limit");
         }
-        parser.consume_token(&Token::Eq);
+        let _ = parser.consume_token(&Token::Eq);
         let value = match &parser.peek_token_ref().token {
             // A role's name may be quoted.
             Token::Word(word) if option == "owner" => {

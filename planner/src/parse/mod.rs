@@ -14,6 +14,7 @@ mod alter;
 mod asof;
 mod create_table;
 mod cursor;
+mod database;
 mod event_time;
 pub mod locate;
 mod position;
@@ -41,6 +42,7 @@ use position::Positions;
 pub use alter::{AlterRelation, RelationChange};
 pub use create_table::{ConflictPolicy, TableExtras};
 pub use cursor::{CursorBody, Declare, Direction, Execute, Fetch, Prepare};
+pub use database::DatabaseStatement;
 pub use event_time::{Emit, WatermarkClause};
 pub use privilege::{
     AlterOwner, DefaultPrivileges, Grant, GrantAction, GrantKind, GrantObjects, Granted,
@@ -127,6 +129,8 @@ pub enum Statement {
         /// Options.
         options: ExplainOptions,
     },
+    /// `CREATE`, `ALTER … RENAME TO` or `DROP DATABASE`.
+    Database(DatabaseStatement),
     /// Roles, their members, and who the session acts as.
     Role(RoleStatement),
     /// `GRANT` and `REVOKE` of privileges.

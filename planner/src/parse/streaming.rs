@@ -14,6 +14,7 @@ use sqlparser::tokenizer::Token;
 use super::alter::alter_relation;
 use super::create_table::{TableExtras, table_extras};
 use super::cursor::cursor_statement;
+use super::database::database_statement;
 use super::privilege::privilege_statement;
 use super::role::role_statement;
 use super::scaling;
@@ -65,6 +66,8 @@ pub(super) fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
     } else if take(parser, &["CREATE", "SEQUENCE"]) {
         Ok(Statement::Pg(Box::new(create_sequence(parser)?)))
     } else if let Some(statement) = role_statement(parser)? {
+        Ok(statement)
+    } else if let Some(statement) = database_statement(parser)? {
         Ok(statement)
     } else if let Some(statement) = privilege_statement(parser)? {
         Ok(statement)

@@ -217,12 +217,6 @@ impl Catalog {
     /// The database, for questions about rights.
     #[must_use]
     pub fn database_object(&self) -> Object<'_> {
-        Object {
-            class: Class::Database,
-            kind: Class::Database.name(),
-            name: crate::session::DATABASE,
-            owner: self.access.database.owner,
-            acl: self.access.database.acl.as_ref(),
-        }
+        self.database().object()
     }
 }

@@ -10,6 +10,7 @@ use planner::{RelationId, SqlFunction};
 use serde::{Deserialize, Serialize};
 
 use super::SCHEMA;
+use crate::access::database::{dev_id, is_dev};
 use crate::access::privilege::{Acl, Class};
 use crate::access::role::ROOT_ID;
 use crate::catalog_view::Met;
@@ -169,6 +170,9 @@ pub struct WatermarkFor {
 pub struct Entry {
     /// Id of it, of its job, and oid.
     pub id: u32,
+    /// Its database.
+    #[serde(default = "dev_id", skip_serializing_if = "is_dev")]
+    pub database: u32,
     /// Its schema.
     #[serde(default = "public")]
     pub schema_name: String,

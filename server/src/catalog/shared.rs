@@ -151,9 +151,7 @@ impl SharedCatalog {
     pub fn take_database(&self, id: u32) -> Option<Arc<Catalog>> {
         let taken = {
             let catalogs = self.all.catalogs.write();
-            catalogs
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&id)
+            catalogs.unwrap_or_else(PoisonError::into_inner).remove(&id)
         };
         self.change_access(|access| drop(access.databases.remove(&id)));
         taken

@@ -30,7 +30,7 @@ use crate::pg_catalog::{
     CONSTRAINT_OID, INDEX_OID, RULE_OID, SCHEMA as PG_CATALOG, SCHEMAS, find, tables,
 };
 use crate::server::Shared;
-use crate::session::{DATABASE, lock};
+use crate::session::lock;
 use crate::settings::Settings;
 use crate::temporary_schema::is_temporary;
 use planner::names::quoted_literal;
@@ -332,6 +332,8 @@ fn about_catalog(shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>) -> Vec<S
             Utf8,
             with(function_arguments),
         ),
+        stable("current_database", Utf8, with(database_name)),
+        stable("current_catalog", Utf8, with(database_name)),
         stable(
             "pg_my_temp_schema",
             UInt32,
@@ -374,6 +376,10 @@ fn about_catalog(shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>) -> Vec<S
             }),
         ),
     ]
+}
+
+fn database_name(scope: &Scope, _: &[Arg<'_>]) -> Returned {
+    scope.database().name.as_str().into()
 }
 
 /// The schemas of the search path that exist.
@@ -641,9 +647,6 @@ fn constants() -> Vec<ScalarUDF> {
             })
         }),
     ];
-    for name in ["current_database", "current_catalog"] {
-        functions.push(stable(name, Utf8, |_| DATABASE.into()));
-    }
     for name in [
         "pg_type_is_visible",
         "pg_function_is_visible",

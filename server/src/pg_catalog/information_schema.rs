@@ -7,7 +7,6 @@ use crate::catalog::Kind;
 use crate::pg_catalog::relations::{deparsed, view_definition};
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
 use crate::pg_catalog::{self, INFORMATION_SCHEMA, SCHEMA as PG_CATALOG, SCHEMAS};
-use crate::session::DATABASE;
 use crate::temporary_schema::is_temporary;
 use planner::values::types::{SCALARS, SqlType};
 
@@ -25,7 +24,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
                 .into_iter()
                 .map(|(name, _)| (name, ROOT_ID))
                 .chain(s.catalog.namespaces().map(|schema| (schema.name.as_str(), schema.owner)))
-                .map(|(name, owner)| row![DATABASE, name, s.catalog.access.name_of(owner), NULL, NULL])
+                .map(|(name, owner)| row![s.catalog.database().name.clone(), name, s.catalog.access.name_of(owner), NULL, NULL])
                 .collect()
         },
     },
@@ -65,7 +64,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
             s.catalog
                 .entries()
                 .filter(|e| e.kind == Kind::View)
-                .map(|e| row![DATABASE, e.schema_name.clone(), e.name.clone(), view_definition(s.catalog, e), "NONE", "NO"])
+                .map(|e| row![s.catalog.database().name.clone(), e.schema_name.clone(), e.name.clone(), view_definition(s.catalog, e), "NONE", "NO"])
                 .collect()
         },
     },
@@ -84,7 +83,8 @@ pub(crate) static TABLES: &[SystemTable] = &[
                 .filter(|e| !e.primary_key.is_empty())
                 .map(|e| {
                     row![
-                        DATABASE, e.schema_name.clone(), e.primary_key_name(), DATABASE, e.schema_name.clone(),
+                        s.catalog.database().name.clone(), e.schema_name.clone(), e.primary_key_name(),
+                        s.catalog.database().name.clone(), e.schema_name.clone(),
                         e.name.clone(), "PRIMARY KEY", "NO",
                         "NO", "YES",
                     ]
@@ -180,7 +180,7 @@ fn table_privileges(source: &Source<'_>, public: bool) -> Vec<Vec<Value>> {
                 rows.push(row![
                     access.name_of(item.grantor),
                     grantee.clone(),
-                    DATABASE,
+                    source.catalog.database().name.clone(),
                     entry.schema_name.clone(),
                     entry.name.clone(),
                     name,
@@ -210,7 +210,7 @@ fn tables(source: &Source<'_>) -> Vec<Vec<Value>> {
             }
         };
         rows.push(row![
-            DATABASE,
+            source.catalog.database().name.clone(),
             entry.schema_name.clone(),
             entry.name.clone(),
             table_type,
@@ -231,7 +231,17 @@ fn tables(source: &Source<'_>) -> Vec<Vec<Value>> {
             "BASE TABLE"
         };
         row![
-            DATABASE, schema, table.name, table_type, NULL, NULL, NULL, NULL, NULL, "NO", "NO",
+            source.catalog.database().name.clone(),
+            schema,
+            table.name,
+            table_type,
+            NULL,
+            NULL,
+            NULL,
+            NULL,
+            NULL,
+            "NO",
+            "NO",
             NULL
         ]
     }));
@@ -239,6 +249,7 @@ fn tables(source: &Source<'_>) -> Vec<Vec<Value>> {
 }
 
 fn columns(source: &Source<'_>) -> Vec<Vec<Value>> {
+    let database = source.catalog.database().name.as_str();
     let mut rows = Vec::new();
     for entry in source
         .catalog
@@ -246,20 +257,32 @@ fn columns(source: &Source<'_>) -> Vec<Vec<Value>> {
         .filter(|e| !matches!(e.kind, Kind::MaterializedView | Kind::Index(_)))
     {
         for (at, column) in entry.columns.iter().enumerate() {
-            rows.push(column_row(&entry.schema_name, &entry.name, at, column));
+            rows.push(column_row(
+                database,
+                &entry.schema_name,
+                &entry.name,
+                at,
+                column,
+            ));
         }
     }
     for (schema, table) in crate::pg_catalog::tables() {
         for (at, field) in table.schema().fields().iter().enumerate() {
             let sql_type = SqlType::of(field.data_type());
             let column = crate::catalog::Column::new(field.name(), sql_type);
-            rows.push(column_row(schema, table.name, at, &column));
+            rows.push(column_row(database, schema, table.name, at, &column));
         }
     }
     rows
 }
 
-fn column_row(schema: &str, table: &str, at: usize, column: &crate::catalog::Column) -> Vec<Value> {
+fn column_row(
+    database: &str,
+    schema: &str,
+    table: &str,
+    at: usize,
+    column: &crate::catalog::Column,
+) -> Vec<Value> {
     let sql_type = &column.sql_type;
     let length = match sql_type {
         SqlType::Varchar(length) => *length,
@@ -300,7 +323,7 @@ fn column_row(schema: &str, table: &str, at: usize, column: &crate::catalog::Col
         "YES"
     };
     row![
-        DATABASE,
+        database,
         schema,
         table,
         column.name.clone(),
@@ -318,7 +341,7 @@ fn column_row(schema: &str, table: &str, at: usize, column: &crate::catalog::Col
         radix,
         scale,
         datetime,
-        DATABASE,
+        database,
         PG_CATALOG,
         udt,
         if column.identity.is_some() {
@@ -347,10 +370,10 @@ fn key_columns(source: &Source<'_>) -> Vec<Vec<Value>> {
     for entry in source.catalog.entries() {
         for (at, &key) in entry.primary_key.iter().enumerate() {
             rows.push(row![
-                DATABASE,
+                source.catalog.database().name.clone(),
                 entry.schema_name.clone(),
                 entry.primary_key_name(),
-                DATABASE,
+                source.catalog.database().name.clone(),
                 entry.schema_name.clone(),
                 entry.name.clone(),
                 entry.columns[key].name.clone(),

@@ -46,9 +46,6 @@ use crate::tide::Lens;
 use crate::wire::encode::Style;
 use crate::wire::frame::{Expect, Message, Startup};
 
-/// The one database.
-pub const DATABASE: &str = "dev";
-
 /// Longest time a client may take to log in.
 const STARTUP_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -96,10 +93,15 @@ pub async fn serve(
     let Ok(Some((client, login))) = started.await else {
         return;
     };
-    let Login { role, settings } = login;
+    let Login {
+        role,
+        database,
+        settings,
+    } = login;
     let secret = new_secret();
     let application_name = settings.get("application_name").unwrap_or_default();
-    let mut activity = Activity::new(role.id, application_name, peer);
+    let shared = shared.of_database(database);
+    let mut activity = Activity::new(role.id, database, application_name, peer);
     activity.encryption.clone_from(&client.encryption);
     let activity = Arc::new(Mutex::new(activity));
     let process_id = match shared.sessions.connect(secret, handle, &activity, &role) {
@@ -107,6 +109,15 @@ pub async fn serve(
         Err(error) => return refuse(client, &error).await,
     };
     drop(starting);
+    let _registered = Registered {
+        shared: Arc::clone(&shared),
+        process_id,
+    };
+    // It may have been dropped before the session was on the list.
+    if !shared.catalog.databases().contains(&database) {
+        let name = settings.get("database").unwrap_or_default();
+        return refuse(client, &Error::UndefinedDatabase { name }).await;
+    }
     let mut session = Session {
         shared: Arc::clone(&shared),
         process_id,
@@ -126,7 +137,6 @@ pub async fn serve(
         temporary: None,
         drop_at_block_end: Vec::new(),
     };
-    let _registered = Registered { shared, process_id };
     session.greet(secret);
     if let Err(error) = session.run().await
         && !matches!(error, Error::ClientGone)

@@ -125,7 +125,10 @@ impl Session {
             };
             if !is_as_ours {
                 return Err(Error::unsupported(
-                    format!("{} {value} of a database is not supported", option.to_uppercase()),
+                    format!(
+                        "{} {value} of a database is not supported",
+                        option.to_uppercase()
+                    ),
                     "Leave it out: a database is empty, and its encoding is UTF8, its locale C.",
                 ));
             }

@@ -23,7 +23,7 @@ use crate::namespace::Name;
 use crate::notice::Notice;
 use crate::pg_catalog;
 use crate::server::{Shared, job, with_jobs};
-use crate::session::{DATABASE, Session};
+use crate::session::Session;
 use crate::statement::Outcome;
 use crate::statement::create_table::set_watermark;
 use crate::statement::query::declared_schema;
@@ -213,9 +213,11 @@ impl Session {
                 .check_schema(schema, Privileges::USAGE)?;
         }
         match parts.pop() {
-            Some(database) if database != DATABASE => Err(Error::not_supported(format!(
-                "cross-database references are not implemented: \"{name}\""
-            ))),
+            Some(database) if database != self.shared.catalog.read().database().name => {
+                Err(Error::not_supported(format!(
+                    "cross-database references are not implemented: \"{name}\""
+                )))
+            }
             _ => Ok(Name {
                 schema,
                 local,
@@ -332,7 +334,8 @@ impl Session {
         Entry {
             id: self.shared.catalog.take_id(),
             owner,
-            acl: catalog.access.default_acl(owner, schema, class),
+            acl: catalog.default_acl(owner, schema, class),
+            database: catalog.database().id,
             schema_name: name.schema,
             name: name.local,
             parallelism: if kind.has_job() {

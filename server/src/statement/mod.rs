@@ -11,6 +11,7 @@ pub mod copy_format;
 pub mod create_index;
 pub mod create_table;
 pub mod cursor;
+pub mod database;
 pub mod ddl;
 pub mod dml;
 pub mod explain;
@@ -130,6 +131,7 @@ impl Session {
             Statement::AlterRelation(alter) => self.alter_relation(alter).await,
             Statement::AlterScaling(alter) => self.alter_scaling(alter).await,
             Statement::Role(role) => self.role_statement(role).await,
+            Statement::Database(statement) => self.database_statement(statement).await,
             Statement::Grant(grant) => self.grant(grant).await,
             Statement::DefaultPrivileges(alter) => self.alter_default_privileges(alter).await,
             Statement::AlterOwner(alter) => self.alter_owner(alter).await,
@@ -393,6 +395,7 @@ fn is_definition(statement: &Statement) -> bool {
         | Statement::DropSource { .. }
         | Statement::AlterRelation(_)
         | Statement::AlterScaling(_)
+        | Statement::Database(_)
         | Statement::Grant(_)
         | Statement::DefaultPrivileges(_)
         | Statement::AlterOwner(_) => true,

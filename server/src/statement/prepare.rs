@@ -138,6 +138,7 @@ impl Session {
             | Statement::AlterRelation(_)
             | Statement::AlterScaling(_)
             | Statement::Role(_)
+            | Statement::Database(_)
             | Statement::Grant(_)
             | Statement::DefaultPrivileges(_)
             | Statement::AlterOwner(_)

@@ -7,8 +7,10 @@ use storage::CatalogChange;
 use crate::access::password::Verifier;
 use crate::access::privilege::{Acl, Class};
 use crate::access::role::{Membership, Role};
-use crate::access::{remove_role_change, role_change};
-use crate::catalog::{Catalog, Entry, update_change, update_schema_change, with_new_id};
+use crate::access::{database_change, remove_role_change, role_change};
+use crate::catalog::{
+    Catalog, Entry, SharedCatalog, update_change, update_schema_change, with_new_id,
+};
 use crate::error::{Error, Result};
 use crate::notice::Notice;
 use crate::session::{Session, lock};
@@ -220,7 +222,7 @@ impl Session {
             if role.superuser {
                 self.check_superuser("must be superuser to drop superusers")?;
             }
-            let uses = uses(&catalog, role.id);
+            let uses = uses(&self.shared.catalog, role.id);
             if !uses.is_empty() {
                 return Err(Error::RoleInUse {
                     name: role.name.clone(),
@@ -338,11 +340,13 @@ impl Session {
                 change.puts.extend(update_schema_change(&schema)?.puts);
                 schemas.push(schema);
             }
-            let mut access = catalog.access.clone();
-            if access.database.owner == old {
-                access.database.acl = access.database.acl.map(|acl| acl.with_owner(old, new));
-                access.database.owner = new;
-                change.puts.extend(access.database_change()?.puts);
+            let mut databases = Vec::new();
+            for database in catalog.access.databases.values() {
+                if database.owner == old {
+                    let database = database.clone().with_owner(new);
+                    change.puts.extend(database_change(&database)?.puts);
+                    databases.push(database);
+                }
             }
             self.write_catalog(change).await?;
             let shared = &self.shared.catalog;
@@ -350,7 +354,9 @@ impl Session {
             schemas
                 .into_iter()
                 .for_each(|schema| shared.put_schema(schema));
-            shared.change_access(|now| now.database = access.database);
+            databases
+                .into_iter()
+                .for_each(|database| shared.put_database(database));
         }
         Outcome::done("REASSIGN OWNED")
     }
@@ -500,8 +506,33 @@ pub(crate) fn with_owner(entry: &Entry, owner: u32) -> Entry {
     }
 }
 
-/// What depends on a role, in PostgreSQL's words.
-fn uses(catalog: &Catalog, role: u32) -> Vec<String> {
+/// What depends on a role, in PostgreSQL's words: what is in other databases is only counted.
+fn uses(shared: &SharedCatalog, role: u32) -> Vec<String> {
+    let here = shared.read();
+    let mut uses = uses_within(&here, role);
+    for database in here.access.databases.values() {
+        if database.owner == role {
+            uses.push(format!("owner of database {}", database.name));
+        }
+        let acl = database.acl.as_ref();
+        if acl.is_some_and(|acl| acl.names_role(role, database.owner)) {
+            uses.push(format!("privileges for database {}", database.name));
+        }
+        if database.id == here.database().id {
+            continue;
+        }
+        let there = shared.of_database(database.id).read();
+        let count = uses_within(&there, role).len();
+        if count > 0 {
+            let objects = if count == 1 { "object" } else { "objects" };
+            uses.push(format!("{count} {objects} in database {}", database.name));
+        }
+    }
+    uses
+}
+
+/// What depends on a role within a database.
+fn uses_within(catalog: &Catalog, role: u32) -> Vec<String> {
     let mut uses = Vec::new();
     let mut look = |owner: u32, acl: Option<&Acl>, what: String| {
         if owner == role {
@@ -511,9 +542,6 @@ fn uses(catalog: &Catalog, role: u32) -> Vec<String> {
             uses.push(format!("privileges for {what}"));
         }
     };
-    let database = &catalog.access.database;
-    let name = format!("database {}", crate::session::DATABASE);
-    look(database.owner, database.acl.as_ref(), name);
     for schema in catalog.namespaces() {
         let name = format!("schema {}", schema.name);
         look(schema.owner, schema.acl.as_ref(), name);
@@ -522,7 +550,8 @@ fn uses(catalog: &Catalog, role: u32) -> Vec<String> {
         let name = format!("{} {}", entry.kind_name(), entry.name);
         look(entry.owner, entry.acl.as_ref(), name);
     }
-    for default in &catalog.access.defaults {
+    let defaults = catalog.access.defaults.iter();
+    for default in defaults.filter(|d| d.database == catalog.database().id) {
         let class = match default.class {
             Class::Table => "relations",
             Class::Sequence => "sequences",

@@ -60,7 +60,8 @@ impl Session {
             id: self.shared.catalog.take_id(),
             name,
             owner,
-            acl: catalog.access.default_acl(owner, None, Class::Schema),
+            database: catalog.database().id,
+            acl: catalog.default_acl(owner, None, Class::Schema),
         };
         let change = with_new_id(update_schema_change(&schema)?, schema.id);
         self.write_catalog(change).await?;
@@ -126,11 +127,15 @@ impl Session {
             self.notice_cascade(dropped().cloned());
             self.drop_entries(catalog, ids).await?;
         }
-        let mut change = delete_schema_change(oid);
+        let mut change = catalog
+            .schema(name)
+            .map(delete_schema_change)
+            .unwrap_or_default();
+        let database = catalog.database().id;
         let mut access = catalog.access.clone();
         access
             .defaults
-            .retain(|default| default.schema != Some(oid));
+            .retain(|d| (d.database, d.schema) != (database, Some(oid)));
         change.puts.extend(access.defaults_change()?.puts);
         self.write_catalog(change).await?;
         self.shared.catalog.remove_schema(name);

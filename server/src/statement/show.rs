@@ -12,7 +12,7 @@ use crate::definition::create_text;
 use crate::error::{Error, Result};
 use crate::pg_catalog;
 use crate::pg_catalog::relations::{column_list, key_columns};
-use crate::session::{DATABASE, Session};
+use crate::session::Session;
 use crate::settings::Settings;
 use crate::statement::Outcome;
 use crate::statement::ddl::{is_kind, kind_name, wrong_kind};
@@ -80,7 +80,11 @@ impl Session {
                 let row = |name: &str| vec![Some(name.to_owned())];
                 names.into_iter().map(row).collect()
             }
-            Show::Databases => vec![vec![Some(DATABASE.to_owned())]],
+            Show::Databases => {
+                let catalog = self.shared.catalog.read();
+                let databases = catalog.access.databases.values();
+                databases.map(|d| vec![Some(d.name.clone())]).collect()
+            }
             Show::Columns(name) => self.described_columns(name)?,
             Show::Indexes(name) => self.indexes(name)?,
             Show::Jobs => self.jobs(),
@@ -118,8 +122,12 @@ impl Session {
 
     fn jobs(&self) -> Vec<Vec<Option<String>>> {
         let catalog = self.shared.catalog.read();
+        let elsewhere = self.shared.catalog.elsewhere();
         let mut rows = Vec::new();
         for job in self.shared.engine.jobs() {
+            if elsewhere.contains(&job.id) {
+                continue;
+            }
             let mut next_try = None;
             let state = match &job.state {
                 executor::JobState::Restarting { next_try: at } => {
@@ -173,6 +181,8 @@ impl Session {
         let catalog = self.shared.catalog.read();
         let done = moved_by_rescale(&observation.subscales);
         let mut rescales = observation.rescales;
+        let elsewhere = self.shared.catalog.elsewhere();
+        rescales.retain(|rescale| !elsewhere.contains(&rescale.job));
         rescales.sort_by_key(|rescale| rescale.id);
         let row = |rescale: &RescaleSummary| {
             let done = key_groups_done(rescale, &done);

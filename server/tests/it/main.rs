@@ -7,6 +7,7 @@ mod catalogs;
 mod client_statements;
 mod copy;
 mod data_changes;
+mod databases;
 mod definitions;
 mod extended;
 mod failures;

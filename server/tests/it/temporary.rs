@@ -23,10 +23,7 @@ async fn no_other_session_finds_them() {
             .await,
         "42P01"
     );
-    assert_eq!(
-        two.code(&format!("DELETE FROM {qualified}")).await,
-        "0A000"
-    );
+    assert_eq!(two.code(&format!("DELETE FROM {qualified}")).await, "0A000");
     two.run("CREATE TEMP TABLE t (b text); INSERT INTO t VALUES ('x')")
         .await;
     assert_eq!(one.rows("SELECT * FROM t").await, ["1"]);
@@ -49,12 +46,8 @@ async fn they_end_with_their_session_and_with_the_server() {
         .await;
     assert_eq!(db.value(COUNT).await, "3", "a table, its sequence, a view");
     drop(other);
-    while db.value(COUNT).await != "0" {}
-    assert_eq!(
-        db.value("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'pg_temp%'")
-            .await,
-        "0"
-    );
+    const SCHEMAS: &str = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'pg_temp%'";
+    while db.value(COUNT).await != "0" || db.value(SCHEMAS).await != "0" {}
     db.run("CREATE TEMP TABLE mine (a serial); INSERT INTO mine DEFAULT VALUES")
         .await;
     server.restart().await;
