@@ -123,6 +123,12 @@ impl Catalog {
         entries.filter(|entry| !entry.temporary && entry.function().is_none())
     }
 
+    /// Those of them that queries and the system catalogs know: all but sinks.
+    pub fn relations(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries()
+            .filter(|entry| !matches!(entry.kind, Kind::Sink(_)))
+    }
+
     /// All functions, by id.
     pub fn functions(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.entries
@@ -213,6 +219,17 @@ impl Catalog {
         self.entries.keys().copied()
     }
 
+    /// The ids of everything, and of jobs that work for it.
+    pub fn jobs(&self) -> impl Iterator<Item = u32> {
+        self.entries.values().flat_map(|entry| {
+            let delivered = match &entry.kind {
+                Kind::Sink(sink) => Some(sink.delivered),
+                _ => None,
+            };
+            std::iter::once(entry.id).chain(delivered)
+        })
+    }
+
     /// What a new object is granted; `None`: nothing but what every such object has.
     #[must_use]
     pub fn default_acl(&self, owner: u32, schema: Option<u32>, class: Class) -> Option<Acl> {
@@ -292,6 +309,7 @@ pub(crate) mod tests {
             owner: ROOT_ID,
             acl: None,
             temporary: false,
+            creating: false,
             bindings: BTreeMap::new(),
             functions: BTreeMap::new(),
             layout: None,

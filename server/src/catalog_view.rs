@@ -241,7 +241,7 @@ impl planner::Catalog for CatalogView {
         let entry = self.entry(schema, name)?;
         if matches!(
             entry.kind,
-            Kind::Sequence(_) | Kind::Index(_) | Kind::Function(_)
+            Kind::Sequence(_) | Kind::Index(_) | Kind::Sink(_) | Kind::Function(_)
         ) {
             return None;
         }
@@ -252,7 +252,12 @@ impl planner::Catalog for CatalogView {
     }
 
     fn check_read(&self, relation: &Relation) -> planner::Result<()> {
-        let (Some(role), id) = (self.role, relation.id) else {
+        let id = relation.id;
+        if self.catalog.by_id(id.0).is_some_and(|entry| entry.creating) {
+            let name = relation.name.clone();
+            return Err(planner::Error::NotPopulated { name });
+        }
+        let Some(role) = self.role else {
             return Ok(());
         };
         let actor = Actor {

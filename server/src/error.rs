@@ -54,6 +54,12 @@ pub enum Error {
         /// How many.
         detail: Option<String>,
     },
+    /// A view that is being created in the background cannot be changed.
+    #[error("materialized view \"{name}\" is being created")]
+    BeingCreated {
+        /// The view.
+        name: String,
+    },
     /// A role that does not exist.
     #[error("role \"{name}\" does not exist")]
     UndefinedRole {

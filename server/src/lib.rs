@@ -12,6 +12,7 @@
 pub mod access;
 pub mod activity;
 pub mod adaptive;
+mod background;
 pub mod bench;
 pub mod big_stack;
 pub mod catalog;
@@ -35,6 +36,7 @@ pub mod sequence;
 pub mod server;
 pub mod session;
 pub mod settings;
+pub mod sink;
 pub mod snapshot_table;
 pub mod sqlstate;
 pub mod statement;

@@ -32,10 +32,11 @@ use crate::listener;
 use crate::rescale::history;
 use crate::sequence::Sequences;
 use crate::settings::Settings;
+use crate::sink::{self, Sinks};
 use crate::statement::alter_table;
 use crate::table_locks::TableLocks;
 use crate::tls::Tls;
-use crate::{adaptive, big_stack, pg_catalog, temporary_view};
+use crate::{adaptive, background, big_stack, pg_catalog, temporary_view};
 
 /// Looks at handles that should be gone, and the time between two of them.
 const RELEASE_TRIES: u32 = 1000;
@@ -87,6 +88,10 @@ pub struct Instance {
     pub decisions: Decisions,
     /// Changes, for subscriptions.
     pub feeds: Feeds,
+    /// Woken when a view was created in the background, or not.
+    pub created: watch::Sender<()>,
+    /// How far sinks are.
+    pub sinks: Sinks,
     /// Where sequences are.
     pub sequences: Sequences,
     /// Who is connected.
@@ -190,12 +195,16 @@ impl Server {
         let mut catalogs = Catalogs::from_rows(&rows)?;
         check_exposure(&config, tls.as_ref(), catalogs.access())?;
         let mock = mock(&storage, &rows)?;
-        let mut jobs = Vec::new();
+        let (mut jobs, mut creating) = (Vec::new(), Vec::new());
         for catalog in catalogs.catalogs.values_mut() {
             temporary_view::remove_left_behind(catalog, &storage)?;
             let (planned, of_catalog) = plan_jobs(catalog.clone()).await?;
             *catalog = planned;
-            jobs.extend(of_catalog);
+            let (left, done) = of_catalog
+                .into_iter()
+                .partition(|job| is_creating(catalog, job));
+            jobs.extend::<Vec<JobSpec>>(done);
+            creating.extend::<Vec<JobSpec>>(left);
         }
         jobs.sort_by_key(|job| job.id);
         let options = EngineOptions {
@@ -238,6 +247,8 @@ impl Server {
             ddl: Arc::default(),
             decisions: Decisions::default(),
             feeds,
+            created: watch::Sender::new(()),
+            sinks: Sinks::default(),
             sequences,
             sessions,
             starting,
@@ -246,6 +257,11 @@ impl Server {
             tls,
         });
         let shared = Arc::new(Shared { catalog, instance });
+        for database in shared.catalog.databases() {
+            let shared = shared.of_database(database);
+            sink::start_all(&shared);
+            background::start_again(&shared, &creating);
+        }
         let (shutdown, stop) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
         let adaptive = adaptive::run(Arc::clone(&shared), stop.clone(), alive.clone());
@@ -330,7 +346,7 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
             pg_catalog::register_pure(&session);
             match entry.kind {
                 Kind::Table => jobs.push(table_job(&entry)?),
-                Kind::MaterializedView => {
+                Kind::MaterializedView | Kind::Sink(_) => {
                     let stored = crate::statement::ddl::stored_query(&entry)?;
                     let (query, columns, emit) = (stored.query, stored.columns, stored.emit);
                     let plan = planner::plan_view(&session, &query, &columns, emit);
@@ -338,6 +354,9 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
                     entry.planned = Some(Arc::clone(&plan.dataflow.schema));
                     entry.hashed_by = plan.hashed_by;
                     jobs.push(job(&entry, plan.dataflow));
+                    if let Kind::Sink(sink) = &entry.kind {
+                        jobs.push(sink::delivered_job(&entry, sink)?);
+                    }
                 }
                 Kind::View => {
                     // Its query may need a session, as `current_setting` does: its columns then
@@ -358,6 +377,11 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
         Ok((Catalog::clone(&growing.read()), jobs))
     })
     .await
+}
+
+/// Whether a job is of a view that was not complete when the server ended.
+fn is_creating(catalog: &Catalog, job: &JobSpec) -> bool {
+    catalog.by_id(job.id).is_some_and(|entry| entry.creating)
 }
 
 /// The job that keeps a table's rows.
@@ -458,8 +482,14 @@ pub fn initial_settings(config: &Config) -> Settings {
 /// Relations that no job keeps, among these.
 #[must_use]
 pub fn with_jobs(catalog: &Catalog, ids: &BTreeSet<u32>) -> Vec<u32> {
-    ids.iter()
-        .copied()
-        .filter(|id| catalog.by_id(*id).is_some_and(|entry| entry.kind.has_job()))
-        .collect()
+    let entries = ids.iter().filter_map(|id| catalog.by_id(*id));
+    let with_jobs = entries.filter(|entry| entry.kind.has_job());
+    let jobs = |entry: &Arc<Entry>| {
+        let delivered = match &entry.kind {
+            Kind::Sink(sink) => Some(sink.delivered),
+            _ => None,
+        };
+        std::iter::once(entry.id).chain(delivered)
+    };
+    with_jobs.flat_map(jobs).collect()
 }

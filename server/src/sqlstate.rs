@@ -107,6 +107,7 @@ fn code(error: &Error) -> &'static str {
         Error::UndefinedSchema { .. } => "3F000",
         Error::UndefinedDatabase { .. } => "3D000",
         Error::DatabaseExists { .. } => "42P04",
+        Error::BeingCreated { .. } => "55000",
         Error::DatabaseInUse { .. } => "55006",
         Error::UndefinedRole { .. } => "42704",
         Error::DuplicateRole { .. } => "42710",
@@ -241,6 +242,7 @@ fn planner_code(error: &planner::Error) -> &'static str {
         Planner::UndefinedSchema { .. } => "3F000",
         Planner::OtherDatabase { .. } | Planner::Unsupported { .. } => "0A000",
         Planner::Denied { .. } => "42501",
+        Planner::NotPopulated { .. } => "55000",
         Planner::UndefinedColumn { .. } => "42703",
         Planner::UndefinedFunction { .. } => "42883",
         Planner::UndefinedType { .. } => "42704",
@@ -416,6 +418,9 @@ fn hint(error: &Error) -> Option<String> {
         | Error::LimitExceeded { hint, .. }
         | Error::TypeMismatch { hint, .. } => hint.clone(),
         Error::Planner(planner::Error::Unsupported { hint, .. }) if !hint.is_empty() => Some(hint.clone()),
+        Error::BeingCreated { .. } | Error::Planner(planner::Error::NotPopulated { .. }) => Some(
+            "It is being created in the background: WAIT for it, or see SHOW JOBS.".to_owned(),
+        ),
         Error::Planner(planner::Error::UndefinedFunction { .. }) => Some(
             "No function matches the given name and argument types. You might need to add explicit type casts."
                 .to_owned(),

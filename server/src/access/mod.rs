@@ -63,9 +63,9 @@ pub struct Access {
 
 impl Default for Access {
     fn default() -> Access {
-        let root = Role::root();
+        let roles = Role::predefined().chain([Role::root()]);
         Access {
-            roles: BTreeMap::from([(root.id, Arc::new(root))]),
+            roles: roles.map(|role| (role.id, Arc::new(role))).collect(),
             databases: BTreeMap::from([(DEV_ID, Database::dev())]),
             defaults: Vec::new(),
         }

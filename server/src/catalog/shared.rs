@@ -72,13 +72,13 @@ impl SharedCatalog {
         }
     }
 
-    /// Relations of other databases.
+    /// Relations of other databases, and jobs that work for them.
     #[must_use]
     pub fn elsewhere(&self) -> BTreeSet<u32> {
         let catalogs = self.all.catalogs.read();
         let catalogs = catalogs.unwrap_or_else(PoisonError::into_inner);
         let others = catalogs.iter().filter(|(id, _)| **id != self.database);
-        others.flat_map(|(_, catalog)| catalog.ids()).collect()
+        others.flat_map(|(_, catalog)| catalog.jobs()).collect()
     }
 
     /// Takes the next free id, for good.

@@ -14,6 +14,7 @@ use datafusion::logical_expr::{
 
 use crate::access::actor::Actor;
 use crate::access::privilege::Privileges;
+use crate::access::role::SIGNAL_BACKEND;
 use crate::catalog::{Catalog, Entry};
 use crate::error::Error;
 use crate::interrupt::Handle;
@@ -583,7 +584,8 @@ fn check_reach(
             "must be a superuser: the {what} of a superuser"
         )));
     }
-    if actor.has_rights_of(user) {
+    let is_signaller = catalog.access.inherited(role).contains(&SIGNAL_BACKEND);
+    if is_signaller || actor.has_rights_of(user) {
         return Ok(());
     }
     Err(Error::privilege(format!(

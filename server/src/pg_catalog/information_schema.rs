@@ -62,7 +62,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ],
         rows: |s| {
             s.catalog
-                .entries()
+                .relations()
                 .filter(|e| e.kind == Kind::View)
                 .map(|e| row![s.catalog.database().name.clone(), e.schema_name.clone(), e.name.clone(), view_definition(s.catalog, e), "NONE", "NO"])
                 .collect()
@@ -79,7 +79,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ],
         rows: |s| {
             s.catalog
-                .entries()
+                .relations()
                 .filter(|e| !e.primary_key.is_empty())
                 .map(|e| {
                     row![
@@ -157,7 +157,7 @@ fn is_enabled(source: &Source<'_>, role: u32) -> bool {
 fn table_privileges(source: &Source<'_>, public: bool) -> Vec<Vec<Value>> {
     let access = &source.catalog.access;
     let mut rows = Vec::new();
-    for entry in source.catalog.entries() {
+    for entry in source.catalog.relations() {
         // As in PostgreSQL, what the standard does not know is left out.
         if !matches!(entry.kind, Kind::Table | Kind::View | Kind::Source { .. }) {
             continue;
@@ -195,7 +195,7 @@ fn table_privileges(source: &Source<'_>, public: bool) -> Vec<Vec<Value>> {
 
 fn tables(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
-    for entry in source.catalog.entries() {
+    for entry in source.catalog.relations() {
         if is_temporary(&entry.schema_name) && !source.context.path.contains(&entry.schema_name) {
             continue; // Another session's.
         }
@@ -205,7 +205,11 @@ fn tables(source: &Source<'_>) -> Vec<Vec<Value>> {
             Kind::Table => ("BASE TABLE", "YES"),
             Kind::View => ("VIEW", "NO"),
             Kind::Source { .. } => ("FOREIGN", "NO"),
-            Kind::MaterializedView | Kind::Sequence(_) | Kind::Index(_) | Kind::Function(_) => {
+            Kind::MaterializedView
+            | Kind::Sequence(_)
+            | Kind::Index(_)
+            | Kind::Sink(_)
+            | Kind::Function(_) => {
                 continue;
             }
         };
@@ -253,7 +257,7 @@ fn columns(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
     for entry in source
         .catalog
-        .entries()
+        .relations()
         .filter(|e| !matches!(e.kind, Kind::MaterializedView | Kind::Index(_)))
     {
         for (at, column) in entry.columns.iter().enumerate() {
@@ -367,7 +371,7 @@ fn type_name(sql_type: &SqlType) -> &'static str {
 
 fn key_columns(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
-    for entry in source.catalog.entries() {
+    for entry in source.catalog.relations() {
         for (at, &key) in entry.primary_key.iter().enumerate() {
             rows.push(row![
                 source.catalog.database().name.clone(),

@@ -141,7 +141,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ],
         rows: |s| {
             of_kind(s, |kind| *kind == Kind::MaterializedView)
-                .map(|e| row![e.schema_name.clone(), e.name.clone(), s.catalog.access.name_of(e.owner), NULL, false, true, view_definition(s.catalog, e)])
+                .map(|e| row![e.schema_name.clone(), e.name.clone(), s.catalog.access.name_of(e.owner), NULL, false, !e.creating, view_definition(s.catalog, e)])
                 .collect()
         },
     },
@@ -169,7 +169,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         columns: &[("ftrelid", T::Oid), ("ftserver", T::Oid), ("ftoptions", T::Texts)],
         rows: |s| {
             s.catalog
-                .entries()
+                .relations()
                 .filter_map(|e| match &e.kind {
                     Kind::Source { options } => {
                         let options: Vec<String> = options.iter().map(|(k, v)| format!("{k}={v}")).collect();
@@ -197,7 +197,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ],
         rows: |s| {
             s.catalog
-                .entries()
+                .relations()
                 .filter_map(|e| match &e.kind {
                     Kind::Sequence(seq) => Some(row![
                         e.id, seq.sql_type.oid(), seq.start, seq.increment, seq.max, seq.min, 1i64, false,
@@ -220,7 +220,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
 fn of_kind<'a>(source: &'a Source<'_>, is: fn(&Kind) -> bool) -> impl Iterator<Item = &'a Entry> {
     source
         .catalog
-        .entries()
+        .relations()
         .map(AsRef::as_ref)
         .filter(move |entry: &&Entry| is(&entry.kind))
 }
@@ -269,6 +269,7 @@ struct Class<'a> {
     owner: u32,
     acl: Value,
     is_temporary: bool,
+    is_populated: bool,
 }
 
 impl Class<'_> {
@@ -304,7 +305,7 @@ impl Class<'_> {
             false,
             false,
             false,
-            true,
+            self.is_populated,
             replica_identity,
             false,
             0,
@@ -326,7 +327,7 @@ pub(crate) fn relkind(kind: &Kind) -> &'static str {
         Kind::MaterializedView => "m",
         Kind::Sequence(_) => "S",
         Kind::Index(_) => "i",
-        Kind::Function(_) => "",
+        Kind::Sink(_) | Kind::Function(_) => "",
     }
 }
 
@@ -340,7 +341,7 @@ fn namespace(source: &Source<'_>, entry: &Entry) -> u32 {
 
 fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
-    for entry in source.catalog.entries() {
+    for entry in source.catalog.relations() {
         let count = source
             .snapshot
             .and_then(|s| s.tables.get(&entry.id))
@@ -366,6 +367,7 @@ fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
             owner: entry.owner,
             acl: source.acl(entry.acl.as_ref()),
             is_temporary: is_temporary(&entry.schema_name),
+            is_populated: !entry.creating,
         };
         rows.push(class.row());
         if has_key {
@@ -399,6 +401,7 @@ fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
             owner: ROOT_ID,
             acl: NULL,
             is_temporary: false,
+            is_populated: true,
         };
         rows.push(class.row());
     }
@@ -455,7 +458,7 @@ fn attribute(relation: u32, number: usize, column: &Column) -> Vec<Value> {
 
 fn attributes(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
-    for entry in source.catalog.entries() {
+    for entry in source.catalog.relations() {
         for (at, column) in entry.columns.iter().enumerate() {
             rows.push(attribute(entry.id, at + 1, column));
         }
@@ -494,7 +497,7 @@ pub(crate) fn deparsed(default: &str, sql_type: &SqlType) -> String {
 
 fn defaults(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
-    for entry in source.catalog.entries() {
+    for entry in source.catalog.relations() {
         for (at, column) in entry.columns.iter().enumerate() {
             if let Some(default) = shown_default(column) {
                 let oid = DEFAULT_OID
@@ -515,7 +518,7 @@ fn defaults(source: &Source<'_>) -> Vec<Vec<Value>> {
 fn descriptions(source: &Source<'_>) -> Vec<Vec<Value>> {
     let class = 1259;
     let mut rows = Vec::new();
-    for entry in source.catalog.entries() {
+    for entry in source.catalog.relations() {
         let of_relation = entry.comment.iter().map(|comment| (0, comment));
         let columns = entry.columns.iter().enumerate();
         let of_columns = columns.filter_map(|(at, c)| Some((at + 1, c.comment.as_ref()?)));
@@ -664,7 +667,7 @@ fn rules(source: &Source<'_>) -> Vec<Vec<Value>> {
 fn dependencies(source: &Source<'_>) -> Vec<Vec<Value>> {
     let (class, rewrite) = (1259, 2618);
     let mut rows = Vec::new();
-    for entry in source.catalog.entries() {
+    for entry in source.catalog.relations() {
         if let Kind::Sequence(sequence) = &entry.kind
             && let Some((table, column)) = sequence.owner
         {

@@ -1,7 +1,7 @@
 //! Tables about the server: databases, roles, schemas, settings, sessions.
 
 use crate::access::privilege::Acl;
-use crate::access::role::ROOT_ID;
+use crate::access::role::{READ_ALL_STATS, ROOT_ID};
 use crate::activity::Activity;
 use crate::pg_catalog::SCHEMAS;
 use crate::pg_catalog::relations::NEXMARK_SERVER;
@@ -199,7 +199,10 @@ impl Source<'_> {
     fn may_watch(&self, session: &Activity) -> bool {
         let access = &self.catalog.access;
         let reader = self.context.role;
-        reader.is_none_or(|reader| access.has_rights_of(reader, session.user_id))
+        reader.is_none_or(|reader| {
+            access.has_rights_of(reader, session.user_id)
+                || access.inherited(reader).contains(&READ_ALL_STATS)
+        })
     }
 }
 

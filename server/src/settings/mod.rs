@@ -289,6 +289,12 @@ impl Settings {
         })
     }
 
+    /// Whether CREATE MATERIALIZED VIEW returns before the view is complete.
+    #[must_use]
+    pub fn background_ddl(&self) -> bool {
+        self.get("background_ddl").is_ok_and(|v| v == "on")
+    }
+
     /// Whether the transaction, or the statement outside of one, may only read.
     #[must_use]
     pub fn is_read_only(&self) -> bool {

@@ -59,6 +59,7 @@ pub fn is_kind(kind: &Kind, named: ObjectKind) -> bool {
             | (Kind::MaterializedView, ObjectKind::MaterializedView)
             | (Kind::Sequence(_), ObjectKind::Sequence)
             | (Kind::Index(_), ObjectKind::Index)
+            | (Kind::Sink(_), ObjectKind::Sink)
     )
 }
 
@@ -72,6 +73,7 @@ pub fn kind_name(kind: ObjectKind) -> &'static str {
         ObjectKind::MaterializedView => "materialized view",
         ObjectKind::Sequence => "sequence",
         ObjectKind::Index => "index",
+        ObjectKind::Sink => "sink",
     }
 }
 
@@ -361,6 +363,7 @@ impl Session {
                 .unwrap_or_else(|_| "UTC".to_owned()),
             comment: None,
             temporary: false,
+            creating: false,
             bindings: BTreeMap::new(),
             functions: BTreeMap::new(),
             layout: None,
@@ -480,7 +483,11 @@ impl Session {
             entry.hashed_by = plan.hashed_by;
             entry.bind(bindings);
             let spec = job(&entry, plan.dataflow);
-            self.start_job(entry, spec, Vec::new()).await?;
+            if self.settings().background_ddl() {
+                self.create_in_background(entry, spec).await?;
+            } else {
+                self.start_job(entry, spec, Vec::new()).await?;
+            }
         } else {
             let (schema, dependencies, bindings) = self.plan_plain(view).await?;
             if self.reads_temporary(&dependencies) && !temporary_schema::is_temporary(&name.schema)
@@ -769,7 +776,16 @@ pub(crate) async fn drop_entries(
 ) -> Result<()> {
     // Out of the catalog first: nobody may find a name whose rows are gone.
     shared.catalog.remove(&ids);
-    let jobs = with_jobs(catalog, &ids);
+    let is_creating = |id: &u32| catalog.by_id(*id).is_some_and(|entry| entry.creating);
+    let (creating, mut jobs): (Vec<u32>, Vec<u32>) =
+        with_jobs(catalog, &ids).into_iter().partition(is_creating);
+    if !creating.is_empty() {
+        // Those that are complete at this very moment go with the others.
+        let given_up = shared.engine.cancel_jobs(creating.clone()).await?;
+        let running = shared.engine.jobs();
+        let is_left = |id: &u32| !given_up.contains(id) && running.iter().any(|j| j.id == *id);
+        jobs.extend(creating.into_iter().filter(is_left));
+    }
     let dropped = if jobs.is_empty() {
         write_catalog(shared, delete_change(&ids)).await
     } else {

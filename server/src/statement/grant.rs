@@ -304,6 +304,11 @@ impl Session {
             .ok_or_else(|| Error::UndefinedRelation {
                 name: name.to_string(),
             })?;
+        if entry.creating {
+            return Err(Error::BeingCreated {
+                name: entry.name.clone(),
+            });
+        }
         let class = entry.kind.class();
         if matches!(entry.kind, crate::catalog::Kind::Index(_)) {
             return Err(Error::WrongKind {

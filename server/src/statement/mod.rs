@@ -14,6 +14,7 @@ pub mod cursor;
 pub mod database;
 pub mod ddl;
 pub mod dml;
+pub mod drop_owned;
 pub mod explain;
 pub mod explain_job;
 pub mod explain_scaling;
@@ -36,12 +37,14 @@ pub mod schema;
 pub mod sequence;
 pub mod set;
 pub mod show;
+pub mod sink;
 pub mod subscribe;
 pub mod transaction_mode;
 pub mod upsert;
 pub mod verify;
 pub mod write;
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use planner::parse::{RoleStatement, Statement, TableExtras};
@@ -115,18 +118,15 @@ impl Session {
                 self.create_source(parsed, name, *if_not_exists, columns, options)
                     .await
             }
-            Statement::DropSource {
+            Statement::CreateSink(create) => self.create_sink(parsed, create).await,
+            Statement::DropRelations {
+                kind,
                 names,
                 if_exists,
                 cascade,
             } => {
-                self.drop_relations(
-                    planner::parse::ObjectKind::Source,
-                    names,
-                    *if_exists,
-                    *cascade,
-                )
-                .await
+                self.drop_relations(*kind, names, *if_exists, *cascade)
+                    .await
             }
             Statement::AlterRelation(alter) => self.alter_relation(alter).await,
             Statement::AlterScaling(alter) => self.alter_scaling(alter).await,
@@ -142,6 +142,7 @@ impl Session {
             Statement::CancelJobs { ids } => self.cancel_jobs(ids).await,
             Statement::ExplainJob { kind, name } => self.explain_job(*kind, name).await,
             Statement::Flush => self.flush_statement().await,
+            Statement::Wait => self.wait().await,
             Statement::Refresh { name } => self.refresh(name).await,
             Statement::Declare(declare) => self.declare(parsed, declare, parameters).await,
             Statement::Fetch(fetch) => self.fetch(fetch).await,
@@ -341,9 +342,22 @@ impl Session {
     }
 
     async fn flush_statement(&mut self) -> Result<Outcome> {
-        self.has_unseen_writes = true;
-        self.see_own_writes().await?;
+        self.settle().await?;
         Outcome::done("FLUSH")
+    }
+
+    /// Waits until all that was written is in all views, and what sinks make of it in all tables.
+    pub(crate) async fn settle(&mut self) -> Result<()> {
+        if self.transaction.holds_any() {
+            // A sink may wait for what the block holds.
+            self.has_unseen_writes = true;
+            return self.see_own_writes().await;
+        }
+        let shared = Arc::clone(&self.shared);
+        let settled = async move { crate::sink::settle(&shared).await };
+        self.interrupt.clone().guard(settled).await?;
+        self.has_unseen_writes = false;
+        Ok(())
     }
 }
 
@@ -392,7 +406,8 @@ fn is_definition(statement: &Statement) -> bool {
         ),
         Statement::CreateTable { .. }
         | Statement::CreateSource { .. }
-        | Statement::DropSource { .. }
+        | Statement::CreateSink(_)
+        | Statement::DropRelations { .. }
         | Statement::AlterRelation(_)
         | Statement::AlterScaling(_)
         | Statement::Database(_)

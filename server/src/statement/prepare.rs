@@ -134,7 +134,8 @@ impl Session {
             | Statement::Prepare(_)
             | Statement::CreateTable { .. }
             | Statement::CreateSource { .. }
-            | Statement::DropSource { .. }
+            | Statement::CreateSink(_)
+            | Statement::DropRelations { .. }
             | Statement::AlterRelation(_)
             | Statement::AlterScaling(_)
             | Statement::Role(_)
@@ -144,6 +145,7 @@ impl Session {
             | Statement::AlterOwner(_)
             | Statement::CancelRescale { .. }
             | Statement::Flush
+            | Statement::Wait
             | Statement::Refresh { .. } => Ok(None),
         }
     }

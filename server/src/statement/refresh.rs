@@ -35,8 +35,7 @@ impl Session {
                 "A view shows changes when they are committed.",
             ));
         }
-        self.has_unseen_writes = true;
-        self.see_own_writes().await?;
+        self.settle().await?;
         Outcome::done("REFRESH MATERIALIZED VIEW")
     }
 }

@@ -57,6 +57,7 @@ impl Session {
                 Outcome::done("REVOKE ROLE")
             }
             RoleStatement::Reassign { from, to } => self.reassign(from, to).await,
+            RoleStatement::DropOwned { roles, cascade } => self.drop_owned(roles, *cascade).await,
             RoleStatement::SetRole(_) | RoleStatement::SetSession(_) => Outcome::done("SET"),
         }
     }
@@ -150,7 +151,7 @@ impl Session {
     }
 
     async fn alter_role(&mut self, name: &RoleName, options: &[RoleOption]) -> Result<Outcome> {
-        let mut role = self.named_role(name)?;
+        let mut role = self.own_role(name)?;
         self.check_role_options(options)?;
         // Anyone may change the own password, and nothing else.
         let is_own_password =
@@ -169,7 +170,7 @@ impl Session {
     }
 
     async fn rename_role(&mut self, name: &RoleName, new: &RoleName) -> Result<Outcome> {
-        let mut role = self.named_role(name)?;
+        let mut role = self.own_role(name)?;
         let new = new_role_name(new)?;
         let session = lock(&self.settings).session_user().id;
         let current = self.role();
@@ -221,6 +222,12 @@ impl Session {
             }
             if role.superuser {
                 self.check_superuser("must be superuser to drop superusers")?;
+            }
+            if role.is_predefined() {
+                return Err(Error::RoleInUse {
+                    name: role.name.clone(),
+                    detail: "It is required by the database system.".to_owned(),
+                });
             }
             let uses = uses(&self.shared.catalog, role.id);
             if !uses.is_empty() {
@@ -374,6 +381,15 @@ impl Session {
         role.ok_or_else(|| Error::UndefinedRole {
             name: catalog.access.name_of(id),
         })
+    }
+
+    /// A role that is not predefined.
+    fn own_role(&self, name: &RoleName) -> Result<Role> {
+        let role = self.named_role(name)?;
+        match role.is_predefined() {
+            true => Err(Error::ReservedRole { name: role.name }),
+            false => Ok(role),
+        }
     }
 
     fn membership(&self, of: &RoleName, admin: bool) -> Result<Membership> {

@@ -45,6 +45,7 @@ pub(crate) fn show_columns(what: &Show) -> Result<Vec<&'static str>> {
         ],
         Show::Tables
         | Show::Sources
+        | Show::Sinks
         | Show::Views
         | Show::MaterializedViews
         | Show::Sequences
@@ -69,6 +70,7 @@ impl Session {
         let rows = match what {
             Show::Tables => self.names_of(ObjectKind::Table),
             Show::Sources => self.names_of(ObjectKind::Source),
+            Show::Sinks => self.names_of(ObjectKind::Sink),
             Show::Views => self.names_of(ObjectKind::View),
             Show::MaterializedViews => self.names_of(ObjectKind::MaterializedView),
             Show::Sequences => self.names_of(ObjectKind::Sequence),

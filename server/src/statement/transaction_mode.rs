@@ -126,7 +126,8 @@ fn changing(statement: &Statement) -> Option<&'static str> {
         },
         Statement::CreateTable { .. } => "CREATE TABLE",
         Statement::CreateSource { .. } => "CREATE SOURCE",
-        Statement::DropSource { .. } => "DROP SOURCE",
+        Statement::CreateSink(_) => "CREATE SINK",
+        Statement::DropRelations { .. } => "DROP",
         Statement::AlterRelation(_)
         | Statement::AlterScaling(_)
         | Statement::AlterOwner(_)
@@ -147,6 +148,7 @@ fn changing(statement: &Statement) -> Option<&'static str> {
             RoleStatement::Grant { .. } => "GRANT ROLE",
             RoleStatement::Revoke { .. } => "REVOKE ROLE",
             RoleStatement::Reassign { .. } => "REASSIGN OWNED",
+            RoleStatement::DropOwned { .. } => "DROP OWNED",
             RoleStatement::SetRole(_) | RoleStatement::SetSession(_) => return None,
         },
         _ => return None,

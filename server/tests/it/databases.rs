@@ -57,11 +57,8 @@ async fn each_has_its_own_relations_schemas_and_functions() {
     let shop = server.connect_to("shop").await;
     shop.run("INSERT INTO t VALUES ('y')").await;
     assert_eq!(shop.rows("SELECT * FROM m").await, ["2"]);
-    assert_eq!(
-        shop.value("VERIFY MATERIALIZED VIEW m").await,
-        "m",
-        "one row of it"
-    );
+    let verified = shop.value("VERIFY MATERIALIZED VIEW m").await;
+    assert!(verified.ends_with("|t"), "{verified}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

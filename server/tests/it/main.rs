@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
 mod access;
+mod background;
 mod catalogs;
 mod client_statements;
 mod copy;
@@ -18,6 +19,7 @@ mod restart;
 mod row_errors;
 mod scaling;
 mod session_control;
+mod sinks;
 mod subscriptions;
 mod temporary;
 mod tls;
