@@ -25,6 +25,7 @@ use crate::pg_catalog::procedures;
 use crate::pg_catalog::relations::{
     created_index_definition, index_definition, key_columns, quoted, view_definition,
 };
+use crate::pg_catalog::server_tables::UTF8;
 use crate::pg_catalog::sleep::Sleep;
 use crate::pg_catalog::types::{other_name, other_oid};
 use crate::pg_catalog::{
@@ -630,6 +631,13 @@ fn constants() -> Vec<ScalarUDF> {
             oid_arg(args, 0).map(|oid| format_type(oid, None)).into()
         }),
         stable("pg_tablespace_location", Utf8, |_| "".into()),
+        stable("getdatabaseencoding", Utf8, |_| "UTF8".into()),
+        stable("pg_char_to_encoding", Int64, |args| {
+            let is_ours = |name: &str| name.eq_ignore_ascii_case("utf8");
+            arg(args, 0)
+                .map(|name| if is_ours(name) { i64::from(UTF8) } else { -1 })
+                .into()
+        }),
         stable("txid_current", Int64, |_| 0i64.into()),
         stable("pg_is_in_recovery", Boolean, |_| false.into()),
         // There are no advisory locks; asyncpg gives them all back when it resets a session.
@@ -655,6 +663,9 @@ fn constants() -> Vec<ScalarUDF> {
         "pg_collation_is_visible",
         "pg_operator_is_visible",
         "pg_opclass_is_visible",
+        "pg_opfamily_is_visible",
+        "pg_conversion_is_visible",
+        "pg_ts_config_is_visible",
         "pg_statistics_obj_is_visible",
         "pg_relation_is_publishable",
     ] {
@@ -685,6 +696,7 @@ fn constants() -> Vec<ScalarUDF> {
         "shobj_description",
         "pg_get_triggerdef",
         "pg_get_functiondef",
+        "pg_get_function_sqlbody",
         "pg_get_statisticsobjdef_columns",
         "pg_get_statisticsobjdef",
         "pg_get_partkeydef",

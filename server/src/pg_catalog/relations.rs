@@ -87,7 +87,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
             ("confupdtype", T::Text), ("confdeltype", T::Text), ("confmatchtype", T::Text), ("conislocal", T::Bool),
             ("coninhcount", T::Int4), ("connoinherit", T::Bool), ("conkey", T::Int2s), ("confkey", T::Int2s),
             ("conpfeqop", T::Oids), ("conppeqop", T::Oids), ("conffeqop", T::Oids), ("confdelsetcols", T::Int2s),
-            ("conexclop", T::Oids), ("conbin", T::Text),
+            ("conexclop", T::Oids), ("conbin", T::Text), ("tableoid", T::Oid),
         ],
         rows: constraints,
     },
@@ -97,6 +97,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         columns: &[
             ("oid", T::Oid), ("rulename", T::Text), ("ev_class", T::Oid), ("ev_type", T::Text),
             ("ev_enabled", T::Text), ("is_instead", T::Bool), ("ev_qual", T::Text), ("ev_action", T::Text),
+            ("tableoid", T::Oid),
         ],
         rows: rules,
     },
@@ -639,6 +640,7 @@ fn constraints(source: &Source<'_>) -> Vec<Vec<Value>> {
                 NULL,
                 NULL,
                 NULL,
+                2606,
             ]
         })
         .collect()
@@ -657,7 +659,8 @@ fn rules(source: &Source<'_>) -> Vec<Vec<Value>> {
             "O",
             true,
             "<>",
-            view_definition(source.catalog, entry)
+            view_definition(source.catalog, entry),
+            2618
         ]
     })
     .collect()

@@ -11,7 +11,7 @@ use crate::settings::{self, SettingRow};
 /// Oid of the default tablespace.
 const TABLESPACE_OID: u32 = 1663;
 /// PostgreSQL's number of UTF8.
-const UTF8: i32 = 6;
+pub(crate) const UTF8: i32 = 6;
 
 #[rustfmt::skip] // Column lists read best as tables.
 pub(crate) static TABLES: &[SystemTable] = &[

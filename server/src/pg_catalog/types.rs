@@ -69,9 +69,14 @@ pub(crate) static TABLES: &[SystemTable] = &[
         name: "pg_language",
         columns: &[
             ("oid", T::Oid), ("lanname", T::Text), ("lanowner", T::Oid), ("lanispl", T::Bool),
-            ("lanpltrusted", T::Bool),
+            ("lanpltrusted", T::Bool), ("lanplcallfoid", T::Oid), ("tableoid", T::Oid),
         ],
-        rows: |_| vec![row![12, "internal", ROOT_ID, false, false], row![14, "sql", ROOT_ID, false, true]],
+        rows: |_| {
+            vec![
+                row![12, "internal", ROOT_ID, false, false, 0, 2612],
+                row![14, "sql", ROOT_ID, false, true, 0, 2612],
+            ]
+        },
     },
 ];
 
