@@ -117,6 +117,8 @@ pub struct Committed {
     pub snapshots: Vec<(KeyGroup, PartitionSnapshot)>,
     /// About how many bytes of rows changed since the last durable commit, this one included.
     pub changed_bytes: usize,
+    /// Key groups that may have other rows than at the last commit of this kind.
+    pub key_groups: KeyGroupSet,
 }
 
 /// Rows of an operator, by key group.
@@ -126,6 +128,11 @@ pub struct StateTable {
     shape: Shape,
     /// Indexed by key group; `None` where not owned.
     partitions: Vec<Option<Box<Partition>>>,
+    /// Key groups that have changed or come since the last commit. A commit looks at no others: a
+    /// table without changes must cost next to nothing.
+    touched: KeyGroupSet,
+    /// The same since the last durable commit.
+    dirty: KeyGroupSet,
     // Kept for their memory only; empty between calls.
     scratch: Scratch,
 }
@@ -169,6 +176,8 @@ impl StateTable {
         let mut table = Self {
             shape: Shape::new(schema),
             partitions: Vec::new(),
+            touched: KeyGroupSet::new(),
+            dirty: KeyGroupSet::new(),
             scratch: Scratch::default(),
         };
         for key_group in owned {
@@ -219,6 +228,8 @@ impl StateTable {
         let Self {
             shape,
             partitions,
+            touched,
+            dirty,
             scratch,
         } = self;
         hash_cells(cells.iter(), deltas.len(), &mut scratch.hashes);
@@ -241,6 +252,8 @@ impl StateTable {
             let partition = partitions[usize::from(run.key_group.0)]
                 .as_mut()
                 .expect("ownership was checked above");
+            touched.insert(run.key_group);
+            dirty.insert(run.key_group);
             let (fresh, slots) = (&mut scratch.fresh, &mut scratch.slots);
             let chunk = partition.add(shape, &batch, run.rows.clone(), fresh, slots);
             scratch
@@ -377,7 +390,9 @@ impl StateTable {
     /// The rows touched since the last commit, by key group, ascending; those without are left
     /// out.
     pub fn changed(&self) -> impl Iterator<Item = Result<Changed>> + '_ {
-        self.partitions()
+        let touched = self.touched.iter();
+        touched
+            .filter_map(|key_group| Some((key_group, self.partition(key_group)?)))
             .filter(|(_, partition)| partition.is_touched())
             .map(|(key_group, partition)| partition.changed(&self.shape, key_group))
     }
@@ -387,16 +402,24 @@ impl StateTable {
     /// # Errors
     /// [`Error::Arrow`] when rows do not fit an Arrow array; the table must then be dropped.
     pub fn commit(&mut self, durable: bool) -> Result<Committed> {
-        let mut committed = Committed::default();
-        for (key_group, partition) in (0u16..).map(KeyGroup).zip(&mut self.partitions) {
-            let Some(partition) = partition else { continue };
+        let mut committed = Committed {
+            key_groups: std::mem::take(&mut self.touched),
+            ..Committed::default()
+        };
+        if durable {
+            committed.key_groups = std::mem::take(&mut self.dirty);
+        }
+        for key_group in &committed.key_groups {
+            let Some(partition) = &mut self.partitions[key_group.index()] else {
+                continue;
+            };
             let commit = partition.commit(&self.shape, key_group, durable)?;
             committed.deltas.extend(commit.delta);
-            committed.changed_bytes += partition.dirty_bytes(&self.shape);
-            committed
-                .snapshots
-                .extend(commit.snapshot.map(|snapshot| (key_group, snapshot)));
+            let snapshot = commit.snapshot.map(|snapshot| (key_group, snapshot));
+            committed.snapshots.extend(snapshot);
         }
+        let dirty = self.dirty.iter().filter_map(|kg| self.partition(kg));
+        committed.changed_bytes = dirty.map(|p| p.dirty_bytes(&self.shape)).sum();
         Ok(committed)
     }
 
@@ -430,6 +453,8 @@ impl StateTable {
         }
         let partition = Partition::install(&self.shape, key_group, &state)?;
         *self.entry(key_group) = Some(Box::new(partition));
+        self.touched.insert(key_group);
+        self.dirty.insert(key_group);
         Ok(())
     }
 
@@ -458,6 +483,8 @@ impl StateTable {
         for (key_group, partition) in (0u16..).map(KeyGroup).zip(&mut self.partitions) {
             if let Some(partition) = partition {
                 **partition = partition.widened(&self.shape, &shape, key_group, values)?;
+                self.touched.insert(key_group);
+                self.dirty.insert(key_group);
             }
         }
         self.shape = shape;

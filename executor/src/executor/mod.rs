@@ -565,14 +565,16 @@ impl Executor {
             moved: std::mem::take(&mut self.moved),
             load,
         };
+        let mut changed = KeyGroupSet::new();
         for table in self.pipeline.tables() {
             let committed = table.commit(barrier.durable)?;
             collected.deltas.extend(committed.deltas);
             collected.snapshots.extend(committed.snapshots);
             collected.changed_bytes += committed.changed_bytes;
+            changed.extend(&committed.key_groups);
         }
         if barrier.durable {
-            collected.state_sizes = self.state_sizes();
+            collected.state_sizes = self.state_sizes(&changed);
         }
         crash_point!("epoch.committed");
         self.may_fail(FaultStep::Committed { durable })?;
@@ -598,17 +600,15 @@ impl Executor {
         (0..self.pipeline.inputs()).map(of).collect()
     }
 
-    fn state_sizes(&mut self) -> Vec<(KeyGroup, u64, u64)> {
-        let mut sizes: BTreeMap<KeyGroup, (u64, u64)> = BTreeMap::new();
-        for table in self.pipeline.tables() {
-            for key_group in table.owned().iter() {
-                let (rows, bytes) = sizes.entry(key_group).or_default();
-                *rows += table.rows(key_group);
-                *bytes += table.bytes(key_group);
-            }
-        }
-        let flat = |(key_group, (rows, bytes))| (key_group, rows, bytes);
-        sizes.into_iter().map(flat).collect()
+    /// Rows and bytes of key groups.
+    fn state_sizes(&mut self, key_groups: &KeyGroupSet) -> Vec<(KeyGroup, u64, u64)> {
+        let tables = self.pipeline.tables();
+        let size = |key_group| {
+            let rows = tables.iter().map(|table| table.rows(key_group)).sum();
+            let bytes = tables.iter().map(|table| table.bytes(key_group)).sum();
+            (key_group, rows, bytes)
+        };
+        key_groups.iter().map(size).collect()
     }
 
     fn apply(&mut self, change: &TopologyChange) -> Result<()> {
