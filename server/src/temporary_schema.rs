@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::namespace::Namespace;
 use crate::server::Shared;
 use crate::session::Session;
-use crate::statement::ddl::drop_entries;
+use crate::statement::drop::drop_entries;
 
 /// What each session calls its own.
 pub(crate) const ALIAS: &str = "pg_temp";

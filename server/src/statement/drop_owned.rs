@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::namespace::Namespace;
 use crate::session::Session;
 use crate::statement::Outcome;
-use crate::statement::ddl::{dependents_error, refuse_used_sequences};
+use crate::statement::drop::{dependents_error, refuse_used_sequences};
 use crate::temporary_schema::{is_temporary, within};
 
 impl Session {

@@ -14,6 +14,7 @@ pub mod cursor;
 pub mod database;
 pub mod ddl;
 pub mod dml;
+pub mod drop;
 pub mod drop_owned;
 pub mod explain;
 pub mod explain_job;

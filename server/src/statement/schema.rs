@@ -17,7 +17,7 @@ use crate::notice::Notice;
 use crate::pg_catalog;
 use crate::session::Session;
 use crate::statement::Outcome;
-use crate::statement::ddl::described;
+use crate::statement::drop::described;
 use crate::temporary_schema::{is_temporary, within};
 
 impl Session {

@@ -157,7 +157,12 @@ impl Session {
                 }
             };
             let entry = catalog.by_id(job.id);
-            let kind = entry.map_or("materialized view", |entry| entry.kind_name());
+            let kind = match entry {
+                Some(entry) => entry.kind_name(),
+                // What a sink has delivered, or a view that is being created.
+                None if catalog.jobs().any(|known| known == job.id) => "sink",
+                None => "materialized view",
+            };
             let parallelism = match entry.and_then(|entry| entry.adaptivity) {
                 Some(_) => format!("ADAPTIVE, now {}", job.parallelism),
                 None => job.parallelism.to_string(),

@@ -207,12 +207,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         !self.buffer.is_empty()
     }
 
-    /// Whether a whole message, or the beginning of a bad one, can be taken without reading.
+    /// Whether a whole message, or the beginning of a bad one, can be taken without reading. What is
+    /// left of a COPY that is over is skipped without an answer, so it does not count.
     #[must_use]
     pub fn has_message(&self) -> bool {
         let Some(field) = self.buffer.get(1..5) else {
             return false;
         };
+        if matches!(self.buffer[0], b'd' | b'c' | b'f') {
+            return false;
+        }
         let length = i32::from_be_bytes([field[0], field[1], field[2], field[3]]);
         usize::try_from(length).is_ok_and(|length| self.buffer.len() > length)
     }
