@@ -34,7 +34,8 @@ use crate::operator::{Barrier, Operator, Output, Watermarks};
 use crate::operators::watermark_filter::numbers;
 use crate::operators::{
     AggPlan, Dml, Filter, HashAgg, HashJoin, JoinPlan, Lateness, Materialize, Project, Recompute,
-    RowErrors, Scan, TemporalFilter, Unnest, Values, WatermarkFilter,
+    RowErrors, Scan, TemporalFilter, TemporalJoin, TemporalJoinPlan, Unnest, Values,
+    WatermarkFilter,
 };
 use crate::sources::{Clock, Nexmark, NexmarkEvents};
 
@@ -52,7 +53,7 @@ pub struct Context {
     /// Notes the rows whose expressions failed.
     pub errors: RowErrors,
     /// True while this job, or one it reads from, is being backfilled: until then a view may miss
-    /// rows that a retraction already speaks of.
+    /// rows that a retraction already speaks of. It changes between two barriers.
     pub backfilling: Arc<AtomicBool>,
     /// The time that paces sources.
     pub clock: Arc<dyn Clock>,
@@ -601,6 +602,9 @@ fn table_schemas(node: &Node, inputs: &[SchemaRef]) -> Result<Vec<TableSchema>> 
             [left_keys, right_keys],
             forgets,
         )?,
+        Node::TemporalJoin { right_keys, .. } => {
+            TemporalJoin::table_schemas([&inputs[0], &inputs[1]], right_keys)
+        }
         Node::Recompute { keys, schema, .. } => Recompute::table_schemas(inputs, keys, schema),
         Node::Materialize { key, .. } => Materialize::table_schemas(&inputs[0], key),
         Node::Dml { watermark, .. } => Dml::table_schemas(watermark.is_some()),
@@ -687,16 +691,34 @@ fn build_operator(
             let plan = JoinPlan {
                 kind: *kind,
                 keys: [left_keys.clone(), right_keys.clone()],
-                nulls: match nulls_match {
-                    true => NullEquality::NullEqualsNull,
-                    false => NullEquality::NullEqualsNothing,
-                },
+                nulls: nulls(*nulls_match),
                 residual: residual.clone(),
                 forgets: *forgets,
                 inputs: [Arc::clone(&inputs[0]), Arc::clone(&inputs[1])],
                 schema: Arc::clone(schema),
             };
             Box::new(HashJoin::new(plan, errors, rows))
+        }
+        Node::TemporalJoin {
+            keeps_all,
+            left_keys,
+            right_keys,
+            nulls_match,
+            residual,
+            schema,
+            ..
+        } => {
+            let rows = <[StateTable; 2]>::try_from(tables).expect("a join asked for two tables");
+            let plan = TemporalJoinPlan {
+                keeps_all: *keeps_all,
+                keys: [left_keys.clone(), right_keys.clone()],
+                nulls: nulls(*nulls_match),
+                residual: residual.clone(),
+                right: Arc::clone(&inputs[1]),
+                schema: Arc::clone(schema),
+            };
+            let backfilling = Arc::clone(&context.backfilling);
+            Box::new(TemporalJoin::new(plan, errors, backfilling, rows))
         }
         Node::Recompute {
             keys,
@@ -748,6 +770,13 @@ fn build_operator(
             tables.pop().expect(ONE),
         )),
     })
+}
+
+fn nulls(match_each_other: bool) -> NullEquality {
+    match match_each_other {
+        true => NullEquality::NullEqualsNull,
+        false => NullEquality::NullEqualsNothing,
+    }
 }
 
 #[cfg(test)]

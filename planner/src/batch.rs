@@ -32,6 +32,7 @@ use sqlparser::ast::Query;
 use crate::bind::{Bound, Purpose, bind, bind_expression};
 use crate::catalog::{Catalog, Relation, RelationId};
 use crate::checked_integers::{CheckedIntegers, checked};
+use crate::distinct_statistics::DistinctPairs;
 use crate::error::{Error, Result};
 use crate::float_rule::FloatOverDecimal;
 use crate::functions;
@@ -42,9 +43,12 @@ use crate::functions::sort_keys::SortKeys;
 use crate::in_subqueries::InSubqueries;
 use crate::integer_literals::IntegerLiterals;
 use crate::lateral::LateralRows;
+use crate::lateral_limit::LateralLimit;
 use crate::number_aggregates::{NumberAggregates, number_aggregates};
 use crate::origins::{Origin, origins};
 use crate::set_operations::SetOperations;
+use crate::sort_subqueries::SortSubqueries;
+use crate::temporal_join::{CurrentRows, has_mark};
 use crate::types::array_type;
 
 /// What DataFusion takes a name's database to be. Names are resolved without it.
@@ -95,14 +99,21 @@ pub fn session(catalog: Arc<dyn Catalog>, settings: &Settings) -> Session {
             Arc::new(IntegerLiterals),
             Arc::new(PgOperators::new(&settings.time_zone)),
         ])
-        .with_relation_planners(vec![Arc::new(SetOperations), Arc::new(LateralRows)])
+        .with_relation_planners(vec![
+            Arc::new(CurrentRows),
+            Arc::new(SetOperations),
+            Arc::new(LateralRows),
+        ])
         .with_default_features()
         .with_analyzer_rules(vec![
             Arc::new(ResolveGroupingFunction::new()),
+            Arc::new(SortSubqueries),
+            Arc::new(LateralLimit),
             Arc::new(InSubqueries),
             Arc::new(FloatOverDecimal),
             Arc::new(TypeCoercion::new()),
             Arc::new(NumberAggregates),
+            Arc::new(DistinctPairs),
             Arc::new(SortKeys),
             Arc::new(PgCasts),
             Arc::new(CheckedIntegers),
@@ -113,6 +124,7 @@ pub fn session(catalog: Arc<dyn Catalog>, settings: &Settings) -> Session {
         context.register_udf(function.as_ref().clone());
     }
     context.register_udf(now_of_statements());
+    context.register_udf(functions::random_uuid());
     context.register_udaf(functions::string_agg());
     for function in number_aggregates() {
         context.register_udaf(function);
@@ -321,6 +333,14 @@ impl BatchPlan {
     #[must_use]
     pub fn origins(&self) -> Vec<Option<Origin>> {
         origins(&self.plan)
+    }
+
+    /// Whether it has a temporal join: then a view of it is not what the query gives later.
+    ///
+    /// # Errors
+    /// If the plan cannot be walked.
+    pub fn joins_current_rows(&self) -> Result<bool> {
+        Ok(has_mark(&self.plan)?)
     }
 
     /// Gives the columns of the result metadata, one map a column.

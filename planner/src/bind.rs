@@ -37,12 +37,15 @@ use crate::checked_integers::checked;
 use crate::error::{Error, Result};
 use crate::functions::casts::with_casts;
 use crate::functions::syntax;
+use crate::ignored;
 use crate::integer_literals;
+use crate::join_conditions;
 use crate::lateral;
 use crate::names::{alias_beside_stars, alias_outputs, output_names};
 use crate::parse::{Statement, parse};
 use crate::set_operations;
 use crate::sql_function;
+use crate::values_subqueries;
 use crate::window_tables;
 
 /// Views within views that are followed.
@@ -145,11 +148,14 @@ impl Binder<'_> {
         let planner = SqlToRel::new_with_options(self, self.parser_options());
         let plan = |alias: fn(&mut Query)| {
             let mut query = query.clone();
+            ignored::refuse(&query).map_err(|error| DataFusionError::External(Box::new(error)))?;
             window_tables::expand(&mut query)
                 .map_err(|error| DataFusionError::External(Box::new(error)))?;
             alias(&mut query);
             sql_function::inline(&mut query, self.catalog)?;
             syntax::rewrite(&mut query);
+            join_conditions::lift(&mut query);
+            values_subqueries::as_selects(&mut query);
             lateral::fold(&mut query);
             set_operations::mark(&mut query);
             integer_literals::mark(&mut query);
@@ -399,7 +405,7 @@ impl ContextProvider for Binder<'_> {
 }
 
 /// A relation in a plan: recognised by the streaming planner, scanned by the batch engine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RelationTable {
     pub(crate) relation: Arc<Relation>,
     /// Absent in plans of continuous views.
@@ -407,6 +413,8 @@ pub(crate) struct RelationTable {
     /// The primary key of a table. Other columns depend on it, so that `GROUP BY id` may select
     /// them, as in PostgreSQL.
     constraints: Constraints,
+    /// Whether it is written with `FOR SYSTEM_TIME AS OF PROCTIME()`.
+    as_of_now: bool,
 }
 
 impl RelationTable {
@@ -418,7 +426,21 @@ impl RelationTable {
             relation,
             rows,
             constraints: Constraints::new_unverified(key.into_iter().collect()),
+            as_of_now: false,
         }
+    }
+
+    /// The same relation with or without `FOR SYSTEM_TIME AS OF PROCTIME()`.
+    pub(crate) fn with_mark(&self, as_of_now: bool) -> Self {
+        Self {
+            as_of_now,
+            ..self.clone()
+        }
+    }
+
+    /// Whether it is written with `FOR SYSTEM_TIME AS OF PROCTIME()`.
+    pub(crate) fn is_as_of_now(&self) -> bool {
+        self.as_of_now
     }
 }
 

@@ -193,6 +193,26 @@ pub enum Node {
         /// Output columns.
         schema: SchemaRef,
     },
+    /// Joins each left row with the right rows of its key as they are at the end of the row's epoch. Left rows are
+    /// never taken back; later changes of the right side change nothing.
+    TemporalJoin {
+        /// Whether left rows without a match come out, with NULLs for the right columns.
+        keeps_all: bool,
+        /// Left child.
+        left: Box<Node>,
+        /// Right child.
+        right: Box<Node>,
+        /// Columns of the left child; not none.
+        left_keys: Vec<usize>,
+        /// Columns of the right child, one for each of `left_keys`, of the same types.
+        right_keys: Vec<usize>,
+        /// Whether a NULL key matches a NULL key.
+        nulls_match: bool,
+        /// What a pair must pass besides, over left columns, then right ones. NULL is false.
+        residual: Option<Arc<dyn PhysicalExpr>>,
+        /// Output columns.
+        schema: SchemaRef,
+    },
     /// Whatever can be said of the rows of each key apart: keeps the rows, and evaluates those of
     /// the keys that an epoch changed anew, with the batch engine.
     Recompute {
@@ -253,6 +273,7 @@ impl Node {
             | Self::HashAgg { schema, .. }
             | Self::Union { schema, .. }
             | Self::HashJoin { schema, .. }
+            | Self::TemporalJoin { schema, .. }
             | Self::Recompute { schema, .. }
             | Self::Dml { schema, .. }
             | Self::Nexmark { schema, .. } => Arc::clone(schema),
@@ -271,7 +292,9 @@ impl Node {
             | Self::Unnest { input, .. }
             | Self::HashAgg { input, .. }
             | Self::Materialize { input, .. } => vec![input],
-            Self::HashJoin { left, right, .. } => vec![left, right],
+            Self::HashJoin { left, right, .. } | Self::TemporalJoin { left, right, .. } => {
+                vec![left, right]
+            }
             Self::Union { inputs, .. } | Self::Recompute { inputs, .. } => inputs.iter().collect(),
             Self::Input { .. } | Self::Dml { .. } | Self::Nexmark { .. } | Self::Values { .. } => {
                 Vec::new()
@@ -289,7 +312,9 @@ impl Node {
             | Self::Unnest { input, .. }
             | Self::HashAgg { input, .. }
             | Self::Materialize { input, .. } => vec![input],
-            Self::HashJoin { left, right, .. } => vec![left, right],
+            Self::HashJoin { left, right, .. } | Self::TemporalJoin { left, right, .. } => {
+                vec![left, right]
+            }
             Self::Union { inputs, .. } | Self::Recompute { inputs, .. } => {
                 inputs.iter_mut().collect()
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
-use datafusion::common::SchemaError;
+use datafusion::common::{Column, SchemaError, TableReference};
 use datafusion::error::DataFusionError;
 
 use crate::values::ValueError;
@@ -69,6 +69,12 @@ pub enum Error {
     #[error("column {} does not exist", shown_column(.name))]
     UndefinedColumn {
         /// As written.
+        name: String,
+    },
+    /// A table's name in front of a column, and the query reads no such table.
+    #[error("missing FROM-clause entry for table \"{name}\"")]
+    MissingFrom {
+        /// The table.
         name: String,
     },
     /// No such function, or none for these argument types.
@@ -133,6 +139,9 @@ pub enum Error {
         /// What to do instead; empty if there is nothing to say.
         hint: String,
     },
+    /// A subquery that stands for a value and has several rows.
+    #[error("more than one row returned by a subquery used as an expression")]
+    SubqueryRows,
     /// A division by zero while computing rows.
     #[error("division by zero")]
     DivisionByZero,
@@ -231,10 +240,25 @@ fn shown_column(name: &str) -> String {
     }
 }
 
+fn is_of(column: &Column, relation: &TableReference) -> bool {
+    let known = column.relation.as_ref();
+    known.is_some_and(|known| relation.resolved_eq(known) || known.table() == relation.table())
+}
+
 fn classify_schema(error: &SchemaError) -> Error {
     match error {
-        SchemaError::FieldNotFound { field, .. } => Error::UndefinedColumn {
-            name: field.flat_name(),
+        SchemaError::FieldNotFound {
+            field,
+            valid_fields,
+        } => match &field.relation {
+            Some(relation) if !valid_fields.iter().any(|known| is_of(known, relation)) => {
+                Error::MissingFrom {
+                    name: relation.table().to_owned(),
+                }
+            }
+            _ => Error::UndefinedColumn {
+                name: field.flat_name(),
+            },
         },
         SchemaError::AmbiguousReference { field } => Error::AmbiguousColumn {
             name: field.name.clone(),
@@ -281,6 +305,9 @@ fn classify_execution(message: &str) -> Option<Error> {
     let lower = line.to_lowercase();
     if lower.contains("divide by zero") || lower.contains("division by zero") {
         return Some(Error::DivisionByZero);
+    }
+    if lower.contains("scalar subquery returned more than one row") {
+        return Some(Error::SubqueryRows);
     }
     if lower.contains("overflow") || lower.contains("out of range") {
         return Some(Error::OutOfRange { message: line });

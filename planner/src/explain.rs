@@ -199,6 +199,26 @@ fn operator(node: &Node) -> String {
         }
         Node::Union { .. } => "Union".to_owned(),
         Node::HashJoin { .. } => join_text(node),
+        Node::TemporalJoin {
+            keeps_all,
+            left,
+            right,
+            left_keys,
+            right_keys,
+            residual,
+            ..
+        } => {
+            let kind = if *keeps_all { " left" } else { "" };
+            let (left, right) = (left.schema(), right.schema());
+            let keys = [list(&left, left_keys), list(&right, right_keys)];
+            let mut text = format!("TemporalJoin{kind}: {} = {}", keys[0], keys[1]);
+            if let Some(residual) = residual {
+                let fields = left.fields().iter().chain(right.fields()).cloned();
+                let pairs = Schema::new(fields.collect::<Vec<_>>());
+                text = format!("{text} and {}", self::text(residual, &pairs));
+            }
+            text
+        }
         Node::Recompute {
             inputs,
             keys,
@@ -344,6 +364,23 @@ fn state_tables(node: &Node, lines: &mut Vec<String>) {
                     forgotten(&schema, expiry.map(|expiry| expiry.column))
                 ));
             }
+        }
+        Node::TemporalJoin {
+            left,
+            right,
+            right_keys,
+            ..
+        } => {
+            let all = |schema: &Schema| (0..schema.fields().len()).collect::<Vec<usize>>();
+            let (left, right) = (left.schema(), right.schema());
+            let waiting = list(&left, &all(&left));
+            lines.push(format!(
+                "  state: TemporalJoin left rows of the epoch {waiting}"
+            ));
+            let (rows, key) = (list(&right, &all(&right)), list(&right, right_keys));
+            lines.push(format!(
+                "  state: TemporalJoin right rows {rows}, key {key}"
+            ));
         }
         Node::Recompute {
             inputs,

@@ -19,8 +19,9 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult};
-use datafusion::common::{Column, DFSchema};
+use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::error::DataFusionError;
+use datafusion::functions::expr_fn::coalesce;
 use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::functions_aggregate::stddev::{stddev_pop_udaf, stddev_udaf};
@@ -30,10 +31,11 @@ use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{
     Accumulator, Aggregate, AggregateUDF, AggregateUDFImpl, Expr, ExprSchemable, LogicalPlan,
-    Projection, Signature, Volatility, Window, WindowFunctionDefinition, cast,
+    Projection, Signature, Volatility, Window, WindowFunctionDefinition, cast, lit, when,
 };
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::distinct_statistics::of_distinct;
 use crate::error::Error;
 use crate::functions::call;
 use crate::types::{DEVIATION, QUOTIENT, VARIANCE};
@@ -329,6 +331,10 @@ impl Kind {
                 return Ok(cast(sum, DataType::Float32));
             }
             (Self::Sum, _) => return Ok(part(sum_udaf(), argument)),
+            (Self::Avg, DataType::Float64) => return Ok(part(self.of_floats(), argument)),
+            (_, DataType::Float64) if distinct => {
+                return Ok(part(of_distinct(self.of_floats()), argument));
+            }
             (_, DataType::Float64) => return Ok(part(self.of_floats(), argument)),
             (Self::Avg, _) => {
                 let count = part(count_udaf(), values);
@@ -339,13 +345,6 @@ impl Kind {
             (Self::StddevSamp, _) => "pg_stddev_samp",
             (Self::StddevPop, _) => "pg_stddev_pop",
         };
-        if distinct {
-            // Different numbers may have the same square.
-            return Err(external(Error::unsupported(
-                format!("{}(DISTINCT …) of exact numbers", self.name()),
-                "aggregate a subquery with DISTINCT",
-            )));
-        }
         let factor = match &data_type {
             small if is_small(small) => {
                 cast(argument.clone(), DataType::Decimal128(INTEGER_DIGITS, 0))
@@ -356,7 +355,24 @@ impl Kind {
             }
             _ => argument.clone(),
         };
-        let squares = part(sum_udaf(), factor.clone() * factor);
+        let square = factor.clone() * factor.clone();
+        let squares = match distinct {
+            false => part(sum_udaf(), square),
+            // Different numbers of different signs may have the same square.
+            true => {
+                let zero = lit(ScalarValue::new_zero(&factor.get_type(input)?)?);
+                let square_type = square.get_type(input)?;
+                let nothing = lit(ScalarValue::new_zero(
+                    &sum_udaf().return_type(&[square_type])?,
+                )?);
+                let mut sum_if = |condition: Expr| {
+                    let squares = when(condition, square.clone()).end()?;
+                    let sum = part(sum_udaf(), squares);
+                    Ok::<_, DataFusionError>(coalesce(vec![sum, nothing.clone()]))
+                };
+                sum_if(factor.clone().gt_eq(zero.clone()))? + sum_if(factor.lt(zero))?
+            }
+        };
         let count = part(count_udaf(), values);
         let sum = part(sum_udaf(), argument);
         Ok(call(deviation, vec![squares, sum, count]))

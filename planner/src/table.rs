@@ -17,6 +17,7 @@ use crate::catalog::{RelationId, WatermarkDefinition};
 use crate::dataflow::{Dataflow, Distribution, Fragment, Input, Node, Upstream};
 use crate::error::{Error, Result};
 use crate::names::{identifier, nullable};
+use crate::parse::columns_as::AS_QUERIED;
 use crate::types::{arrow_type, column_type};
 use crate::watermarks::compile;
 
@@ -144,20 +145,33 @@ impl TableDefinition {
     /// columns of tables cannot have.
     pub fn from_query(statement: &CreateTable, query: &Schema) -> Result<Self> {
         refuse_clauses(statement)?;
-        if !statement.columns.is_empty() {
+        if statement
+            .columns
+            .iter()
+            .any(|column| !is_as_queried(column))
+        {
             return Err(Error::unsupported(
-                "a column list in CREATE TABLE AS",
-                "name the columns in the query",
+                "CREATE TABLE AS with types of columns",
+                "leave the types out, and cast in the query",
             ));
+        }
+        if statement.columns.len() > query.fields().len() {
+            return Err(Error::InvalidDefinition {
+                message: "too many column names were specified".to_owned(),
+            });
         }
         let mut table = Self {
             columns: Vec::with_capacity(query.fields().len()),
             primary_key: Vec::new(),
             watermark: None,
         };
-        for field in query.fields() {
+        for (at, field) in query.fields().iter().enumerate() {
             let data_type = column_type(field.data_type())?;
-            table.push(ColumnDefinition::plain(field.name().clone(), data_type))?;
+            let name = match statement.columns.get(at) {
+                Some(column) => identifier(&column.name),
+                None => field.name().clone(),
+            };
+            table.push(ColumnDefinition::plain(name, data_type))?;
         }
         Ok(table)
     }
@@ -324,6 +338,17 @@ fn refused(constraint: &str) -> Error {
         format!("a {constraint} constraint"),
         "PRIMARY KEY and NOT NULL are enforced; check other rules before writing",
     )
+}
+
+/// Whether a column of `CREATE TABLE AS` is a name alone.
+fn is_as_queried(column: &ColumnDef) -> bool {
+    match &column.data_type {
+        ast::DataType::Custom(name, _) => {
+            let word = name.0.last().and_then(|part| part.as_ident());
+            column.options.is_empty() && word.is_some_and(|word| word.value == AS_QUERIED)
+        }
+        _ => false,
+    }
 }
 
 fn refuse_clauses(statement: &CreateTable) -> Result<()> {

@@ -10,6 +10,7 @@
 //! | unnest | copied ones, and the elements of a list of such expressions |
 //! | aggregation, `DISTINCT` | those that it groups by |
 //! | inner join | keys, and times that are not far apart: the least of both sides |
+//! | temporal join | those of the left side |
 //! | union | those that all inputs have, the least of them |
 //! | rows of closed windows | the one that closes them |
 //!
@@ -163,6 +164,8 @@ fn follows(node: &Node, inputs: &[BTreeSet<usize>]) -> Vec<Derived> {
             });
             bounded.collect()
         }
+        // Left rows come out at the end of their epoch.
+        Node::TemporalJoin { .. } => all().collect(),
         Node::HashJoin { .. }
         | Node::Recompute { .. }
         | Node::Input { .. }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use executor::{Engine, EngineOptions, JobSpec};
 use planner::{Settings as PlanSettings, TableDefinition};
-use storage::{CatalogChange, Storage};
+use storage::{CatalogChange, Storage, crash_point};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -193,6 +193,7 @@ impl Server {
         let rows = storage.catalog_rows()?;
         pin_key_groups(&storage, &rows, config.key_groups)?;
         let mut catalogs = Catalogs::from_rows(&rows)?;
+        crash_point!("recovery.catalog_read");
         check_exposure(&config, tls.as_ref(), catalogs.access())?;
         let mock = mock(&storage, &rows)?;
         let (mut jobs, mut creating) = (Vec::new(), Vec::new());
@@ -207,6 +208,7 @@ impl Server {
             creating.extend::<Vec<JobSpec>>(left);
         }
         jobs.sort_by_key(|job| job.id);
+        crash_point!("recovery.planned");
         let options = EngineOptions {
             barrier_interval: config.barrier_interval,
             checkpoint_interval: config.checkpoint_interval,
@@ -215,6 +217,7 @@ impl Server {
             ..EngineOptions::default()
         };
         let engine = Engine::open(Arc::clone(&storage), jobs, options).await?;
+        crash_point!("recovery.opened");
         let keys = load_keys(&catalogs, &engine)?;
         let catalog = SharedCatalog::new(catalogs);
         for database in catalog.databases() {
@@ -231,6 +234,7 @@ impl Server {
             what: "cannot read the listening address".to_owned(),
             source,
         })?;
+        crash_point!("recovery.listening");
         let sequences = Sequences::from_rows(Arc::clone(&storage), &rows)?;
         let feeds = Feeds::new(Retention {
             time: config.subscription_retention,

@@ -3,6 +3,8 @@
 //! Codes: PostgreSQL manual, appendix A. Exhaustive over our enums, so that a new cause must
 //! choose its code.
 
+use std::io::ErrorKind;
+
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use planner::parse::locate::{Sought, locate};
@@ -238,7 +240,7 @@ fn planner_code(error: &planner::Error) -> &'static str {
     match error {
         Planner::Syntax { .. } => "42601",
         Planner::TooComplex { .. } => "54001",
-        Planner::UndefinedTable { .. } => "42P01",
+        Planner::UndefinedTable { .. } | Planner::MissingFrom { .. } => "42P01",
         Planner::UndefinedSchema { .. } => "3F000",
         Planner::OtherDatabase { .. } | Planner::Unsupported { .. } => "0A000",
         Planner::Denied { .. } => "42501",
@@ -253,6 +255,7 @@ fn planner_code(error: &planner::Error) -> &'static str {
         Planner::TypeMismatch { .. } => "42804",
         Planner::InvalidDefinition { .. } => "42P16",
         Planner::InvalidParameter { .. } => "22023",
+        Planner::SubqueryRows => "21000",
         Planner::DivisionByZero => "22012",
         Planner::OutOfRange { .. } => "22003",
         Planner::InvalidText { .. } => "22P02",
@@ -266,6 +269,9 @@ fn executor_code(error: &executor::Error) -> &'static str {
         executor::Error::Arrow(error) => arrow_code(error),
         executor::Error::DataFusion(error) => datafusion_code(error),
         executor::Error::Storage(error) => storage_code(error),
+        executor::Error::Write { cause } | executor::Error::JobFailed { cause } => {
+            executor_code(cause)
+        }
         executor::Error::SourceOption { .. }
         | executor::Error::Parallelism { .. }
         | executor::Error::UnknownExecutor { .. }
@@ -283,6 +289,7 @@ fn storage_code(error: &storage::Error) -> &'static str {
         storage::Error::Corrupt { .. } => "XX001",
         storage::Error::Format { .. } => "0A000",
         storage::Error::DiskFull { .. } => "53100",
+        storage::Error::Io { source, .. } if source.kind() == ErrorKind::StorageFull => "53100",
         storage::Error::WritesStopped | storage::Error::Io { .. } | storage::Error::RocksDb(_) => {
             "58030"
         }
@@ -398,7 +405,9 @@ fn detail(error: &Error) -> Option<String> {
         Error::Privilege { detail, .. } | Error::DatabaseInUse { detail, .. } => detail.clone(),
         Error::InCopy { source, .. } => detail(source),
         Error::Planner(planner::Error::DataFusion(inner)) => detail(ours(inner)?),
-        Error::Executor(executor::Error::JobFailed { cause }) => Some(chain(cause)),
+        Error::Executor(
+            executor::Error::JobFailed { cause } | executor::Error::Write { cause },
+        ) => Some(chain(cause)),
         Error::Executor(executor::Error::Restarting { reason, .. }) if !reason.is_empty() => {
             Some(reason.clone())
         }
@@ -484,6 +493,7 @@ fn sought(error: &Error) -> Option<Sought<'_>> {
     match error {
         Error::Planner(
             Planner::UndefinedTable { name }
+            | Planner::MissingFrom { name }
             | Planner::UndefinedColumn { name }
             | Planner::UndefinedFunction { name }
             | Planner::UndefinedType { name }

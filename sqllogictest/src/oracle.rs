@@ -25,6 +25,8 @@ const ROWS_SHOWN: usize = 10;
 
 /// Ends the query of a view whose rows come when their window closes.
 const ON_WINDOW_CLOSE: &str = "EMIT ON WINDOW CLOSE";
+/// In a query whose result depends on when its rows came: the server says so.
+const TEMPORAL_JOIN: &str = "FOR SYSTEM_TIME AS OF PROCTIME()";
 /// A query that the server does not run as a batch, such as one over a source.
 const NOT_A_BATCH: &str = "0A000";
 
@@ -65,7 +67,8 @@ impl Oracle {
             // Results show a line break as two characters.
             let definition = definition.replace("\\n", "\n");
             let by_server = self.means == Means::Verify
-                || definition.trim_end_matches(';').ends_with(ON_WINDOW_CLOSE);
+                || definition.trim_end_matches(';').ends_with(ON_WINDOW_CLOSE)
+                || definition.contains(TEMPORAL_JOIN);
             if by_server {
                 self.verify(schema, name).await?;
             } else {

@@ -14,6 +14,7 @@
 //! which only ever change by addition; a checkpoint is one atomic, synced write.
 //! Not here: who owns a key group (`scaling`), when to commit (`executor`), SQL of any kind.
 
+pub mod canary;
 pub mod crash;
 pub mod error;
 pub mod hash;

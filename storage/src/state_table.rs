@@ -353,6 +353,20 @@ impl StateTable {
         rows
     }
 
+    /// All rows whose first measure is not zero: key group by key group.
+    #[must_use]
+    pub fn all(&self) -> Vec<RowRef> {
+        let mut rows = Vec::new();
+        for (key_group, partition) in self.partitions() {
+            rows.extend(partition.all().map(|place| RowRef {
+                key_group,
+                chunk: place.chunk,
+                row: place.row,
+            }));
+        }
+        rows
+    }
+
     /// The given columns of rows that a look-up found, in the order given.
     ///
     /// # Errors

@@ -94,6 +94,25 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Answers it with an error.
+    fn refuse(self, error: Error) {
+        // Whoever asked may have gone.
+        match self {
+            Command::Create { reply, .. }
+            | Command::Drop { reply, .. }
+            | Command::CancelRescale { reply, .. }
+            | Command::Shutdown { reply } => drop(reply.send(Err(error))),
+            Command::CancelJobs { reply, .. } => drop(reply.send(Err(error))),
+            Command::Widen(request) => drop(request.reply.send(Err(error))),
+            Command::Rescale(request) => drop(request.reply.send(Err(error))),
+            Command::ExplainRescale { reply, .. } => drop(reply.send(Err(error))),
+            Command::Observe { reply } => drop(reply.send(Err(error))),
+            Command::Flush { reply } => drop(reply.send(Err(error))),
+        }
+    }
+}
+
 /// A table to get more columns.
 pub(crate) struct WidenRequest {
     pub(crate) job: u32,
@@ -162,7 +181,7 @@ struct Backfill {
     rows: u64,
     /// The barrier that opened its channels; its executors report the later ones.
     since: Epoch,
-    /// Cleared when the job's rows are complete.
+    /// Cleared before the first barrier that has all of the job's rows in front of it.
     backfilling: Arc<AtomicBool>,
 }
 
@@ -373,7 +392,10 @@ impl Conductor {
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Flush { reply } => self.flushes.push(reply),
-            Command::Shutdown { reply } => self.shutdown = Some(reply),
+            Command::Shutdown { reply } => {
+                crash_point!("shutdown.asked");
+                self.shutdown = Some(reply);
+            }
             Command::Create {
                 spec,
                 catalog,
@@ -454,6 +476,7 @@ impl Conductor {
     }
 
     fn inject(&mut self, now: Instant, durable: bool) {
+        crash_point!("epoch.injecting");
         self.epoch = self.epoch.next();
         self.time = self.time.max(self.shared.options.clock.time_of_day());
         let barrier = Barrier {
@@ -461,6 +484,12 @@ impl Conductor {
             durable,
             time: self.time,
         };
+        // Their executors have reported that all rows were sent in front of the last barrier.
+        for backfill in &self.backfills {
+            if backfill.is_complete() && backfill.since.next() < self.epoch {
+                backfill.backfilling.store(false, Ordering::Relaxed);
+            }
+        }
         let mut topology = std::mem::take(&mut self.topology);
         for job in std::mem::take(&mut self.backfilled) {
             if let Some(failure) = self.failures.get_mut(&job) {
@@ -558,6 +587,7 @@ impl Conductor {
         let Some(in_flight) = self.in_flight.take_if(|epoch| epoch.waiting.is_empty()) else {
             return Ok(());
         };
+        crash_point!("epoch.collected");
         self.restart_delay = RESTART_DELAY;
         let duration = world::now() - in_flight.started;
         let InFlight {
@@ -577,6 +607,7 @@ impl Conductor {
         for flush in flushes {
             let _ = flush.send(Ok(barrier.epoch));
         }
+        crash_point!("epoch.flushed");
         let mut persisting = Persisting::default();
         let mut checkpoint = Checkpoint {
             epoch: barrier.epoch,
@@ -719,11 +750,10 @@ impl Conductor {
     fn finish_backfills(&mut self, checkpoint: &mut Checkpoint, persisting: &mut Persisting) {
         let (done, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.backfills)
             .into_iter()
-            .partition(|backfill| backfill.is_complete() && backfill.since < checkpoint.epoch);
+            .partition(|backfill| !backfill.backfilling.load(Ordering::Relaxed));
         self.backfills = open;
         for backfill in done {
             crash_point!("create.backfilled");
-            backfill.backfilling.store(false, Ordering::Relaxed);
             if let Some(job) = self.jobs.get_mut(backfill.job) {
                 job.pinned.clear();
                 self.backfilled.push(backfill.job);
@@ -754,6 +784,7 @@ impl Conductor {
         let storage = Arc::clone(&self.shared.storage);
         let write = world::spawn_blocking(move || storage.checkpoint(checkpoint));
         self.checkpoint = Some((write, persisting));
+        crash_point!("checkpoint.handed_over");
     }
 
     async fn on_checkpoint(&mut self, outcome: Result<()>) {
@@ -794,9 +825,11 @@ impl Conductor {
             self.finish_rescale(rescale, answer());
         }
         if let Some(reply) = persisting.shutdown {
+            crash_point!("shutdown.persisted");
             let _ = reply.send(answer());
             self.commands.close();
         }
+        crash_point!("checkpoint.answered");
         restarted
     }
 

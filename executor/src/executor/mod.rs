@@ -286,6 +286,7 @@ impl Executor {
     fn poll(&mut self) -> Result<bool> {
         let any = self.gate.is_open() && self.pipeline.poll(&mut self.out)?;
         if any {
+            crash_point!("create.backfilling");
             self.may_fail(FaultStep::Polled)?;
         }
         Ok(any)
@@ -333,6 +334,7 @@ impl Executor {
             }
             Control::Switch { fragment, subscale } => {
                 self.moved.rows_taken_back += self.dispatcher.switch(fragment, &subscale);
+                crash_point!("predecessor.switched");
             }
         }
         Ok(())
@@ -353,6 +355,7 @@ impl Executor {
             key_groups: subscale.key_groups,
             mechanism,
         })?;
+        crash_point!("new_owner.prepared");
         Ok(())
     }
 
@@ -363,6 +366,7 @@ impl Executor {
             key_groups: subscale.key_groups,
             mechanism,
         })?;
+        crash_point!("old_owner.prepared");
         Ok(())
     }
 
@@ -389,6 +393,7 @@ impl Executor {
                 tables,
                 sent,
             } => {
+                crash_point!("new_owner.state_received");
                 let bytes = tables.iter().map(|table| table.bytes() as u64).sum();
                 let unbound = self.unbound.remove(key_group);
                 for (table, state) in self.pipeline.tables().into_iter().zip(tables) {
@@ -474,6 +479,7 @@ impl Executor {
                     tables,
                     sent: world::now(),
                 });
+                crash_point!("old_owner.state_queued");
             }
             Action::SendWanted {
                 to,
@@ -492,12 +498,15 @@ impl Executor {
                 channel,
             } => {
                 self.migrations_to[&to].push(MigrationMessage::Confirm { subscale, channel });
+                crash_point!("old_owner.confirm_sent");
             }
             Action::SendMigrationBarrier { to, epoch } => {
                 self.migrations_to[&to].push(MigrationMessage::Barrier(epoch));
+                crash_point!("old_owner.barrier_sent");
             }
             Action::SendSubscaleClosed { to, subscale } => {
                 self.migrations_to[&to].push(MigrationMessage::Closed(subscale));
+                crash_point!("old_owner.closed");
             }
             Action::Release { key_group, channel } => {
                 for (channel, batch) in self.held.release(key_group, channel) {
@@ -512,6 +521,7 @@ impl Executor {
                     subscale,
                     hand_overs,
                 });
+                crash_point!("new_owner.installed");
             }
             Action::Done { subscale } => self.report(Report::Done {
                 executor: self.id,
@@ -528,6 +538,7 @@ impl Executor {
 
     /// Ends the epoch: operators, state tables, barrier, report, topology, in this order.
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
+        crash_point!("epoch.aligned");
         let (barrier, topology) = self.barrier.take().expect("a commit follows a barrier");
         assert_eq!(barrier.epoch, epoch, "barriers are committed in order");
         assert!(
@@ -543,6 +554,7 @@ impl Executor {
             let fragment = &widening.dataflow.fragments[self.fragment.fragment];
             self.pipeline
                 .widen(fragment, self.fragment.job, &widening.values)?;
+            crash_point!("widen.appended");
         }
         let durable = barrier.durable;
         self.may_fail(FaultStep::Barrier { durable })?;
@@ -580,10 +592,13 @@ impl Executor {
         self.may_fail(FaultStep::Committed { durable })?;
         self.dispatcher
             .broadcast(barrier, &topology, &Arc::new(watermarks));
+        crash_point!("epoch.forwarded");
         self.report(Report::Collected(Box::new(collected)));
+        crash_point!("epoch.reported");
         self.advance(Event::Committed { epoch })?;
         if let Some(change) = change {
             self.apply(change)?;
+            crash_point!("executor.changed");
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use arrow::array::ArrayRef;
 use arrow::compute::concat;
 use scaling::KeyGroup;
-use storage::{Changed, Measures, Run, StateTable};
+use storage::{Changed, Measures, RowRef, Run, StateTable};
 
 use crate::error::Result;
 
@@ -98,21 +98,32 @@ impl ChangedRows {
     }
 }
 
-/// Rows of a state table whose ordered column is below a limit. Rows of one key group are one run.
-pub(crate) struct RowsBelow {
+/// Rows of a state table with their measures. Rows of one key group are one run.
+pub(crate) struct TableRows {
     pub(crate) columns: Vec<ArrayRef>,
     pub(crate) measures: Measures,
     pub(crate) runs: Vec<Run>,
 }
 
-impl RowsBelow {
-    /// The rows, in bounded pieces.
+impl TableRows {
+    /// The rows whose ordered column is below a limit, in bounded pieces.
     ///
     /// # Errors
     /// If state cannot be read.
-    pub(crate) fn pieces(table: &StateTable, limit: i64) -> Result<Vec<Self>> {
+    pub(crate) fn below(table: &StateTable, limit: i64) -> Result<Vec<Self>> {
+        Self::pieces(table, &table.below(limit))
+    }
+
+    /// All rows, in bounded pieces.
+    ///
+    /// # Errors
+    /// If state cannot be read.
+    pub(crate) fn all(table: &StateTable) -> Result<Vec<Self>> {
+        Self::pieces(table, &table.all())
+    }
+
+    fn pieces(table: &StateTable, rows: &[RowRef]) -> Result<Vec<Self>> {
         let all: Vec<usize> = (0..table.schema().columns.fields().len()).collect();
-        let rows = table.below(limit);
         let pieces = rows.chunks(ROWS_PER_PIECE).map(|rows| {
             let mut runs: Vec<Run> = Vec::new();
             for (at, row) in rows.iter().enumerate() {
@@ -137,8 +148,8 @@ impl RowsBelow {
     ///
     /// # Errors
     /// If state cannot be changed.
-    pub(crate) fn forget(table: &mut StateTable, limit: i64) -> Result<()> {
-        for below in Self::pieces(table, limit)? {
+    pub(crate) fn forget_below(table: &mut StateTable, limit: i64) -> Result<()> {
+        for below in Self::below(table, limit)? {
             table.add(&below.columns, &below.measures.negated(), &below.runs)?;
         }
         Ok(())

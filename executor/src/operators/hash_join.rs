@@ -35,7 +35,7 @@ use storage::{
     TableSchema,
 };
 
-use super::changed::{ChangedRows, RowsBelow};
+use super::changed::{ChangedRows, TableRows};
 use super::filter::{keep, passing};
 use super::row_errors::RowErrors;
 use crate::change::ChangeBatch;
@@ -331,7 +331,7 @@ impl Operator for HashJoin {
             };
             let watermark = inputs[side.other() as usize].get(expiry.other);
             if let Some(limit) = watermark.and_then(|value| value.checked_add(expiry.micros)) {
-                RowsBelow::forget(&mut self.rows[side as usize], limit)?;
+                TableRows::forget_below(&mut self.rows[side as usize], limit)?;
             }
         }
         Ok(())
@@ -357,7 +357,11 @@ fn kept_weights(measures: &Measures, kept: Kept) -> Vec<i64> {
     .collect()
 }
 
-fn rows_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+pub(super) fn rows_of(
+    schema: &SchemaRef,
+    columns: Vec<ArrayRef>,
+    rows: usize,
+) -> Result<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     let schema = Arc::clone(schema);
     Ok(RecordBatch::try_new_with_options(
@@ -366,7 +370,7 @@ fn rows_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<Re
 }
 
 /// The rows of `batch` without a NULL in any of the `key` columns.
-fn without_null_keys(batch: ChangeBatch, key: &[usize]) -> Result<ChangeBatch> {
+pub(super) fn without_null_keys(batch: ChangeBatch, key: &[usize]) -> Result<ChangeBatch> {
     let nulls = key.iter().fold(None, |nulls, &column| {
         let column = batch.column(column).logical_nulls();
         NullBuffer::union(nulls.as_ref(), column.as_ref())
@@ -379,7 +383,7 @@ fn without_null_keys(batch: ChangeBatch, key: &[usize]) -> Result<ChangeBatch> {
     }
 }
 
-fn take_all(columns: &[ArrayRef], rows: &[u32]) -> Result<Vec<ArrayRef>> {
+pub(super) fn take_all(columns: &[ArrayRef], rows: &[u32]) -> Result<Vec<ArrayRef>> {
     let rows = UInt32Array::from(rows.to_vec());
     columns
         .iter()
@@ -388,7 +392,7 @@ fn take_all(columns: &[ArrayRef], rows: &[u32]) -> Result<Vec<ArrayRef>> {
 }
 
 /// The weight of each pair: that of the probing row times that of the row found.
-fn products(batch: &ChangeBatch, probe: &[u32], found: &Measures) -> Arc<[i64]> {
+pub(super) fn products(batch: &ChangeBatch, probe: &[u32], found: &Measures) -> Arc<[i64]> {
     let found = found.int64(0).expect("a side of a join keeps weights");
     match batch.weights() {
         None => found.into(),

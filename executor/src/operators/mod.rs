@@ -10,6 +10,7 @@
 //! | `scan` | how far a backfill is | at once, and when polled |
 //! | `dml` | the last write applied | at once |
 //! | `temporal_filter` | rows ahead of a time | at the barrier |
+//! | `temporal_join` | the rows of the right side, and of the epoch | at the barrier |
 //! | `watermark_filter` | the watermark | at once |
 //! | `values` | whether it has emitted | when polled |
 //!
@@ -30,6 +31,7 @@ pub mod recompute;
 mod row_errors;
 pub mod scan;
 pub mod temporal_filter;
+pub mod temporal_join;
 pub mod unnest;
 pub mod values;
 pub mod watermark_filter;
@@ -47,6 +49,7 @@ pub use recompute::Recompute;
 pub use row_errors::{RowError, RowErrors};
 pub use scan::Scan;
 pub use temporal_filter::TemporalFilter;
+pub use temporal_join::{TemporalJoin, TemporalJoinPlan};
 pub use unnest::Unnest;
 pub use values::Values;
 pub use watermark_filter::{Lateness, WatermarkFilter};

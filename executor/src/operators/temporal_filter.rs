@@ -21,7 +21,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use planner::dataflow::{Bound, Side};
 use storage::{MeasureType, Measures, StateTable, TableId, TableSchema};
 
-use super::changed::{ChangedRows, RowsBelow};
+use super::changed::{ChangedRows, TableRows};
 use super::filter::keep;
 use super::watermark_filter::numbers;
 use crate::change::ChangeBatch;
@@ -71,7 +71,7 @@ impl TemporalFilter {
             self.settle(changed, limit, out)?;
         }
         // What is left below the limit did not change, so it is as it was emitted, or held back.
-        for below in RowsBelow::pieces(&self.rows, limit)? {
+        for below in TableRows::below(&self.rows, limit)? {
             let weights = below.measures.int64(0).unwrap_or_default().to_vec();
             let taken: Vec<i64> = weights.iter().map(|weight| -weight).collect();
             let emitted = match self.side {

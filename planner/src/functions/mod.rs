@@ -23,7 +23,9 @@ pub(crate) mod now;
 mod number_templates;
 mod numbers;
 pub(crate) mod operators;
+mod ordered_sets;
 mod patterns;
+mod random_uuid;
 mod row_syntax;
 mod rows;
 pub(crate) mod sort_keys;
@@ -31,6 +33,7 @@ mod string_agg;
 mod strings;
 pub(crate) mod syntax;
 
+pub(crate) use random_uuid::random_uuid;
 pub(crate) use string_agg::string_agg;
 
 use std::collections::BTreeMap;
@@ -51,6 +54,7 @@ static FUNCTIONS: LazyLock<BTreeMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| 
         miscellaneous::functions(),
         number_templates::functions(),
         numbers::functions(),
+        ordered_sets::functions(),
         patterns::functions(),
         strings::functions(),
     ];

@@ -14,11 +14,11 @@
 //! | `(a, b) OVERLAPS (c, d)` | `overlaps(a, b, c, d)` |
 //! | `(a, b) < (c, d)`, `(a, b) IN ((c, d))`, `(a, b) IN (SELECT …)` | comparisons of the parts (`row_syntax.rs`) |
 //! | `date 'today'`, `current_date`, `localtimestamp`, `age(t)` | calls of `now` |
-//! | `gen_random_uuid()` | `uuid()::uuid` |
 //! | `FETCH FIRST n ROWS ONLY` | `LIMIT n` |
 //! | `every(x)` | `bool_and(x)` |
 //! | `generate_series(timestamp 'a', 'b', '1 day')` | the same with types of all three |
 //! | `jsonb_agg(x)` | `to_jsonb(array_agg(x))` |
+//! | `percentile_disc(f) WITHIN GROUP (ORDER BY x)` | a function of all values (`ordered_sets.rs`) |
 //! | `trim(LEADING x FROM a)` | `ltrim(a, x)` |
 //! | `make_interval(days => 3)` | `make_interval(0, 0, 0, 3, 0, 0, 0)` |
 //! | `jsonb_each(x)` and other functions that return rows | `unnest` of functions that return arrays |
@@ -33,6 +33,7 @@ use sqlparser::ast::{
     Value, VisitMut, VisitorMut,
 };
 
+use crate::functions::ordered_sets::over_all_values;
 use crate::functions::row_syntax::{row_in_list, row_in_subquery, rows_compared};
 use crate::functions::rows::{ROW_FUNCTIONS, RowFunction};
 use crate::values::input::DIMENSIONS_MAX;
@@ -552,18 +553,9 @@ fn closed(access: AccessExpr) -> AccessExpr {
 const INTERVAL_PARTS: [&str; 7] = ["years", "months", "weeks", "days", "hours", "mins", "secs"];
 
 fn positional(mut function: Function) -> Expr {
-    if let Some(aggregate) = json_aggregate(&function) {
+    let aggregate = json_aggregate(&function).or_else(|| over_all_values(&function));
+    if let Some(aggregate) = aggregate {
         return aggregate;
-    }
-    if last_word(&function.name).as_deref() == Some("gen_random_uuid") {
-        // DataFusion's function gives a text.
-        return Expr::Cast {
-            kind: CastKind::DoubleColon,
-            expr: Box::new(call("uuid", Vec::new())),
-            data_type: DataType::Uuid,
-            array: false,
-            format: None,
-        };
     }
     let name = last_word(&function.name).unwrap_or_default();
     if let Some(time) = named_time(&name) {
@@ -652,12 +644,12 @@ fn unnamed(expr: Expr) -> FunctionArg {
     FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
 }
 
-fn last_word(name: &ObjectName) -> Option<String> {
+pub(super) fn last_word(name: &ObjectName) -> Option<String> {
     Some(name.0.last()?.as_ident()?.value.to_lowercase())
 }
 
 /// A call of a function by its name.
-fn call(name: &str, args: Vec<Expr>) -> Expr {
+pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(name)]),
         uses_odbc_syntax: false,
@@ -679,7 +671,7 @@ fn row_function(name: &ObjectName) -> Option<&'static RowFunction> {
     ROW_FUNCTIONS.iter().find(|function| function.name == name)
 }
 
-fn values_of(args: &[FunctionArg]) -> Option<Vec<Expr>> {
+pub(super) fn values_of(args: &[FunctionArg]) -> Option<Vec<Expr>> {
     let values = args.iter().map(|arg| match arg {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => Some(value.clone()),
         _ => None,

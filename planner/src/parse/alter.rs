@@ -1,11 +1,13 @@
-//! `ALTER … RENAME TO`, `OWNER TO` and `SET SCHEMA`, for relations of all kinds.
+//! `ALTER … RENAME TO`, `OWNER TO` and `SET SCHEMA`, for relations of all kinds; `ALTER SEQUENCE … RESTART`.
 //! Not here: what changes who works for a relation (`scaling`).
 
-use sqlparser::ast::{Ident, ObjectName};
+use sqlparser::ast::{Expr, Ident, ObjectName};
 use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::Token;
 
 use super::ObjectKind;
 use super::role::{RoleName, role_name};
+use super::sequence::number;
 use super::streaming::{Result, follows, take};
 
 /// `ALTER kind [IF EXISTS] name change`.
@@ -30,6 +32,8 @@ pub enum RelationChange {
     Owner(RoleName),
     /// `SET SCHEMA schema`
     Schema(Ident),
+    /// `RESTART [[WITH] number]`, of a sequence
+    Restart(Option<Box<Expr>>),
 }
 
 /// Reads one of these statements; `None`, with nothing consumed, if it is another.
@@ -62,6 +66,10 @@ fn whole(parser: &mut Parser<'_>) -> std::result::Result<AlterRelation, ParserEr
         RelationChange::Owner(role_name(parser)?)
     } else if take(parser, &["SET", "SCHEMA"]) {
         RelationChange::Schema(parser.parse_identifier()?)
+    } else if kind == ObjectKind::Sequence && take(parser, &["RESTART"]) {
+        let is_given = take(parser, &["WITH"]) || parser.peek_token_ref().token != Token::EOF;
+        let number = is_given.then(|| number(parser).map(Box::new)).transpose()?;
+        RelationChange::Restart(number)
     } else {
         return parser.expected_ref("RENAME TO, OWNER TO or SET SCHEMA", parser.peek_token_ref());
     };

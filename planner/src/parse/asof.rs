@@ -4,25 +4,6 @@
 
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::error::{Error, Result};
-
-/// Refuses temporal joins, which are no PostgreSQL either.
-pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<()> {
-    const WORDS: [&str; 4] = ["for", "system_time", "as", "of"];
-    let mut windows = tokens.windows(WORDS.len());
-    let is_temporal = |tokens: &[TokenWithSpan]| {
-        let mut pairs = tokens.iter().zip(WORDS);
-        pairs.all(|(token, word)| is(Some(token), word))
-    };
-    match windows.any(is_temporal) {
-        true => Err(Error::unsupported(
-            "a temporal join (FOR SYSTEM_TIME AS OF)",
-            "leave it out: the join then follows the changes of both sides; or use ASOF JOIN with a time",
-        )),
-        false => Ok(()),
-    }
-}
-
 /// Replaces the words of a statement.
 pub(super) fn replace(tokens: &mut Vec<TokenWithSpan>) {
     let mut at = 0;

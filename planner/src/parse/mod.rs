@@ -12,6 +12,7 @@
 
 mod alter;
 mod asof;
+pub(crate) mod columns_as;
 mod create_table;
 mod cursor;
 mod database;
@@ -26,6 +27,8 @@ mod sequence;
 mod sink;
 mod streaming;
 mod subscribe;
+mod temporal_join;
+mod with_changes;
 
 use std::collections::BTreeMap;
 
@@ -394,8 +397,10 @@ fn parse_one(sql: &str, mut tokens: Vec<TokenWithSpan>, positions: &Positions) -
     let secrets = role::secrets(&tokens, positions);
     let emit = event_time::take_emit(&mut tokens);
     name_star(&mut tokens);
-    asof::check(&tokens)?;
     asof::replace(&mut tokens);
+    temporal_join::replace(&mut tokens, positions)?;
+    columns_as::type_columns(&mut tokens);
+    columns_as::move_overriding(&mut tokens, positions)?;
     let watermark = match event_time::take_watermark(&mut tokens) {
         Ok(watermark) => watermark,
         Err(streaming::Fault::Ours(error)) => return Err(error),

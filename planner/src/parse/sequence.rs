@@ -2,7 +2,7 @@
 
 use sqlparser::ast;
 use sqlparser::ast::{Expr, SequenceOptions, UnaryOperator};
-use sqlparser::parser::Parser;
+use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
 use super::streaming::{Result, take};
@@ -54,7 +54,7 @@ pub(super) fn create_sequence(parser: &mut Parser<'_>) -> Result<ast::Statement>
     })
 }
 
-fn number(parser: &mut Parser<'_>) -> Result<Expr> {
+pub(super) fn number(parser: &mut Parser<'_>) -> std::result::Result<Expr, ParserError> {
     let minus = parser.consume_token(&Token::Minus);
     let number = Expr::Value(parser.parse_number_value()?);
     Ok(if minus {

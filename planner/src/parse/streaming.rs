@@ -21,6 +21,7 @@ use super::scaling;
 use super::sequence::create_sequence;
 use super::sink::sink_statement;
 use super::subscribe::{copy_subscribe, subscribe};
+use super::with_changes::unwrapped;
 use super::{ExplainFormat, ExplainOptions, ObjectKind, Show, Statement};
 use crate::error::Error;
 
@@ -116,6 +117,7 @@ pub(super) fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
                     Statement::CreateTable { table, extras }
                 })
             }
+            ast::Statement::Query(query) => Ok(Statement::Pg(Box::new(unwrapped(query)?))),
             other => Ok(Statement::Pg(Box::new(other))),
         }
     }

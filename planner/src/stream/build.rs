@@ -234,6 +234,12 @@ impl<'a> Builder<'a> {
         if !scan.filters.is_empty() || scan.fetch.is_some() {
             return Err(limit());
         }
+        if table.is_as_of_now() {
+            return Err(Error::unsupported(
+                "FOR SYSTEM_TIME AS OF PROCTIME() in this place of a materialized view",
+                "it stands behind the right side of JOIN or LEFT JOIN, behind the rows that drive the join",
+            ));
+        }
         let relation = &table.relation;
         let named = nullable(&relation.schema);
         let chosen: Vec<usize> = match &scan.projection {

@@ -34,18 +34,19 @@ use super::parts::{Part, Stream, column, column_index};
 use crate::dataflow::{JoinKind, Node};
 use crate::error::{Error, Result};
 use crate::names::nullable;
+use crate::temporal_join::without_mark;
 use crate::types::{check_kept, sql_name};
 use crate::watermarks::is_time;
 
 /// The inputs of a join, with their key expressions as columns.
-struct Sides {
-    left: Stream,
-    right: Stream,
-    left_keys: Vec<usize>,
-    right_keys: Vec<usize>,
+pub(super) struct Sides {
+    pub(super) left: Stream,
+    pub(super) right: Stream,
+    pub(super) left_keys: Vec<usize>,
+    pub(super) right_keys: Vec<usize>,
     /// Over the columns of both.
-    residual: Option<Arc<dyn PhysicalExpr>>,
-    nulls_match: bool,
+    pub(super) residual: Option<Arc<dyn PhysicalExpr>>,
+    pub(super) nulls_match: bool,
 }
 
 impl Builder<'_> {
@@ -53,6 +54,9 @@ impl Builder<'_> {
     pub(super) fn join(&mut self, join: &Join) -> Result<Stream> {
         if join.null_aware {
             return self.not_in(join);
+        }
+        if let Some(right) = without_mark(&join.right)? {
+            return self.temporal_join(join, right);
         }
         match join.join_type {
             JoinType::Inner => self.pairs(join, JoinKind::Inner),
@@ -165,7 +169,7 @@ impl Builder<'_> {
     }
 
     /// The inputs of a join, with their keys.
-    fn sides(&mut self, join: &Join) -> Result<Sides> {
+    pub(super) fn sides(&mut self, join: &Join) -> Result<Sides> {
         let left = self.build(&join.left)?;
         let right = self.build(&join.right)?;
         let (left_exprs, right_exprs): (Vec<&Expr>, Vec<&Expr>) =
@@ -295,7 +299,7 @@ impl Builder<'_> {
     }
 
     /// Both sides hashed by corresponding columns, in the same order.
-    fn aligned(
+    pub(super) fn aligned(
         &mut self,
         left: Stream,
         left_keys: &[usize],
@@ -347,7 +351,7 @@ fn pair_key(left: &[usize], right: &[usize], offset: usize) -> Vec<usize> {
 }
 
 /// The number of columns of both sides.
-fn widths(join: &Join) -> (usize, usize) {
+pub(super) fn widths(join: &Join) -> (usize, usize) {
     let width = |side: &LogicalPlan| side.schema().fields().len();
     (width(&join.left), width(&join.right))
 }

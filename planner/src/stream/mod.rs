@@ -25,6 +25,7 @@ mod parts;
 mod recompute;
 mod refuse;
 mod temporal;
+mod temporal_join;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -160,7 +160,7 @@ fn evaluate(node: &Node, inputs: &[RecordBatch]) -> RecordBatch {
             rows
         }
         Node::Values { batch } => batch.clone(),
-        Node::TemporalFilter { .. } | Node::WatermarkFilter { .. } => {
+        Node::TemporalFilter { .. } | Node::TemporalJoin { .. } | Node::WatermarkFilter { .. } => {
             panic!("time passes in an executor")
         }
         Node::Dml { .. } | Node::Nexmark { .. } => panic!("no rows"),

@@ -144,6 +144,13 @@ impl Transaction {
         }
     }
 
+    /// Keeps a table's lock until the block ends; outside of one it is let go of.
+    pub fn hold(&mut self, table: u32, guard: Option<Guard>) {
+        if let (Some(block), Some(guard)) = (&mut self.block, guard) {
+            block.guards.insert(table, guard);
+        }
+    }
+
     /// Whether the block holds any lock.
     #[must_use]
     pub fn holds_any(&self) -> bool {

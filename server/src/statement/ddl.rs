@@ -12,7 +12,7 @@ use planner::parse::{ObjectKind, Statement};
 use planner::{Dataflow, Emit, Parsed, TableDefinition};
 use sqlparser::ast;
 use sqlparser::ast::{ColumnDef, CreateView, Ident, ObjectName, ObjectType, Query};
-use storage::CatalogChange;
+use storage::{CatalogChange, crash_point};
 
 use crate::access::privilege::Privileges;
 use crate::big_stack;
@@ -637,6 +637,7 @@ impl Session {
             }
             return Err(error);
         }
+        crash_point!("create.whole");
         if !entry.primary_key.is_empty() {
             self.shared
                 .keys
@@ -646,6 +647,7 @@ impl Session {
         sequences
             .into_iter()
             .for_each(|sequence| self.shared.catalog.put(sequence));
+        crash_point!("create.known");
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use planner::parse::ObjectKind;
 use sqlparser::ast::ObjectName;
+use storage::crash_point;
 
 use crate::catalog::{Catalog, Entry, Kind, delete_change, update_change};
 use crate::error::{Error, Result};
@@ -147,6 +148,7 @@ pub(crate) async fn drop_entries(
             .for_each(|e| shared.catalog.put(Entry::clone(e)));
         return Err(error);
     }
+    crash_point!("drop.known");
     for id in ids {
         shared.keys.remove(id);
         shared.locks.remove(id);

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::session::{Parameters, Session};
 use crate::statement::Outcome;
 use crate::statement::ddl::explained;
+use crate::statement::row_locks::without_locks;
 use crate::statement::rows::Rows;
 
 /// The one column of EXPLAIN.
@@ -25,7 +26,8 @@ impl Session {
         refuse_analyze(options)?;
         self.see_own_writes().await?;
         let session = self.reading_planner();
-        let (plan, session) = self.plan_batch(query, session, parameters).await?;
+        let query = without_locks(query);
+        let (plan, session) = self.plan_batch(&query, session, parameters).await?;
         let (format, verbose) = (options.format, options.verbose);
         let lines = big_stack::run(move |handle| {
             Ok(match format {

@@ -135,6 +135,15 @@ fn check_expression(expr: &Expr, definition: &TableDefinition) -> Result<()> {
     }
 }
 
+/// The table as `OVERRIDING SYSTEM VALUE`, which the parser gives as `OVERWRITE`, takes it: identities take values.
+pub(crate) fn overriding(entry: &Entry) -> Arc<Entry> {
+    let mut entry = entry.clone();
+    for column in &mut entry.columns {
+        column.identity = column.identity.map(|_| Identity::ByDefault);
+    }
+    Arc::new(entry)
+}
+
 /// VALUES must leave columns to their own source: generated ones, and identities that are always.
 pub(crate) fn check_insert(entry: &Entry, insert: &Insert, targets: &[usize]) -> Result<()> {
     let Some(SetExpr::Values(values)) = insert.source.as_deref().map(|query| &*query.body) else {

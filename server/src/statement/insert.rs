@@ -50,8 +50,12 @@ impl Session {
         parameters: Parameters,
     ) -> Result<Outcome> {
         let entry = self.insert_target(insert)?;
+        let taking = match insert.overwrite {
+            true => generated::overriding(&entry),
+            false => Arc::clone(&entry),
+        };
         let targets = target_columns(&entry, insert)?;
-        generated::check_insert(&entry, insert, &targets)?;
+        generated::check_insert(&taking, insert, &targets)?;
         let listed = !insert.columns.is_empty();
         let rows = match insert.source.as_deref() {
             None => self.default_rows(&entry).await?,
@@ -62,7 +66,7 @@ impl Session {
                 }
                 None => {
                     let parameters = parameters.clone();
-                    self.query_batch(&entry, &targets, listed, query, parameters)
+                    self.query_batch(&taking, &targets, listed, query, parameters)
                         .await?
                 }
             },

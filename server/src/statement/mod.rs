@@ -32,6 +32,7 @@ pub mod replace_view;
 pub mod returning;
 pub mod rights;
 pub mod role;
+pub(crate) mod row_locks;
 pub mod rows;
 pub mod scaling_options;
 pub mod schema;
@@ -293,13 +294,12 @@ impl Session {
         let (writes, keys, guards) = self.transaction.commit();
         self.block_ended();
         let written = self.write_all(writes).await;
+        self.release_keys(&written, keys);
         drop(guards);
         self.end_portals(written.is_ok());
         let dropped = self.drop_at_block_end().await;
         if let Err(error) = written {
-            // What was added stays claimed: it may have been written all the same.
             tracing::warn!(%error, "a transaction may not have been written");
-            drop(keys);
             return Err(error);
         }
         dropped?;

@@ -23,6 +23,7 @@ use crate::statement::dml::{Assigned, Finding};
 use crate::statement::explain::EXPLAIN_COLUMNS;
 use crate::statement::insert::{insert_name, parameter_columns, parameter_index, target_columns};
 use crate::statement::returning::Returning;
+use crate::statement::row_locks::without_locks;
 use crate::statement::show::{DESCRIBE_COLUMNS, SHOW_CREATE_COLUMNS, show_columns};
 use crate::statement::upsert::{Clause, conflict_query};
 use crate::statement::verify::verify_columns;
@@ -247,6 +248,7 @@ impl Session {
         query: &Query,
         types: &mut Types,
     ) -> Result<SchemaRef> {
+        let query = &without_locks(query);
         let mut plain = query.clone();
         pg_catalog::rewrite::rewrite(&mut plain);
         cast_parameters(&plain, types);

@@ -30,6 +30,14 @@ impl Session {
     /// # Errors
     /// What planning finds; a table that the open block has changed (0A000).
     pub(crate) async fn select(&mut self, query: &Query, parameters: Parameters) -> Result<Rows> {
+        let unlocked;
+        let query = match query.locks.is_empty() {
+            true => query,
+            false => {
+                unlocked = self.lock_rows(query).await?;
+                &unlocked
+            }
+        };
         self.see_own_writes().await?;
         if let Some(rows) = self.look_up(query, &parameters)? {
             return Ok(rows);

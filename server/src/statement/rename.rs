@@ -1,4 +1,4 @@
-//! ALTER … RENAME TO, OWNER TO and, by `schema.rs`, SET SCHEMA.
+//! ALTER … RENAME TO, OWNER TO and, by `schema.rs` and `sequence.rs`, SET SCHEMA and RESTART.
 //!
 //! Views know what they read by its id, so it may get another name (`definition.rs`). Defaults know
 //! their sequence by its name, so they change with it.
@@ -38,6 +38,7 @@ impl Session {
                 self.check_ddl()?;
                 self.set_schema(&entry, schema).await?;
             }
+            RelationChange::Restart(number) => self.restart_sequence(&entry, number.as_deref())?,
             RelationChange::Rename(new) => {
                 self.check_ddl()?;
                 let changed = renamed(&self.shared.catalog.read(), &entry, identifier(new))?;

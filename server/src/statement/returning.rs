@@ -91,14 +91,14 @@ pub(crate) fn outcome(tag: &'static str, count: usize, returned: Returned) -> Ou
 fn explained(error: Error, returning: Returning<'_>) -> Error {
     use planner::Error as Planner;
     match error {
-        Error::Planner(Planner::UndefinedTable { .. } | Planner::UndefinedColumn { .. })
-            if returning.reads_others =>
-        {
-            Error::unsupported(
-                "RETURNING columns of other tables is not supported",
-                "Return columns of the table that is changed, and join them with the others later.",
-            )
-        }
+        Error::Planner(
+            Planner::UndefinedTable { .. }
+            | Planner::UndefinedColumn { .. }
+            | Planner::MissingFrom { .. },
+        ) if returning.reads_others => Error::unsupported(
+            "RETURNING columns of other tables is not supported",
+            "Return columns of the table that is changed, and join them with the others later.",
+        ),
         other => other,
     }
 }

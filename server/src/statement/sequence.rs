@@ -1,4 +1,4 @@
-//! CREATE SEQUENCE, and the sequences of `serial` and identity columns.
+//! CREATE SEQUENCE, ALTER SEQUENCE … RESTART, and the sequences of `serial` and identity columns.
 
 use planner::table::{Identity as PlannedIdentity, OwnSequence};
 use sqlparser::ast;
@@ -7,7 +7,7 @@ use sqlparser::ast::{ObjectName, SequenceOptions};
 use crate::catalog::{Catalog, Entry, Identity, Kind};
 use crate::error::{Error, Result};
 use crate::pg_catalog::relations::quoted;
-use crate::sequence::Sequence;
+use crate::sequence::{Sequence, definition};
 use crate::session::Session;
 use crate::statement::Outcome;
 use crate::statement::ddl::NewName;
@@ -47,6 +47,25 @@ impl Session {
             self.add_without_job(entry).await?;
         }
         Outcome::done("CREATE SEQUENCE")
+    }
+
+    /// Lets a sequence begin again, with a number or with its first one.
+    pub(crate) fn restart_sequence(&self, entry: &Entry, number: Option<&ast::Expr>) -> Result<()> {
+        let sequence = definition(entry)?;
+        let number = number.map(whole).transpose()?.unwrap_or(sequence.start);
+        if number < sequence.min {
+            return Err(invalid(&format!(
+                "RESTART value ({number}) cannot be less than MINVALUE ({})",
+                sequence.min
+            )));
+        }
+        if number > sequence.max {
+            return Err(invalid(&format!(
+                "RESTART value ({number}) cannot be greater than MAXVALUE ({})",
+                sequence.max
+            )));
+        }
+        self.shared.sequences.set(entry, number, false)
     }
 
     /// The sequence of a column of a new table, which takes its values from it.

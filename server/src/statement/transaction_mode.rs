@@ -111,6 +111,10 @@ fn setting_of(mode: &TransactionMode) -> Result<(&'static str, &'static str)> {
 fn changing(statement: &Statement) -> Option<&'static str> {
     Some(match statement {
         Statement::Pg(statement) => match &**statement {
+            ast::Statement::Query(query) => match query.locks.first()?.lock_type {
+                ast::LockType::Share => "SELECT FOR SHARE",
+                ast::LockType::Update => "SELECT FOR UPDATE",
+            },
             ast::Statement::Insert(_) => "INSERT",
             ast::Statement::Update(_) => "UPDATE",
             ast::Statement::Delete(_) => "DELETE",

@@ -111,8 +111,22 @@ impl Session {
         let query = select_all(ObjectName::from(parts))?;
         let stored = self.side(&query, &planner).await?;
         let watermarks = watermarks.get(&entry.id).cloned().unwrap_or_default();
-        let query = query_so_far(&entry, &watermarks)?;
-        let recomputed = self.side(&query, &planner.with_catalog(as_created)).await?;
+        let planner = planner.with_catalog(as_created);
+        let query = stored_query(&entry)?.query;
+        let whole = self.side(&query, &planner).await?;
+        if whole.plan.joins_current_rows()? {
+            return Err(Error::unsupported(
+                format!(
+                    "cannot verify \"{}\", which has a temporal join",
+                    entry.name
+                ),
+                "Its rows tell what the joined table was when they came, which nothing else keeps.",
+            ));
+        }
+        let recomputed = match query_so_far(&entry, &watermarks)? {
+            Some(query) => self.side(&query, &planner).await?,
+            None => whole,
+        };
         let columns = entry.schema();
         let comparison = self
             .interrupt
@@ -201,12 +215,11 @@ impl Session {
     }
 }
 
-/// The query of a view; of one whose rows come when their window closes, those that are closed by
-/// these watermarks.
-fn query_so_far(entry: &Entry, watermarks: &BTreeMap<usize, i64>) -> Result<Query> {
+/// Of a view whose rows come when their window closes, those that are closed by these watermarks.
+fn query_so_far(entry: &Entry, watermarks: &BTreeMap<usize, i64>) -> Result<Option<Query>> {
     let stored = stored_query(entry)?;
     if stored.emit == Emit::Immediately {
-        return Ok(stored.query);
+        return Ok(None);
     }
     let Some(column) = entry.emitted_by else {
         return Err(Error::unsupported(
@@ -240,7 +253,7 @@ fn query_so_far(entry: &Entry, watermarks: &BTreeMap<usize, i64>) -> Result<Quer
     let parsed = planner::parse(&text)?.pop();
     match parsed.map(|parsed| parsed.statement) {
         Some(Statement::Pg(statement)) => match *statement {
-            ast::Statement::Query(query) => Ok(*query),
+            ast::Statement::Query(query) => Ok(Some(*query)),
             _ => Err(Error::Corrupt(text)),
         },
         _ => Err(Error::Corrupt(text)),

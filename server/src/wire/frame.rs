@@ -14,6 +14,7 @@
 //! decoded as the next one, and up to 1 GiB is buffered before authentication.
 
 use bytes::{Buf, Bytes, BytesMut};
+use storage::canary;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Longest start-up packet, in bytes, as in PostgreSQL (`MAX_STARTUP_PACKET_LENGTH`).
@@ -208,7 +209,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// Whether a whole message, or the beginning of a bad one, can be taken without reading. What is
-    /// left of a COPY that is over is skipped without an answer, so it does not count.
+    /// left of a COPY that failed is none: it is skipped, and its client waits for the error.
     #[must_use]
     pub fn has_message(&self) -> bool {
         let Some(field) = self.buffer.get(1..5) else {
@@ -341,6 +342,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     /// Reads until the buffer holds `length` bytes. It grows with what really came.
     async fn fill(&mut self, length: usize) -> Result<()> {
+        if canary!("frame.bounded") {
+            self.buffer.reserve(length);
+        }
         while self.buffer.len() < length {
             self.buffer.reserve(4096);
             if self

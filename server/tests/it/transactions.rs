@@ -153,3 +153,34 @@ async fn two_blocks_that_insert_and_update_take_turns() {
     );
     assert_eq!(db.rows("SELECT * FROM t").await, ["0|2", "1|1", "2|0"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_locked_are_not_changed_by_others() {
+    let server = TestServer::start().await;
+    let (db, other) = (server.connect().await, server.connect().await);
+    db.run("CREATE TABLE t (a int PRIMARY KEY, b int); CREATE TABLE u (a int)")
+        .await;
+    db.run("INSERT INTO t VALUES (1, 10)").await;
+    db.run("BEGIN").await;
+    let locked = "SELECT b FROM t LEFT JOIN u USING (a) FOR UPDATE OF t";
+    assert_eq!(db.rows(locked).await, ["10"]);
+    other.run("SET lock_timeout = '10ms'").await;
+    for statement in [
+        "UPDATE t SET b = 0",
+        "DELETE FROM t",
+        "SELECT * FROM t FOR SHARE",
+    ] {
+        assert_eq!(other.code(statement).await, "55P03", "{statement}");
+    }
+    other.run("INSERT INTO u VALUES (1)").await;
+    assert_eq!(other.rows("SELECT b FROM t").await, ["10"]);
+    db.run("UPDATE t SET b = b + 1; COMMIT").await;
+    other.run("SET lock_timeout = 0").await;
+    assert_eq!(other.rows("SELECT b FROM t FOR UPDATE").await, ["11"]);
+    // Outside of a block nothing stays locked.
+    db.run("UPDATE t SET b = b + 1").await;
+    assert_eq!(
+        other.code("SELECT * FROM t FOR UPDATE NOWAIT").await,
+        "0A000"
+    );
+}

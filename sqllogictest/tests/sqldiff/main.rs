@@ -6,7 +6,7 @@
 //!                                        └──────── 4 times ◄───────┘
 //! ```
 //!
-//! `QUERIES=n` says how many queries (default 100; 0 goes on until one fails), `SEED=n` where to begin,
+//! `QUERIES=n` says how many queries (0 goes on until one fails; without it as many as two minutes allow), `SEED=n` where to begin,
 //! `SLT_POSTGRES` holds the connection string of a PostgreSQL. A failing query is made smaller for
 //! as long as it fails, and printed with the statements that lead there.
 
@@ -15,6 +15,7 @@
 mod query;
 
 use std::env;
+use std::time::{Duration, Instant};
 
 use query::{Query, TABLES, Type};
 use rand::rngs::StdRng;
@@ -23,6 +24,8 @@ use sqllogictest_runner::DBOutput;
 use tidewater_sqllogictest::{Client, Dialect, ServerProcess};
 use tokio_postgres::Config;
 
+/// How long it goes on without being told.
+const TIME: Duration = Duration::from_secs(120);
 /// Queries that are views at the same time.
 const VIEWS: usize = 10;
 /// Changes that each of them sees.
@@ -50,7 +53,8 @@ fn views_hold_what_their_queries_return() {
             .ok()
             .and_then(|text| text.parse::<u64>().ok())
     };
-    let queries = number("QUERIES").unwrap_or(100);
+    let queries = number("QUERIES");
+    let started = Instant::now();
     let first = number("SEED").unwrap_or(1);
     let server = ServerProcess::start();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -61,7 +65,12 @@ fn views_hold_what_their_queries_return() {
         let mut world = World::open(&server.config()).await;
         let (mut done, mut refused) = (0, 0);
         for seed in first.. {
-            if queries > 0 && done >= queries {
+            let is_enough = match queries {
+                None => started.elapsed() >= TIME,
+                Some(0) => false,
+                Some(queries) => done >= queries,
+            };
+            if is_enough {
                 break;
             }
             refused += world.play(seed).await;

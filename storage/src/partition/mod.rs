@@ -322,6 +322,15 @@ impl Partition {
         })
     }
 
+    /// The rows whose first measure is not zero.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Place> + '_ {
+        self.identity.iter().filter_map(|&slot| {
+            let (measures, row) = self.rows.measures(slot);
+            let there = !measures.0[0].is_zero(row);
+            there.then(|| self.rows.places[slot as usize])
+        })
+    }
+
     /// Picks rows that a look-up found.
     pub(crate) fn pick<'a>(&'a self, places: impl Iterator<Item = Place>, gather: &mut Gather<'a>) {
         self.rows.pick(places, gather);

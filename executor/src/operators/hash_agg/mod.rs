@@ -39,7 +39,7 @@ use storage::{Measures, Run, StateTable, TableId, TableSchema};
 use self::accumulate::{Accumulators, Call};
 use self::extremes::{ExtremeCall, Extremes};
 use super::RowErrors;
-use super::changed::{ChangedRows, RowsBelow};
+use super::changed::{ChangedRows, TableRows};
 use crate::change::ChangeBatch;
 use crate::error::{Error, Result};
 use crate::operator::{Barrier, Operator, Output, Watermarks};
@@ -186,7 +186,7 @@ impl Operator for HashAgg {
         };
         if let Some(watermark) = inputs[0].get(self.group_by[forgets]) {
             for table in self.tables() {
-                RowsBelow::forget(table, watermark)?;
+                TableRows::forget_below(table, watermark)?;
             }
         }
         Ok(())
