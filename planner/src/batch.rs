@@ -29,7 +29,7 @@ use futures::{StreamExt, TryStreamExt};
 use sqlparser::ast;
 use sqlparser::ast::Query;
 
-use crate::bind::{Bound, DATABASE, Purpose, bind, bind_expression};
+use crate::bind::{Bound, Purpose, bind, bind_expression};
 use crate::catalog::{Catalog, Relation, RelationId};
 use crate::checked_integers::{CheckedIntegers, checked};
 use crate::distinct_statistics::DistinctPairs;
@@ -50,6 +50,9 @@ use crate::set_operations::SetOperations;
 use crate::sort_subqueries::SortSubqueries;
 use crate::temporal_join::{CurrentRows, has_mark};
 use crate::types::array_type;
+
+/// What DataFusion takes a name's database to be. Names are resolved without it.
+const DATABASE: &str = "dev";
 
 /// Settings of a session that change plans or results.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -48,9 +48,6 @@ use crate::sql_function;
 use crate::values_subqueries;
 use crate::window_tables;
 
-/// The one database.
-pub(crate) const DATABASE: &str = "dev";
-
 /// Views within views that are followed.
 const VIEW_DEPTH_MAX: usize = 32;
 
@@ -174,7 +171,10 @@ impl Binder<'_> {
     }
 
     fn relation(&self, name: &TableReference) -> Result<Arc<Relation>> {
-        if let Some(database) = name.catalog().filter(|database| *database != DATABASE) {
+        if let Some(database) = name
+            .catalog()
+            .filter(|database| *database != self.catalog.database())
+        {
             return Err(Error::OtherDatabase {
                 name: format!("{database}.{}", without_database(name)),
             });

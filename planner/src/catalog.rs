@@ -20,6 +20,11 @@ pub trait Catalog: Send + Sync + std::fmt::Debug {
     /// The relation of this name. Without a schema, the first one on the search path.
     fn relation(&self, schema: Option<&str>, name: &str) -> Option<Arc<Relation>>;
 
+    /// The database that the query is run in. Names of others are refused.
+    fn database(&self) -> &str {
+        "dev"
+    }
+
     /// Whether a schema of this name exists, so that an unknown one gets its own error.
     fn schema_exists(&self, schema: &str) -> bool {
         schema == "public" || self.is_system_schema(schema)

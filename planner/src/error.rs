@@ -51,6 +51,12 @@ pub enum Error {
         /// As written.
         name: String,
     },
+    /// A materialized view whose rows are not there yet.
+    #[error("materialized view \"{name}\" has not been populated")]
+    NotPopulated {
+        /// The view.
+        name: String,
+    },
     /// Something that the role may not do with an object.
     #[error("permission denied for {kind} {name}")]
     Denied {

@@ -353,11 +353,9 @@ fn is_as_queried(column: &ColumnDef) -> bool {
 
 fn refuse_clauses(statement: &CreateTable) -> Result<()> {
     let clauses = [
-        (statement.temporary, "a temporary table"),
         (statement.inherits.is_some(), "table inheritance"),
         (statement.partition_by.is_some(), "a partitioned table"),
         (statement.partition_of.is_some(), "a partitioned table"),
-        (statement.on_commit.is_some(), "ON COMMIT"),
         (statement.external, "an external table"),
     ];
     for (present, what) in clauses {

@@ -24,6 +24,8 @@ pub struct Activity {
     pub process_id: u32,
     /// Who has logged in.
     pub user_id: u32,
+    /// The database that it is in.
+    pub database: u32,
     /// How what it says is hidden on its way, if it is.
     pub encryption: Option<Encryption>,
     /// What it says it is.
@@ -50,11 +52,17 @@ pub type Own = Arc<Mutex<Activity>>;
 impl Activity {
     /// A session that has just connected.
     #[must_use]
-    pub fn new(user_id: u32, application_name: String, client: SocketAddr) -> Activity {
+    pub fn new(
+        user_id: u32,
+        database: u32,
+        application_name: String,
+        client: SocketAddr,
+    ) -> Activity {
         let now = SystemTime::now();
         Activity {
             process_id: 0,
             user_id,
+            database,
             encryption: None,
             application_name,
             client,
@@ -173,6 +181,16 @@ impl Sessions {
             act(&session.handle);
         }
         found.is_some()
+    }
+
+    /// The sessions in a database, by process id.
+    #[must_use]
+    pub fn within(&self, database: u32) -> Vec<u32> {
+        let connected = self.lock();
+        let within = connected
+            .iter()
+            .filter(|(_, session)| lock(&session.activity).database == database);
+        within.map(|(process_id, _)| *process_id).collect()
     }
 
     /// What all sessions do, by process id.

@@ -83,7 +83,7 @@ impl Decisions {
 
 /// Looks at the adaptive relations until `stop` turns true. `alive` is dropped with it.
 pub async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>, _alive: mpsc::Sender<()>) {
-    let mut autoscaler = Autoscaler::default();
+    let mut autoscalers = BTreeMap::<u32, Autoscaler>::new();
     let started = Instant::now();
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -93,16 +93,29 @@ pub async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>, _alive: m
             _ = stop.wait_for(|stop| *stop) => return,
             _ = ticks.tick() => {}
         }
-        let catalog = shared.catalog.read();
-        if !catalog.entries().any(|entry| entry.adaptivity.is_some()) {
+        let databases = shared.catalog.databases();
+        autoscalers.retain(|database, _| databases.contains(database));
+        let is_adaptive = |shared: &Arc<Shared>| {
+            let catalog = shared.catalog.read();
+            catalog.entries().any(|entry| entry.adaptivity.is_some())
+        };
+        let of_databases = databases
+            .iter()
+            .map(|database| shared.of_database(*database));
+        let adaptive: Vec<Arc<Shared>> = of_databases.filter(is_adaptive).collect();
+        if adaptive.is_empty() {
             continue;
         }
         // An engine that has stopped is about to be shut down.
         let Ok(observation) = shared.engine.observe().await else {
             continue;
         };
-        for (relation, decision) in autoscaler.tick(started.elapsed(), &catalog, &observation) {
-            carry_out(&shared, &relation, decision);
+        for shared in adaptive {
+            let catalog = shared.catalog.read();
+            let autoscaler = autoscalers.entry(catalog.database().id).or_default();
+            for (relation, decision) in autoscaler.tick(started.elapsed(), &catalog, &observation) {
+                carry_out(&shared, &relation, decision);
+            }
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The catalog: which relations exist, what they are made of, what depends on what.
 //!
-//! A [`Catalog`] is an immutable value; DDL makes the next one and swaps it in, so that a query
+//! A [`Catalog`] is an immutable value, of one database; DDL makes the next one and swaps it in, so that a query
 //! sees one state from its first name to its last. Durable form: one JSON row per relation, plus
 //! the next free id, written together with the job they describe (`storage`'s `CatalogChange`).
 //!
 //! A relation's id is its job's id and its oid for clients. Ids are never used again.
 //! Not here: rows (`snapshot_table.rs`), the system tables (`pg_catalog`).
 
+mod catalogs;
 mod entry;
 mod rows;
 mod shared;
@@ -15,13 +16,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::access::Access;
-use crate::error::{Error, Result};
+use crate::access::database::Database;
+use crate::access::privilege::{Acl, Class};
 use crate::namespace::{Name, Namespace};
 use crate::sequence::Sequence;
+use crate::temporary_schema;
 
-use entry::public;
+pub use catalogs::Catalogs;
 pub use entry::{Adaptivity, Column, ConflictPolicy, Entry, Identity, Index, Kind, WatermarkFor};
-use rows::{NEXT_ID_KEY, RELATION_PREFIX, SCHEMA_PREFIX};
 pub use rows::{
     delete_change, delete_schema_change, numbered_change, put_change, update_change,
     update_schema_change, with_new_id,
@@ -34,72 +36,41 @@ pub const FIRST_ID: u32 = 16_385;
 /// The schema of users' relations that is always there.
 pub const SCHEMA: &str = "public";
 
-/// All relations at one moment.
+/// All relations of a database at one moment.
 #[derive(Debug, Clone)]
 pub struct Catalog {
+    database: Database,
     entries: BTreeMap<u32, Arc<Entry>>,
     names: BTreeMap<(String, String), u32>,
     schemas: BTreeMap<String, Namespace>,
-    next_id: u32,
-    /// Roles, and rights that belong to no relation or schema.
+    /// Roles, databases, and rights that belong to no relation or schema: of the whole server.
     pub access: Access,
 }
 
 impl Default for Catalog {
     fn default() -> Catalog {
-        Catalog {
-            entries: BTreeMap::new(),
-            names: BTreeMap::new(),
-            schemas: BTreeMap::from([(public(), Namespace::public())]),
-            next_id: FIRST_ID,
-            access: Access::default(),
-        }
+        Catalog::of(Database::dev(), Access::default())
     }
 }
 
 impl Catalog {
-    /// Reads the durable rows.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if a row is not what we write.
-    pub fn from_rows(rows: &[(Vec<u8>, Vec<u8>)]) -> Result<Catalog> {
-        let mut catalog = Catalog::default();
-        for (key, value) in rows {
-            let corrupt = |what: &str| {
-                Error::Corrupt(format!(
-                    "{what} in row \"{}\"",
-                    String::from_utf8_lossy(key)
-                ))
-            };
-            if key == NEXT_ID_KEY {
-                let bytes: [u8; 4] = value
-                    .as_slice()
-                    .try_into()
-                    .map_err(|_| corrupt("not a number"))?;
-                catalog.next_id = catalog.next_id.max(u32::from_be_bytes(bytes));
-            } else if key.starts_with(RELATION_PREFIX.as_bytes()) {
-                let entry: Entry =
-                    serde_json::from_slice(value).map_err(|e| corrupt(&e.to_string()))?;
-                catalog.next_id = catalog.next_id.max(entry.id + 1);
-                catalog.insert(entry);
-            } else if key.starts_with(SCHEMA_PREFIX.as_bytes()) {
-                let schema: Namespace =
-                    serde_json::from_slice(value).map_err(|e| corrupt(&e.to_string()))?;
-                catalog.next_id = catalog.next_id.max(schema.id + 1);
-                catalog.schemas.insert(schema.name.clone(), schema);
-            } else {
-                let used = catalog.access.read_row(key, value);
-                let used = used.map_err(|e| corrupt(&e.to_string()))?;
-                catalog.next_id = catalog.next_id.max(used.map_or(0, |id| id + 1));
-            }
+    /// The catalog of an empty database.
+    #[must_use]
+    pub fn of(database: Database, access: Access) -> Catalog {
+        let public = Namespace::public(database.id, database.owner);
+        Catalog {
+            database,
+            entries: BTreeMap::new(),
+            names: BTreeMap::new(),
+            schemas: BTreeMap::from([(public.name.clone(), public)]),
+            access,
         }
-        Ok(catalog)
     }
 
-    /// The id that the next relation gets.
+    /// The database.
     #[must_use]
-    pub fn next_id(&self) -> u32 {
-        self.next_id
+    pub fn database(&self) -> &Database {
+        &self.database
     }
 
     /// The relation of this name within a schema.
@@ -146,10 +117,16 @@ impl Catalog {
         self.entries.get(&id)
     }
 
-    /// All relations but temporary ones, by id: a relation comes after those that it reads.
+    /// All relations but those of subscriptions, by id: a relation comes after those that it reads.
     pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         let entries = self.entries.values();
         entries.filter(|entry| !entry.temporary && entry.function().is_none())
+    }
+
+    /// Those of them that queries and the system catalogs know: all but sinks.
+    pub fn relations(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries()
+            .filter(|entry| !matches!(entry.kind, Kind::Sink(_)))
     }
 
     /// All functions, by id.
@@ -159,9 +136,12 @@ impl Catalog {
             .filter(|entry| entry.function().is_some())
     }
 
-    /// Forgets temporary relations; gives their ids.
+    /// Forgets relations of sessions and subscriptions; gives their ids.
     pub fn remove_temporary(&mut self) -> BTreeSet<u32> {
-        let temporary = self.entries.values().filter(|entry| entry.temporary);
+        let is_temporary = |entry: &&Arc<Entry>| {
+            entry.temporary || temporary_schema::is_temporary(&entry.schema_name)
+        };
+        let temporary = self.entries.values().filter(is_temporary);
         let ids: BTreeSet<u32> = temporary.map(|entry| entry.id).collect();
         ids.iter().for_each(|id| self.remove(*id));
         ids
@@ -234,14 +214,37 @@ impl Catalog {
             .collect()
     }
 
-    /// The same schemas and used ids, without a relation.
+    /// Everything in it, functions and what belongs to subscriptions included.
+    pub fn ids(&self) -> impl Iterator<Item = u32> {
+        self.entries.keys().copied()
+    }
+
+    /// The ids of everything, and of jobs that work for it.
+    pub fn jobs(&self) -> impl Iterator<Item = u32> {
+        self.entries.values().flat_map(|entry| {
+            let delivered = match &entry.kind {
+                Kind::Sink(sink) => Some(sink.delivered),
+                _ => None,
+            };
+            std::iter::once(entry.id).chain(delivered)
+        })
+    }
+
+    /// What a new object is granted; `None`: nothing but what every such object has.
+    #[must_use]
+    pub fn default_acl(&self, owner: u32, schema: Option<u32>, class: Class) -> Option<Acl> {
+        self.access
+            .default_acl(self.database.id, owner, schema, class)
+    }
+
+    /// The same schemas, without a relation.
     #[must_use]
     pub fn without_relations(&self) -> Catalog {
         Catalog {
+            database: self.database.clone(),
             entries: BTreeMap::new(),
             names: BTreeMap::new(),
             schemas: self.schemas.clone(),
-            next_id: self.next_id,
             access: self.access.clone(),
         }
     }
@@ -267,13 +270,17 @@ impl Catalog {
 pub(crate) mod tests {
     use planner::values::types::SqlType;
 
+    use super::entry::public;
     use super::rows::relation_key;
     use super::*;
+    use crate::access::database::DEV_ID;
     use crate::access::role::ROOT_ID;
+    use crate::error::Error;
 
     pub(crate) fn entry(id: u32, name: &str, dependencies: &[u32]) -> Entry {
         Entry {
             id,
+            database: DEV_ID,
             schema_name: public(),
             name: name.to_owned(),
             kind: if dependencies.is_empty() {
@@ -302,6 +309,7 @@ pub(crate) mod tests {
             owner: ROOT_ID,
             acl: None,
             temporary: false,
+            creating: false,
             bindings: BTreeMap::new(),
             functions: BTreeMap::new(),
             layout: None,
@@ -316,11 +324,12 @@ pub(crate) mod tests {
         let second = entry(FIRST_ID + 1, "v", &[FIRST_ID]);
         let mut rows = put_change(&first).unwrap().puts;
         rows.extend(put_change(&second).unwrap().puts);
-        let catalog = Catalog::from_rows(&rows).unwrap();
+        let read = Catalogs::from_rows(&rows).unwrap();
+        let catalog = &read.catalogs[&DEV_ID];
         assert_eq!(catalog.find(SCHEMA, "v").unwrap().as_ref(), &second);
-        assert_eq!(catalog.next_id(), FIRST_ID + 2);
+        assert_eq!(read.next_id, FIRST_ID + 2);
         assert!(matches!(
-            Catalog::from_rows(&[(b"relation/1".to_vec(), b"x".to_vec())]),
+            Catalogs::from_rows(&[(b"relation/1".to_vec(), b"x".to_vec())]),
             Err(Error::Corrupt(_))
         ));
     }
@@ -331,7 +340,8 @@ pub(crate) mod tests {
         let mut json = serde_json::to_value(&written).unwrap();
         json.as_object_mut().unwrap().remove("adaptivity").unwrap();
         let row = (relation_key(FIRST_ID), serde_json::to_vec(&json).unwrap());
-        let catalog = Catalog::from_rows(&[row]).unwrap();
+        let read = Catalogs::from_rows(&[row]).unwrap();
+        let catalog = &read.catalogs[&DEV_ID];
         assert_eq!(catalog.find(SCHEMA, "t").unwrap().as_ref(), &written);
     }
 

@@ -21,6 +21,7 @@ use crate::pg_catalog::roles::SECRET;
 use crate::point_lookup::AccessPath;
 use crate::session::transaction::Write;
 use crate::snapshot_table::{SnapshotTable, TableChanges};
+use crate::temporary_schema;
 
 /// The id of a relation whose rows are given with the query. No other has it.
 const GIVEN_ID: RelationId = RelationId(0);
@@ -196,6 +197,16 @@ impl CatalogView {
     /// The relation of users that a name means: for the query of a view what it meant when the
     /// view was created.
     fn entry(&self, schema: Option<&str>, name: &str) -> Option<&Arc<Entry>> {
+        let mut path = self.path.iter();
+        let own = path.find(|schema| temporary_schema::is_temporary(schema));
+        let schema = match schema {
+            Some(temporary_schema::ALIAS) => Some(own?.as_str()),
+            // Temporary relations of other sessions are not there.
+            Some(other) if temporary_schema::is_temporary(other) => {
+                Some(own.filter(|own| *own == other)?.as_str())
+            }
+            written => written,
+        };
         let written = Name {
             schema: schema.map(str::to_owned),
             local: name.to_owned(),
@@ -230,7 +241,7 @@ impl planner::Catalog for CatalogView {
         let entry = self.entry(schema, name)?;
         if matches!(
             entry.kind,
-            Kind::Sequence(_) | Kind::Index(_) | Kind::Function(_)
+            Kind::Sequence(_) | Kind::Index(_) | Kind::Sink(_) | Kind::Function(_)
         ) {
             return None;
         }
@@ -241,7 +252,12 @@ impl planner::Catalog for CatalogView {
     }
 
     fn check_read(&self, relation: &Relation) -> planner::Result<()> {
-        let (Some(role), id) = (self.role, relation.id) else {
+        let id = relation.id;
+        if self.catalog.by_id(id.0).is_some_and(|entry| entry.creating) {
+            let name = relation.name.clone();
+            return Err(planner::Error::NotPopulated { name });
+        }
+        let Some(role) = self.role else {
             return Ok(());
         };
         let actor = Actor {
@@ -275,8 +291,14 @@ impl planner::Catalog for CatalogView {
         }
     }
 
+    fn database(&self) -> &str {
+        &self.catalog.database().name
+    }
+
     fn schema_exists(&self, schema: &str) -> bool {
-        pg_catalog::is_schema(schema) || self.catalog.schema_oid(schema).is_some()
+        pg_catalog::is_schema(schema)
+            || schema == temporary_schema::ALIAS
+            || self.catalog.schema_oid(schema).is_some()
     }
 
     fn function(

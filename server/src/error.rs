@@ -40,6 +40,26 @@ pub enum Error {
         /// Its name as written.
         name: String,
     },
+    /// A database of this name is there.
+    #[error("database \"{name}\" already exists")]
+    DatabaseExists {
+        /// Its name.
+        name: String,
+    },
+    /// Sessions are in a database that should be dropped or renamed.
+    #[error("{message}")]
+    DatabaseInUse {
+        /// As PostgreSQL words it.
+        message: String,
+        /// How many.
+        detail: Option<String>,
+    },
+    /// A view that is being created in the background cannot be changed.
+    #[error("materialized view \"{name}\" is being created")]
+    BeingCreated {
+        /// The view.
+        name: String,
+    },
     /// A role that does not exist.
     #[error("role \"{name}\" does not exist")]
     UndefinedRole {

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::access::actor::Object;
+use crate::access::database::{dev_id, is_dev};
 use crate::access::privilege::{Acl, Class, PUBLIC, Privileges};
 use crate::access::role::ROOT_ID;
 use crate::catalog::SCHEMA;
@@ -18,6 +19,9 @@ use crate::pg_catalog::PUBLIC_OID;
 pub struct Namespace {
     /// Its oid.
     pub id: u32,
+    /// Its database.
+    #[serde(default = "dev_id", skip_serializing_if = "is_dev")]
+    pub database: u32,
     /// Its name.
     pub name: String,
     /// Who owns it.
@@ -33,16 +37,17 @@ fn root() -> u32 {
 }
 
 impl Namespace {
-    /// The schema that is always there. As in PostgreSQL everyone may name what is in it, and only
+    /// The schema that is always there, owned by who owns the database. As in PostgreSQL everyone may name what is in it, and only
     /// its owner may create something.
     #[must_use]
-    pub fn public() -> Namespace {
-        let mut acl = Acl::initial(Class::Schema, ROOT_ID);
-        acl.grant(PUBLIC, ROOT_ID, Privileges::USAGE, Privileges::NONE);
+    pub fn public(database: u32, owner: u32) -> Namespace {
+        let mut acl = Acl::initial(Class::Schema, owner);
+        acl.grant(PUBLIC, owner, Privileges::USAGE, Privileges::NONE);
         Namespace {
             id: PUBLIC_OID,
+            database,
             name: SCHEMA.to_owned(),
-            owner: ROOT_ID,
+            owner,
             acl: Some(acl),
         }
     }

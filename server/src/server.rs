@@ -5,8 +5,9 @@
 //!   shutdown: stop accepting ─► 57P01 to sessions ─► last checkpoint
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +17,12 @@ use storage::{CatalogChange, Storage, crash_point};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use crate::access::Access;
 use crate::access::guessing::Guessing;
 use crate::access::password::{Mock, random};
 use crate::activity::Sessions;
 use crate::adaptive::Decisions;
-use crate::catalog::{Catalog, Entry, Kind, SharedCatalog};
+use crate::catalog::{Catalog, Catalogs, Entry, Kind, SharedCatalog};
 use crate::catalog_view::CatalogView;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -30,26 +32,52 @@ use crate::listener;
 use crate::rescale::history;
 use crate::sequence::Sequences;
 use crate::settings::Settings;
+use crate::sink::{self, Sinks};
 use crate::statement::alter_table;
 use crate::table_locks::TableLocks;
 use crate::tls::Tls;
-use crate::{adaptive, big_stack, pg_catalog, temporary_view};
+use crate::{adaptive, background, big_stack, pg_catalog, temporary_view};
 
 /// Looks at handles that should be gone, and the time between two of them.
 const RELEASE_TRIES: u32 = 1000;
 const RELEASE_PAUSE: Duration = Duration::from_millis(2);
 
-/// What all sessions share.
+/// What the sessions of one database share: its catalog, and all that the server has.
 #[derive(Debug)]
 pub struct Shared {
+    /// All relations of the database.
+    pub catalog: SharedCatalog,
+    instance: Arc<Instance>,
+}
+
+impl Shared {
+    /// What the sessions of another database share.
+    #[must_use]
+    pub fn of_database(&self, database: u32) -> Arc<Shared> {
+        Arc::new(Shared {
+            catalog: self.catalog.of_database(database),
+            instance: Arc::clone(&self.instance),
+        })
+    }
+}
+
+impl Deref for Shared {
+    type Target = Instance;
+
+    fn deref(&self) -> &Instance {
+        &self.instance
+    }
+}
+
+/// What all sessions share.
+#[derive(Debug)]
+pub struct Instance {
     /// The effective configuration.
     pub config: Config,
     /// The running dataflows.
     pub engine: Engine,
     /// What is durable.
     pub storage: Arc<Storage>,
-    /// All relations.
-    pub catalog: SharedCatalog,
     /// Primary keys.
     pub keys: KeySets,
     /// Who writes which table.
@@ -60,6 +88,10 @@ pub struct Shared {
     pub decisions: Decisions,
     /// Changes, for subscriptions.
     pub feeds: Feeds,
+    /// Woken when a view was created in the background, or not.
+    pub created: watch::Sender<()>,
+    /// How far sinks are.
+    pub sinks: Sinks,
     /// Where sequences are.
     pub sequences: Sequences,
     /// Who is connected.
@@ -90,7 +122,7 @@ fn mock(storage: &Storage, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<Mock> {
 }
 
 /// Refuses to be reached by others than this machine without what keeps them out.
-fn check_exposure(config: &Config, tls: Option<&Tls>, catalog: &Catalog) -> Result<()> {
+fn check_exposure(config: &Config, tls: Option<&Tls>, access: Option<&Access>) -> Result<()> {
     if config.listen.ip().is_loopback() {
         return Ok(());
     }
@@ -98,7 +130,7 @@ fn check_exposure(config: &Config, tls: Option<&Tls>, catalog: &Catalog) -> Resu
     if tls.is_none() {
         missing.push("a certificate (--tls-cert FILE --tls-key FILE)");
     }
-    if !catalog.access.has_guarded_superuser() {
+    if !access.is_some_and(Access::has_guarded_superuser) {
         missing.push(
             "a superuser with a password (start once on 127.0.0.1 and run ALTER ROLE root PASSWORD '...')",
         );
@@ -160,12 +192,22 @@ impl Server {
         let storage = Arc::new(storage);
         let rows = storage.catalog_rows()?;
         pin_key_groups(&storage, &rows, config.key_groups)?;
-        let mut catalog = Catalog::from_rows(&rows)?;
+        let mut catalogs = Catalogs::from_rows(&rows)?;
         crash_point!("recovery.catalog_read");
-        check_exposure(&config, tls.as_ref(), &catalog)?;
+        check_exposure(&config, tls.as_ref(), catalogs.access())?;
         let mock = mock(&storage, &rows)?;
-        temporary_view::remove_left_behind(&mut catalog, &storage)?;
-        let (catalog, jobs) = plan_jobs(catalog).await?;
+        let (mut jobs, mut creating) = (Vec::new(), Vec::new());
+        for catalog in catalogs.catalogs.values_mut() {
+            temporary_view::remove_left_behind(catalog, &storage)?;
+            let (planned, of_catalog) = plan_jobs(catalog.clone()).await?;
+            *catalog = planned;
+            let (left, done) = of_catalog
+                .into_iter()
+                .partition(|job| is_creating(catalog, job));
+            jobs.extend::<Vec<JobSpec>>(done);
+            creating.extend::<Vec<JobSpec>>(left);
+        }
+        jobs.sort_by_key(|job| job.id);
         crash_point!("recovery.planned");
         let options = EngineOptions {
             barrier_interval: config.barrier_interval,
@@ -176,9 +218,12 @@ impl Server {
         };
         let engine = Engine::open(Arc::clone(&storage), jobs, options).await?;
         crash_point!("recovery.opened");
-        let keys = load_keys(&catalog, &engine)?;
-        let catalog = SharedCatalog::new(catalog);
-        alter_table::finish_drops(&catalog, &engine, &storage).await?;
+        let keys = load_keys(&catalogs, &engine)?;
+        let catalog = SharedCatalog::new(catalogs);
+        for database in catalog.databases() {
+            let catalog = catalog.of_database(database);
+            alter_table::finish_drops(&catalog, &engine, &storage).await?;
+        }
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|source| Error::Io {
@@ -197,16 +242,17 @@ impl Server {
         });
         let sessions = Sessions::new(config.connections_max);
         let starting = Semaphore::new(config.connections_max);
-        let shared = Arc::new(Shared {
+        let instance = Arc::new(Instance {
             config,
             engine,
             storage,
-            catalog,
             keys,
             locks: TableLocks::default(),
             ddl: Arc::default(),
             decisions: Decisions::default(),
             feeds,
+            created: watch::Sender::new(()),
+            sinks: Sinks::default(),
             sequences,
             sessions,
             starting,
@@ -214,6 +260,12 @@ impl Server {
             mock,
             tls,
         });
+        let shared = Arc::new(Shared { catalog, instance });
+        for database in shared.catalog.databases() {
+            let shared = shared.of_database(database);
+            sink::start_all(&shared);
+            background::start_again(&shared, &creating);
+        }
         let (shutdown, stop) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
         let adaptive = adaptive::run(Arc::clone(&shared), stop.clone(), alive.clone());
@@ -276,7 +328,13 @@ async fn release(storage: Arc<Storage>) {
 /// Plans the job of every table and view again, upstream first, from what is stored.
 async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
     big_stack::run(move |handle| {
-        let growing = Arc::new(SharedCatalog::new(stored.without_relations()));
+        let growing = stored.without_relations();
+        let database = growing.database().id;
+        let growing = SharedCatalog::new(Catalogs {
+            catalogs: BTreeMap::from([(database, growing)]),
+            next_id: 0,
+        });
+        let growing = growing.of_database(database);
         let mut jobs = Vec::new();
         for function in stored.functions() {
             growing.put(Entry::clone(function));
@@ -292,7 +350,7 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
             pg_catalog::register_pure(&session);
             match entry.kind {
                 Kind::Table => jobs.push(table_job(&entry)?),
-                Kind::MaterializedView => {
+                Kind::MaterializedView | Kind::Sink(_) => {
                     let stored = crate::statement::ddl::stored_query(&entry)?;
                     let (query, columns, emit) = (stored.query, stored.columns, stored.emit);
                     let plan = planner::plan_view(&session, &query, &columns, emit);
@@ -300,6 +358,9 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
                     entry.planned = Some(Arc::clone(&plan.dataflow.schema));
                     entry.hashed_by = plan.hashed_by;
                     jobs.push(job(&entry, plan.dataflow));
+                    if let Kind::Sink(sink) = &entry.kind {
+                        jobs.push(sink::delivered_job(&entry, sink)?);
+                    }
                 }
                 Kind::View => {
                     // Its query may need a session, as `current_setting` does: its columns then
@@ -320,6 +381,11 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
         Ok((Catalog::clone(&growing.read()), jobs))
     })
     .await
+}
+
+/// Whether a job is of a view that was not complete when the server ended.
+fn is_creating(catalog: &Catalog, job: &JobSpec) -> bool {
+    catalog.by_id(job.id).is_some_and(|entry| entry.creating)
 }
 
 /// The job that keeps a table's rows.
@@ -395,13 +461,11 @@ pub fn job(entry: &Entry, dataflow: planner::Dataflow) -> JobSpec {
     }
 }
 
-fn load_keys(catalog: &Catalog, engine: &Engine) -> Result<KeySets> {
+fn load_keys(catalogs: &Catalogs, engine: &Engine) -> Result<KeySets> {
     let snapshot = engine.snapshot();
     let sets = KeySets::default();
-    for entry in catalog
-        .entries()
-        .filter(|e| e.kind == Kind::Table && !e.primary_key.is_empty())
-    {
+    let entries = catalogs.catalogs.values().flat_map(Catalog::entries);
+    for entry in entries.filter(|e| e.kind == Kind::Table && !e.primary_key.is_empty()) {
         let mut set = KeySet::new(&entry.schema(), &entry.primary_key)?;
         if let Some(rows) = snapshot.tables.get(&entry.id) {
             for batch in rows.batches(entry.places())? {
@@ -422,8 +486,14 @@ pub fn initial_settings(config: &Config) -> Settings {
 /// Relations that no job keeps, among these.
 #[must_use]
 pub fn with_jobs(catalog: &Catalog, ids: &BTreeSet<u32>) -> Vec<u32> {
-    ids.iter()
-        .copied()
-        .filter(|id| catalog.by_id(*id).is_some_and(|entry| entry.kind.has_job()))
-        .collect()
+    let entries = ids.iter().filter_map(|id| catalog.by_id(*id));
+    let with_jobs = entries.filter(|entry| entry.kind.has_job());
+    let jobs = |entry: &Arc<Entry>| {
+        let delivered = match &entry.kind {
+            Kind::Sink(sink) => Some(sink.delivered),
+            _ => None,
+        };
+        std::iter::once(entry.id).chain(delivered)
+    };
+    with_jobs.flat_map(jobs).collect()
 }

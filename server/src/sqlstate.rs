@@ -108,6 +108,9 @@ fn code(error: &Error) -> &'static str {
         Error::UndefinedRelation { .. } | Error::UndefinedObject { .. } => "42P01",
         Error::UndefinedSchema { .. } => "3F000",
         Error::UndefinedDatabase { .. } => "3D000",
+        Error::DatabaseExists { .. } => "42P04",
+        Error::BeingCreated { .. } => "55000",
+        Error::DatabaseInUse { .. } => "55006",
         Error::UndefinedRole { .. } => "42704",
         Error::DuplicateRole { .. } => "42710",
         Error::ReservedRole { .. } => "42939",
@@ -241,6 +244,7 @@ fn planner_code(error: &planner::Error) -> &'static str {
         Planner::UndefinedSchema { .. } => "3F000",
         Planner::OtherDatabase { .. } | Planner::Unsupported { .. } => "0A000",
         Planner::Denied { .. } => "42501",
+        Planner::NotPopulated { .. } => "55000",
         Planner::UndefinedColumn { .. } => "42703",
         Planner::UndefinedFunction { .. } => "42883",
         Planner::UndefinedType { .. } => "42704",
@@ -398,7 +402,7 @@ fn detail(error: &Error) -> Option<String> {
         Error::ParameterCount {
             expected, given, ..
         } => Some(format!("Expected {expected} parameters but got {given}.")),
-        Error::Privilege { detail, .. } => detail.clone(),
+        Error::Privilege { detail, .. } | Error::DatabaseInUse { detail, .. } => detail.clone(),
         Error::InCopy { source, .. } => detail(source),
         Error::Planner(planner::Error::DataFusion(inner)) => detail(ours(inner)?),
         Error::Executor(
@@ -423,6 +427,9 @@ fn hint(error: &Error) -> Option<String> {
         | Error::LimitExceeded { hint, .. }
         | Error::TypeMismatch { hint, .. } => hint.clone(),
         Error::Planner(planner::Error::Unsupported { hint, .. }) if !hint.is_empty() => Some(hint.clone()),
+        Error::BeingCreated { .. } | Error::Planner(planner::Error::NotPopulated { .. }) => Some(
+            "It is being created in the background: WAIT for it, or see SHOW JOBS.".to_owned(),
+        ),
         Error::Planner(planner::Error::UndefinedFunction { .. }) => Some(
             "No function matches the given name and argument types. You might need to add explicit type casts."
                 .to_owned(),

@@ -42,7 +42,8 @@ pub(super) fn alter_relation(parser: &mut Parser<'_>) -> Result<Option<AlterRela
 }
 
 fn whole(parser: &mut Parser<'_>) -> std::result::Result<AlterRelation, ParserError> {
-    let kinds: [(&[&str], ObjectKind); 6] = [
+    let kinds: [(&[&str], ObjectKind); 7] = [
+        (&["ALTER", "SINK"], ObjectKind::Sink),
         (
             &["ALTER", "MATERIALIZED", "VIEW"],
             ObjectKind::MaterializedView,

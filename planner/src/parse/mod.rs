@@ -15,13 +15,16 @@ mod asof;
 pub(crate) mod columns_as;
 mod create_table;
 mod cursor;
+mod database;
 mod event_time;
 pub mod locate;
 mod position;
 mod privilege;
+mod relations;
 mod role;
 mod scaling;
 mod sequence;
+mod sink;
 mod streaming;
 mod subscribe;
 mod temporal_join;
@@ -43,11 +46,14 @@ use position::Positions;
 pub use alter::{AlterRelation, RelationChange};
 pub use create_table::{ConflictPolicy, TableExtras};
 pub use cursor::{CursorBody, Declare, Direction, Execute, Fetch, Prepare};
+pub use database::DatabaseStatement;
 pub use event_time::{Emit, WatermarkClause};
 pub use privilege::{
     AlterOwner, DefaultPrivileges, Grant, GrantAction, GrantKind, GrantObjects, Granted,
 };
+pub use relations::{NamedRelation, named_relations};
 pub use role::{RoleName, RoleOption, RoleStatement};
+pub use sink::CreateSink;
 pub use subscribe::{Subscribe, Subscribed};
 
 /// One statement with the text that it was read from.
@@ -108,8 +114,12 @@ pub enum Statement {
         /// The `WITH` options; keys in lower case, values without quotes.
         options: BTreeMap<String, String>,
     },
-    /// `DROP SOURCE [IF EXISTS] name, … [CASCADE | RESTRICT]`.
-    DropSource {
+    /// `CREATE SINK … INTO table`
+    CreateSink(Box<CreateSink>),
+    /// `DROP {SOURCE | SINK} [IF EXISTS] name, … [CASCADE | RESTRICT]`.
+    DropRelations {
+        /// Which of the two.
+        kind: ObjectKind,
         /// As written.
         names: Vec<ObjectName>,
         /// Whether missing ones are skipped.
@@ -128,6 +138,8 @@ pub enum Statement {
         /// Options.
         options: ExplainOptions,
     },
+    /// `CREATE`, `ALTER … RENAME TO` or `DROP DATABASE`.
+    Database(DatabaseStatement),
     /// Roles, their members, and who the session acts as.
     Role(RoleStatement),
     /// `GRANT` and `REVOKE` of privileges.
@@ -155,6 +167,13 @@ pub enum Statement {
     },
     /// `FLUSH`.
     Flush,
+    /// `WAIT`.
+    Wait,
+    /// `REFRESH MATERIALIZED VIEW [CONCURRENTLY] name [WITH DATA]`.
+    Refresh {
+        /// As written.
+        name: ObjectName,
+    },
     /// `DECLARE …`
     Declare(Declare),
     /// `FETCH …` or `MOVE …`
@@ -227,6 +246,8 @@ pub enum ObjectKind {
     Sequence,
     /// `INDEX`
     Index,
+    /// `SINK`
+    Sink,
 }
 
 impl std::fmt::Display for ObjectKind {
@@ -238,6 +259,7 @@ impl std::fmt::Display for ObjectKind {
             Self::MaterializedView => "materialized view",
             Self::Sequence => "sequence",
             Self::Index => "index",
+            Self::Sink => "sink",
         })
     }
 }
@@ -293,6 +315,8 @@ pub enum Show {
     Tables,
     /// `SOURCES`
     Sources,
+    /// `SINKS`
+    Sinks,
     /// `VIEWS`
     Views,
     /// `MATERIALIZED VIEWS`
@@ -372,6 +396,7 @@ fn parse_one(sql: &str, mut tokens: Vec<TokenWithSpan>, positions: &Positions) -
     let query_start = query_start(&tokens).map(|at| positions.byte(at) - start_byte);
     let secrets = role::secrets(&tokens, positions);
     let emit = event_time::take_emit(&mut tokens);
+    name_star(&mut tokens);
     asof::replace(&mut tokens);
     temporal_join::replace(&mut tokens, positions)?;
     columns_as::type_columns(&mut tokens);
@@ -419,6 +444,26 @@ fn parse_one(sql: &str, mut tokens: Vec<TokenWithSpan>, positions: &Positions) -
 
 /// Nested parentheses, subqueries and the like that `sqlparser` follows into.
 const RECURSION_MAX: usize = 128;
+
+/// `FORCE_QUOTE *` as `FORCE_QUOTE ("*")`, which `sqlparser` reads.
+fn name_star(tokens: &mut Vec<TokenWithSpan>) {
+    let is_force = |token: &TokenWithSpan| match &token.token {
+        Token::Word(word) => word.value.eq_ignore_ascii_case("FORCE_QUOTE"),
+        _ => false,
+    };
+    let star =
+        (1..tokens.len()).find(|&at| tokens[at].token == Token::Mul && is_force(&tokens[at - 1]));
+    if let Some(at) = star {
+        let span = tokens[at].span;
+        let words = [
+            Token::LParen,
+            Token::make_word("*", Some('"')),
+            Token::RParen,
+        ];
+        let words = words.map(|token| TokenWithSpan { token, span });
+        tokens.splice(at..=at, words);
+    }
+}
 
 fn is_copy(tokens: &[TokenWithSpan]) -> bool {
     let keyword = |token: &TokenWithSpan| match &token.token {

@@ -131,6 +131,13 @@ pub enum RoleStatement {
         /// The new one.
         to: RoleName,
     },
+    /// `DROP OWNED BY role, … [CASCADE | RESTRICT]`
+    DropOwned {
+        /// The owners.
+        roles: Vec<RoleName>,
+        /// Whether what depends on it goes, too.
+        cascade: bool,
+    },
     /// `SET ROLE {name | NONE}` or `RESET ROLE`; `None`: the session's own.
     SetRole(Option<String>),
     /// `SET SESSION AUTHORIZATION {name | DEFAULT}` or `RESET …`; `None`: who has logged in.
@@ -161,6 +168,15 @@ pub(super) fn role_statement(parser: &mut Parser<'_>) -> Result<Option<Statement
         parser.expect_keyword_is(sqlparser::keywords::Keyword::TO)?;
         let to = role_name(parser)?;
         return Ok(Some(Statement::Role(RoleStatement::Reassign { from, to })));
+    }
+    if take(parser, &["DROP", "OWNED", "BY"]) {
+        let roles = role_names(parser)?;
+        let cascade = take(parser, &["CASCADE"]);
+        if !cascade {
+            take(parser, &["RESTRICT"]);
+        }
+        let drop = RoleStatement::DropOwned { roles, cascade };
+        return Ok(Some(Statement::Role(drop)));
     }
     Ok(acting(parser)?.map(Statement::Role))
 }

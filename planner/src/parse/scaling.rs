@@ -58,7 +58,8 @@ pub(super) fn alter(parser: &mut Parser<'_>) -> Result<Option<AlterScaling>> {
 }
 
 fn head(parser: &mut Parser<'_>) -> std::result::Result<Head, ParserError> {
-    let kinds: [(&[&str], ObjectKind); 3] = [
+    let kinds: [(&[&str], ObjectKind); 4] = [
+        (&["ALTER", "SINK"], ObjectKind::Sink),
         (
             &["ALTER", "MATERIALIZED", "VIEW"],
             ObjectKind::MaterializedView,

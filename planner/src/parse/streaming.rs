@@ -14,10 +14,12 @@ use sqlparser::tokenizer::Token;
 use super::alter::alter_relation;
 use super::create_table::{TableExtras, table_extras};
 use super::cursor::cursor_statement;
+use super::database::database_statement;
 use super::privilege::privilege_statement;
 use super::role::role_statement;
 use super::scaling;
 use super::sequence::create_sequence;
+use super::sink::sink_statement;
 use super::subscribe::{copy_subscribe, subscribe};
 use super::with_changes::unwrapped;
 use super::{ExplainFormat, ExplainOptions, ObjectKind, Show, Statement};
@@ -63,9 +65,13 @@ pub(super) fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
         create_source(parser)
     } else if take(parser, &["DROP", "SOURCE"]) {
         drop_source(parser)
+    } else if let Some(statement) = sink_statement(parser)? {
+        Ok(statement)
     } else if take(parser, &["CREATE", "SEQUENCE"]) {
         Ok(Statement::Pg(Box::new(create_sequence(parser)?)))
     } else if let Some(statement) = role_statement(parser)? {
+        Ok(statement)
+    } else if let Some(statement) = database_statement(parser)? {
         Ok(statement)
     } else if let Some(statement) = privilege_statement(parser)? {
         Ok(statement)
@@ -84,6 +90,10 @@ pub(super) fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
         Ok(Statement::CancelJobs { ids })
     } else if take(parser, &["FLUSH"]) {
         Ok(Statement::Flush)
+    } else if take(parser, &["WAIT"]) {
+        Ok(Statement::Wait)
+    } else if take(parser, &["REFRESH", "MATERIALIZED", "VIEW"]) {
+        refresh(parser)
     } else if take(parser, &["SHOW", "CREATE"]) {
         let kind = object_kind(parser)?;
         let name = parser.parse_object_name(false)?;
@@ -111,6 +121,19 @@ pub(super) fn parse_body(parser: &mut Parser<'_>) -> Result<Statement> {
             other => Ok(Statement::Pg(Box::new(other))),
         }
     }
+}
+
+fn refresh(parser: &mut Parser<'_>) -> Result<Statement> {
+    take(parser, &["CONCURRENTLY"]);
+    let name = parser.parse_object_name(false)?;
+    if take(parser, &["WITH", "NO", "DATA"]) {
+        return Err(Fault::Ours(Error::unsupported(
+            "REFRESH MATERIALIZED VIEW WITH NO DATA",
+            "a materialized view always has its rows",
+        )));
+    }
+    take(parser, &["WITH", "DATA"]);
+    Ok(Statement::Refresh { name })
 }
 
 fn create_source(parser: &mut Parser<'_>) -> Result<Statement> {
@@ -201,7 +224,8 @@ fn drop_source(parser: &mut Parser<'_>) -> Result<Statement> {
     if !cascade {
         take(parser, &["RESTRICT"]);
     }
-    Ok(Statement::DropSource {
+    Ok(Statement::DropRelations {
+        kind: ObjectKind::Source,
         names,
         if_exists,
         cascade,
@@ -221,6 +245,8 @@ fn object_kind(parser: &mut Parser<'_>) -> Result<ObjectKind> {
         Ok(ObjectKind::Sequence)
     } else if take(parser, &["INDEX"]) {
         Ok(ObjectKind::Index)
+    } else if take(parser, &["SINK"]) {
+        Ok(ObjectKind::Sink)
     } else {
         let expected = "TABLE, VIEW, SOURCE, MATERIALIZED VIEW or SEQUENCE";
         Ok(parser.expected_ref(expected, parser.peek_token_ref())?)
@@ -237,10 +263,11 @@ fn show(parser: &mut Parser<'_>) -> Result<Show> {
             return Ok(show(parser.parse_object_name(false)?));
         }
     }
-    let lists: [(&[&str], Show); 13] = [
+    let lists: [(&[&str], Show); 14] = [
         (&["JOBS"], Show::Jobs),
         (&["TABLES"], Show::Tables),
         (&["SOURCES"], Show::Sources),
+        (&["SINKS"], Show::Sinks),
         (&["VIEWS"], Show::Views),
         (&["MATERIALIZED", "VIEWS"], Show::MaterializedViews),
         (&["RESCALES"], Show::Rescales),
@@ -356,7 +383,7 @@ fn explain_options(parser: &mut Parser<'_>, options: &mut ExplainOptions) -> Res
 /// Streaming statements of other systems get a clear answer instead of a syntax error.
 fn refuse_unknown_streaming(parser: &mut Parser<'_>) -> Result<()> {
     for verb in ["CREATE", "DROP", "ALTER"] {
-        for object in ["SINK", "SUBSCRIPTION", "CONNECTION"] {
+        for object in ["SUBSCRIPTION", "CONNECTION"] {
             if take(parser, &[verb, object]) {
                 return Err(Fault::Ours(Error::unsupported(
                     format!("{verb} {object}"),

@@ -53,16 +53,17 @@ fn create_source_keeps_its_options() {
 
 #[test]
 fn drop_takes_several_names() {
-    let Statement::DropSource {
+    let Statement::DropRelations {
         names,
         if_exists,
         cascade,
+        ..
     } = one("drop source if exists a, public.b cascade")
     else {
         panic!()
     };
     assert_eq!((names.len(), if_exists, cascade), (2, true, true));
-    let Statement::DropSource { cascade, .. } = one("drop source a restrict") else {
+    let Statement::DropRelations { cascade, .. } = one("drop source a restrict") else {
         panic!()
     };
     assert!(!cascade);
@@ -466,7 +467,7 @@ fn statements_of_other_systems_are_refused_by_name() {
     for sql in [
         "create sink s from v with (connector = 'x')",
         "create subscription s from v",
-        "drop sink s",
+        "create connection c with (type = 'kafka')",
     ] {
         assert!(
             matches!(parse(sql), Err(Error::Unsupported { .. })),

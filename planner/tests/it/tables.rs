@@ -115,10 +115,6 @@ fn definitions_that_are_refused() {
             "create table t (a text generated always as identity)",
             "identity column type must be smallint, integer, or bigint",
         ),
-        (
-            "create temporary table t (a int)",
-            "a temporary table is not supported",
-        ),
         ("create table t (a json)", "type json is not supported"),
         (
             "create table t ()",

@@ -5,6 +5,7 @@
 
 use crate::access::Access;
 use crate::access::privilege::{Acl, Class, Privileges};
+use crate::access::role::{READ_ALL_DATA, WRITE_ALL_DATA};
 use crate::catalog::{Catalog, Entry};
 use crate::error::{Error, Result};
 use crate::pg_catalog;
@@ -47,6 +48,28 @@ pub fn denied(kind: &str, name: &str) -> Error {
     Error::privilege(format!("permission denied for {kind} {name}"))
 }
 
+/// What the predefined roles may do with all objects of a class.
+fn predefined(class: Class, is_held: impl Fn(u32) -> bool) -> Privileges {
+    let reads = match class {
+        Class::Table | Class::Sequence => Privileges::SELECT,
+        Class::Schema => Privileges::USAGE,
+        Class::Database => Privileges::NONE,
+    };
+    let writes = match class {
+        Class::Table => Privileges::INSERT | Privileges::UPDATE | Privileges::DELETE,
+        Class::Sequence => Privileges::UPDATE,
+        Class::Schema => Privileges::USAGE,
+        Class::Database => Privileges::NONE,
+    };
+    let mut held = Privileges::NONE;
+    for (role, what) in [(READ_ALL_DATA, reads), (WRITE_ALL_DATA, writes)] {
+        if is_held(role) {
+            held = held | what;
+        }
+    }
+    held
+}
+
 /// A role over one state of the catalog.
 #[derive(Debug, Clone, Copy)]
 pub struct Actor<'a> {
@@ -80,7 +103,8 @@ impl<'a> Actor<'a> {
             return object.class.all();
         }
         let inherited = self.access().inherited(self.role);
-        object.rights().privileges(|role| inherited.contains(&role))
+        let listed = object.rights().privileges(|role| inherited.contains(&role));
+        listed | predefined(object.class, |role| inherited.contains(&role))
     }
 
     /// Those of an object's privileges that it may pass on.
@@ -217,12 +241,6 @@ impl Catalog {
     /// The database, for questions about rights.
     #[must_use]
     pub fn database_object(&self) -> Object<'_> {
-        Object {
-            class: Class::Database,
-            kind: Class::Database.name(),
-            name: crate::session::DATABASE,
-            owner: self.access.database.owner,
-            acl: self.access.database.acl.as_ref(),
-        }
+        self.database().object()
     }
 }

@@ -11,6 +11,7 @@
 //! Not here: what statements ask (`statement`), and what queries read (`catalog_view.rs`).
 
 pub mod actor;
+pub mod database;
 pub mod guessing;
 pub mod password;
 pub mod privilege;
@@ -23,28 +24,23 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use storage::CatalogChange;
 
+use crate::access::database::{DEV_ID, Database, dev_id};
 use crate::access::privilege::{Acl, Class};
-use crate::access::role::{ROOT_ID, Role};
+use crate::access::role::Role;
 use crate::error::{Error, Result};
 
 const ROLE_PREFIX: &str = "role/";
 const DATABASE_KEY: &str = "database";
 const DEFAULTS_KEY: &str = "default_privileges";
 
-/// Owner and privileges of the database.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Database {
-    /// Who owns it.
-    pub owner: u32,
-    /// Who may do what; `None`: as nothing was granted.
-    pub acl: Option<Acl>,
-}
-
 /// `ALTER DEFAULT PRIVILEGES`: what a new object gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DefaultAcl {
     /// Its oid.
     pub id: u32,
+    /// In which database.
+    #[serde(default = "dev_id")]
+    pub database: u32,
     /// Who creates the object.
     pub role: u32,
     /// In which schema; `None`: in any, in place of what an object has anyway.
@@ -59,21 +55,18 @@ pub struct DefaultAcl {
 #[derive(Debug, Clone)]
 pub struct Access {
     roles: BTreeMap<u32, Arc<Role>>,
-    /// The database's owner and privileges.
-    pub database: Database,
+    /// All databases, by oid.
+    pub databases: BTreeMap<u32, Database>,
     /// Default privileges.
     pub defaults: Vec<DefaultAcl>,
 }
 
 impl Default for Access {
     fn default() -> Access {
-        let root = Role::root();
+        let roles = Role::predefined().chain([Role::root()]);
         Access {
-            roles: BTreeMap::from([(root.id, Arc::new(root))]),
-            database: Database {
-                owner: ROOT_ID,
-                acl: None,
-            },
+            roles: roles.map(|role| (role.id, Arc::new(role))).collect(),
+            databases: BTreeMap::from([(DEV_ID, Database::dev())]),
             defaults: Vec::new(),
         }
     }
@@ -91,8 +84,11 @@ impl Access {
             self.put(role);
             return Ok(Some(id));
         }
-        if key == DATABASE_KEY.as_bytes() {
-            self.database = serde_json::from_slice(value)?;
+        if key.starts_with(DATABASE_KEY.as_bytes()) {
+            let database: Database = serde_json::from_slice(value)?;
+            let id = database.id;
+            self.databases.insert(id, database);
+            return Ok(Some(id));
         } else if key == DEFAULTS_KEY.as_bytes() {
             self.defaults = serde_json::from_slice(value)?;
             return Ok(self.defaults.iter().map(|default| default.id).max());
@@ -122,6 +118,12 @@ impl Access {
     pub fn name_of(&self, id: u32) -> String {
         let role = self.role(id);
         role.map_or_else(|| format!("unknown (OID={id})"), |role| role.name.clone())
+    }
+
+    /// The database of this name.
+    #[must_use]
+    pub fn database_named(&self, name: &str) -> Option<&Database> {
+        self.databases.values().find(|d| d.name == name)
     }
 
     /// Adds a role, or replaces it.
@@ -189,9 +191,15 @@ impl Access {
 
     /// What a new object is granted; `None`: nothing but what every such object has.
     #[must_use]
-    pub fn default_acl(&self, owner: u32, schema: Option<u32>, class: Class) -> Option<Acl> {
+    pub(crate) fn default_acl(
+        &self,
+        database: u32,
+        owner: u32,
+        schema: Option<u32>,
+        class: Class,
+    ) -> Option<Acl> {
         let of = |schema| {
-            let mut all = self.defaults.iter();
+            let mut all = self.defaults.iter().filter(|d| d.database == database);
             all.find(|d| d.role == owner && d.class == class && d.schema == schema)
         };
         let (general, within) = (of(None), schema.and_then(|schema| of(Some(schema))));
@@ -213,20 +221,37 @@ impl Access {
             .any(|r| r.superuser && r.login && r.verifier.is_some())
     }
 
-    /// The durable row of the database.
-    ///
-    /// # Errors
-    /// If it cannot be written as JSON, which no value of ours does.
-    pub fn database_change(&self) -> Result<CatalogChange> {
-        put(DATABASE_KEY.as_bytes().to_vec(), &self.database)
-    }
-
     /// The durable row of default privileges.
     ///
     /// # Errors
-    /// As [`Access::database_change`].
+    /// As [`role_change`].
     pub fn defaults_change(&self) -> Result<CatalogChange> {
         put(DEFAULTS_KEY.as_bytes().to_vec(), &self.defaults)
+    }
+}
+
+/// The durable row that adds or replaces a database.
+///
+/// # Errors
+/// As [`role_change`].
+pub fn database_change(database: &Database) -> Result<CatalogChange> {
+    put(database_key(database.id), database)
+}
+
+/// The durable change that removes a database.
+#[must_use]
+pub fn remove_database_change(id: u32) -> CatalogChange {
+    CatalogChange {
+        puts: Vec::new(),
+        deletes: vec![database_key(id)],
+    }
+}
+
+/// That of the first one is from when there was one.
+fn database_key(id: u32) -> Vec<u8> {
+    match id {
+        DEV_ID => DATABASE_KEY.as_bytes().to_vec(),
+        id => format!("{DATABASE_KEY}/{id:010}").into_bytes(),
     }
 }
 
@@ -262,7 +287,7 @@ fn put(key: Vec<u8>, value: &impl Serialize) -> Result<CatalogChange> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::role::Membership;
+    use crate::access::role::{Membership, ROOT_ID};
 
     fn access() -> Access {
         let mut access = Access::default();
@@ -297,7 +322,7 @@ mod tests {
     #[test]
     fn durable_rows_bring_roles_back() {
         let mut rows = role_change(access().role(20).unwrap()).unwrap().puts;
-        rows.extend(access().database_change().unwrap().puts);
+        rows.extend(database_change(&Database::dev()).unwrap().puts);
         let mut read = Access::default();
         for (key, value) in rows {
             read.read_row(&key, &value).unwrap();

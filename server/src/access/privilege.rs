@@ -296,6 +296,14 @@ impl Acl {
                 .any(|item| item.grantee == role || item.grantor == role)
     }
 
+    /// The same without what a role was granted, and what it granted.
+    #[must_use]
+    pub fn without_role(&self, role: u32) -> Acl {
+        let items = self.0.iter();
+        let others = items.filter(|item| item.grantee != role && item.grantor != role);
+        Acl(others.cloned().collect())
+    }
+
     /// As `aclitem[]` prints it.
     pub fn texts(&self, name: impl Fn(u32) -> String) -> Vec<String> {
         let text = |item: &AclItem| {

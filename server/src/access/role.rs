@@ -34,7 +34,7 @@ pub struct Role {
     pub inherit: bool,
     /// Whether it may create roles.
     pub create_role: bool,
-    /// Whether it may create databases. There is one: kept for clients.
+    /// Whether it may create databases.
     pub create_db: bool,
     /// Whether a session can start as it.
     pub login: bool,
@@ -52,7 +52,54 @@ pub struct Role {
     pub memberships: Vec<Membership>,
 }
 
+/// Reads all tables, views and sequences.
+pub const READ_ALL_DATA: u32 = 6181;
+/// Writes all tables.
+pub const WRITE_ALL_DATA: u32 = 6182;
+/// Sees what all sessions do.
+pub const READ_ALL_STATS: u32 = 3375;
+/// Cancels and ends the sessions of others.
+pub const SIGNAL_BACKEND: u32 = 4200;
+/// Those that look at the server.
+const READ_ALL_SETTINGS: u32 = 3374;
+const STAT_SCAN_TABLES: u32 = 3377;
+const MONITOR: u32 = 3373;
+
 impl Role {
+    /// The roles that are always there to be members of, as in PostgreSQL.
+    pub fn predefined() -> impl Iterator<Item = Role> {
+        let roles = [
+            (READ_ALL_DATA, "pg_read_all_data", &[][..]),
+            (WRITE_ALL_DATA, "pg_write_all_data", &[]),
+            (READ_ALL_SETTINGS, "pg_read_all_settings", &[]),
+            (READ_ALL_STATS, "pg_read_all_stats", &[]),
+            (STAT_SCAN_TABLES, "pg_stat_scan_tables", &[]),
+            (
+                MONITOR,
+                "pg_monitor",
+                &[READ_ALL_SETTINGS, READ_ALL_STATS, STAT_SCAN_TABLES],
+            ),
+            (SIGNAL_BACKEND, "pg_signal_backend", &[]),
+        ];
+        roles.into_iter().map(|(id, name, of)| {
+            let membership = |role: &u32| Membership {
+                role: *role,
+                grantor: ROOT_ID,
+                admin: false,
+            };
+            Role {
+                memberships: of.iter().map(membership).collect(),
+                ..Role::new(id, name.to_owned())
+            }
+        })
+    }
+
+    /// Whether it is one of those.
+    #[must_use]
+    pub fn is_predefined(&self) -> bool {
+        self.name.starts_with("pg_")
+    }
+
     /// A role that may do nothing.
     #[must_use]
     pub fn new(id: u32, name: String) -> Role {

@@ -10,6 +10,7 @@ use planner::{RelationId, SqlFunction};
 use serde::{Deserialize, Serialize};
 
 use super::SCHEMA;
+use crate::access::database::{dev_id, is_dev};
 use crate::access::privilege::{Acl, Class};
 use crate::access::role::ROOT_ID;
 use crate::catalog_view::Met;
@@ -17,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::pg_catalog::relations::quoted;
 use crate::sequence::Sequence;
+use crate::sink::Sink;
 
 /// What a relation is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,8 @@ pub enum Kind {
     Sequence(Sequence),
     /// The rows of a table or view once more, found by other columns.
     Index(Index),
+    /// The changes of a query, on their way into a table.
+    Sink(Sink),
     /// A function of a user. It is no relation; its name is its signature.
     Function(SqlFunction),
 }
@@ -83,6 +87,7 @@ impl Kind {
             Kind::MaterializedView => "materialized view",
             Kind::Sequence(_) => "sequence",
             Kind::Index(_) => "index",
+            Kind::Sink(_) => "sink",
             Kind::Function(_) => "function",
         }
     }
@@ -99,7 +104,10 @@ impl Kind {
     /// Whether a job keeps its rows.
     #[must_use]
     pub fn has_job(&self) -> bool {
-        matches!(self, Kind::Table | Kind::MaterializedView | Kind::Index(_))
+        matches!(
+            self,
+            Kind::Table | Kind::MaterializedView | Kind::Index(_) | Kind::Sink(_)
+        )
     }
 }
 
@@ -169,6 +177,9 @@ pub struct WatermarkFor {
 pub struct Entry {
     /// Id of it, of its job, and oid.
     pub id: u32,
+    /// Its database.
+    #[serde(default = "dev_id", skip_serializing_if = "is_dev")]
+    pub database: u32,
     /// Its schema.
     #[serde(default = "public")]
     pub schema_name: String,
@@ -221,6 +232,9 @@ pub struct Entry {
     /// Whether it lives only as long as its reader (`temporary_view.rs`).
     #[serde(default)]
     pub temporary: bool,
+    /// Whether it is still being created, in the background (`background.rs`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub creating: bool,
     /// What each name in a view's query means, as it is written there.
     #[serde(default)]
     pub bindings: BTreeMap<String, u32>,
@@ -352,6 +366,9 @@ impl Entry {
             }
             Kind::Index(_) => {
                 return Err(Error::not_supported("an index cannot be read as a table"));
+            }
+            Kind::Sink(_) => {
+                return Err(Error::not_supported("a sink cannot be read as a table"));
             }
             Kind::Function(_) => {
                 return Err(Error::not_supported("a function cannot be read as a table"));

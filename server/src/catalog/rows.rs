@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use storage::CatalogChange;
 
 use super::Entry;
+use crate::access::database::DEV_ID;
 use crate::error::{Error, Result};
 use crate::namespace::Namespace;
 use crate::sequence;
@@ -66,7 +67,7 @@ pub fn delete_change(ids: &BTreeSet<u32>) -> CatalogChange {
 pub fn update_schema_change(schema: &Namespace) -> Result<CatalogChange> {
     let value = serde_json::to_vec(schema).map_err(|e| Error::Internal(e.to_string()))?;
     Ok(CatalogChange {
-        puts: vec![(schema_key(schema.id), value)],
+        puts: vec![(schema_key(schema), value)],
         deletes: Vec::new(),
     })
 }
@@ -81,15 +82,20 @@ pub fn with_new_id(mut change: CatalogChange, id: u32) -> CatalogChange {
 
 /// The durable change that removes a schema.
 #[must_use]
-pub fn delete_schema_change(id: u32) -> CatalogChange {
+pub fn delete_schema_change(schema: &Namespace) -> CatalogChange {
     CatalogChange {
         puts: Vec::new(),
-        deletes: vec![schema_key(id)],
+        deletes: vec![schema_key(schema)],
     }
 }
 
-fn schema_key(id: u32) -> Vec<u8> {
-    format!("{SCHEMA_PREFIX}{id:010}").into_bytes()
+/// Each database has a `public`, of one and the same oid.
+fn schema_key(schema: &Namespace) -> Vec<u8> {
+    let (database, id) = (schema.database, schema.id);
+    match database {
+        DEV_ID => format!("{SCHEMA_PREFIX}{id:010}").into_bytes(),
+        _ => format!("{SCHEMA_PREFIX}{database:010}/{id:010}").into_bytes(),
+    }
 }
 
 pub(super) fn relation_key(id: u32) -> Vec<u8> {

@@ -1,40 +1,90 @@
-//! The catalog that sessions share: the next one is made of a copy, and swapped in.
+//! The catalogs that sessions share: the next one is made of a copy, and swapped in.
+//!
+//! Each database has a catalog; roles, and what there is to say of databases, are in each of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{Adaptivity, Catalog, Entry};
+use super::{Adaptivity, Catalog, Catalogs, Entry};
 use crate::access::Access;
+use crate::access::database::{DEV_ID, Database};
 use crate::namespace::Namespace;
 
-/// The catalog that sessions share.
-#[derive(Debug, Default)]
+/// The catalog that the sessions of a database share.
+#[derive(Debug, Clone)]
 pub struct SharedCatalog {
-    current: RwLock<Arc<Catalog>>,
+    all: Arc<All>,
+    database: u32,
+}
+
+#[derive(Debug)]
+struct All {
+    next_id: AtomicU32,
+    catalogs: RwLock<BTreeMap<u32, Arc<Catalog>>>,
+}
+
+impl Default for SharedCatalog {
+    fn default() -> SharedCatalog {
+        SharedCatalog::new(Catalogs::default())
+    }
 }
 
 impl SharedCatalog {
-    /// A shared catalog that starts as this one.
+    /// Shared catalogs that start as these; that of the database that is always there.
     #[must_use]
-    pub fn new(catalog: Catalog) -> SharedCatalog {
+    pub fn new(catalogs: Catalogs) -> SharedCatalog {
+        let by_id = catalogs.catalogs.into_iter();
         SharedCatalog {
-            current: RwLock::new(Arc::new(catalog)),
+            all: Arc::new(All {
+                next_id: AtomicU32::new(catalogs.next_id),
+                catalogs: RwLock::new(by_id.map(|(id, catalog)| (id, Arc::new(catalog))).collect()),
+            }),
+            database: DEV_ID,
         }
     }
 
-    /// The catalog as it is now.
+    /// That of another database.
+    #[must_use]
+    pub fn of_database(&self, database: u32) -> SharedCatalog {
+        SharedCatalog {
+            all: Arc::clone(&self.all),
+            database,
+        }
+    }
+
+    /// All databases.
+    #[must_use]
+    pub fn databases(&self) -> Vec<u32> {
+        let catalogs = self.all.catalogs.read();
+        let catalogs = catalogs.unwrap_or_else(PoisonError::into_inner);
+        catalogs.keys().copied().collect()
+    }
+
+    /// The catalog as it is now; an empty one if the database is gone.
     #[must_use]
     pub fn read(&self) -> Arc<Catalog> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        let catalogs = self.all.catalogs.read();
+        let catalogs = catalogs.unwrap_or_else(PoisonError::into_inner);
+        match catalogs.get(&self.database) {
+            Some(catalog) => Arc::clone(catalog),
+            None => Arc::new(nothing(self.database)),
+        }
+    }
+
+    /// Relations of other databases, and jobs that work for them.
+    #[must_use]
+    pub fn elsewhere(&self) -> BTreeSet<u32> {
+        let catalogs = self.all.catalogs.read();
+        let catalogs = catalogs.unwrap_or_else(PoisonError::into_inner);
+        let others = catalogs.iter().filter(|(id, _)| **id != self.database);
+        others.flat_map(|(_, catalog)| catalog.jobs()).collect()
     }
 
     /// Takes the next free id, for good.
     #[must_use]
     pub fn take_id(&self) -> u32 {
-        self.change(|catalog| {
-            catalog.next_id += 1;
-            catalog.next_id - 1
-        })
+        self.all.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Adds a relation, or replaces it.
@@ -68,9 +118,53 @@ impl SharedCatalog {
         });
     }
 
-    /// Changes roles, or rights that belong to no relation or schema.
+    /// Changes roles, or rights that belong to no relation or schema, for all databases.
     pub fn change_access(&self, change: impl FnOnce(&mut Access)) {
-        self.change(|catalog| change(&mut catalog.access));
+        let catalogs = self.all.catalogs.write();
+        let mut catalogs = catalogs.unwrap_or_else(PoisonError::into_inner);
+        let Some(mut access) = catalogs.values().next().map(|first| first.access.clone()) else {
+            return;
+        };
+        change(&mut access);
+        for catalog in catalogs.values_mut() {
+            Arc::make_mut(catalog).access = access.clone();
+        }
+    }
+
+    /// Adds a database, or replaces what is said of it.
+    pub fn put_database(&self, database: Database) {
+        let said = database.clone();
+        self.change_access(|access| drop(access.databases.insert(said.id, said)));
+        let access = self.read().access.clone();
+        let catalogs = self.all.catalogs.write();
+        let mut catalogs = catalogs.unwrap_or_else(PoisonError::into_inner);
+        match catalogs.get_mut(&database.id) {
+            Some(catalog) => Arc::make_mut(catalog).database = database,
+            None => {
+                let new = Catalog::of(database, access);
+                catalogs.insert(new.database.id, Arc::new(new));
+            }
+        }
+    }
+
+    /// Takes a database out of sight, with all that is in it.
+    pub fn take_database(&self, id: u32) -> Option<Arc<Catalog>> {
+        let taken = {
+            let catalogs = self.all.catalogs.write();
+            catalogs.unwrap_or_else(PoisonError::into_inner).remove(&id)
+        };
+        self.change_access(|access| drop(access.databases.remove(&id)));
+        taken
+    }
+
+    /// Puts a database back that was taken.
+    pub fn put_back(&self, database: Database, catalog: Arc<Catalog>) {
+        {
+            let catalogs = self.all.catalogs.write();
+            let mut catalogs = catalogs.unwrap_or_else(PoisonError::into_inner);
+            catalogs.insert(database.id, catalog);
+        }
+        self.change_access(|access| drop(access.databases.insert(database.id, database)));
     }
 
     /// Removes a schema, which is empty.
@@ -86,10 +180,26 @@ impl SharedCatalog {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Catalog) -> T) -> T {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let mut next = Catalog::clone(&current);
-        let result = change(&mut next);
-        *current = Arc::new(next);
-        result
+        let catalogs = self.all.catalogs.write();
+        let mut catalogs = catalogs.unwrap_or_else(PoisonError::into_inner);
+        match catalogs.get_mut(&self.database) {
+            Some(current) => {
+                let mut next = Catalog::clone(current);
+                let result = change(&mut next);
+                *current = Arc::new(next);
+                result
+            }
+            // The database is gone, and with it whatever was to be changed.
+            None => change(&mut nothing(self.database)),
+        }
     }
+}
+
+/// The catalog of a database that is gone.
+fn nothing(id: u32) -> Catalog {
+    let database = Database {
+        id,
+        ..Database::dev()
+    };
+    Catalog::of(database, Access::default())
 }

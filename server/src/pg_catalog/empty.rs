@@ -39,16 +39,27 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ("tgtype", T::Int2), ("tgenabled", T::Text), ("tgisinternal", T::Bool), ("tgconstrrelid", T::Oid),
         ("tgconstrindid", T::Oid), ("tgconstraint", T::Oid), ("tgdeferrable", T::Bool), ("tginitdeferred", T::Bool),
         ("tgnargs", T::Int2), ("tgattr", T::Int2s), ("tgargs", T::Text), ("tgqual", T::Text), ("tgoldtable", T::Text),
-        ("tgnewtable", T::Text),
+        ("tgnewtable", T::Text), ("tableoid", T::Oid),
     ]),
     empty(2600, "pg_aggregate", &[("aggfnoid", T::Oid), ("aggkind", T::Text), ("aggnumdirectargs", T::Int2)]),
     empty(2617, "pg_operator", &[
         ("oid", T::Oid), ("oprname", T::Text), ("oprnamespace", T::Oid), ("oprowner", T::Oid), ("oprkind", T::Text),
-        ("oprleft", T::Oid), ("oprright", T::Oid), ("oprresult", T::Oid),
+        ("oprleft", T::Oid), ("oprright", T::Oid), ("oprresult", T::Oid), ("oprcode", T::Oid),
     ]),
     empty(2616, "pg_opclass", &[
         ("oid", T::Oid), ("opcmethod", T::Oid), ("opcname", T::Text), ("opcnamespace", T::Oid),
-        ("opcintype", T::Oid), ("opcdefault", T::Bool),
+        ("opcintype", T::Oid), ("opcdefault", T::Bool), ("tableoid", T::Oid),
+    ]),
+    empty(2753, "pg_opfamily", &[
+        ("oid", T::Oid), ("opfmethod", T::Oid), ("opfname", T::Text), ("opfnamespace", T::Oid), ("opfowner", T::Oid),
+        ("tableoid", T::Oid),
+    ]),
+    empty(2607, "pg_conversion", &[
+        ("oid", T::Oid), ("conname", T::Text), ("connamespace", T::Oid), ("conowner", T::Oid),
+        ("conforencoding", T::Int4), ("contoencoding", T::Int4), ("conproc", T::Text), ("condefault", T::Bool),
+    ]),
+    empty(3602, "pg_ts_config", &[
+        ("oid", T::Oid), ("cfgname", T::Text), ("cfgnamespace", T::Oid), ("cfgowner", T::Oid), ("cfgparser", T::Oid),
     ]),
     empty(2605, "pg_cast", &[
         ("oid", T::Oid), ("castsource", T::Oid), ("casttarget", T::Oid), ("castfunc", T::Oid),

@@ -14,6 +14,7 @@ use datafusion::logical_expr::{
 
 use crate::access::actor::Actor;
 use crate::access::privilege::Privileges;
+use crate::access::role::SIGNAL_BACKEND;
 use crate::catalog::{Catalog, Entry};
 use crate::error::Error;
 use crate::interrupt::Handle;
@@ -24,14 +25,16 @@ use crate::pg_catalog::procedures;
 use crate::pg_catalog::relations::{
     created_index_definition, index_definition, key_columns, quoted, view_definition,
 };
+use crate::pg_catalog::server_tables::UTF8;
 use crate::pg_catalog::sleep::Sleep;
-use crate::pg_catalog::types::other_name;
+use crate::pg_catalog::types::{other_name, other_oid};
 use crate::pg_catalog::{
     CONSTRAINT_OID, INDEX_OID, RULE_OID, SCHEMA as PG_CATALOG, SCHEMAS, find, tables,
 };
 use crate::server::Shared;
-use crate::session::{DATABASE, lock};
+use crate::session::lock;
 use crate::settings::Settings;
+use crate::temporary_schema::is_temporary;
 use planner::names::quoted_literal;
 use planner::values::input::split_array;
 use planner::values::types::{SqlType, by_name};
@@ -179,6 +182,12 @@ impl Scope {
         path.retain(|schema| actor.may_in_schema(schema, Privileges::USAGE));
         Scope { catalog, path }
     }
+
+    /// The schema of the session's temporary relations, if there are any.
+    fn temporary_schema(&self) -> Option<&String> {
+        let mut path = self.path.iter();
+        path.find(|schema| is_temporary(schema) && self.schema_oid(schema).is_some())
+    }
 }
 
 impl std::ops::Deref for Scope {
@@ -206,7 +215,7 @@ fn about_catalog(shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>) -> Vec<S
             Utf8,
             with(|catalog, args| {
                 named(catalog, arg(args, 0))
-                    .and_then(|e| view_definition(&e))
+                    .and_then(|e| view_definition(catalog, &e))
                     .into()
             }),
         ),
@@ -230,7 +239,7 @@ fn about_catalog(shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>) -> Vec<S
                     oid_arg(args, 0).and_then(|oid| catalog.by_id(oid.wrapping_sub(RULE_OID)));
                 entry
                 .and_then(|entry| {
-                    let definition = view_definition(entry)?;
+                    let definition = view_definition(catalog, entry)?;
                     Some(format!(
                         "CREATE RULE \"_RETURN\" AS\n    ON SELECT TO {}.{} DO INSTEAD {definition}",
                         quoted(&entry.schema_name),
@@ -293,6 +302,7 @@ fn about_catalog(shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>) -> Vec<S
                 let mut schemas = current_schemas(scope);
                 if arg(args, 0) == Some("true") {
                     schemas.insert(0, PG_CATALOG.to_owned());
+                    schemas.splice(0..0, scope.temporary_schema().cloned());
                 }
                 Returned::Texts(schemas)
             }),
@@ -324,6 +334,34 @@ fn about_catalog(shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>) -> Vec<S
             Utf8,
             with(function_arguments),
         ),
+        stable("current_database", Utf8, with(database_name)),
+        stable("current_catalog", Utf8, with(database_name)),
+        stable(
+            "pg_my_temp_schema",
+            UInt32,
+            with(|scope, _| {
+                let schema = scope.temporary_schema();
+                let oid = schema.and_then(|schema| scope.schema_oid(schema));
+                i64::from(oid.unwrap_or_default()).into()
+            }),
+        ),
+        stable(
+            "pg_is_other_temp_schema",
+            Boolean,
+            with(|scope, args| {
+                let own = scope.temporary_schema();
+                oid_arg(args, 0)
+                    .map(|oid| {
+                        let mut schemas = scope.schemas();
+                        schemas.any(|(name, schema_oid)| {
+                            schema_oid == oid
+                                && is_temporary(name)
+                                && own.is_none_or(|own| own != name)
+                        })
+                    })
+                    .into()
+            }),
+        ),
         // Visible is what needs no schema in front of its name.
         stable(
             "pg_table_is_visible",
@@ -342,9 +380,14 @@ fn about_catalog(shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>) -> Vec<S
     ]
 }
 
+fn database_name(scope: &Scope, _: &[Arg<'_>]) -> Returned {
+    scope.database().name.as_str().into()
+}
+
 /// The schemas of the search path that exist.
 fn current_schemas(scope: &Scope) -> Vec<String> {
-    let exists = |name: &&String| scope.schema_oid(name).is_some();
+    // That of temporary relations is in front without being named.
+    let exists = |name: &&String| scope.schema_oid(name).is_some() && !is_temporary(name);
     scope.path.iter().filter(exists).cloned().collect()
 }
 
@@ -542,7 +585,8 @@ fn check_reach(
             "must be a superuser: the {what} of a superuser"
         )));
     }
-    if actor.has_rights_of(user) {
+    let is_signaller = catalog.access.inherited(role).contains(&SIGNAL_BACKEND);
+    if is_signaller || actor.has_rights_of(user) {
         return Ok(());
     }
     Err(Error::privilege(format!(
@@ -569,8 +613,9 @@ fn constants() -> Vec<ScalarUDF> {
                 return Ok(Returned::Null);
             };
             let plain = name.trim().trim_start_matches("pg_catalog.");
-            match by_name(plain) {
-                Some(sql_type) => Ok(i64::from(sql_type.oid()).into()),
+            let known = by_name(plain).map(|sql_type| sql_type.oid());
+            match known.or_else(|| other_oid(plain)) {
+                Some(oid) => Ok(i64::from(oid).into()),
                 None => Err(external(Error::UndefinedType {
                     name: name.to_owned(),
                 })),
@@ -586,7 +631,13 @@ fn constants() -> Vec<ScalarUDF> {
             oid_arg(args, 0).map(|oid| format_type(oid, None)).into()
         }),
         stable("pg_tablespace_location", Utf8, |_| "".into()),
-        stable("pg_my_temp_schema", UInt32, |_| 0i64.into()),
+        stable("getdatabaseencoding", Utf8, |_| "UTF8".into()),
+        stable("pg_char_to_encoding", Int64, |args| {
+            let is_ours = |name: &str| name.eq_ignore_ascii_case("utf8");
+            arg(args, 0)
+                .map(|name| if is_ours(name) { i64::from(UTF8) } else { -1 })
+                .into()
+        }),
         stable("txid_current", Int64, |_| 0i64.into()),
         stable("pg_is_in_recovery", Boolean, |_| false.into()),
         // There are no advisory locks; asyncpg gives them all back when it resets a session.
@@ -606,15 +657,15 @@ fn constants() -> Vec<ScalarUDF> {
             })
         }),
     ];
-    for name in ["current_database", "current_catalog"] {
-        functions.push(stable(name, Utf8, |_| DATABASE.into()));
-    }
     for name in [
         "pg_type_is_visible",
         "pg_function_is_visible",
         "pg_collation_is_visible",
         "pg_operator_is_visible",
         "pg_opclass_is_visible",
+        "pg_opfamily_is_visible",
+        "pg_conversion_is_visible",
+        "pg_ts_config_is_visible",
         "pg_statistics_obj_is_visible",
         "pg_relation_is_publishable",
     ] {
@@ -645,6 +696,7 @@ fn constants() -> Vec<ScalarUDF> {
         "shobj_description",
         "pg_get_triggerdef",
         "pg_get_functiondef",
+        "pg_get_function_sqlbody",
         "pg_get_statisticsobjdef_columns",
         "pg_get_statisticsobjdef",
         "pg_get_partkeydef",

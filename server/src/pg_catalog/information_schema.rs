@@ -7,7 +7,7 @@ use crate::catalog::Kind;
 use crate::pg_catalog::relations::{deparsed, view_definition};
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
 use crate::pg_catalog::{self, INFORMATION_SCHEMA, SCHEMA as PG_CATALOG, SCHEMAS};
-use crate::session::DATABASE;
+use crate::temporary_schema::is_temporary;
 use planner::values::types::{SCALARS, SqlType};
 
 #[rustfmt::skip] // Column lists read best as tables.
@@ -24,7 +24,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
                 .into_iter()
                 .map(|(name, _)| (name, ROOT_ID))
                 .chain(s.catalog.namespaces().map(|schema| (schema.name.as_str(), schema.owner)))
-                .map(|(name, owner)| row![DATABASE, name, s.catalog.access.name_of(owner), NULL, NULL])
+                .map(|(name, owner)| row![s.catalog.database().name.clone(), name, s.catalog.access.name_of(owner), NULL, NULL])
                 .collect()
         },
     },
@@ -62,9 +62,9 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ],
         rows: |s| {
             s.catalog
-                .entries()
+                .relations()
                 .filter(|e| e.kind == Kind::View)
-                .map(|e| row![DATABASE, e.schema_name.clone(), e.name.clone(), view_definition(e), "NONE", "NO"])
+                .map(|e| row![s.catalog.database().name.clone(), e.schema_name.clone(), e.name.clone(), view_definition(s.catalog, e), "NONE", "NO"])
                 .collect()
         },
     },
@@ -79,11 +79,12 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ],
         rows: |s| {
             s.catalog
-                .entries()
+                .relations()
                 .filter(|e| !e.primary_key.is_empty())
                 .map(|e| {
                     row![
-                        DATABASE, e.schema_name.clone(), e.primary_key_name(), DATABASE, e.schema_name.clone(),
+                        s.catalog.database().name.clone(), e.schema_name.clone(), e.primary_key_name(),
+                        s.catalog.database().name.clone(), e.schema_name.clone(),
                         e.name.clone(), "PRIMARY KEY", "NO",
                         "NO", "YES",
                     ]
@@ -156,7 +157,7 @@ fn is_enabled(source: &Source<'_>, role: u32) -> bool {
 fn table_privileges(source: &Source<'_>, public: bool) -> Vec<Vec<Value>> {
     let access = &source.catalog.access;
     let mut rows = Vec::new();
-    for entry in source.catalog.entries() {
+    for entry in source.catalog.relations() {
         // As in PostgreSQL, what the standard does not know is left out.
         if !matches!(entry.kind, Kind::Table | Kind::View | Kind::Source { .. }) {
             continue;
@@ -179,7 +180,7 @@ fn table_privileges(source: &Source<'_>, public: bool) -> Vec<Vec<Value>> {
                 rows.push(row![
                     access.name_of(item.grantor),
                     grantee.clone(),
-                    DATABASE,
+                    source.catalog.database().name.clone(),
                     entry.schema_name.clone(),
                     entry.name.clone(),
                     name,
@@ -194,18 +195,26 @@ fn table_privileges(source: &Source<'_>, public: bool) -> Vec<Vec<Value>> {
 
 fn tables(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
-    for entry in source.catalog.entries() {
+    for entry in source.catalog.relations() {
+        if is_temporary(&entry.schema_name) && !source.context.path.contains(&entry.schema_name) {
+            continue; // Another session's.
+        }
         // Materialized views are not in the standard; PostgreSQL leaves them out.
         let (table_type, insertable) = match entry.kind {
+            Kind::Table if is_temporary(&entry.schema_name) => ("LOCAL TEMPORARY", "YES"),
             Kind::Table => ("BASE TABLE", "YES"),
             Kind::View => ("VIEW", "NO"),
             Kind::Source { .. } => ("FOREIGN", "NO"),
-            Kind::MaterializedView | Kind::Sequence(_) | Kind::Index(_) | Kind::Function(_) => {
+            Kind::MaterializedView
+            | Kind::Sequence(_)
+            | Kind::Index(_)
+            | Kind::Sink(_)
+            | Kind::Function(_) => {
                 continue;
             }
         };
         rows.push(row![
-            DATABASE,
+            source.catalog.database().name.clone(),
             entry.schema_name.clone(),
             entry.name.clone(),
             table_type,
@@ -226,7 +235,17 @@ fn tables(source: &Source<'_>) -> Vec<Vec<Value>> {
             "BASE TABLE"
         };
         row![
-            DATABASE, schema, table.name, table_type, NULL, NULL, NULL, NULL, NULL, "NO", "NO",
+            source.catalog.database().name.clone(),
+            schema,
+            table.name,
+            table_type,
+            NULL,
+            NULL,
+            NULL,
+            NULL,
+            NULL,
+            "NO",
+            "NO",
             NULL
         ]
     }));
@@ -234,27 +253,40 @@ fn tables(source: &Source<'_>) -> Vec<Vec<Value>> {
 }
 
 fn columns(source: &Source<'_>) -> Vec<Vec<Value>> {
+    let database = source.catalog.database().name.as_str();
     let mut rows = Vec::new();
     for entry in source
         .catalog
-        .entries()
+        .relations()
         .filter(|e| !matches!(e.kind, Kind::MaterializedView | Kind::Index(_)))
     {
         for (at, column) in entry.columns.iter().enumerate() {
-            rows.push(column_row(&entry.schema_name, &entry.name, at, column));
+            rows.push(column_row(
+                database,
+                &entry.schema_name,
+                &entry.name,
+                at,
+                column,
+            ));
         }
     }
     for (schema, table) in crate::pg_catalog::tables() {
         for (at, field) in table.schema().fields().iter().enumerate() {
             let sql_type = SqlType::of(field.data_type());
             let column = crate::catalog::Column::new(field.name(), sql_type);
-            rows.push(column_row(schema, table.name, at, &column));
+            rows.push(column_row(database, schema, table.name, at, &column));
         }
     }
     rows
 }
 
-fn column_row(schema: &str, table: &str, at: usize, column: &crate::catalog::Column) -> Vec<Value> {
+fn column_row(
+    database: &str,
+    schema: &str,
+    table: &str,
+    at: usize,
+    column: &crate::catalog::Column,
+) -> Vec<Value> {
     let sql_type = &column.sql_type;
     let length = match sql_type {
         SqlType::Varchar(length) => *length,
@@ -295,7 +327,7 @@ fn column_row(schema: &str, table: &str, at: usize, column: &crate::catalog::Col
         "YES"
     };
     row![
-        DATABASE,
+        database,
         schema,
         table,
         column.name.clone(),
@@ -313,7 +345,7 @@ fn column_row(schema: &str, table: &str, at: usize, column: &crate::catalog::Col
         radix,
         scale,
         datetime,
-        DATABASE,
+        database,
         PG_CATALOG,
         udt,
         if column.identity.is_some() {
@@ -339,13 +371,13 @@ fn type_name(sql_type: &SqlType) -> &'static str {
 
 fn key_columns(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
-    for entry in source.catalog.entries() {
+    for entry in source.catalog.relations() {
         for (at, &key) in entry.primary_key.iter().enumerate() {
             rows.push(row![
-                DATABASE,
+                source.catalog.database().name.clone(),
                 entry.schema_name.clone(),
                 entry.primary_key_name(),
-                DATABASE,
+                source.catalog.database().name.clone(),
                 entry.schema_name.clone(),
                 entry.name.clone(),
                 entry.columns[key].name.clone(),

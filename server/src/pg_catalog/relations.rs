@@ -2,11 +2,13 @@
 
 use crate::access::role::ROOT_ID;
 use crate::catalog::{Catalog, Column, Entry, Identity, Kind};
+use crate::definition::query_text;
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, no_rows, row};
 use crate::pg_catalog::{
     CONSTRAINT_OID, DEFAULT_OID, INDEX_OID, INFORMATION_SCHEMA, PG_CATALOG_OID, PUBLIC_OID,
     RULE_OID, oid_of_schema, tables,
 };
+use crate::temporary_schema::is_temporary;
 pub(crate) use planner::names::quoted_identifier as quoted;
 use planner::values::types::{SCALARS, SqlType};
 
@@ -85,7 +87,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
             ("confupdtype", T::Text), ("confdeltype", T::Text), ("confmatchtype", T::Text), ("conislocal", T::Bool),
             ("coninhcount", T::Int4), ("connoinherit", T::Bool), ("conkey", T::Int2s), ("confkey", T::Int2s),
             ("conpfeqop", T::Oids), ("conppeqop", T::Oids), ("conffeqop", T::Oids), ("confdelsetcols", T::Int2s),
-            ("conexclop", T::Oids), ("conbin", T::Text),
+            ("conexclop", T::Oids), ("conbin", T::Text), ("tableoid", T::Oid),
         ],
         rows: constraints,
     },
@@ -95,6 +97,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         columns: &[
             ("oid", T::Oid), ("rulename", T::Text), ("ev_class", T::Oid), ("ev_type", T::Text),
             ("ev_enabled", T::Text), ("is_instead", T::Bool), ("ev_qual", T::Text), ("ev_action", T::Text),
+            ("tableoid", T::Oid),
         ],
         rows: rules,
     },
@@ -126,7 +129,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         columns: &[("schemaname", T::Text), ("viewname", T::Text), ("viewowner", T::Text), ("definition", T::Text)],
         rows: |s| {
             of_kind(s, |kind| *kind == Kind::View)
-                .map(|e| row![e.schema_name.clone(), e.name.clone(), s.catalog.access.name_of(e.owner), view_definition(e)])
+                .map(|e| row![e.schema_name.clone(), e.name.clone(), s.catalog.access.name_of(e.owner), view_definition(s.catalog, e)])
                 .collect()
         },
     },
@@ -139,7 +142,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ],
         rows: |s| {
             of_kind(s, |kind| *kind == Kind::MaterializedView)
-                .map(|e| row![e.schema_name.clone(), e.name.clone(), s.catalog.access.name_of(e.owner), NULL, false, true, view_definition(e)])
+                .map(|e| row![e.schema_name.clone(), e.name.clone(), s.catalog.access.name_of(e.owner), NULL, false, !e.creating, view_definition(s.catalog, e)])
                 .collect()
         },
     },
@@ -167,7 +170,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         columns: &[("ftrelid", T::Oid), ("ftserver", T::Oid), ("ftoptions", T::Texts)],
         rows: |s| {
             s.catalog
-                .entries()
+                .relations()
                 .filter_map(|e| match &e.kind {
                     Kind::Source { options } => {
                         let options: Vec<String> = options.iter().map(|(k, v)| format!("{k}={v}")).collect();
@@ -195,7 +198,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ],
         rows: |s| {
             s.catalog
-                .entries()
+                .relations()
                 .filter_map(|e| match &e.kind {
                     Kind::Sequence(seq) => Some(row![
                         e.id, seq.sql_type.oid(), seq.start, seq.increment, seq.max, seq.min, 1i64, false,
@@ -218,7 +221,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
 fn of_kind<'a>(source: &'a Source<'_>, is: fn(&Kind) -> bool) -> impl Iterator<Item = &'a Entry> {
     source
         .catalog
-        .entries()
+        .relations()
         .map(AsRef::as_ref)
         .filter(move |entry: &&Entry| is(&entry.kind))
 }
@@ -228,11 +231,9 @@ fn with_key<'a>(source: &'a Source<'_>) -> impl Iterator<Item = &'a Entry> {
 }
 
 /// A view's query as `pg_get_viewdef` prints it: behind a blank, with a semicolon.
-pub(crate) fn view_definition(entry: &Entry) -> Option<String> {
-    entry
-        .definition
-        .as_ref()
-        .map(|text| format!(" {};", text.trim().trim_end_matches(';')))
+pub(crate) fn view_definition(catalog: &Catalog, entry: &Entry) -> Option<String> {
+    let text = query_text(catalog, entry)?;
+    Some(format!(" {};", text.trim().trim_end_matches(';')))
 }
 
 /// A primary key's index as `pg_get_indexdef` prints it.
@@ -268,6 +269,8 @@ struct Class<'a> {
     has_rules: bool,
     owner: u32,
     acl: Value,
+    is_temporary: bool,
+    is_populated: bool,
 }
 
 impl Class<'_> {
@@ -294,7 +297,7 @@ impl Class<'_> {
             0,
             self.has_index,
             false,
-            "p",
+            if self.is_temporary { "t" } else { "p" },
             self.kind,
             self.columns,
             0,
@@ -303,7 +306,7 @@ impl Class<'_> {
             false,
             false,
             false,
-            true,
+            self.is_populated,
             replica_identity,
             false,
             0,
@@ -325,7 +328,7 @@ pub(crate) fn relkind(kind: &Kind) -> &'static str {
         Kind::MaterializedView => "m",
         Kind::Sequence(_) => "S",
         Kind::Index(_) => "i",
-        Kind::Function(_) => "",
+        Kind::Sink(_) | Kind::Function(_) => "",
     }
 }
 
@@ -339,7 +342,7 @@ fn namespace(source: &Source<'_>, entry: &Entry) -> u32 {
 
 fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
-    for entry in source.catalog.entries() {
+    for entry in source.catalog.relations() {
         let count = source
             .snapshot
             .and_then(|s| s.tables.get(&entry.id))
@@ -364,6 +367,8 @@ fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
             has_rules: matches!(entry.kind, Kind::View | Kind::MaterializedView),
             owner: entry.owner,
             acl: source.acl(entry.acl.as_ref()),
+            is_temporary: is_temporary(&entry.schema_name),
+            is_populated: !entry.creating,
         };
         rows.push(class.row());
         if has_key {
@@ -396,6 +401,8 @@ fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
             has_rules: is_view,
             owner: ROOT_ID,
             acl: NULL,
+            is_temporary: false,
+            is_populated: true,
         };
         rows.push(class.row());
     }
@@ -452,7 +459,7 @@ fn attribute(relation: u32, number: usize, column: &Column) -> Vec<Value> {
 
 fn attributes(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
-    for entry in source.catalog.entries() {
+    for entry in source.catalog.relations() {
         for (at, column) in entry.columns.iter().enumerate() {
             rows.push(attribute(entry.id, at + 1, column));
         }
@@ -491,7 +498,7 @@ pub(crate) fn deparsed(default: &str, sql_type: &SqlType) -> String {
 
 fn defaults(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
-    for entry in source.catalog.entries() {
+    for entry in source.catalog.relations() {
         for (at, column) in entry.columns.iter().enumerate() {
             if let Some(default) = shown_default(column) {
                 let oid = DEFAULT_OID
@@ -512,7 +519,7 @@ fn defaults(source: &Source<'_>) -> Vec<Vec<Value>> {
 fn descriptions(source: &Source<'_>) -> Vec<Vec<Value>> {
     let class = 1259;
     let mut rows = Vec::new();
-    for entry in source.catalog.entries() {
+    for entry in source.catalog.relations() {
         let of_relation = entry.comment.iter().map(|comment| (0, comment));
         let columns = entry.columns.iter().enumerate();
         let of_columns = columns.filter_map(|(at, c)| Some((at + 1, c.comment.as_ref()?)));
@@ -633,6 +640,7 @@ fn constraints(source: &Source<'_>) -> Vec<Vec<Value>> {
                 NULL,
                 NULL,
                 NULL,
+                2606,
             ]
         })
         .collect()
@@ -651,7 +659,8 @@ fn rules(source: &Source<'_>) -> Vec<Vec<Value>> {
             "O",
             true,
             "<>",
-            view_definition(entry)
+            view_definition(source.catalog, entry),
+            2618
         ]
     })
     .collect()
@@ -661,7 +670,7 @@ fn rules(source: &Source<'_>) -> Vec<Vec<Value>> {
 fn dependencies(source: &Source<'_>) -> Vec<Vec<Value>> {
     let (class, rewrite) = (1259, 2618);
     let mut rows = Vec::new();
-    for entry in source.catalog.entries() {
+    for entry in source.catalog.relations() {
         if let Kind::Sequence(sequence) = &entry.kind
             && let Some((table, column)) = sequence.owner
         {

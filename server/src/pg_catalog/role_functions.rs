@@ -15,7 +15,7 @@ use crate::pg_catalog::relations::quoted;
 use crate::pg_catalog::roles::SECRET;
 use crate::pg_catalog::{INDEX_OID, is_schema, tables};
 use crate::server::Shared;
-use crate::session::{DATABASE, lock};
+use crate::session::lock;
 use crate::settings::Settings;
 
 /// A role's oid of its name.
@@ -108,13 +108,15 @@ pub(crate) fn of_session(shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>) 
     });
     asking("has_database_privilege", Boolean, |asked, args| {
         asked.answer(args, 1, |asked, args, actor, wanted| {
-            if args[0] != DATABASE && args[0].parse::<u32>().is_err() {
-                return Err(Error::UndefinedDatabase {
-                    name: args[0].to_owned(),
-                });
-            }
-            let object = asked.scope.database_object();
-            Ok(Some(wanted.are_held(actor, &object)))
+            let access = &asked.scope.access;
+            let database = match args[0].parse::<u32>() {
+                Ok(oid) => access.databases.get(&oid),
+                Err(_) => access.database_named(args[0]),
+            };
+            let database = database.ok_or_else(|| Error::UndefinedDatabase {
+                name: args[0].to_owned(),
+            })?;
+            Ok(Some(wanted.are_held(actor, &database.object())))
         })
     });
     functions

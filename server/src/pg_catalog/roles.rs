@@ -90,6 +90,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
         rows: |s| {
             let defaults = s.catalog.access.defaults.iter();
             defaults
+                .filter(|d| d.database == s.catalog.database().id)
                 .map(|d| {
                     let class = match d.class {
                         Class::Table => "r",

@@ -1,20 +1,17 @@
 //! Tables about the server: databases, roles, schemas, settings, sessions.
 
 use crate::access::privilege::Acl;
-use crate::access::role::ROOT_ID;
+use crate::access::role::{READ_ALL_STATS, ROOT_ID};
 use crate::activity::Activity;
 use crate::pg_catalog::SCHEMAS;
 use crate::pg_catalog::relations::NEXMARK_SERVER;
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
-use crate::session::DATABASE;
 use crate::settings::{self, SettingRow};
 
-/// Oid of the one database.
-const DATABASE_OID: u32 = 5;
 /// Oid of the default tablespace.
 const TABLESPACE_OID: u32 = 1663;
 /// PostgreSQL's number of UTF8.
-const UTF8: i32 = 6;
+pub(crate) const UTF8: i32 = 6;
 
 #[rustfmt::skip] // Column lists read best as tables.
 pub(crate) static TABLES: &[SystemTable] = &[
@@ -44,11 +41,15 @@ pub(crate) static TABLES: &[SystemTable] = &[
             ("datacl", T::Texts),
         ],
         rows: |s| {
-            let database = &s.catalog.access.database;
-            vec![row![
-                DATABASE_OID, DATABASE, database.owner, UTF8, "c", false, true, -1, 0, 1, TABLESPACE_OID, "C", "C",
-                NULL, NULL, s.acl(database.acl.as_ref()),
-            ]]
+            let databases = s.catalog.access.databases.values();
+            databases
+                .map(|database| {
+                    row![
+                        database.id, database.name.clone(), database.owner, UTF8, "c", false, true, -1, 0, 1,
+                        TABLESPACE_OID, "C", "C", NULL, NULL, s.acl(database.acl.as_ref()),
+                    ]
+                })
+                .collect()
         },
     },
     SystemTable {
@@ -140,15 +141,16 @@ pub(crate) static TABLES: &[SystemTable] = &[
                 .iter()
                 .map(|session| {
                     let user = s.catalog.access.name_of(session.user_id);
+                    let database = s.catalog.access.databases.get(&session.database).map(|d| d.name.clone());
                     if !s.may_watch(session) {
-                        let mut row = row![DATABASE_OID, DATABASE, session.process_id, NULL, session.user_id, user];
+                        let mut row = row![session.database, database, session.process_id, NULL, session.user_id, user];
                         row.resize(20, NULL);
                         row.extend(row!["<insufficient privilege>", NULL]);
                         return row;
                     }
                     let waits = session.state != "active";
                     row![
-                        DATABASE_OID, DATABASE, session.process_id, NULL, session.user_id, user,
+                        session.database, database, session.process_id, NULL, session.user_id, user,
                         session.application_name.clone(), session.client.ip().to_string(), NULL,
                         i64::from(session.client.port()), session.connected_at, session.transaction_at,
                         session.query_at, session.state_at, waits.then_some("Client"),
@@ -197,7 +199,10 @@ impl Source<'_> {
     fn may_watch(&self, session: &Activity) -> bool {
         let access = &self.catalog.access;
         let reader = self.context.role;
-        reader.is_none_or(|reader| access.has_rights_of(reader, session.user_id))
+        reader.is_none_or(|reader| {
+            access.has_rights_of(reader, session.user_id)
+                || access.inherited(reader).contains(&READ_ALL_STATS)
+        })
     }
 }
 

@@ -21,6 +21,7 @@ static OTHERS: &[(u32, &str, u32, &str, i32, &str)] = &[
     (2206, "regtype", 2211, "N", 4, "i"),
     (2249, "record", 2287, "P", -1, "d"),
     (2278, "void", 0, "P", 4, "i"),
+    (2279, "trigger", 0, "P", 4, "i"),
 ];
 
 #[rustfmt::skip] // Column lists read best as tables.
@@ -68,9 +69,14 @@ pub(crate) static TABLES: &[SystemTable] = &[
         name: "pg_language",
         columns: &[
             ("oid", T::Oid), ("lanname", T::Text), ("lanowner", T::Oid), ("lanispl", T::Bool),
-            ("lanpltrusted", T::Bool),
+            ("lanpltrusted", T::Bool), ("lanplcallfoid", T::Oid), ("tableoid", T::Oid),
         ],
-        rows: |_| vec![row![12, "internal", ROOT_ID, false, false], row![14, "sql", ROOT_ID, false, true]],
+        rows: |_| {
+            vec![
+                row![12, "internal", ROOT_ID, false, false, 0, 2612],
+                row![14, "sql", ROOT_ID, false, true, 0, 2612],
+            ]
+        },
     },
 ];
 
@@ -184,6 +190,12 @@ fn types(_: &Source<'_>) -> Vec<Vec<Value>> {
         }
     }
     rows
+}
+
+/// The oid of a type that is none of ours.
+pub(crate) fn other_oid(name: &str) -> Option<u32> {
+    let mut others = OTHERS.iter();
+    others.find(|other| other.1 == name).map(|other| other.0)
 }
 
 /// The name of a type that is none of ours, for `format_type`.

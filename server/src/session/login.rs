@@ -21,12 +21,12 @@ use crate::catalog::Catalog;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::server::{Shared, initial_settings};
-use crate::session::DATABASE;
 use crate::settings::Settings;
 
 /// Who has logged in, and the settings that the session starts with.
 pub(super) struct Login {
     pub(super) role: Role,
+    pub(super) database: u32,
     pub(super) settings: Settings,
 }
 
@@ -70,9 +70,10 @@ pub(super) async fn log_in(
             hint: None,
         });
     }
-    let settings = checked_settings(shared, &catalog, role, parameters)?;
+    let (database, settings) = checked_settings(shared, &catalog, role, parameters)?;
     Ok(Login {
         role: role.clone(),
+        database,
         settings,
     })
 }
@@ -145,12 +146,12 @@ fn checked_settings(
     catalog: &Catalog,
     role: &Role,
     parameters: &[(String, String)],
-) -> Result<Settings> {
+) -> Result<(u32, Settings)> {
     let mut settings = initial_settings(&shared.config).of_user(role.identity());
-    let mut database = role.name.as_str();
+    let mut wanted = role.name.as_str();
     for (name, value) in parameters {
         match name.as_str() {
-            "database" => database = value,
+            "database" => wanted = value,
             "replication" if !matches!(value.as_str(), "false" | "off" | "no" | "0") => {
                 return Err(Error::not_supported(
                     "replication connections are not supported",
@@ -161,16 +162,17 @@ fn checked_settings(
             name => settings.set_initial(name, value)?,
         }
     }
-    if database != DATABASE {
-        return Err(Error::UndefinedDatabase {
-            name: database.to_owned(),
+    let database = catalog.access.database_named(wanted);
+    let database = database.ok_or_else(|| Error::UndefinedDatabase {
+        name: wanted.to_owned(),
+    })?;
+    let role = role.id;
+    let held = Actor { catalog, role }.privileges(&database.object());
+    if !held.has(Privileges::CONNECT) {
+        return Err(Error::Privilege {
+            message: format!("permission denied for database \"{wanted}\""),
+            detail: Some("User does not have CONNECT privilege.".to_owned()),
         });
     }
-    let role = role.id;
-    let may_connect = Actor { catalog, role }.check_database(Privileges::CONNECT);
-    may_connect.map_err(|_| Error::Privilege {
-        message: format!("permission denied for database \"{DATABASE}\""),
-        detail: Some("User does not have CONNECT privilege.".to_owned()),
-    })?;
-    Ok(settings)
+    Ok((database.id, settings))
 }

@@ -41,12 +41,10 @@ use crate::session::portal::{Portal, Prepared};
 use crate::session::transaction::Transaction;
 use crate::settings::Settings;
 use crate::sqlstate::is_fatal;
+use crate::temporary_schema::{self, TemporarySchema};
 use crate::tide::Lens;
 use crate::wire::encode::Style;
 use crate::wire::frame::{Expect, Message, Startup};
-
-/// The one database.
-pub const DATABASE: &str = "dev";
 
 /// A client that has been silent for so long is not about to send a statement.
 const SILENCE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -76,6 +74,10 @@ pub struct Session {
     pub(crate) last_numbers: Arc<Mutex<LastNumbers>>,
     /// DataFusion's functions and settings, made for one time zone.
     pub(crate) planning: Option<(String, planner::Session)>,
+    /// Where its temporary relations are, if there were any.
+    pub(crate) temporary: Option<TemporarySchema>,
+    /// Temporary tables that go with the open block.
+    pub(crate) drop_at_block_end: Vec<u32>,
 }
 
 /// Serves one connection to its end.
@@ -94,10 +96,15 @@ pub async fn serve(
     let Ok(Some((client, login))) = started.await else {
         return;
     };
-    let Login { role, settings } = login;
+    let Login {
+        role,
+        database,
+        settings,
+    } = login;
     let secret = new_secret();
     let application_name = settings.get("application_name").unwrap_or_default();
-    let mut activity = Activity::new(role.id, application_name, peer);
+    let shared = shared.of_database(database);
+    let mut activity = Activity::new(role.id, database, application_name, peer);
     activity.encryption.clone_from(&client.encryption);
     let activity = Arc::new(Mutex::new(activity));
     let process_id = match shared.sessions.connect(secret, handle, &activity, &role) {
@@ -105,13 +112,24 @@ pub async fn serve(
         Err(error) => return refuse(client, &error).await,
     };
     drop(starting);
+    let _registered = Registered {
+        shared: Arc::clone(&shared),
+        process_id,
+    };
+    // It may have been dropped before the session was on the list.
+    if !shared.catalog.databases().contains(&database) {
+        let name = settings.get("database").unwrap_or_default();
+        return refuse(client, &Error::UndefinedDatabase { name }).await;
+    }
     let mut session = Session {
         shared: Arc::clone(&shared),
         process_id,
         activity,
         interrupt,
         client,
-        settings: Arc::new(Mutex::new(settings)),
+        settings: Arc::new(Mutex::new(
+            settings.with_temporary_schema(temporary_schema::name_of(process_id)),
+        )),
         transaction: Transaction::default(),
         text: String::new(),
         has_unseen_writes: false,
@@ -119,8 +137,9 @@ pub async fn serve(
         portals: HashMap::new(),
         last_numbers: Arc::default(),
         planning: None,
+        temporary: None,
+        drop_at_block_end: Vec::new(),
     };
-    let _registered = Registered { shared, process_id };
     session.greet(secret);
     if let Err(error) = session.run().await
         && !matches!(error, Error::ClientGone)

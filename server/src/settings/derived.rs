@@ -6,6 +6,7 @@ use arrow::array::timezone::Tz;
 
 use super::{Settings, milliseconds, parse_zone, utc};
 use crate::namespace;
+use crate::temporary_schema;
 use crate::wire::backend::Severity;
 
 /// Settings as they are used.
@@ -22,6 +23,20 @@ pub(super) struct Derived {
     pub(super) wanted_messages: Severity,
 }
 
+impl Settings {
+    /// A search path with the schema of temporary relations, which is first unless the path says
+    /// where.
+    fn with_own_schema(&self, mut path: Vec<String>) -> Vec<String> {
+        if let Some(own) = &self.temporary_schema {
+            match path.iter_mut().find(|s| *s == temporary_schema::ALIAS) {
+                Some(alias) => alias.clone_from(own),
+                None => path.insert(0, own.clone()),
+            }
+        }
+        path
+    }
+}
+
 impl Derived {
     pub(super) fn of(settings: &Settings) -> Derived {
         let text = |name| settings.get(name).unwrap_or_default();
@@ -34,7 +49,8 @@ impl Derived {
         let user = &settings.current_user().name;
         Derived {
             zone: parse_zone(&text("TimeZone")).unwrap_or_else(utc),
-            search_path: namespace::search_path(&text("search_path"), user),
+            search_path: settings
+                .with_own_schema(namespace::search_path(&text("search_path"), user)),
             statement_timeout: timeout("statement_timeout"),
             lock_timeout: timeout("lock_timeout"),
             idle_timeout: timeout("idle_session_timeout"),

@@ -130,6 +130,12 @@ pub(crate) static KNOWN: &[Known] = &[
         Rule::Name,
         "Name of the client's program, as pg_stat_activity shows it.",
     ),
+    known(
+        "background_ddl",
+        "off",
+        Rule::Bool,
+        "Whether CREATE MATERIALIZED VIEW returns before the view is complete.",
+    ),
     known("backslash_quote", "safe_encoding", Rule::Any, NO_EFFECT),
     known(
         "block_size",

@@ -64,6 +64,8 @@ pub struct Settings {
     authenticated: Identity,
     session: Option<Identity>,
     role: Option<Identity>,
+    // Where the session's temporary relations are.
+    temporary_schema: Option<String>,
 }
 
 impl Settings {
@@ -79,9 +81,18 @@ impl Settings {
             authenticated: Role::root().identity(),
             session: None,
             role: None,
+            temporary_schema: None,
         };
         settings.refresh();
         settings
+    }
+
+    /// The settings of a session whose temporary relations are in this schema.
+    #[must_use]
+    pub fn with_temporary_schema(mut self, schema: String) -> Settings {
+        self.temporary_schema = Some(schema);
+        self.refresh();
+        self
     }
 
     /// The settings of a session of a user who has logged in.
@@ -272,6 +283,12 @@ impl Settings {
         } else {
             self.derived().idle_timeout
         }
+    }
+
+    /// Whether CREATE MATERIALIZED VIEW returns before the view is complete.
+    #[must_use]
+    pub fn background_ddl(&self) -> bool {
+        self.get("background_ddl").is_ok_and(|v| v == "on")
     }
 
     /// Whether the transaction, or the statement outside of one, may only read.

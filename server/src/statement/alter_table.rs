@@ -79,6 +79,7 @@ impl Session {
             }
         };
         self.check_owner(&entry)?;
+        self.check_sinks(&entry, operation)?;
         let of_rows = !matches!(operation, AlterTableOperation::AlterColumn { .. });
         if of_rows && entry.watermark.is_some() {
             return Err(Error::unsupported(
@@ -286,6 +287,33 @@ impl Session {
             self.shared.catalog.put(cleared);
         }
         Ok(())
+    }
+
+    /// A sink gives the rows that the table had when it was made.
+    fn check_sinks(&self, entry: &Entry, operation: &AlterTableOperation) -> Result<()> {
+        let changes_rows = match operation {
+            AlterTableOperation::AlterColumn { op, .. } => {
+                matches!(op, AlterColumnOperation::SetNotNull)
+            }
+            AlterTableOperation::RenameColumn { .. } => false,
+            _ => true,
+        };
+        let catalog = self.shared.catalog.read();
+        let into = |sink: &&Arc<Entry>| match &sink.kind {
+            Kind::Sink(into) => into.table == entry.id,
+            _ => false,
+        };
+        let mut sinks = catalog.entries();
+        match sinks.find(into).filter(|_| changes_rows) {
+            None => Ok(()),
+            Some(sink) => Err(Error::unsupported(
+                format!(
+                    "altering table \"{}\" while sink {} writes to it is not supported",
+                    entry.name, sink.name
+                ),
+                "Drop the sink, alter the table, and create the sink again.",
+            )),
+        }
     }
 
     async fn rename_column(&mut self, entry: &Entry, old: &Ident, new: &Ident) -> Result<()> {

@@ -56,11 +56,15 @@ impl Session {
         options: &[CopyOption],
         legacy: &[CopyLegacyOption],
     ) -> Result<Outcome> {
-        let options = copy_options(options, legacy)?;
+        let forced = forced_columns(options, legacy);
+        let mut options = copy_options(options, legacy)?;
         check_target(target, to)?;
         if to {
             let query = self.copied_query(source)?;
             let rows = self.select(&query, Vec::new()).await?;
+            let fields = rows.schema.fields().iter();
+            let names: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
+            options.force(&forced, to, &names)?;
             return Ok(Outcome::CopyOut(Box::new(CopyOut { rows, options })));
         }
         let CopySource::Table {
@@ -86,6 +90,8 @@ impl Session {
             )?
         };
         generated::check_copy(&entry, &targets)?;
+        let names = targets.iter().map(|&at| entry.columns[at].name.as_str());
+        options.force(&forced, to, &names.collect::<Vec<_>>())?;
         Ok(Outcome::CopyIn(Box::new(CopyIn {
             entry,
             targets,
@@ -107,6 +113,11 @@ impl Session {
                 ..
             } => {
                 check_target(target, true)?;
+                if let Some((force, _)) = forced_columns(options, legacy_options).first() {
+                    return Err(Error::not_supported(format!(
+                        "{force} in COPY (SUBSCRIBE ...) is not supported"
+                    )));
+                }
                 copy_options(options, legacy_options)
             }
             _ => Err(Error::Internal("not a COPY TO".to_owned())),
@@ -217,7 +228,11 @@ impl Session {
                 .iter()
                 .map(|field| Some(field.name().clone()))
                 .collect();
-            write_line(&copy.options, &names, &mut line);
+            let plain = CopyOptions {
+                force_quote: Vec::new(),
+                ..copy.options.clone()
+            };
+            write_line(&plain, &names, &mut line);
             self.client
                 .outbox
                 .copy_data(|bytes| bytes.extend_from_slice(&line));
@@ -482,7 +497,11 @@ fn copy_options(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<C
     let mut escape = None;
     for option in options {
         match option {
-            CopyOption::Format(_) | CopyOption::Freeze(false) => {}
+            CopyOption::Format(_)
+            | CopyOption::Freeze(false)
+            | CopyOption::ForceQuote(_)
+            | CopyOption::ForceNotNull(_)
+            | CopyOption::ForceNull(_) => {}
             CopyOption::Delimiter(c) => result.delimiter = one_byte(*c, "delimiter")?,
             CopyOption::Null(text) => result.null.clone_from(text),
             CopyOption::Header(header) => result.header = *header,
@@ -509,11 +528,8 @@ fn copy_options(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<C
                         CopyLegacyCsvOption::Header => result.header = true,
                         CopyLegacyCsvOption::Quote(c) => result.quote = one_byte(*c, "quote")?,
                         CopyLegacyCsvOption::Escape(c) => escape = Some(one_byte(*c, "escape")?),
-                        other => {
-                            return Err(Error::not_supported(format!(
-                                "COPY option {other} is not supported"
-                            )));
-                        }
+                        CopyLegacyCsvOption::ForceQuote(_)
+                        | CopyLegacyCsvOption::ForceNotNull(_) => {}
                     }
                 }
             }
@@ -527,6 +543,95 @@ fn copy_options(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<C
     result.escape = escape.unwrap_or(result.quote);
     check_options(&result)?;
     Ok(result)
+}
+
+/// What is forced on columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Force {
+    Quote,
+    NotNull,
+    Null,
+}
+
+impl std::fmt::Display for Force {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Force::Quote => "FORCE_QUOTE",
+            Force::NotNull => "FORCE_NOT_NULL",
+            Force::Null => "FORCE_NULL",
+        })
+    }
+}
+
+/// The columns that options force something on; `*` is all of them.
+fn forced_columns<'a>(
+    options: &'a [CopyOption],
+    legacy: &'a [CopyLegacyOption],
+) -> Vec<(Force, &'a [ast::Ident])> {
+    let mut forced: Vec<(Force, &[ast::Ident])> = Vec::new();
+    for option in options {
+        match option {
+            CopyOption::ForceQuote(columns) => forced.push((Force::Quote, columns)),
+            CopyOption::ForceNotNull(columns) => forced.push((Force::NotNull, columns)),
+            CopyOption::ForceNull(columns) => forced.push((Force::Null, columns)),
+            _ => {}
+        }
+    }
+    for option in legacy {
+        let CopyLegacyOption::Csv(options) = option else {
+            continue;
+        };
+        for option in options {
+            match option {
+                CopyLegacyCsvOption::ForceQuote(columns) => forced.push((Force::Quote, columns)),
+                CopyLegacyCsvOption::ForceNotNull(columns) => {
+                    forced.push((Force::NotNull, columns));
+                }
+                _ => {}
+            }
+        }
+    }
+    forced
+}
+
+impl CopyOptions {
+    /// Sets what is forced, for these columns. Rules: PostgreSQL manual, COPY.
+    fn force(&mut self, forced: &[(Force, &[ast::Ident])], to: bool, names: &[&str]) -> Result<()> {
+        for (force, columns) in forced {
+            let words = force.to_string().to_lowercase().replace('_', " ");
+            if self.format != CopyFormat::Csv {
+                return Err(Error::not_supported(format!(
+                    "COPY {words} available only in CSV mode"
+                )));
+            }
+            if to != (*force == Force::Quote) {
+                let direction = if to { "FROM" } else { "TO" };
+                return Err(Error::not_supported(format!(
+                    "COPY {words} only available using COPY {direction}"
+                )));
+            }
+            let mut flags = vec![false; names.len()];
+            for column in *columns {
+                let name = planner::names::identifier(column);
+                match names.iter().position(|known| *known == name) {
+                    Some(at) => flags[at] = true,
+                    None if name == "*" => flags.fill(true),
+                    None => {
+                        return Err(Error::InvalidColumnReference {
+                            message: format!("{force} column \"{name}\" not referenced by COPY"),
+                            detail: format!("Its columns are {}.", names.join(", ")),
+                        });
+                    }
+                }
+            }
+            *match force {
+                Force::Quote => &mut self.force_quote,
+                Force::NotNull => &mut self.force_not_null,
+                Force::Null => &mut self.force_null,
+            } = flags;
+        }
+        Ok(())
+    }
 }
 
 fn format_of(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<CopyFormat> {

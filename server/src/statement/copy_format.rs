@@ -38,6 +38,16 @@ pub struct CopyOptions {
     pub quote: u8,
     /// `ESCAPE`
     pub escape: u8,
+    /// Columns of which every value is quoted; empty: none.
+    pub force_quote: Vec<bool>,
+    /// Columns that are never NULL, whatever is written; empty: none.
+    pub force_not_null: Vec<bool>,
+    /// Columns in which also a quoted text may mean NULL; empty: none.
+    pub force_null: Vec<bool>,
+}
+
+fn is_in(columns: &[bool], at: usize) -> bool {
+    columns.get(at).copied().unwrap_or_default()
 }
 
 impl CopyOptions {
@@ -59,6 +69,9 @@ impl CopyOptions {
             },
             quote: b'"',
             escape: b'"',
+            force_quote: Vec::new(),
+            force_not_null: Vec::new(),
+            force_null: Vec::new(),
         }
     }
 }
@@ -241,7 +254,12 @@ impl Splitter {
         let mut finish = |field: &mut Vec<u8>, quoted: &mut bool| {
             // Cut at ASCII bytes only, so it stays UTF-8.
             let value = String::from_utf8_lossy(field).into_owned();
-            let is_null = !*quoted && value == self.options.null;
+            let at = fields.len();
+            let may_be_null = match quoted {
+                true => is_in(&self.options.force_null, at),
+                false => !is_in(&self.options.force_not_null, at),
+            };
+            let is_null = may_be_null && value == self.options.null;
             fields.push((!is_null).then_some(value));
             field.clear();
             *quoted = false;
@@ -329,7 +347,10 @@ pub fn write_line(options: &CopyOptions, fields: &[Option<String>], out: &mut Ve
         match (field, options.format) {
             (None, _) | (_, CopyFormat::Binary) => out.extend_from_slice(options.null.as_bytes()),
             (Some(value), CopyFormat::Text) => write_escaped(options, value, out),
-            (Some(value), CopyFormat::Csv) => write_quoted(options, value, fields.len() == 1, out),
+            (Some(value), CopyFormat::Csv) => {
+                let forced = is_in(&options.force_quote, at);
+                write_quoted(options, value, fields.len() == 1, forced, out);
+            }
         }
     }
     out.push(b'\n');
@@ -355,10 +376,10 @@ fn write_escaped(options: &CopyOptions, value: &str, out: &mut Vec<u8>) {
     }
 }
 
-fn write_quoted(options: &CopyOptions, value: &str, alone: bool, out: &mut Vec<u8>) {
+fn write_quoted(options: &CopyOptions, value: &str, alone: bool, forced: bool, out: &mut Vec<u8>) {
     let special = |b: u8| b == options.delimiter || b == options.quote || b == b'\n' || b == b'\r';
     let must = value == options.null || value.bytes().any(special) || (alone && value == "\\.");
-    if !must {
+    if !must && !forced {
         out.extend_from_slice(value.as_bytes());
         return;
     }
@@ -459,6 +480,21 @@ mod tests {
             fields(&csv, "NULL,\"NULL\",\n"),
             [vec![None, Some("NULL".into()), Some(String::new())]]
         );
+    }
+
+    #[test]
+    fn quotes_and_nulls_are_forced() {
+        let csv = CopyOptions {
+            force_not_null: vec![true, false],
+            force_null: vec![false, true],
+            force_quote: vec![false, true],
+            ..CopyOptions::new(CopyFormat::Csv)
+        };
+        assert_eq!(fields(&csv, ",\"\"\n"), [vec![Some(String::new()), None]]);
+        let mut out = Vec::new();
+        write_line(&csv, &some(&["a", "b"]), &mut out);
+        write_line(&csv, &some(&["a", "NULL"]), &mut out);
+        assert_eq!(out, b"a,\"b\"\na,\n");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use arrow::compute::concat_batches;
 use planner::parse::TableExtras;
 use planner::{Parsed, TableDefinition};
 use sqlparser::ast::{
-    CreateTable, CreateTableLike, CreateTableLikeDefaults, CreateTableLikeKind, Query,
+    CreateTable, CreateTableLike, CreateTableLikeDefaults, CreateTableLikeKind, OnCommit, Query,
 };
 
 use crate::catalog::{Column, ConflictPolicy, Entry, Kind, WatermarkFor};
@@ -33,14 +33,20 @@ impl Session {
         extras: TableExtras,
     ) -> Result<Outcome> {
         let _ddl = self.lock_ddl().await?;
-        let Some(name) = self.new_name(&table.name, table.if_not_exists)? else {
+        let drops = self.drops_at_commit(table)?;
+        let name = match table.temporary {
+            true => self.new_temporary_name(&table.name, table.if_not_exists)?,
+            false => self.new_name(&table.name, table.if_not_exists)?,
+        };
+        let Some(name) = name else {
             return Outcome::done(if table.query.is_some() {
                 "CREATE TABLE AS"
             } else {
                 "CREATE TABLE"
             });
         };
-        match (&table.query, &table.like) {
+        let full_name = (name.schema.clone(), name.local.clone());
+        let outcome = match (&table.query, &table.like) {
             (Some(query), _) => {
                 let created = self.create_table_as(name, parsed, table, extras, query);
                 created.await
@@ -58,6 +64,33 @@ impl Session {
                 let created = self.create_defined_table(name, parsed, table, extras);
                 created.await
             }
+        }?;
+        if drops {
+            let catalog = self.shared.catalog.read();
+            let made = catalog.find(&full_name.0, &full_name.1);
+            self.drop_at_block_end.extend(made.map(|table| table.id));
+        }
+        Ok(outcome)
+    }
+
+    /// Whether a table goes with the block that it is made in.
+    fn drops_at_commit(&self, table: &CreateTable) -> Result<bool> {
+        if table.on_commit.is_some() && !table.temporary {
+            return Err(Error::InvalidDefinition {
+                message: "ON COMMIT can only be used on temporary tables".to_owned(),
+            });
+        }
+        match table.on_commit {
+            None | Some(OnCommit::PreserveRows) => Ok(false),
+            Some(OnCommit::Drop) if self.transaction.is_open() => Ok(true),
+            Some(OnCommit::Drop) => Err(Error::unsupported(
+                "ON COMMIT DROP outside of a transaction block is not supported",
+                "The table would be gone at once: BEGIN a block first.",
+            )),
+            Some(OnCommit::DeleteRows) => Err(Error::unsupported(
+                "ON COMMIT DELETE ROWS is not supported",
+                "Use TRUNCATE, or ON COMMIT DROP.",
+            )),
         }
     }
 

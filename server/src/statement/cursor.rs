@@ -324,7 +324,7 @@ impl Session {
         Ok(())
     }
 
-    pub(crate) fn discard(&mut self, what: &ast::DiscardObject) -> Result<Outcome> {
+    pub(crate) async fn discard(&mut self, what: &ast::DiscardObject) -> Result<Outcome> {
         if matches!(
             what,
             ast::DiscardObject::ALL | ast::DiscardObject::SEQUENCES
@@ -334,6 +334,14 @@ impl Session {
                 .as_mut()
                 .unwrap_or_else(|poisoned| poisoned.get_mut())
                 .clear();
+        }
+        let drops = matches!(what, ast::DiscardObject::ALL | ast::DiscardObject::TEMP);
+        let in_block = self.transaction.is_open() && matches!(what, ast::DiscardObject::ALL);
+        if drops
+            && !in_block
+            && let Some(schema) = self.temporary.take()
+        {
+            schema.end().await?;
         }
         if !matches!(what, ast::DiscardObject::ALL) {
             return Outcome::done(&format!("DISCARD {what}"));

@@ -1,4 +1,5 @@
-//! CREATE and DROP of tables, sources, views and materialized views.
+//! CREATE of sources, views and materialized views, and what all statements share that change the
+//! catalog. Not here: tables (`create_table.rs`), DROP (`drop.rs`).
 //!
 //! One DDL statement runs at a time. A relation enters the catalog when its job is visible and
 //! durable, and leaves it before its job ends; so a name that a session finds can be read.
@@ -22,11 +23,12 @@ use crate::key_set::KeySet;
 use crate::namespace::Name;
 use crate::notice::Notice;
 use crate::pg_catalog;
-use crate::server::{job, with_jobs};
-use crate::session::{DATABASE, Session};
+use crate::server::{Shared, job};
+use crate::session::Session;
 use crate::statement::Outcome;
 use crate::statement::create_table::set_watermark;
 use crate::statement::query::declared_schema;
+use crate::temporary_schema;
 use crate::wire::column::WireColumn;
 use planner::values::types::SqlType;
 
@@ -58,6 +60,7 @@ pub fn is_kind(kind: &Kind, named: ObjectKind) -> bool {
             | (Kind::MaterializedView, ObjectKind::MaterializedView)
             | (Kind::Sequence(_), ObjectKind::Sequence)
             | (Kind::Index(_), ObjectKind::Index)
+            | (Kind::Sink(_), ObjectKind::Sink)
     )
 }
 
@@ -71,6 +74,7 @@ pub fn kind_name(kind: ObjectKind) -> &'static str {
         ObjectKind::MaterializedView => "materialized view",
         ObjectKind::Sequence => "sequence",
         ObjectKind::Index => "index",
+        ObjectKind::Sink => "sink",
     }
 }
 
@@ -184,8 +188,19 @@ impl Session {
             parts.push(planner::names::identifier(ident));
         }
         let local = parts.pop().unwrap_or_default();
-        let schema = parts.pop();
-        if let Some(schema) = &schema {
+        let mut schema = parts.pop();
+        let own = self.temporary_schema();
+        if schema
+            .as_ref()
+            .is_some_and(|schema| schema == temporary_schema::ALIAS || *schema == own)
+        {
+            schema = Some(own);
+        } else if let Some(schema) = &schema {
+            if temporary_schema::is_temporary(schema) {
+                return Err(Error::not_supported(
+                    "cannot access temporary tables of other sessions",
+                ));
+            }
             if pg_catalog::is_schema(schema) {
                 return Err(Error::SystemCatalog {
                     name: format!("{schema}.{local}"),
@@ -201,9 +216,11 @@ impl Session {
                 .check_schema(schema, Privileges::USAGE)?;
         }
         match parts.pop() {
-            Some(database) if database != DATABASE => Err(Error::not_supported(format!(
-                "cross-database references are not implemented: \"{name}\""
-            ))),
+            Some(database) if database != self.shared.catalog.read().database().name => {
+                Err(Error::not_supported(format!(
+                    "cross-database references are not implemented: \"{name}\""
+                )))
+            }
             _ => Ok(Name {
                 schema,
                 local,
@@ -230,9 +247,17 @@ impl Session {
     ) -> Result<Option<NewName>> {
         self.check_ddl()?;
         let name = self.local_name(name)?;
+        let own = self.temporary_schema();
+        if name.schema.as_ref() == Some(&own) {
+            self.make_temporary_schema()?;
+        }
         let catalog = self.shared.catalog.read();
         let mut schemas = name.schemas();
-        let Some(schema) = schemas.find(|schema| catalog.schema_oid(schema).is_some()) else {
+        // A temporary relation is one because the statement says so.
+        let Some(schema) = schemas.find(|schema| {
+            let is_meant = name.schema.is_some() || *schema != own;
+            is_meant && catalog.schema_oid(schema).is_some()
+        }) else {
             return Err(Error::NoSchema);
         };
         self.actor(&catalog)
@@ -249,6 +274,30 @@ impl Session {
             return Ok(None);
         }
         Err(Error::DuplicateRelation { name })
+    }
+
+    /// As [`Session::new_name`], for a temporary relation.
+    pub(crate) fn new_temporary_name(
+        &mut self,
+        name: &ObjectName,
+        if_not_exists: bool,
+    ) -> Result<Option<NewName>> {
+        let mut name = name.clone();
+        let own = Ident::with_quote('"', self.temporary_schema());
+        let in_own = [temporary_schema::ALIAS, &own.value];
+        match &name.0[..] {
+            [_] => name.0.insert(0, ast::ObjectNamePart::Identifier(own)),
+            [.., schema, _]
+                if schema
+                    .as_ident()
+                    .is_some_and(|s| in_own.contains(&planner::names::identifier(s).as_str())) => {}
+            _ => {
+                return Err(Error::InvalidDefinition {
+                    message: "cannot create temporary relation in non-temporary schema".to_owned(),
+                });
+            }
+        }
+        self.new_name(&name, if_not_exists)
     }
 
     /// Waits until no other statement changes the catalog; none does as long as the guard lives.
@@ -288,7 +337,8 @@ impl Session {
         Entry {
             id: self.shared.catalog.take_id(),
             owner,
-            acl: catalog.access.default_acl(owner, schema, class),
+            acl: catalog.default_acl(owner, schema, class),
+            database: catalog.database().id,
             schema_name: name.schema,
             name: name.local,
             parallelism: if kind.has_job() {
@@ -314,6 +364,7 @@ impl Session {
                 .unwrap_or_else(|_| "UTC".to_owned()),
             comment: None,
             temporary: false,
+            creating: false,
             bindings: BTreeMap::new(),
             functions: BTreeMap::new(),
             layout: None,
@@ -384,14 +435,15 @@ impl Session {
         } else {
             "CREATE VIEW"
         };
-        if view.temporary || (view.or_replace && view.materialized) {
-            let what = if view.temporary {
-                "a temporary view"
-            } else {
-                "CREATE OR REPLACE MATERIALIZED VIEW"
-            };
+        if view.or_replace && view.materialized {
             return Err(Error::unsupported(
-                format!("{what} is not supported"),
+                "CREATE OR REPLACE MATERIALIZED VIEW is not supported",
+                "Use DROP and CREATE.",
+            ));
+        }
+        if view.or_replace && view.temporary {
+            return Err(Error::unsupported(
+                "CREATE OR REPLACE TEMPORARY VIEW is not supported",
                 "Use DROP and CREATE.",
             ));
         }
@@ -399,7 +451,11 @@ impl Session {
         if view.or_replace && self.replace_view(parsed, view).await? {
             return Outcome::done(tag);
         }
-        let Some(name) = self.new_name(&view.name, view.if_not_exists)? else {
+        let name = match view.temporary {
+            true => self.new_temporary_name(&view.name, view.if_not_exists)?,
+            false => self.new_name(&view.name, view.if_not_exists)?,
+        };
+        let Some(mut name) = name else {
             return Outcome::done(tag);
         };
         let definition = parsed.view_definition().unwrap_or_default().to_owned();
@@ -419,13 +475,37 @@ impl Session {
             entry.emitted_by = plan.dataflow.emitted_by;
             entry.definition = Some(definition);
             entry.dependencies = user_ids(plan.dependencies.iter().map(|id| id.0));
+            if self.reads_temporary(&entry.dependencies) {
+                return Err(Error::not_supported(
+                    "materialized views must not use temporary tables or views",
+                ));
+            }
             entry.planned = Some(schema);
             entry.hashed_by = plan.hashed_by;
             entry.bind(bindings);
             let spec = job(&entry, plan.dataflow);
-            self.start_job(entry, spec, Vec::new()).await?;
+            if self.settings().background_ddl() {
+                self.create_in_background(entry, spec).await?;
+            } else {
+                self.start_job(entry, spec, Vec::new()).await?;
+            }
         } else {
             let (schema, dependencies, bindings) = self.plan_plain(view).await?;
+            if self.reads_temporary(&dependencies) && !temporary_schema::is_temporary(&name.schema)
+            {
+                let text = format!("view \"{}\" will be a temporary view", name.local);
+                self.client.notice(&Notice::Progress(text));
+                name.schema = self.temporary_schema();
+                if self
+                    .shared
+                    .catalog
+                    .read()
+                    .find(&name.schema, &name.local)
+                    .is_some()
+                {
+                    return Err(Error::DuplicateRelation { name: name.local });
+                }
+            }
             let mut entry =
                 self.new_entry(name, Kind::View, derived_columns(&schema), &parsed.text);
             entry.definition = Some(definition);
@@ -435,6 +515,12 @@ impl Session {
             self.add_without_job(entry).await?;
         }
         Outcome::done(tag)
+    }
+
+    fn reads_temporary(&self, ids: &BTreeSet<u32>) -> bool {
+        let catalog = self.shared.catalog.read();
+        let mut read = ids.iter().filter_map(|id| catalog.by_id(*id));
+        read.any(|entry| temporary_schema::is_temporary(&entry.schema_name))
     }
 
     /// Plans a materialized view over the catalog as it is now.
@@ -574,124 +660,14 @@ impl Session {
     }
 
     pub(crate) async fn write_catalog(&mut self, change: CatalogChange) -> Result<()> {
-        let storage = Arc::clone(&self.shared.storage);
-        let written = tokio::task::spawn_blocking(move || storage.write_catalog(change)).await;
-        Ok(written.map_err(|error| Error::Internal(error.to_string()))??)
-    }
-
-    /// DROP of relations of one kind, all or none.
-    pub(crate) async fn drop_relations(
-        &mut self,
-        kind: ObjectKind,
-        names: &[ObjectName],
-        if_exists: bool,
-        cascade: bool,
-    ) -> Result<Outcome> {
-        let _ddl = self.lock_ddl().await?;
-        self.check_ddl()?;
-        let tag = format!("DROP {}", kind_name(kind).to_uppercase());
-        let catalog = self.shared.catalog.read();
-        let mut ids = BTreeSet::new();
-        for name in names {
-            let name = self.local_name(name)?;
-            match catalog.by_name(&name) {
-                Some(entry) if is_kind(&entry.kind, kind) => drop(ids.insert(entry.id)),
-                Some(entry) => return Err(wrong_kind(entry, kind, "DROP")),
-                None if if_exists => self.client.notice(&Notice::DoesNotExist {
-                    kind: kind_name(kind),
-                    name: name.to_string(),
-                }),
-                None => {
-                    return Err(Error::UndefinedObject {
-                        kind: kind_name(kind),
-                        name: name.to_string(),
-                    });
-                }
-            }
-        }
-        let actor = self.actor(&catalog);
-        for entry in ids.iter().filter_map(|id| catalog.by_id(*id)) {
-            actor.check_drop(entry)?;
-        }
-        let mut all = ids.clone();
-        all.extend(catalog.owned_indexes(&all));
-        let mut dependents = catalog.dependents(&all);
-        // The indexes of what is dropped go without a word.
-        dependents.retain(|entry| !matches!(entry.kind, Kind::Index(_)));
-        if !dependents.is_empty() && !cascade {
-            return Err(dependents_error(&catalog, &ids, &dependents));
-        }
-        self.notice_cascade(dependents.iter().cloned());
-        ids.extend(dependents.iter().map(|entry| entry.id));
-        ids.extend(catalog.owned_indexes(&ids));
-        ids.extend(catalog.owned_sequences(&ids));
-        refuse_used_sequences(&catalog, &ids)?;
-        if ids.is_empty() {
-            return Ok(Outcome::Done(tag));
-        }
-        self.drop_entries(&catalog, ids).await?;
-        Ok(Outcome::Done(tag))
-    }
-
-    /// Says what else is dropped.
-    pub(crate) fn notice_cascade(&mut self, dropped: impl Iterator<Item = Arc<Entry>>) {
-        let mut objects: Vec<String> = dropped.map(|entry| described(&entry)).collect();
-        if objects.len() > 1 {
-            self.client.notice(&Notice::CascadesToMany { objects });
-        } else if let Some(object) = objects.pop() {
-            self.client.notice(&Notice::Cascades { object });
-        }
-    }
-
-    /// Removes relations, and all that hangs on them must be among them.
-    pub(crate) async fn drop_entries(
-        &mut self,
-        catalog: &Catalog,
-        ids: BTreeSet<u32>,
-    ) -> Result<()> {
-        // Out of the catalog first: nobody may find a name whose rows are gone.
-        self.shared.catalog.remove(&ids);
-        let jobs = with_jobs(catalog, &ids);
-        let dropped = if jobs.is_empty() {
-            self.write_catalog(delete_change(&ids)).await
-        } else {
-            self.shared
-                .engine
-                .drop_jobs(jobs, delete_change(&ids))
-                .await
-                .map_err(Error::from)
-        };
-        if let Err(error) = dropped {
-            ids.iter()
-                .filter_map(|id| catalog.by_id(*id))
-                .for_each(|e| self.shared.catalog.put(Entry::clone(e)));
-            return Err(error);
-        }
-        crash_point!("drop.known");
-        for id in ids {
-            self.shared.keys.remove(id);
-            self.shared.locks.remove(id);
-        }
-        Ok(())
+        write_catalog(&self.shared, change).await
     }
 }
 
-/// A sequence that gives a column its values goes with the column's table only.
-pub(crate) fn refuse_used_sequences(catalog: &Catalog, ids: &BTreeSet<u32>) -> Result<()> {
-    for sequence in ids.iter().filter_map(|id| catalog.by_id(*id)) {
-        let table = catalog.table_of_numbers(sequence);
-        if let Some(table) = table.filter(|table| !ids.contains(&table.id)) {
-            return Err(Error::Dependents {
-                kind: "sequence",
-                name: sequence.name.clone(),
-                detail: format!(
-                    "a default value of table {} depends on sequence {}",
-                    table.name, sequence.name
-                ),
-            });
-        }
-    }
-    Ok(())
+pub(crate) async fn write_catalog(shared: &Shared, change: CatalogChange) -> Result<()> {
+    let storage = Arc::clone(&shared.storage);
+    let written = tokio::task::spawn_blocking(move || storage.write_catalog(change)).await;
+    Ok(written.map_err(|error| Error::Internal(error.to_string()))??)
 }
 
 /// What names meant in a query that was planned.
@@ -703,35 +679,6 @@ fn met(bindings: &Bindings) -> Met {
 /// Those of users' relations among ids.
 pub(crate) fn user_ids(ids: impl Iterator<Item = u32>) -> BTreeSet<u32> {
     ids.filter(|id| *id >= crate::catalog::FIRST_ID).collect()
-}
-
-pub(crate) fn described(entry: &Entry) -> String {
-    format!("{} {}", entry.kind_name(), entry.name)
-}
-
-pub(crate) fn dependents_error(
-    catalog: &Catalog,
-    ids: &BTreeSet<u32>,
-    dependents: &[Arc<Entry>],
-) -> Error {
-    let mut lines = Vec::new();
-    for dependent in dependents {
-        let upstream = dependent
-            .dependencies
-            .iter()
-            .filter_map(|id| catalog.by_id(*id));
-        let on = upstream
-            .filter(|e| ids.contains(&e.id) || dependents.iter().any(|d| d.id == e.id))
-            .min_by_key(|e| e.id);
-        let on = on.map_or_else(String::new, |e| described(e));
-        lines.push(format!("{} depends on {on}", described(dependent)));
-    }
-    let first = ids.iter().find_map(|id| catalog.by_id(*id));
-    Error::Dependents {
-        kind: first.map_or("relation", |e| e.kind.name()),
-        name: first.map_or_else(String::new, |e| e.name.clone()),
-        detail: lines.join("\n"),
-    }
 }
 
 /// The error for a relation of another kind than the statement names, with the right statement.

@@ -15,7 +15,8 @@ use crate::error::{Error, Result};
 use crate::notice::Notice;
 use crate::session::Session;
 use crate::statement::Outcome;
-use crate::statement::ddl::{NewName, dependents_error, refuse_used_sequences};
+use crate::statement::ddl::NewName;
+use crate::statement::drop::{dependents_error, refuse_used_sequences};
 
 impl Session {
     pub(crate) async fn create_function(

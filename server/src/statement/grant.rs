@@ -11,12 +11,13 @@ use sqlparser::ast::{Ident, ObjectName};
 
 use crate::access::DefaultAcl;
 use crate::access::actor::{Actor, Object};
+use crate::access::database_change;
 use crate::access::privilege::{Acl, Class, PUBLIC, Privileges};
 use crate::catalog::{Entry, update_change, update_schema_change, with_new_id};
 use crate::error::{Error, Result};
 use crate::namespace::Namespace;
 use crate::notice::Notice;
-use crate::session::{DATABASE, Session};
+use crate::session::Session;
 use crate::statement::Outcome;
 
 /// A GRANT or REVOKE whose names are looked up.
@@ -143,12 +144,14 @@ impl Session {
             false => &alter.of[..],
         };
         let mut access = shared.catalog.read().access.clone();
+        let database = shared.catalog.read().database().id;
         let mut last_id = None;
         for role in of {
             let role = self.new_owner(role)?;
             for &schema in &schemas {
-                let same =
-                    |d: &DefaultAcl| d.role == role && d.schema == schema && d.class == class;
+                let same = |d: &DefaultAcl| {
+                    (d.database, d.role, d.schema, d.class) == (database, role, schema, class)
+                };
                 let initial = match schema {
                     None => Acl::initial(class, role),
                     Some(_) => Acl::default(),
@@ -158,6 +161,7 @@ impl Session {
                     Some(at) => access.defaults.remove(at),
                     None => DefaultAcl {
                         id: *last_id.insert(shared.catalog.take_id()),
+                        database,
                         role,
                         schema,
                         class,
@@ -193,17 +197,12 @@ impl Session {
         let catalog = shared.catalog.read();
         let actor = self.actor(&catalog);
         if alter.kind == GrantKind::Database {
-            check_database(&name)?;
-            actor.check_owner_of(&catalog.database_object())?;
+            let database = self.existing_database(&name)?;
+            actor.check_owner_of(&database.object())?;
             let new = self.new_owner(&alter.owner)?;
-            let mut access = catalog.access.clone();
-            let old = access.database.owner;
-            access.database.acl = access.database.acl.map(|acl| acl.with_owner(old, new));
-            access.database.owner = new;
-            self.write_catalog(access.database_change()?).await?;
-            shared
-                .catalog
-                .change_access(|now| now.database = access.database);
+            let database = database.with_owner(new);
+            self.write_catalog(database_change(&database)?).await?;
+            shared.catalog.put_database(database);
             return Outcome::done("ALTER DATABASE");
         }
         let schema = self.existing_schema(&name)?;
@@ -224,17 +223,13 @@ impl Session {
     }
 
     async fn grant_on_database(&mut self, name: &str, wanted: &Wanted) -> Result<()> {
-        check_database(name)?;
-        let catalog = self.shared.catalog.read();
-        let Some(acl) = self.changed(&catalog.database_object(), wanted)? else {
+        let mut database = self.existing_database(name)?;
+        let Some(acl) = self.changed(&database.object(), wanted)? else {
             return Ok(());
         };
-        let mut access = catalog.access.clone();
-        access.database.acl = Some(acl);
-        self.write_catalog(access.database_change()?).await?;
-        self.shared
-            .catalog
-            .change_access(|now| now.database = access.database);
+        database.acl = Some(acl);
+        self.write_catalog(database_change(&database)?).await?;
+        self.shared.catalog.put_database(database);
         Ok(())
     }
 
@@ -309,6 +304,11 @@ impl Session {
             .ok_or_else(|| Error::UndefinedRelation {
                 name: name.to_string(),
             })?;
+        if entry.creating {
+            return Err(Error::BeingCreated {
+                name: entry.name.clone(),
+            });
+        }
         let class = entry.kind.class();
         if matches!(entry.kind, crate::catalog::Kind::Index(_)) {
             return Err(Error::WrongKind {
@@ -383,15 +383,6 @@ fn class_of(kind: GrantKind) -> Class {
         GrantKind::Sequence => Class::Sequence,
         GrantKind::Schema => Class::Schema,
         GrantKind::Database => Class::Database,
-    }
-}
-
-fn check_database(name: &str) -> Result<()> {
-    match name == DATABASE {
-        true => Ok(()),
-        false => Err(Error::UndefinedDatabase {
-            name: name.to_owned(),
-        }),
     }
 }
 

@@ -30,6 +30,7 @@ use crate::session::{Parameters, Session};
 use crate::statement::insert::parameter_index;
 use crate::statement::query::declared_metadata;
 use crate::statement::rows::Rows;
+use crate::temporary_schema::is_temporary;
 
 /// A query that looks rows of one relation up.
 pub(crate) struct Lookup {
@@ -108,6 +109,11 @@ impl Session {
             return None;
         }
         let path = self.settings().search_path();
+        if let Some(schema) = schema.as_ref().filter(|schema| is_temporary(schema))
+            && !path.contains(schema)
+        {
+            return None;
+        }
         let name = Name {
             schema,
             local,

@@ -11,8 +11,11 @@ pub mod copy_format;
 pub mod create_index;
 pub mod create_table;
 pub mod cursor;
+pub mod database;
 pub mod ddl;
 pub mod dml;
+pub mod drop;
+pub mod drop_owned;
 pub mod explain;
 pub mod explain_job;
 pub mod explain_scaling;
@@ -23,6 +26,7 @@ pub mod insert;
 pub(crate) mod lookup;
 pub mod prepare;
 pub mod query;
+pub mod refresh;
 pub mod rename;
 pub mod replace_view;
 pub mod returning;
@@ -35,12 +39,14 @@ pub mod schema;
 pub mod sequence;
 pub mod set;
 pub mod show;
+pub mod sink;
 pub mod subscribe;
 pub mod transaction_mode;
 pub mod upsert;
 pub mod verify;
 pub mod write;
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use planner::parse::{RoleStatement, Statement, TableExtras};
@@ -114,22 +120,20 @@ impl Session {
                 self.create_source(parsed, name, *if_not_exists, columns, options)
                     .await
             }
-            Statement::DropSource {
+            Statement::CreateSink(create) => self.create_sink(parsed, create).await,
+            Statement::DropRelations {
+                kind,
                 names,
                 if_exists,
                 cascade,
             } => {
-                self.drop_relations(
-                    planner::parse::ObjectKind::Source,
-                    names,
-                    *if_exists,
-                    *cascade,
-                )
-                .await
+                self.drop_relations(*kind, names, *if_exists, *cascade)
+                    .await
             }
             Statement::AlterRelation(alter) => self.alter_relation(alter).await,
             Statement::AlterScaling(alter) => self.alter_scaling(alter).await,
             Statement::Role(role) => self.role_statement(role).await,
+            Statement::Database(statement) => self.database_statement(statement).await,
             Statement::Grant(grant) => self.grant(grant).await,
             Statement::DefaultPrivileges(alter) => self.alter_default_privileges(alter).await,
             Statement::AlterOwner(alter) => self.alter_owner(alter).await,
@@ -140,6 +144,8 @@ impl Session {
             Statement::CancelJobs { ids } => self.cancel_jobs(ids).await,
             Statement::ExplainJob { kind, name } => self.explain_job(*kind, name).await,
             Statement::Flush => self.flush_statement().await,
+            Statement::Wait => self.wait().await,
+            Statement::Refresh { name } => self.refresh(name).await,
             Statement::Declare(declare) => self.declare(parsed, declare, parameters).await,
             Statement::Fetch(fetch) => self.fetch(fetch).await,
             Statement::CloseCursor { name } => self.close_cursor(name.as_ref()),
@@ -233,7 +239,7 @@ impl Session {
             ast::Statement::StartTransaction { modes, .. } => self.begin(modes),
             ast::Statement::Commit { chain, .. } => self.commit(*chain).await,
             ast::Statement::Rollback { chain, savepoint } => {
-                self.roll_back(*chain, savepoint.as_ref())
+                self.roll_back(*chain, savepoint.as_ref()).await
             }
             ast::Statement::Savepoint { name } => {
                 let settings = self.settings();
@@ -254,7 +260,7 @@ impl Session {
                 self.deallocate(if all { None } else { Some(&name) })?;
                 Outcome::done(if all { "DEALLOCATE ALL" } else { "DEALLOCATE" })
             }
-            ast::Statement::Discard { object_type } => self.discard(object_type),
+            ast::Statement::Discard { object_type } => self.discard(object_type).await,
             // Nobody listens: there is no LISTEN.
             ast::Statement::UNLISTEN { .. } => Outcome::done("UNLISTEN"),
             other => Err(Error::not_supported(format!(
@@ -279,7 +285,7 @@ impl Session {
     /// Writes what the block kept. A block that failed is rolled back instead, as in PostgreSQL.
     async fn commit(&mut self, chain: bool) -> Result<Outcome> {
         if self.transaction.is_failed() {
-            return self.roll_back(chain, None);
+            return self.roll_back(chain, None).await;
         }
         if !self.transaction.is_open() {
             self.client.notice(&Notice::NoTransaction);
@@ -291,17 +297,19 @@ impl Session {
         self.release_keys(&written, keys);
         drop(guards);
         self.end_portals(written.is_ok());
+        let dropped = self.drop_at_block_end().await;
         if let Err(error) = written {
             tracing::warn!(%error, "a transaction may not have been written");
             return Err(error);
         }
+        dropped?;
         if chain {
             self.begin(&[])?;
         }
         Outcome::done("COMMIT")
     }
 
-    fn roll_back(&mut self, chain: bool, savepoint: Option<&ast::Ident>) -> Result<Outcome> {
+    async fn roll_back(&mut self, chain: bool, savepoint: Option<&ast::Ident>) -> Result<Outcome> {
         let settings = match savepoint {
             Some(name) => {
                 let name = planner::names::identifier(name);
@@ -320,6 +328,9 @@ impl Session {
         if let Some(settings) = settings {
             self.restore_settings(settings);
         }
+        if savepoint.is_none() {
+            self.drop_at_block_end().await?;
+        }
         if chain && savepoint.is_none() {
             self.begin(&[])?;
         }
@@ -332,9 +343,22 @@ impl Session {
     }
 
     async fn flush_statement(&mut self) -> Result<Outcome> {
-        self.has_unseen_writes = true;
-        self.see_own_writes().await?;
+        self.settle().await?;
         Outcome::done("FLUSH")
+    }
+
+    /// Waits until all that was written is in all views, and what sinks make of it in all tables.
+    pub(crate) async fn settle(&mut self) -> Result<()> {
+        if self.transaction.holds_any() {
+            // A sink may wait for what the block holds.
+            self.has_unseen_writes = true;
+            return self.see_own_writes().await;
+        }
+        let shared = Arc::clone(&self.shared);
+        let settled = async move { crate::sink::settle(&shared).await };
+        self.interrupt.clone().guard(settled).await?;
+        self.has_unseen_writes = false;
+        Ok(())
     }
 }
 
@@ -383,9 +407,11 @@ fn is_definition(statement: &Statement) -> bool {
         ),
         Statement::CreateTable { .. }
         | Statement::CreateSource { .. }
-        | Statement::DropSource { .. }
+        | Statement::CreateSink(_)
+        | Statement::DropRelations { .. }
         | Statement::AlterRelation(_)
         | Statement::AlterScaling(_)
+        | Statement::Database(_)
         | Statement::Grant(_)
         | Statement::DefaultPrivileges(_)
         | Statement::AlterOwner(_) => true,

@@ -135,15 +135,19 @@ impl Session {
             | Statement::Prepare(_)
             | Statement::CreateTable { .. }
             | Statement::CreateSource { .. }
-            | Statement::DropSource { .. }
+            | Statement::CreateSink(_)
+            | Statement::DropRelations { .. }
             | Statement::AlterRelation(_)
             | Statement::AlterScaling(_)
             | Statement::Role(_)
+            | Statement::Database(_)
             | Statement::Grant(_)
             | Statement::DefaultPrivileges(_)
             | Statement::AlterOwner(_)
             | Statement::CancelRescale { .. }
-            | Statement::Flush => Ok(None),
+            | Statement::Flush
+            | Statement::Wait
+            | Statement::Refresh { .. } => Ok(None),
         }
     }
 

@@ -1,6 +1,7 @@
 //! ALTER … RENAME TO, OWNER TO and, by `schema.rs` and `sequence.rs`, SET SCHEMA and RESTART.
 //!
-//! Views are stored as text that names what they read: what is read keeps its name.
+//! Views know what they read by its id, so it may get another name (`definition.rs`). Defaults know
+//! their sequence by its name, so they change with it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -40,10 +41,13 @@ impl Session {
             RelationChange::Restart(number) => self.restart_sequence(&entry, number.as_deref())?,
             RelationChange::Rename(new) => {
                 self.check_ddl()?;
-                let entry = renamed(&self.shared.catalog.read(), &entry, identifier(new))?;
-                let change = update_change(&entry)?;
+                let changed = renamed(&self.shared.catalog.read(), &entry, identifier(new))?;
+                let mut change = CatalogChange::default();
+                for entry in &changed {
+                    change.puts.extend(update_change(entry)?.puts);
+                }
                 self.write_catalog(change).await?;
-                self.shared.catalog.put(entry);
+                changed.into_iter().for_each(|e| self.shared.catalog.put(e));
             }
         }
         Ok(Outcome::Done(tag))
@@ -100,40 +104,35 @@ impl Session {
     }
 }
 
-/// The relation under another name, which must be free.
-fn renamed(catalog: &Catalog, entry: &Entry, name: String) -> Result<Entry> {
+/// The relation under another name, which must be free, and for a sequence the tables that take
+/// numbers from it.
+fn renamed(catalog: &Catalog, entry: &Entry, name: String) -> Result<Vec<Entry>> {
     if catalog.find(&entry.schema_name, &name).is_some() {
-        return Err(Error::DuplicateRelation {
-            name: name.to_string(),
-        });
+        return Err(Error::DuplicateRelation { name });
     }
-    let readers = catalog.dependents(&BTreeSet::from([entry.id]));
-    let mut readers = readers.iter();
-    if let Some(reader) = readers.find(|reader| !matches!(reader.kind, Kind::Index(_))) {
-        return Err(in_use(
-            entry,
-            &format!("{} {}", reader.kind_name(), reader.name),
-        ));
-    }
-    if let Some(table) = catalog.table_of_numbers(entry) {
-        return Err(in_use(entry, &format!("a default of table {}", table.name)));
-    }
-    Ok(Entry {
+    let new = Entry {
         statement: with_name(&entry.statement, &entry.name, &name),
-        name: name.to_string(),
+        name,
         ..entry.clone()
-    })
-}
-
-fn in_use(entry: &Entry, reader: &str) -> Error {
-    Error::unsupported(
-        format!(
-            "renaming {} \"{}\" while {reader} uses it is not supported",
-            entry.kind_name(),
-            entry.name
-        ),
-        "Drop what uses it first, or create a view of the new name over it.",
-    )
+    };
+    let mut changed = Vec::new();
+    if matches!(entry.kind, Kind::Sequence(_)) {
+        let before = format!("nextval('{}'", entry.reference());
+        let after = format!("nextval('{}'", new.reference());
+        for table in catalog.entries() {
+            let mut table = Entry::clone(table);
+            let mut uses = false;
+            for default in table.columns.iter_mut().filter_map(|c| c.default.as_mut()) {
+                uses |= default.contains(&before);
+                *default = default.replace(&before, &after);
+            }
+            if uses {
+                changed.push(table);
+            }
+        }
+    }
+    changed.push(new);
+    Ok(changed)
 }
 
 /// The text of a CREATE with another name for what it creates: the first word that is the name.

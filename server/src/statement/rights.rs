@@ -31,11 +31,16 @@ impl Session {
         self.actor(&self.shared.catalog.read()).check(entry, wanted)
     }
 
-    /// Checks that a relation is the role's own.
+    /// Checks that a relation is the role's own, and complete: that it may be altered.
     ///
     /// # Errors
-    /// 42501.
+    /// 42501, [`Error::BeingCreated`].
     pub(crate) fn check_owner(&self, entry: &Entry) -> Result<()> {
+        if entry.creating {
+            return Err(Error::BeingCreated {
+                name: entry.name.clone(),
+            });
+        }
         self.actor(&self.shared.catalog.read()).check_owner(entry)
     }
 

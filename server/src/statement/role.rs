@@ -7,8 +7,10 @@ use storage::CatalogChange;
 use crate::access::password::Verifier;
 use crate::access::privilege::{Acl, Class};
 use crate::access::role::{Membership, Role};
-use crate::access::{remove_role_change, role_change};
-use crate::catalog::{Catalog, Entry, update_change, update_schema_change, with_new_id};
+use crate::access::{database_change, remove_role_change, role_change};
+use crate::catalog::{
+    Catalog, Entry, SharedCatalog, update_change, update_schema_change, with_new_id,
+};
 use crate::error::{Error, Result};
 use crate::notice::Notice;
 use crate::session::{Session, lock};
@@ -55,6 +57,7 @@ impl Session {
                 Outcome::done("REVOKE ROLE")
             }
             RoleStatement::Reassign { from, to } => self.reassign(from, to).await,
+            RoleStatement::DropOwned { roles, cascade } => self.drop_owned(roles, *cascade).await,
             RoleStatement::SetRole(_) | RoleStatement::SetSession(_) => Outcome::done("SET"),
         }
     }
@@ -148,7 +151,7 @@ impl Session {
     }
 
     async fn alter_role(&mut self, name: &RoleName, options: &[RoleOption]) -> Result<Outcome> {
-        let mut role = self.named_role(name)?;
+        let mut role = self.own_role(name)?;
         self.check_role_options(options)?;
         // Anyone may change the own password, and nothing else.
         let is_own_password =
@@ -167,7 +170,7 @@ impl Session {
     }
 
     async fn rename_role(&mut self, name: &RoleName, new: &RoleName) -> Result<Outcome> {
-        let mut role = self.named_role(name)?;
+        let mut role = self.own_role(name)?;
         let new = new_role_name(new)?;
         let session = lock(&self.settings).session_user().id;
         let current = self.role();
@@ -220,7 +223,13 @@ impl Session {
             if role.superuser {
                 self.check_superuser("must be superuser to drop superusers")?;
             }
-            let uses = uses(&catalog, role.id);
+            if role.is_predefined() {
+                return Err(Error::RoleInUse {
+                    name: role.name.clone(),
+                    detail: "It is required by the database system.".to_owned(),
+                });
+            }
+            let uses = uses(&self.shared.catalog, role.id);
             if !uses.is_empty() {
                 return Err(Error::RoleInUse {
                     name: role.name.clone(),
@@ -338,11 +347,13 @@ impl Session {
                 change.puts.extend(update_schema_change(&schema)?.puts);
                 schemas.push(schema);
             }
-            let mut access = catalog.access.clone();
-            if access.database.owner == old {
-                access.database.acl = access.database.acl.map(|acl| acl.with_owner(old, new));
-                access.database.owner = new;
-                change.puts.extend(access.database_change()?.puts);
+            let mut databases = Vec::new();
+            for database in catalog.access.databases.values() {
+                if database.owner == old {
+                    let database = database.clone().with_owner(new);
+                    change.puts.extend(database_change(&database)?.puts);
+                    databases.push(database);
+                }
             }
             self.write_catalog(change).await?;
             let shared = &self.shared.catalog;
@@ -350,7 +361,9 @@ impl Session {
             schemas
                 .into_iter()
                 .for_each(|schema| shared.put_schema(schema));
-            shared.change_access(|now| now.database = access.database);
+            databases
+                .into_iter()
+                .for_each(|database| shared.put_database(database));
         }
         Outcome::done("REASSIGN OWNED")
     }
@@ -368,6 +381,15 @@ impl Session {
         role.ok_or_else(|| Error::UndefinedRole {
             name: catalog.access.name_of(id),
         })
+    }
+
+    /// A role that is not predefined.
+    fn own_role(&self, name: &RoleName) -> Result<Role> {
+        let role = self.named_role(name)?;
+        match role.is_predefined() {
+            true => Err(Error::ReservedRole { name: role.name }),
+            false => Ok(role),
+        }
     }
 
     fn membership(&self, of: &RoleName, admin: bool) -> Result<Membership> {
@@ -500,8 +522,33 @@ pub(crate) fn with_owner(entry: &Entry, owner: u32) -> Entry {
     }
 }
 
-/// What depends on a role, in PostgreSQL's words.
-fn uses(catalog: &Catalog, role: u32) -> Vec<String> {
+/// What depends on a role, in PostgreSQL's words: what is in other databases is only counted.
+fn uses(shared: &SharedCatalog, role: u32) -> Vec<String> {
+    let here = shared.read();
+    let mut uses = uses_within(&here, role);
+    for database in here.access.databases.values() {
+        if database.owner == role {
+            uses.push(format!("owner of database {}", database.name));
+        }
+        let acl = database.acl.as_ref();
+        if acl.is_some_and(|acl| acl.names_role(role, database.owner)) {
+            uses.push(format!("privileges for database {}", database.name));
+        }
+        if database.id == here.database().id {
+            continue;
+        }
+        let there = shared.of_database(database.id).read();
+        let count = uses_within(&there, role).len();
+        if count > 0 {
+            let objects = if count == 1 { "object" } else { "objects" };
+            uses.push(format!("{count} {objects} in database {}", database.name));
+        }
+    }
+    uses
+}
+
+/// What depends on a role within a database.
+fn uses_within(catalog: &Catalog, role: u32) -> Vec<String> {
     let mut uses = Vec::new();
     let mut look = |owner: u32, acl: Option<&Acl>, what: String| {
         if owner == role {
@@ -511,9 +558,6 @@ fn uses(catalog: &Catalog, role: u32) -> Vec<String> {
             uses.push(format!("privileges for {what}"));
         }
     };
-    let database = &catalog.access.database;
-    let name = format!("database {}", crate::session::DATABASE);
-    look(database.owner, database.acl.as_ref(), name);
     for schema in catalog.namespaces() {
         let name = format!("schema {}", schema.name);
         look(schema.owner, schema.acl.as_ref(), name);
@@ -522,7 +566,8 @@ fn uses(catalog: &Catalog, role: u32) -> Vec<String> {
         let name = format!("{} {}", entry.kind_name(), entry.name);
         look(entry.owner, entry.acl.as_ref(), name);
     }
-    for default in &catalog.access.defaults {
+    let defaults = catalog.access.defaults.iter();
+    for default in defaults.filter(|d| d.database == catalog.database().id) {
         let class = match default.class {
             Class::Table => "relations",
             Class::Sequence => "sequences",

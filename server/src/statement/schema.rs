@@ -17,7 +17,8 @@ use crate::notice::Notice;
 use crate::pg_catalog;
 use crate::session::Session;
 use crate::statement::Outcome;
-use crate::statement::ddl::described;
+use crate::statement::drop::described;
+use crate::temporary_schema::{is_temporary, within};
 
 impl Session {
     pub(crate) async fn create_schema(
@@ -59,7 +60,8 @@ impl Session {
             id: self.shared.catalog.take_id(),
             name,
             owner,
-            acl: catalog.access.default_acl(owner, None, Class::Schema),
+            database: catalog.database().id,
+            acl: catalog.default_acl(owner, None, Class::Schema),
         };
         let change = with_new_id(update_schema_change(&schema)?, schema.id);
         self.write_catalog(change).await?;
@@ -110,11 +112,8 @@ impl Session {
         oid: u32,
         cascade: bool,
     ) -> Result<()> {
-        let all = catalog.entries().chain(catalog.functions());
-        let within = all.filter(|entry| entry.schema_name == name);
-        let mut ids: BTreeSet<u32> = within.map(|entry| entry.id).collect();
+        let ids = within(catalog, name);
         if !ids.is_empty() {
-            ids.extend(catalog.dependents(&ids).iter().map(|entry| entry.id));
             let dropped = || ids.iter().filter_map(|id| catalog.by_id(*id));
             if !cascade {
                 let line =
@@ -128,11 +127,15 @@ impl Session {
             self.notice_cascade(dropped().cloned());
             self.drop_entries(catalog, ids).await?;
         }
-        let mut change = delete_schema_change(oid);
+        let mut change = catalog
+            .schema(name)
+            .map(delete_schema_change)
+            .unwrap_or_default();
+        let database = catalog.database().id;
         let mut access = catalog.access.clone();
         access
             .defaults
-            .retain(|default| default.schema != Some(oid));
+            .retain(|d| (d.database, d.schema) != (database, Some(oid)));
         change.puts.extend(access.defaults_change()?.puts);
         self.write_catalog(change).await?;
         self.shared.catalog.remove_schema(name);
@@ -154,6 +157,14 @@ impl Session {
             .check_schema(&schema, Privileges::CREATE)?;
         if entry.schema_name == schema {
             return Ok(());
+        }
+        if [&entry.schema_name, &schema]
+            .iter()
+            .any(|s| is_temporary(s))
+        {
+            return Err(Error::not_supported(
+                "cannot move objects into or out of temporary schemas",
+            ));
         }
         let mut moved = vec![entry.clone()];
         let mut owned = catalog.owned_sequences(&BTreeSet::from([entry.id]));

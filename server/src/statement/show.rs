@@ -8,10 +8,11 @@ use planner::parse::{ObjectKind, Show};
 use sqlparser::ast::ObjectName;
 
 use crate::catalog::{Column, Entry, Identity, Kind};
+use crate::definition::create_text;
 use crate::error::{Error, Result};
 use crate::pg_catalog;
 use crate::pg_catalog::relations::{column_list, key_columns};
-use crate::session::{DATABASE, Session};
+use crate::session::Session;
 use crate::settings::Settings;
 use crate::statement::Outcome;
 use crate::statement::ddl::{is_kind, kind_name, wrong_kind};
@@ -44,6 +45,7 @@ pub(crate) fn show_columns(what: &Show) -> Result<Vec<&'static str>> {
         ],
         Show::Tables
         | Show::Sources
+        | Show::Sinks
         | Show::Views
         | Show::MaterializedViews
         | Show::Sequences
@@ -68,6 +70,7 @@ impl Session {
         let rows = match what {
             Show::Tables => self.names_of(ObjectKind::Table),
             Show::Sources => self.names_of(ObjectKind::Source),
+            Show::Sinks => self.names_of(ObjectKind::Sink),
             Show::Views => self.names_of(ObjectKind::View),
             Show::MaterializedViews => self.names_of(ObjectKind::MaterializedView),
             Show::Sequences => self.names_of(ObjectKind::Sequence),
@@ -79,7 +82,11 @@ impl Session {
                 let row = |name: &str| vec![Some(name.to_owned())];
                 names.into_iter().map(row).collect()
             }
-            Show::Databases => vec![vec![Some(DATABASE.to_owned())]],
+            Show::Databases => {
+                let catalog = self.shared.catalog.read();
+                let databases = catalog.access.databases.values();
+                databases.map(|d| vec![Some(d.name.clone())]).collect()
+            }
             Show::Columns(name) => self.described_columns(name)?,
             Show::Indexes(name) => self.indexes(name)?,
             Show::Jobs => self.jobs(),
@@ -117,8 +124,12 @@ impl Session {
 
     fn jobs(&self) -> Vec<Vec<Option<String>>> {
         let catalog = self.shared.catalog.read();
+        let elsewhere = self.shared.catalog.elsewhere();
         let mut rows = Vec::new();
         for job in self.shared.engine.jobs() {
+            if elsewhere.contains(&job.id) {
+                continue;
+            }
             let mut next_try = None;
             let state = match &job.state {
                 executor::JobState::Restarting { next_try: at } => {
@@ -146,7 +157,12 @@ impl Session {
                 }
             };
             let entry = catalog.by_id(job.id);
-            let kind = entry.map_or("materialized view", |entry| entry.kind_name());
+            let kind = match entry {
+                Some(entry) => entry.kind_name(),
+                // What a sink has delivered, or a view that is being created.
+                None if catalog.jobs().any(|known| known == job.id) => "sink",
+                None => "materialized view",
+            };
             let parallelism = match entry.and_then(|entry| entry.adaptivity) {
                 Some(_) => format!("ADAPTIVE, now {}", job.parallelism),
                 None => job.parallelism.to_string(),
@@ -172,6 +188,8 @@ impl Session {
         let catalog = self.shared.catalog.read();
         let done = moved_by_rescale(&observation.subscales);
         let mut rescales = observation.rescales;
+        let elsewhere = self.shared.catalog.elsewhere();
+        rescales.retain(|rescale| !elsewhere.contains(&rescale.job));
         rescales.sort_by_key(|rescale| rescale.id);
         let row = |rescale: &RescaleSummary| {
             let done = key_groups_done(rescale, &done);
@@ -204,7 +222,7 @@ impl Session {
         }
         let row = vec![
             Some(format!("{}.{}", entry.schema_name, entry.name)),
-            Some(format!("{};", entry.statement)),
+            Some(format!("{};", create_text(&catalog, entry))),
         ];
         Ok(Outcome::Rows(Rows::of_texts(
             &SHOW_CREATE_COLUMNS,

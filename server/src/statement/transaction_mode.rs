@@ -9,7 +9,7 @@
 //! The modes are settings (`transaction_read_only`, `transaction_isolation`) that a block sets when
 //! it begins and gives back when it ends.
 
-use planner::parse::{GrantAction, RoleStatement, Statement};
+use planner::parse::{DatabaseStatement, GrantAction, RoleStatement, Statement};
 use sqlparser::ast;
 use sqlparser::ast::{TransactionAccessMode, TransactionIsolationLevel, TransactionMode};
 
@@ -130,11 +130,17 @@ fn changing(statement: &Statement) -> Option<&'static str> {
         },
         Statement::CreateTable { .. } => "CREATE TABLE",
         Statement::CreateSource { .. } => "CREATE SOURCE",
-        Statement::DropSource { .. } => "DROP SOURCE",
+        Statement::CreateSink(_) => "CREATE SINK",
+        Statement::DropRelations { .. } => "DROP",
         Statement::AlterRelation(_)
         | Statement::AlterScaling(_)
         | Statement::AlterOwner(_)
         | Statement::DefaultPrivileges(_) => "ALTER",
+        Statement::Database(statement) => match statement {
+            DatabaseStatement::Create { .. } => "CREATE DATABASE",
+            DatabaseStatement::Rename { .. } => "ALTER DATABASE",
+            DatabaseStatement::Drop { .. } => "DROP DATABASE",
+        },
         Statement::Grant(grant) => match grant.granted.action {
             GrantAction::Grant { .. } => "GRANT",
             GrantAction::Revoke { .. } => "REVOKE",
@@ -146,6 +152,7 @@ fn changing(statement: &Statement) -> Option<&'static str> {
             RoleStatement::Grant { .. } => "GRANT ROLE",
             RoleStatement::Revoke { .. } => "REVOKE ROLE",
             RoleStatement::Reassign { .. } => "REASSIGN OWNED",
+            RoleStatement::DropOwned { .. } => "DROP OWNED",
             RoleStatement::SetRole(_) | RoleStatement::SetSession(_) => return None,
         },
         _ => return None,

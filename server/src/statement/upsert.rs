@@ -36,7 +36,7 @@ const IS_UPDATED: &str = "?if?";
 pub(crate) struct Clause<'a> {
     /// The table, and what the statement calls it.
     table: ObjectName,
-    alias: Option<Ident>,
+    alias: Ident,
     action: Action<'a>,
 }
 
@@ -72,7 +72,10 @@ impl<'a> Clause<'a> {
         };
         Ok(Some(Clause {
             table: table_name(entry),
-            alias: insert.table_alias.as_ref().map(|alias| alias.alias.clone()),
+            alias: match &insert.table_alias {
+                Some(alias) => alias.alias.clone(),
+                None => Ident::with_quote('"', &entry.name),
+            },
             action,
         }))
     }
@@ -81,7 +84,7 @@ impl<'a> Clause<'a> {
     pub(crate) fn of_table(entry: &Entry) -> Option<Clause<'a>> {
         Some(Clause {
             table: table_name(entry),
-            alias: None,
+            alias: Ident::with_quote('"', &entry.name),
             action: match entry.on_conflict? {
                 ConflictPolicy::Ignore => Action::Nothing,
                 ConflictPolicy::Overwrite => Action::Overwrite,
@@ -91,7 +94,8 @@ impl<'a> Clause<'a> {
 }
 
 fn table_name(entry: &Entry) -> ObjectName {
-    ObjectName::from(vec![Ident::with_quote('"', &entry.name)])
+    let parts = [&entry.schema_name, &entry.name];
+    ObjectName::from(parts.map(|part| Ident::with_quote('"', part)).to_vec())
 }
 
 /// The conflicts of proposed rows.
@@ -334,10 +338,7 @@ pub(crate) fn conflict_query(
         return Ok(None);
     }
     let excluded = Ident::new(EXCLUDED);
-    let alias = clause.alias.clone();
-    let table = alias
-        .clone()
-        .unwrap_or_else(|| Ident::with_quote('"', &entry.name));
+    let table = clause.alias.clone();
     let always = |is: bool| Expr::value(Value::Boolean(is));
     let (assigned, values, condition) = match clause.action {
         Action::Nothing => (Vec::new(), Vec::new(), always(false)),
@@ -373,9 +374,9 @@ pub(crate) fn conflict_query(
         } = &mut joined.relation
         {
             name.clone_from(&clause.table);
-            *of = alias.map(|name| TableAlias {
+            *of = Some(TableAlias {
                 explicit: true,
-                name,
+                name: table.clone(),
                 columns: Vec::new(),
                 at: None,
             });

@@ -65,9 +65,21 @@ impl Lens {
 
     async fn look(&self) -> executor::Result<&Seen> {
         let look = async || {
+            let mut observation = self.shared.engine.observe().await?;
+            let mut row_errors = self.shared.engine.row_errors();
+            // What other databases have is theirs.
+            let elsewhere = self.shared.catalog.elsewhere();
+            let is_here = |job: u32| !elsewhere.contains(&job);
+            observation
+                .executors
+                .retain(|executor| is_here(executor.job));
+            observation.key_groups.retain(|group| is_here(group.job));
+            observation.rescales.retain(|rescale| is_here(rescale.job));
+            observation.lateness.retain(|(job, _)| is_here(*job));
+            row_errors.retain(|(job, _)| is_here(*job));
             Ok(Seen {
-                observation: self.shared.engine.observe().await?,
-                row_errors: self.shared.engine.row_errors(),
+                observation,
+                row_errors,
                 decisions: self.shared.decisions.all(),
             })
         };

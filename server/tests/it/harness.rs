@@ -73,6 +73,20 @@ impl TestServer {
         self.log_in("root", None).await.unwrap()
     }
 
+    /// Opens a session in another database.
+    pub(crate) async fn connect_to(&self, database: &str) -> Connection {
+        self.log_in_to("root", database).await.unwrap()
+    }
+
+    /// Opens a session of a user in another database.
+    pub(crate) async fn log_in_to(
+        &self,
+        user: &str,
+        database: &str,
+    ) -> Result<Connection, tokio_postgres::Error> {
+        Connection::open(self.config(user, None).dbname(database)).await
+    }
+
     /// Opens a session as this user.
     pub(crate) async fn log_in(
         &self,

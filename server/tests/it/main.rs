@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
 mod access;
+mod background;
 mod catalogs;
 mod client_statements;
 mod copy;
 mod data_changes;
+mod databases;
 mod definitions;
 mod extended;
 mod failures;
@@ -17,7 +19,9 @@ mod restart;
 mod row_errors;
 mod scaling;
 mod session_control;
+mod sinks;
 mod subscriptions;
+mod temporary;
 mod tls;
 mod transactions;
 mod types;
