@@ -48,7 +48,7 @@ use crate::world;
 
 use reading::Reading;
 pub use report::MoveFigures;
-pub(crate) use report::{Collected, HandOver, Report};
+pub(crate) use report::{Collected, HandOver, Report, StateSize};
 
 /// Time after which other tasks of the thread get their turn: under a backlog every executor has
 /// work, and a signal waits for a turn of each at every hop.
@@ -286,6 +286,7 @@ impl Executor {
     fn poll(&mut self) -> Result<bool> {
         let any = self.gate.is_open() && self.pipeline.poll(&mut self.out)?;
         if any {
+            self.pipeline.relieve()?;
             self.may_fail(FaultStep::Polled)?;
         }
         Ok(any)
@@ -547,7 +548,11 @@ impl Executor {
         let durable = barrier.durable;
         self.may_fail(FaultStep::Barrier { durable })?;
         let inputs = self.take_watermarks();
-        let watermarks = self.pipeline.on_barrier(&barrier, &inputs, &mut self.out)?;
+        let (pipeline, out) = (&mut self.pipeline, &mut self.out);
+        let watermarks = match pipeline.may_wait() {
+            true => world::blocking(|| pipeline.on_barrier(&barrier, &inputs, out))?,
+            false => pipeline.on_barrier(&barrier, &inputs, out)?,
+        };
         self.dispatch();
         let load = self.meter.take();
         self.moved.suspended += load.times.suspended;
@@ -560,7 +565,7 @@ impl Executor {
             write_applied: self.pipeline.last_write()?,
             watermarks: self.pipeline.is_visible().then(|| watermarks.clone()),
             lateness: self.pipeline.lateness()?,
-            state_sizes: Vec::new(),
+            state_sizes: BTreeMap::new(),
             changed_bytes: 0,
             moved: std::mem::take(&mut self.moved),
             load,
@@ -571,6 +576,7 @@ impl Executor {
             collected.snapshots.extend(committed.snapshots);
             collected.changed_bytes += committed.changed_bytes;
         }
+        self.pipeline.relieve()?;
         if barrier.durable {
             collected.state_sizes = self.state_sizes();
         }
@@ -598,17 +604,17 @@ impl Executor {
         (0..self.pipeline.inputs()).map(of).collect()
     }
 
-    fn state_sizes(&mut self) -> Vec<(KeyGroup, u64, u64)> {
-        let mut sizes: BTreeMap<KeyGroup, (u64, u64)> = BTreeMap::new();
+    fn state_sizes(&mut self) -> BTreeMap<KeyGroup, StateSize> {
+        let mut sizes: BTreeMap<KeyGroup, StateSize> = BTreeMap::new();
         for table in self.pipeline.tables() {
             for key_group in table.owned().iter() {
-                let (rows, bytes) = sizes.entry(key_group).or_default();
-                *rows += table.rows(key_group);
-                *bytes += table.bytes(key_group);
+                let size = sizes.entry(key_group).or_default();
+                size.rows += table.rows(key_group);
+                size.bytes += table.bytes(key_group);
+                size.evicted_bytes += table.evicted_bytes(key_group);
             }
         }
-        let flat = |(key_group, (rows, bytes))| (key_group, rows, bytes);
-        sizes.into_iter().map(flat).collect()
+        sizes
     }
 
     fn apply(&mut self, change: &TopologyChange) -> Result<()> {

@@ -13,6 +13,7 @@ mod failures;
 mod harness;
 mod hostile;
 mod login;
+mod memory;
 mod restart;
 mod row_errors;
 mod scaling;
