@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-clients lint bench sim model oracle slt docs sqldiff postgres prerequisites
+.PHONY: help demo run test test-clients lint bench bench-guard sim model oracle slt docs sqldiff postgres prerequisites
 
 # The build directory is outside the tree, so a fresh clone finds what an older one has compiled.
 CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidewater/target
@@ -69,6 +69,11 @@ lint: prerequisites ## format, clippy and documentation; warnings fail
 bench: prerequisites ## rescaling under load in a release build (BENCH='rescale …' or 'nexmark …', '--help' lists)
 	@cargo build --release --workspace --bin tidewater
 	@$(CARGO_TARGET_DIR)/release/tidewater bench $(or $(BENCH),rescale)
+
+bench-guard: ## instructions of NEXMark queries by callgrind, against committed figures (WRITE=1 commits to new ones)
+	@.ci/prerequisites valgrind
+	@cargo build --release --workspace --bin tidewater
+	@$(CARGO_TARGET_DIR)/release/tidewater bench guard $(if $(WRITE),--write)
 
 sim: prerequisites ## simulation of the scaling protocol (SEED, SEEDS)
 	@cargo test --release --package scaling --test sim -- --nocapture

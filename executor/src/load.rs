@@ -155,12 +155,16 @@ pub(crate) struct Decayed {
 impl Decayed {
     /// Adds what came in the last `seconds`.
     pub(crate) fn add(&mut self, amount: f64, seconds: f64) {
-        self.add_keeping(amount, seconds, kept_after(seconds));
+        let mut time = Passed::default();
+        time.add(seconds);
+        self.pass(&time);
+        self.sum += amount;
     }
 
-    fn add_keeping(&mut self, amount: f64, seconds: f64, kept: f64) {
-        self.sum = self.sum * kept + amount;
-        self.seconds = self.seconds * kept + seconds;
+    /// Adds nothing for a time.
+    fn pass(&mut self, time: &Passed) {
+        self.sum *= time.kept;
+        self.seconds = self.seconds * time.kept + time.seconds;
     }
 
     /// The amount a second.
@@ -173,6 +177,31 @@ impl Decayed {
     }
 }
 
+/// Time that sums have not been told of yet: what it leaves of them, and what of itself still
+/// counts.
+#[derive(Debug, Clone, Copy)]
+struct Passed {
+    kept: f64,
+    seconds: f64,
+}
+
+impl Default for Passed {
+    fn default() -> Passed {
+        Passed {
+            kept: 1.0,
+            seconds: 0.0,
+        }
+    }
+}
+
+impl Passed {
+    fn add(&mut self, seconds: f64) {
+        let kept = kept_after(seconds);
+        self.kept *= kept;
+        self.seconds = self.seconds * kept + seconds;
+    }
+}
+
 /// The averages of one executor.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LoadAverage {
@@ -180,8 +209,10 @@ pub(crate) struct LoadAverage {
     backpressured: Decayed,
     suspended: Decayed,
     rows: Decayed,
-    /// Rows and busy seconds, by key group.
+    /// Rows and busy seconds, by key group, as of the last time that any had rows.
     key_groups: Vec<(Decayed, Decayed)>,
+    /// Time since then.
+    passed: Passed,
 }
 
 impl LoadAverage {
@@ -200,14 +231,19 @@ impl LoadAverage {
         self.backpressured.add(backpressured.as_secs_f64(), seconds);
         self.suspended.add(suspended.as_secs_f64(), seconds);
         self.rows.add(load.rows as f64, seconds);
-        if let Some(last) = load.key_groups.len().checked_sub(1) {
-            at(&mut self.key_groups, last);
+        self.passed.add(seconds);
+        let Some(last) = load.key_groups.len().checked_sub(1) else {
+            return;
+        };
+        at(&mut self.key_groups, last);
+        let passed = std::mem::take(&mut self.passed);
+        for (rows, busy) in &mut self.key_groups {
+            rows.pass(&passed);
+            busy.pass(&passed);
         }
-        let kept = kept_after(seconds);
-        for (key_group, (rows, busy)) in self.key_groups.iter_mut().enumerate() {
-            let load = load.key_groups.get(key_group).copied().unwrap_or_default();
-            rows.add_keeping(load.rows, seconds, kept);
-            busy.add_keeping(load.busy, seconds, kept);
+        for ((rows, busy), load) in self.key_groups.iter_mut().zip(&load.key_groups) {
+            rows.sum += load.rows;
+            busy.sum += load.busy;
         }
     }
 
@@ -227,12 +263,15 @@ impl LoadAverage {
 
     /// Rows and busy seconds of a key group, a second.
     pub(crate) fn key_group(&self, key_group: KeyGroup) -> KeyGroupLoad {
-        self.key_groups
-            .get(key_group.index())
-            .map_or_else(KeyGroupLoad::default, |(rows, busy)| KeyGroupLoad {
-                rows: rows.rate(),
-                busy: busy.rate(),
-            })
+        let Some(&(mut rows, mut busy)) = self.key_groups.get(key_group.index()) else {
+            return KeyGroupLoad::default();
+        };
+        rows.pass(&self.passed);
+        busy.pass(&self.passed);
+        KeyGroupLoad {
+            rows: rows.rate(),
+            busy: busy.rate(),
+        }
     }
 }
 

@@ -101,6 +101,12 @@ impl Client {
         self.reader.message(expect).await.map_err(frame_error)
     }
 
+    /// Gives back the memory of empty buffers.
+    pub fn release(&mut self) {
+        self.reader.release();
+        self.outbox.release();
+    }
+
     /// Waits until the client closes its connection.
     pub async fn closed(&mut self) {
         self.reader.closed().await;
@@ -142,6 +148,19 @@ impl Client {
         }
         // TLS may hold back the end of what it took.
         self.writer.flush().await.map_err(|_| Error::ClientGone)
+    }
+
+    /// Sends what is queued, unless the client has sent its next message already and so does not
+    /// wait for it.
+    ///
+    /// # Errors
+    /// [`Error::ClientGone`].
+    pub async fn flush_if_awaited(&mut self) -> Result<()> {
+        if self.reader.has_message() {
+            self.flush_if_full().await
+        } else {
+            self.flush().await
+        }
     }
 
     /// Sends what is queued if it is much.

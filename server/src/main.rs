@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use server::bench::{NexmarkBench, RescaleBench, bench_nexmark, bench_rescale};
+use server::bench::{
+    GuardBench, NexmarkBench, RescaleBench, bench_guard, bench_nexmark, bench_rescale,
+};
 use server::options::{Flags, sample_file};
 use server::{Config, Error, Result, Server};
 use tokio::signal::unix::{SignalKind, signal};
@@ -69,6 +71,8 @@ enum Bench {
     Rescale(RescaleBench),
     /// Keep the NEXMark queries up to date, and compute them once
     Nexmark(NexmarkBench),
+    /// Count the instructions of some NEXMark queries, and fail if there are more than before
+    Guard(GuardBench),
 }
 
 #[derive(Args)]
@@ -126,6 +130,7 @@ async fn run(cli: Cli) -> Result<()> {
         }
         Command::Bench(Bench::Rescale(bench)) => return bench_rescale(&bench).await,
         Command::Bench(Bench::Nexmark(bench)) => return bench_nexmark(&bench).await,
+        Command::Bench(Bench::Guard(bench)) => return bench_guard(&bench).await,
         Command::Playground { listen } => {
             let directory = tempfile::tempdir().map_err(|source| Error::Io {
                 what: "cannot make a temporary directory".to_owned(),

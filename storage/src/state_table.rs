@@ -26,7 +26,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::row::{RowConverter, SortField};
-use scaling::{KeyGroup, KeyGroupSet};
+use scaling::{Epoch, KeyGroup, KeyGroupSet};
 
 use crate::cells::{Cells, canonical};
 use crate::chunk::{ChunkData, Sharing};
@@ -127,6 +127,8 @@ pub struct Committed {
     pub snapshots: Vec<(KeyGroup, PartitionSnapshot)>,
     /// About how many bytes of rows changed since the last durable commit, this one included.
     pub changed_bytes: usize,
+    /// Key groups that may have other rows than at the last commit of this kind.
+    pub key_groups: KeyGroupSet,
 }
 
 /// Rows of an operator, by key group.
@@ -138,10 +140,22 @@ pub struct StateTable {
     partitions: Vec<Option<Box<Partition>>>,
     /// What it takes of the memory that tables share; `None` if it shares none.
     account: Option<Account>,
+    /// Bytes in memory at the last look, and rows on disk alone.
+    measured: u64,
+    evicted_rows: u64,
+    /// Key groups with rows of a checkpoint that may not be written yet; only where rows can be evicted.
+    writing: KeyGroupSet,
+    /// The checkpoint that was the last written one when they were looked at.
+    settled: Epoch,
     /// The key group to evict from next.
     hand: usize,
     /// Bytes in memory when next to nothing of it could be evicted, since the last commit.
     exhausted: Option<u64>,
+    /// Key groups that have changed or come since the last commit. A commit looks at no others: a
+    /// table without changes must cost next to nothing.
+    touched: KeyGroupSet,
+    /// The same since the last durable commit.
+    dirty: KeyGroupSet,
     // Kept for their memory only; empty between calls.
     scratch: Scratch,
 }
@@ -204,8 +218,14 @@ impl StateTable {
             shape: Shape::new(schema),
             partitions: Vec::new(),
             account: None,
+            measured: 0,
+            evicted_rows: 0,
+            writing: KeyGroupSet::new(),
+            settled: Epoch(0),
             hand: 0,
             exhausted: None,
+            touched: KeyGroupSet::new(),
+            dirty: KeyGroupSet::new(),
             scratch: Scratch::default(),
         };
         for key_group in owned {
@@ -232,7 +252,6 @@ impl StateTable {
     /// one.
     pub fn share(&mut self, memory: Arc<StateMemory>) {
         self.account = Some(Account::new(memory, self.shape.schema.evictable));
-        self.settle_account();
     }
 
     /// Number of distinct rows of a key group, with those whose deletion is not durable yet and those
@@ -288,7 +307,11 @@ impl StateTable {
         };
         self.recall(key_hashes, runs, |_| false)?;
         let Self {
-            shape, partitions, ..
+            shape,
+            partitions,
+            touched,
+            dirty,
+            ..
         } = self;
         let order = shape.order_keys(&columns)?;
         let batch = Incoming {
@@ -304,6 +327,8 @@ impl StateTable {
             let partition = partitions[usize::from(run.key_group.0)]
                 .as_mut()
                 .expect("ownership was checked above");
+            touched.insert(run.key_group);
+            dirty.insert(run.key_group);
             let (fresh, slots) = (&mut scratch.fresh, &mut scratch.slots);
             let chunk = partition.add(shape, &batch, run.rows.clone(), fresh, slots);
             scratch
@@ -465,10 +490,14 @@ impl StateTable {
         let (restored, runs) = storage.read_keys(&self.shape.schema, missing)?;
         let count = restored.hashes.len();
         for run in runs {
-            let partition = self.partitions[usize::from(run.key_group.0)].as_mut();
+            let partition = self.partitions[run.key_group.index()].as_mut();
             let partition = partition.expect("only key groups that are owned miss rows");
             partition.restore(&self.shape, run.key_group, &restored, run.rows)?;
+            // The next commit merges chunks, and measures.
+            self.touched.insert(run.key_group);
+            self.dirty.insert(run.key_group);
         }
+        self.evicted_rows -= count as u64;
         if let Some(account) = &mut self.account {
             let bytes = count * (restored.data.bytes_per_row + ROW_BYTES);
             account.take_back(count as u64, bytes as u64);
@@ -501,6 +530,7 @@ impl StateTable {
         let committed = account.memory.storage().committed_epoch();
         let wanted = (account.resident() as f64 * share).ceil() as usize;
         let mut freed = 0;
+        let mut changed = KeyGroupSet::new();
         // What is in use the first time round may not be the second time.
         for _ in 0..2 * self.partitions.len() {
             if freed >= wanted {
@@ -510,27 +540,56 @@ impl StateTable {
             let key_group = KeyGroup(self.hand as u16);
             if let Some(partition) = &mut self.partitions[self.hand] {
                 partition.settle_written(&self.shape, committed);
+                let before = partition.evicted().rows;
                 freed += partition.evict(&self.shape, key_group, all)?;
+                self.evicted_rows += partition.evicted().rows - before;
+                changed.insert(key_group);
+                self.dirty.insert(key_group);
             }
         }
-        self.settle_account();
+        self.measure(&changed);
         let left = self.account.as_ref().map(Account::resident);
         self.exhausted = left.filter(|_| freed < wanted / 2);
         Ok(())
     }
 
-    /// Counts what the table has.
-    fn settle_account(&mut self) {
-        let Some(account) = &mut self.account else {
+    /// Notes which checkpoint is the last one that is written: rows that are deleted by then need not
+    /// stay.
+    fn settle_written(&mut self, written: Epoch) {
+        if written == self.settled {
             return;
-        };
-        let partitions = self.partitions.iter().flatten();
-        let (mut resident, mut evicted_rows) = (0, 0);
-        for partition in partitions {
-            resident += partition.bytes(&self.shape) as u64;
-            evicted_rows += partition.evicted().rows;
         }
-        account.set(resident, evicted_rows);
+        self.settled = written;
+        for key_group in &std::mem::take(&mut self.writing) {
+            if let Some(Some(partition)) = self.partitions.get_mut(key_group.index()) {
+                partition.settle_written(&self.shape, written);
+                self.dirty.insert(key_group);
+                if partition.is_writing() {
+                    self.writing.insert(key_group);
+                }
+            }
+        }
+    }
+
+    /// Counts what the table has, some key groups being larger or smaller than before.
+    fn measure(&mut self, key_groups: &KeyGroupSet) {
+        if self.account.is_none() {
+            return;
+        }
+        for key_group in key_groups {
+            if let Some(Some(partition)) = self.partitions.get_mut(key_group.index()) {
+                let before = partition.measured;
+                partition.measured = partition.bytes(&self.shape) as u64;
+                self.measured = self.measured + partition.measured - before;
+            }
+        }
+        self.settle_account();
+    }
+
+    fn settle_account(&mut self) {
+        if let Some(account) = &mut self.account {
+            account.set(self.measured, self.evicted_rows);
+        }
     }
 
     /// Finds all rows whose column [`TableSchema::ordered_by`] is below a limit (days of dates,
@@ -587,7 +646,9 @@ impl StateTable {
     /// The rows touched since the last commit, by key group, ascending; those without are left
     /// out.
     pub fn changed(&self) -> impl Iterator<Item = Result<Changed>> + '_ {
-        self.partitions()
+        let touched = self.touched.iter();
+        touched
+            .filter_map(|key_group| Some((key_group, self.partition(key_group)?)))
             .filter(|(_, partition)| partition.is_touched())
             .map(|(key_group, partition)| partition.changed(&self.shape, key_group))
     }
@@ -597,21 +658,35 @@ impl StateTable {
     /// # Errors
     /// [`Error::Arrow`] when rows do not fit an Arrow array; the table must then be dropped.
     pub fn commit(&mut self, durable: bool) -> Result<Committed> {
-        let mut committed = Committed::default();
+        let mut committed = Committed {
+            key_groups: std::mem::take(&mut self.touched),
+            ..Committed::default()
+        };
         let account = self.account.as_ref();
         let evicts = account.filter(|_| self.shape.schema.evictable);
         let written = evicts.map(|account| account.memory.storage().committed_epoch());
-        for (key_group, partition) in (0u16..).map(KeyGroup).zip(&mut self.partitions) {
-            let Some(partition) = partition else { continue };
+        if let Some(written) = written {
+            self.settle_written(written);
+        }
+        if durable {
+            committed.key_groups = std::mem::take(&mut self.dirty);
+            if written.is_some() {
+                self.writing.extend(&committed.key_groups);
+            }
+        }
+        for key_group in &committed.key_groups {
+            let Some(partition) = &mut self.partitions[key_group.index()] else {
+                continue;
+            };
             let commit = partition.commit(&self.shape, key_group, durable, written)?;
             committed.deltas.extend(commit.delta);
-            committed.changed_bytes += partition.dirty_bytes(&self.shape);
-            committed
-                .snapshots
-                .extend(commit.snapshot.map(|snapshot| (key_group, snapshot)));
+            let snapshot = commit.snapshot.map(|snapshot| (key_group, snapshot));
+            committed.snapshots.extend(snapshot);
         }
         self.exhausted = None;
-        self.settle_account();
+        self.measure(&committed.key_groups);
+        let dirty = self.dirty.iter().filter_map(|kg| self.partition(kg));
+        committed.changed_bytes = dirty.map(|p| p.dirty_bytes(&self.shape)).sum();
         Ok(committed)
     }
 
@@ -626,7 +701,10 @@ impl StateTable {
             return Err(self.not_owned(key_group));
         };
         let state = partition.extract(&self.shape)?;
+        let measured = partition.measured;
         *self.entry(key_group) = None;
+        self.measured -= measured;
+        self.evicted_rows -= state.evicted.rows;
         self.settle_account();
         Ok(state)
     }
@@ -649,8 +727,16 @@ impl StateTable {
             "rows are on disk, and the table does not know where"
         );
         let partition = Partition::install(&self.shape, key_group, &state)?;
-        *self.entry(key_group) = Some(Box::new(partition));
-        self.settle_account();
+        let (evicted_rows, writes) = (state.evicted.rows, partition.is_writing());
+        let before = self.entry(key_group).replace(Box::new(partition));
+        self.measured -= before.map_or(0, |empty| empty.measured);
+        self.touched.insert(key_group);
+        self.dirty.insert(key_group);
+        self.evicted_rows += evicted_rows;
+        if writes {
+            self.writing.insert(key_group);
+        }
+        self.measure(&[key_group].into_iter().collect());
         Ok(())
     }
 
@@ -678,7 +764,11 @@ impl StateTable {
         let shape = Shape::new(schema);
         for (key_group, partition) in (0u16..).map(KeyGroup).zip(&mut self.partitions) {
             if let Some(partition) = partition {
-                **partition = partition.widened(&self.shape, &shape, key_group, values)?;
+                let mut widened = partition.widened(&self.shape, &shape, key_group, values)?;
+                widened.measured = partition.measured;
+                **partition = widened;
+                self.touched.insert(key_group);
+                self.dirty.insert(key_group);
             }
         }
         self.shape = shape;

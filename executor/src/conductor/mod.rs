@@ -339,7 +339,14 @@ impl Conductor {
             // In this order: what has happened before what is asked for.
             tokio::select! {
                 biased;
-                Some(report) = self.reports.recv() => self.on_report(report).await,
+                Some(report) = self.reports.recv() => {
+                    let is_collected = matches!(report, Report::Collected(_));
+                    self.on_report(report).await;
+                    // Most reports are of barriers that others have not reported yet.
+                    if is_collected && self.in_flight.is_some() {
+                        continue;
+                    }
+                }
                 result = wait_for(&mut self.checkpoint) => self.on_checkpoint(result).await,
                 command = self.commands.recv() => match command {
                     Some(command) => self.on_command(command),

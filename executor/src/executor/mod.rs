@@ -570,15 +570,17 @@ impl Executor {
             moved: std::mem::take(&mut self.moved),
             load,
         };
+        let mut changed = KeyGroupSet::new();
         for table in self.pipeline.tables() {
             let committed = table.commit(barrier.durable)?;
             collected.deltas.extend(committed.deltas);
             collected.snapshots.extend(committed.snapshots);
             collected.changed_bytes += committed.changed_bytes;
+            changed.extend(&committed.key_groups);
         }
         self.pipeline.relieve()?;
         if barrier.durable {
-            collected.state_sizes = self.state_sizes();
+            collected.state_sizes = self.state_sizes(&changed);
         }
         crash_point!("epoch.committed");
         self.may_fail(FaultStep::Committed { durable })?;
@@ -604,17 +606,19 @@ impl Executor {
         (0..self.pipeline.inputs()).map(of).collect()
     }
 
-    fn state_sizes(&mut self) -> BTreeMap<KeyGroup, StateSize> {
-        let mut sizes: BTreeMap<KeyGroup, StateSize> = BTreeMap::new();
-        for table in self.pipeline.tables() {
-            for key_group in table.owned().iter() {
-                let size = sizes.entry(key_group).or_default();
+    /// How much state key groups have.
+    fn state_sizes(&mut self, key_groups: &KeyGroupSet) -> BTreeMap<KeyGroup, StateSize> {
+        let tables = self.pipeline.tables();
+        let size = |key_group| {
+            let mut size = StateSize::default();
+            for table in &tables {
                 size.rows += table.rows(key_group);
                 size.bytes += table.bytes(key_group);
                 size.evicted_bytes += table.evicted_bytes(key_group);
             }
-        }
-        sizes
+            (key_group, size)
+        };
+        key_groups.iter().map(size).collect()
     }
 
     fn apply(&mut self, change: &TopologyChange) -> Result<()> {

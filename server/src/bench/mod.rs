@@ -7,11 +7,13 @@
 //!                                 recorder ─► JSON, Markdown, SVG
 //! ```
 //!
-//! `rescale` measures what changing the parallelism costs, `nexmark` what keeping views costs.
+//! `rescale` measures what changing the parallelism costs, `nexmark` what keeping views costs, `guard`
+//! whether that has become more.
 //! Every strategy does the same work in one run, so that ratios mean something on a noisy machine.
 
 mod cost;
 mod database;
+pub mod guard;
 pub mod nexmark;
 mod plot;
 mod process;
@@ -22,5 +24,6 @@ mod run;
 mod simulation;
 mod workload;
 
+pub use guard::{GuardBench, bench_guard};
 pub use nexmark::{NexmarkBench, bench_nexmark};
 pub use rescale::{RescaleBench, bench_rescale};

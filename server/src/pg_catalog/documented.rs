@@ -54,7 +54,7 @@ fn named(page: &str) -> BTreeSet<&str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_function_is_on_its_page() {
     let path = Path::new("../docs/sql/functions.md");
-    let page = std::fs::read_to_string(&path).unwrap();
+    let page = std::fs::read_to_string(path).unwrap();
     let (head, rest) = page.split_once(BEGIN).unwrap();
     let (found, tail) = rest.split_once(END).unwrap();
     let named = named(head);
@@ -72,7 +72,7 @@ async fn every_function_is_on_its_page() {
         .collect();
     let expected = format!("\n{}.\n\n", others.join(", "));
     if std::env::var("BLESS").is_ok_and(|value| value == "1") {
-        std::fs::write(&path, format!("{head}{BEGIN}{expected}{END}{tail}")).unwrap();
+        std::fs::write(path, format!("{head}{BEGIN}{expected}{END}{tail}")).unwrap();
     } else {
         assert_eq!(found, expected, "BLESS=1 writes the list");
     }

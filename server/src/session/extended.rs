@@ -215,6 +215,7 @@ impl Session {
             },
         };
         if let Some(planned) = &prepared.columns
+            && *planned != rows.schema
             && describe(planned, &[]) != describe(&rows.schema, &[])
         {
             return Err(Error::not_supported(

@@ -48,6 +48,9 @@ use crate::wire::frame::{Expect, Message, Startup};
 /// The one database.
 pub const DATABASE: &str = "dev";
 
+/// A client that has been silent for so long is not about to send a statement.
+const SILENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Longest time a client may take to log in.
 const STARTUP_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -213,9 +216,10 @@ impl Session {
     /// Answers messages until the client leaves or the session cannot go on.
     async fn run(&mut self) -> Result<()> {
         loop {
-            self.client.flush().await?;
+            self.client.flush_if_awaited().await?;
             match self.next_message().await? {
-                Message::Terminate => return Ok(()),
+                // It may have sent more before it leaves than has been answered.
+                Message::Terminate => return self.client.flush().await,
                 Message::Query(sql) => {
                     self.simple_query(sql).await?;
                     self.ready();
@@ -242,13 +246,26 @@ impl Session {
         activity::lock(&self.activity).wait(state);
         let patience = lock(&self.settings).idle_timeout(in_transaction);
         let interrupt = self.interrupt.clone();
+        let silence = patience.map_or(SILENCE, |patience| patience.min(SILENCE));
+        let message = interrupt.until_shutdown(self.client.message(Expect::Command));
+        if let Ok(message) = tokio::time::timeout(silence, message).await {
+            return message;
+        }
+        self.release();
         let message = interrupt.until_shutdown(self.client.message(Expect::Command));
         match patience {
             None => message.await,
-            Some(patience) => tokio::time::timeout(patience, message)
+            Some(patience) => tokio::time::timeout(patience - silence, message)
                 .await
                 .unwrap_or(Err(Error::IdleTimeout { in_transaction })),
         }
+    }
+
+    /// Gives back the memory that makes statements faster: there may be none for hours.
+    fn release(&mut self) {
+        self.planning = None;
+        self.text = String::new();
+        self.client.release();
     }
 
     /// Reports an error; a fatal one is passed on instead.
@@ -271,13 +288,16 @@ impl Session {
 
     async fn skip_to_sync(&mut self) -> Result<()> {
         loop {
-            self.client.flush().await?;
+            self.client.flush_if_awaited().await?;
             match self.next_message().await? {
                 Message::Sync => {
                     self.sync();
                     return Ok(());
                 }
-                Message::Terminate => return Err(Error::ClientGone),
+                Message::Terminate => {
+                    self.client.flush().await?;
+                    return Err(Error::ClientGone);
+                }
                 _skipped => {}
             }
         }

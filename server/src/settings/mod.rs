@@ -3,9 +3,11 @@
 //! Every known setting is one row of the table of `known`; any other name is refused. Values that would
 //! promise what we do not do (another encoding, another date style) are refused too.
 
+mod derived;
 pub(crate) mod known;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arrow::array::timezone::Tz;
@@ -13,7 +15,7 @@ use scaling::Strategy;
 
 use crate::access::role::{Identity, Role};
 use crate::error::{Error, Result};
-use crate::namespace;
+use crate::settings::derived::Derived;
 pub use crate::settings::known::Domain;
 use crate::settings::known::{KNOWN, Known, Rule};
 use crate::wire::backend::Severity;
@@ -46,17 +48,18 @@ pub struct SettingRow {
     pub domain: Domain,
 }
 
-/// The settings of one session.
+/// The settings of one session. Copies share what they hold: every statement takes one.
 #[derive(Debug, Clone)]
 pub struct Settings {
     // Fixed by the server.
     parallelism_default: usize,
     key_groups: u16,
     // Fixed by the start-up packet: what RESET goes back to.
-    initial: BTreeMap<&'static str, String>,
+    initial: Arc<BTreeMap<&'static str, String>>,
     // Changed by SET.
-    changed: BTreeMap<&'static str, String>,
-    zone: Tz,
+    changed: Arc<BTreeMap<&'static str, String>>,
+    // What follows from all that; worked out with each change, so that copies have it.
+    derived: OnceLock<Arc<Derived>>,
     // Who has logged in, and who the session acts as instead.
     authenticated: Identity,
     session: Option<Identity>,
@@ -67,22 +70,25 @@ impl Settings {
     /// The settings of a new session. `streaming_parallelism` defaults to `parallelism_default`.
     #[must_use]
     pub fn new(parallelism_default: usize, key_groups: u16) -> Settings {
-        Settings {
+        let mut settings = Settings {
             parallelism_default,
             key_groups,
-            initial: BTreeMap::new(),
-            changed: BTreeMap::new(),
-            zone: utc(),
+            initial: Arc::default(),
+            changed: Arc::default(),
+            derived: OnceLock::new(),
             authenticated: Role::root().identity(),
             session: None,
             role: None,
-        }
+        };
+        settings.refresh();
+        settings
     }
 
     /// The settings of a session of a user who has logged in.
     #[must_use]
     pub fn of_user(mut self, user: Identity) -> Settings {
         self.authenticated = user;
+        self.refresh();
         self
     }
 
@@ -107,12 +113,14 @@ impl Settings {
     /// Acts as another role; `None`: as the session's own. Returns what the client is to be told.
     pub fn set_role(&mut self, role: Option<Identity>) -> Vec<(&'static str, String)> {
         self.role = role;
+        self.refresh();
         self.identity_reports()
     }
 
     /// Becomes another user, as if that one had logged in; `None`: who has logged in.
     pub fn set_session_user(&mut self, user: Option<Identity>) -> Vec<(&'static str, String)> {
         (self.session, self.role) = (user, None);
+        self.refresh();
         self.identity_reports()
     }
 
@@ -131,8 +139,8 @@ impl Settings {
         let known = find(name)?;
         // asyncpg sends the encoding with quotes in it.
         let value = check(known, value.trim_matches('\''), self.key_groups)?;
-        self.initial.insert(known.name, value);
-        self.refresh_zone();
+        Arc::make_mut(&mut self.initial).insert(known.name, value);
+        self.refresh();
         Ok(())
     }
 
@@ -143,8 +151,8 @@ impl Settings {
     pub fn set(&mut self, name: &str, value: &str) -> Result<Option<(&'static str, String)>> {
         let known = find(name)?;
         let value = check(known, value, self.key_groups)?;
-        self.changed.insert(known.name, value);
-        self.refresh_zone();
+        Arc::make_mut(&mut self.changed).insert(known.name, value);
+        self.refresh();
         Ok(self.report_of(known))
     }
 
@@ -157,15 +165,15 @@ impl Settings {
         if known.rule == Rule::Fixed {
             return Err(cannot_change(known));
         }
-        self.changed.remove(known.name);
-        self.refresh_zone();
+        Arc::make_mut(&mut self.changed).remove(known.name);
+        self.refresh();
         Ok(self.report_of(known))
     }
 
     /// Takes back all that `SET` changed; returns what the client is to be told.
     pub fn reset_all(&mut self) -> Vec<(&'static str, String)> {
-        let names: Vec<&str> = std::mem::take(&mut self.changed).into_keys().collect();
-        self.refresh_zone();
+        let names: Vec<&str> = std::mem::take(&mut self.changed).keys().copied().collect();
+        self.refresh();
         KNOWN
             .iter()
             .filter(|k| names.contains(&k.name))
@@ -217,7 +225,7 @@ impl Settings {
     /// Time zone of the session.
     #[must_use]
     pub fn zone(&self) -> Tz {
-        self.zone
+        self.derived().zone
     }
 
     /// Parallelism of what is created now.
@@ -241,63 +249,47 @@ impl Settings {
     /// Schemas that names without one are looked for in, whether they exist or not.
     #[must_use]
     pub fn search_path(&self) -> Vec<String> {
-        let setting = self.get("search_path");
-        setting.map_or_else(
-            |_| namespace::default_path(),
-            |s| namespace::search_path(&s, &self.current_user().name),
-        )
+        self.derived().search_path.clone()
     }
 
     /// Longest duration of a statement.
     #[must_use]
     pub fn statement_timeout(&self) -> Option<Duration> {
-        self.timeout("statement_timeout")
+        self.derived().statement_timeout
     }
 
     /// Longest wait for a table.
     #[must_use]
     pub fn lock_timeout(&self) -> Option<Duration> {
-        self.timeout("lock_timeout")
+        self.derived().lock_timeout
     }
 
     /// Longest silence of a client.
     #[must_use]
     pub fn idle_timeout(&self, in_transaction: bool) -> Option<Duration> {
-        self.timeout(if in_transaction {
-            "idle_in_transaction_session_timeout"
+        if in_transaction {
+            self.derived().idle_in_transaction_timeout
         } else {
-            "idle_session_timeout"
-        })
+            self.derived().idle_timeout
+        }
     }
 
     /// Whether the transaction, or the statement outside of one, may only read.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
-        self.get("transaction_read_only").is_ok_and(|v| v == "on")
+        self.derived().is_read_only
     }
 
     /// Whether all statements of a transaction read one epoch.
     #[must_use]
     pub fn reads_one_epoch(&self) -> bool {
-        let isolation = self.get("transaction_isolation").unwrap_or_default();
-        self.is_read_only() || matches!(isolation.as_str(), "repeatable read" | "serializable")
+        self.derived().reads_one_epoch
     }
 
     /// The least severe reports that the client wants besides errors.
     #[must_use]
     pub fn wanted_messages(&self) -> Severity {
-        match self.get("client_min_messages").as_deref() {
-            Ok("warning") => Severity::Warning,
-            Ok("error") => Severity::Error,
-            _ => Severity::Notice,
-        }
-    }
-
-    fn timeout(&self, name: &str) -> Option<Duration> {
-        let value = self.get(name).ok()?;
-        milliseconds(&value)
-            .filter(|&ms| ms > 0)
-            .map(Duration::from_millis)
+        self.derived().wanted_messages
     }
 
     fn value(&self, known: &Known) -> String {
@@ -338,12 +330,12 @@ impl Settings {
         known.reported.then(|| (known.name, self.value(known)))
     }
 
-    fn refresh_zone(&mut self) {
-        self.zone = self
-            .get("TimeZone")
-            .ok()
-            .and_then(|name| parse_zone(&name))
-            .unwrap_or_else(utc);
+    fn refresh(&mut self) {
+        self.derived = OnceLock::from(Arc::new(Derived::of(self)));
+    }
+
+    fn derived(&self) -> &Derived {
+        self.derived.get_or_init(|| Arc::new(Derived::of(self)))
     }
 }
 

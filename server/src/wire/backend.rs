@@ -79,6 +79,13 @@ impl Outbox {
         self.bytes.advance(count);
     }
 
+    /// Gives back the memory of an empty buffer, which may have grown with a large result.
+    pub fn release(&mut self) {
+        if self.is_empty() {
+            self.bytes = BytesMut::new();
+        }
+    }
+
     /// Appends a message.
     fn send(&mut self, message: &impl Message) {
         message

@@ -207,6 +207,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         !self.buffer.is_empty()
     }
 
+    /// Whether a whole message, or the beginning of a bad one, can be taken without reading.
+    #[must_use]
+    pub fn has_message(&self) -> bool {
+        let Some(field) = self.buffer.get(1..5) else {
+            return false;
+        };
+        let length = i32::from_be_bytes([field[0], field[1], field[2], field[3]]);
+        usize::try_from(length).is_ok_and(|length| self.buffer.len() > length)
+    }
+
     /// Reads a start-up packet.
     ///
     /// # Errors
@@ -293,6 +303,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                     ));
                 }
             }
+        }
+    }
+
+    /// Gives back the memory of an empty buffer, which may have grown with a large message.
+    pub fn release(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
         }
     }
 

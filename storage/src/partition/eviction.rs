@@ -72,6 +72,11 @@ impl Partition {
         slot.is_some()
     }
 
+    /// Whether rows of the last durable commit may not be on disk yet.
+    pub(crate) fn is_writing(&self) -> bool {
+        !self.writing.is_empty()
+    }
+
     /// Notes that checkpoints up to an epoch are written.
     pub(crate) fn settle_written(&mut self, shape: &Shape, committed: Epoch) {
         if self.writing.is_empty() || committed <= self.written_after {
@@ -130,6 +135,7 @@ impl Partition {
         let mut next = Self::install(shape, key_group, &state)?;
         let freed = before.saturating_sub(next.bytes(shape));
         next.evicted.bytes += freed as u64;
+        next.measured = self.measured;
         *self = next;
         Ok(freed)
     }

@@ -78,6 +78,8 @@ pub(crate) struct Partition {
     evicted: Evicted,
     /// Whether some came back since the last commit.
     restored: bool,
+    /// Memory in bytes when the table looked last.
+    pub(crate) measured: u64,
     /// Whether readers have not seen the rows at all yet.
     unpublished: bool,
     /// Whether stored rows are of an older shape.
@@ -109,6 +111,7 @@ impl Partition {
             written_after: Epoch(0),
             evicted: Evicted::default(),
             restored: false,
+            measured: 0,
             unpublished: false,
             replaces: false,
             digest: 0,

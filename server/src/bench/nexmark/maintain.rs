@@ -24,7 +24,7 @@ const LATENCY_MAX_MICROS: u64 = 300_000_000;
 
 /// How fast events come.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Pace {
+pub(in crate::bench) enum Pace {
     /// As fast as they are taken.
     Free,
     /// So many a second.
@@ -75,7 +75,8 @@ pub(super) async fn maintain(
 
     forget_peak_memory();
     let (memory, began, processor) = (peak_memory()?, Instant::now(), processor_time()?);
-    let view = keep_up(&mut database, query, events, parallelism).await?;
+    let view = create_view(&mut database, query, parallelism).await?;
+    catch_up(&database, events).await?;
     let clock = began.elapsed();
     let memory = peak_memory()?.saturating_sub(memory);
     let observed = database.engine.observe().await?;
@@ -93,24 +94,31 @@ pub(super) async fn maintain(
     })
 }
 
-/// Creates the view; all events are visible in it when it returns.
-async fn keep_up(
+/// Creates the view, and gives its number.
+pub(in crate::bench) async fn create_view(
     database: &mut Database,
     query: Query,
-    events: &NexmarkEvents,
     parallelism: usize,
 ) -> Result<u32> {
     let view = format!("CREATE MATERIALIZED VIEW v AS {}", query.sql);
-    let view = database.create(&view, parallelism).await?;
+    database.create(&view, parallelism).await
+}
+
+/// All events are visible in the view when it returns.
+pub(in crate::bench) async fn catch_up(database: &Database, events: &NexmarkEvents) -> Result<()> {
     while !events.all_taken() {
         tokio::time::sleep(POLL).await;
     }
     database.engine.flush().await?;
-    Ok(view)
+    Ok(())
 }
 
 /// The sources, and the side table of q13.
-async fn create_inputs(database: &mut Database, count: u64, pace: Pace) -> Result<()> {
+pub(in crate::bench) async fn create_inputs(
+    database: &mut Database,
+    count: u64,
+    pace: Pace,
+) -> Result<()> {
     let gap = match pace {
         Pace::Free => 0,
         Pace::EventsPerSecond(rate) => (1e9 / rate).ceil() as u64,

@@ -11,8 +11,8 @@
 
 mod batch;
 mod limit;
-mod maintain;
-mod queries;
+pub(super) mod maintain;
+pub(super) mod queries;
 mod report;
 
 use std::io::Write as _;

@@ -2,7 +2,7 @@
 
 /// A query over the sources `person`, `auction` and `bid`, and the table `side`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Query {
+pub(in crate::bench) struct Query {
     pub(super) name: &'static str,
     pub(super) what: &'static str,
     pub(super) sql: &'static str,
@@ -10,7 +10,7 @@ pub(super) struct Query {
 
 impl Query {
     /// By its name.
-    pub(super) fn named(name: &str) -> Option<Query> {
+    pub(in crate::bench) fn named(name: &str) -> Option<Query> {
         QUERIES.into_iter().find(|query| query.name == name)
     }
 }
