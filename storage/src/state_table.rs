@@ -562,8 +562,11 @@ impl StateTable {
         self.settled = written;
         for key_group in &std::mem::take(&mut self.writing) {
             if let Some(Some(partition)) = self.partitions.get_mut(key_group.index()) {
+                let before = partition.len();
                 partition.settle_written(&self.shape, written);
-                self.dirty.insert(key_group);
+                if partition.len() != before {
+                    self.dirty.insert(key_group);
+                }
                 if partition.is_writing() {
                     self.writing.insert(key_group);
                 }
@@ -670,15 +673,15 @@ impl StateTable {
         }
         if durable {
             committed.key_groups = std::mem::take(&mut self.dirty);
-            if written.is_some() {
-                self.writing.extend(&committed.key_groups);
-            }
         }
         for key_group in &committed.key_groups {
             let Some(partition) = &mut self.partitions[key_group.index()] else {
                 continue;
             };
             let commit = partition.commit(&self.shape, key_group, durable, written)?;
+            if partition.is_writing() {
+                self.writing.insert(key_group);
+            }
             committed.deltas.extend(commit.delta);
             let snapshot = commit.snapshot.map(|snapshot| (key_group, snapshot));
             committed.snapshots.extend(snapshot);
