@@ -1,6 +1,7 @@
 //! An engine in a temporary directory, fed and asked without sessions in between.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use datafusion::catalog::TableProvider;
@@ -12,11 +13,15 @@ use planner::{
     Catalog, Relation, RelationId, RelationKind, Statement, TableDefinition, parse, plan_table,
     plan_view,
 };
+use scaling::Epoch;
 use sqlparser::ast;
 use storage::{CatalogChange, Storage};
 use tempfile::TempDir;
 
 use crate::error::{Error, Result};
+
+/// How often it is looked whether something has happened.
+pub(super) const POLL: Duration = Duration::from_millis(2);
 
 #[derive(Clone, Debug, Default)]
 struct Names(Vec<Arc<Relation>>);
@@ -38,6 +43,7 @@ impl Catalog for Names {
 /// Tables and views of one measurement; its directory goes with it.
 pub(super) struct Database {
     pub(super) engine: Engine,
+    storage: Arc<Storage>,
     names: Names,
     directory: TempDir,
 }
@@ -51,9 +57,11 @@ impl Database {
         let path = directory.path().to_owned();
         let storage = tokio::task::spawn_blocking(move || Storage::open_dir(path)).await;
         let storage = storage.map_err(|error| Error::Internal(error.to_string()))??;
-        let engine = Engine::open(Arc::new(storage), Vec::new(), options).await?;
+        let storage = Arc::new(storage);
+        let engine = Engine::open(Arc::clone(&storage), Vec::new(), options).await?;
         Ok(Database {
             engine,
+            storage,
             names: Names::default(),
             directory,
         })
@@ -133,9 +141,17 @@ impl Database {
         Ok(self.engine.write(table, rows, weights).await?)
     }
 
+    /// Waits until an epoch is in a checkpoint.
+    pub(super) async fn kept(&self, epoch: Epoch) {
+        while self.storage.committed_epoch() < epoch {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Ends the engine and removes the directory.
     pub(super) async fn close(self) -> Result<()> {
         self.engine.shutdown().await?;
+        drop(self.storage);
         drop(self.directory);
         Ok(())
     }

@@ -11,12 +11,12 @@ use hdrhistogram::Histogram;
 use scaling::Epoch;
 
 use super::queries::Query;
-use crate::bench::database::Database;
+use crate::bench::database::{Database, POLL};
 use crate::bench::process::{forget_peak_memory, peak_memory, processor_time};
 use crate::error::{Error, Result};
 
-/// How often it is looked whether all events are in.
-const POLL: Duration = Duration::from_millis(2);
+/// Longer than any run.
+const NEVER: Duration = Duration::from_secs(24 * 3600);
 /// A row's latency is taken at so many points between an epoch's first and its last row.
 const POINTS: u32 = 20;
 /// The longest latency that is told apart: five minutes.
@@ -29,6 +29,15 @@ pub(in crate::bench) enum Pace {
     Free,
     /// So many a second.
     EventsPerSecond(f64),
+}
+
+/// Whether state becomes durable on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Checkpoints {
+    /// As often as by default.
+    On,
+    /// Only when the view is created and at the end.
+    Off,
 }
 
 /// What keeping a view took.
@@ -58,17 +67,25 @@ pub(super) async fn maintain(
     count: u64,
     parallelism: usize,
     pace: Pace,
+    checkpoints: Checkpoints,
 ) -> Result<Maintained> {
     events.reset();
     let published = Published::default();
     let seen = Arc::clone(&published);
+    let defaults = EngineOptions::default();
+    let (checkpoint_interval, checkpoint_bytes) = match checkpoints {
+        Checkpoints::On => (defaults.checkpoint_interval, defaults.checkpoint_bytes),
+        Checkpoints::Off => (NEVER, usize::MAX),
+    };
     let options = EngineOptions {
+        checkpoint_interval,
+        checkpoint_bytes,
         nexmark_events: Some(Arc::clone(events)),
         observer: Some(Arc::new(move |snapshot| {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             seen.insert(snapshot.epoch, Instant::now());
         })),
-        ..EngineOptions::default()
+        ..defaults
     };
     let mut database = Database::open(options).await?;
     create_inputs(&mut database, count, pace).await?;
@@ -76,9 +93,13 @@ pub(super) async fn maintain(
     forget_peak_memory();
     let (memory, began, processor) = (peak_memory()?, Instant::now(), processor_time()?);
     let view = create_view(&mut database, query, parallelism).await?;
-    catch_up(&database, events).await?;
+    let epoch = catch_up(&database, events).await?;
     let clock = began.elapsed();
     let memory = peak_memory()?.saturating_sub(memory);
+    if checkpoints == Checkpoints::On {
+        // State is measured when it is kept.
+        database.kept(epoch).await;
+    }
     let observed = database.engine.observe().await?;
     let snapshot = database.engine.snapshot();
     let rows = snapshot.tables.get(&view).map_or(0, |table| table.rows());
@@ -104,13 +125,15 @@ pub(in crate::bench) async fn create_view(
     database.create(&view, parallelism).await
 }
 
-/// All events are visible in the view when it returns.
-pub(in crate::bench) async fn catch_up(database: &Database, events: &NexmarkEvents) -> Result<()> {
+/// All events are visible in the view when it returns, as of the epoch that it gives.
+pub(in crate::bench) async fn catch_up(
+    database: &Database,
+    events: &NexmarkEvents,
+) -> Result<Epoch> {
     while !events.all_taken() {
         tokio::time::sleep(POLL).await;
     }
-    database.engine.flush().await?;
-    Ok(())
+    Ok(database.engine.flush().await?)
 }
 
 /// The sources, and the side table of q13.

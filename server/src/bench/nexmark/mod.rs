@@ -24,9 +24,9 @@ use clap::Args;
 use executor::sources::NexmarkEvents;
 
 use self::batch::compute;
-use self::maintain::{Maintained, Pace, maintain};
+use self::maintain::{Checkpoints, Maintained, Pace, maintain};
 use self::queries::{QUERIES, Query};
-use self::report::{Figures, markdown, plot};
+use self::report::{Figures, Runs, markdown, plot};
 use super::process::processor_time;
 use crate::error::{Error, Result};
 
@@ -105,27 +105,29 @@ async fn measure(
     query: Query,
     events: &Arc<NexmarkEvents>,
 ) -> Result<Figures> {
-    let (mut one, mut two) = (Vec::new(), Vec::new());
-    let (mut once, mut by_hand) = (Vec::new(), Vec::new());
+    let mut runs = Runs::default();
+    let run = |parallelism, checkpoints| {
+        maintain(
+            query,
+            events,
+            bench.events,
+            parallelism,
+            Pace::Free,
+            checkpoints,
+        )
+    };
     for _ in 0..bench.repetitions.max(1) {
-        one.push(maintain(query, events, bench.events, 1, Pace::Free).await?);
-        two.push(maintain(query, events, bench.events, 2, Pace::Free).await?);
-        once.push(compute(query, events, 1).await?);
-        by_hand.extend(limit(query, events).await?);
+        runs.one.push(run(1, Checkpoints::On).await?);
+        runs.two.push(run(2, Checkpoints::On).await?);
+        runs.unkept.push(run(1, Checkpoints::Off).await?);
+        runs.once.push(compute(query, events, 1).await?);
+        runs.by_hand.extend(limit(query, events).await?);
     }
-    let rate = rate_of(&two, bench.events).max(rate_of(&one, bench.events)) / 2.0;
+    let rate = rate_of(&runs.two, bench.events).max(rate_of(&runs.one, bench.events)) / 2.0;
     let paced = bench.events.min((rate * PACED_SECONDS) as u64);
     let pace = Pace::EventsPerSecond(rate);
-    let fresh = maintain(query, events, paced, 2, pace).await?;
-    Ok(Figures::new(
-        query,
-        bench.events,
-        &one,
-        &two,
-        &once,
-        &by_hand,
-        &fresh.freshness,
-    ))
+    let fresh = maintain(query, events, paced, 2, pace, Checkpoints::On).await?;
+    Ok(Figures::new(query, bench.events, &runs, &fresh.freshness))
 }
 
 /// The highest of the runs' rates, events a second.

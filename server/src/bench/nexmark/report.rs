@@ -12,6 +12,20 @@ use super::maintain::Maintained;
 use super::queries::Query;
 use crate::error::{Error, Result};
 
+/// All runs of one query.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    /// As a view, at parallelism 1 and 2.
+    pub(super) one: Vec<Maintained>,
+    pub(super) two: Vec<Maintained>,
+    /// At parallelism 1 without checkpoints.
+    pub(super) unkept: Vec<Maintained>,
+    /// Computed once by DataFusion.
+    pub(super) once: Vec<Computed>,
+    /// Seconds of a loop by hand.
+    pub(super) by_hand: Vec<f64>,
+}
+
 /// One query: medians over the repetitions.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Figures {
@@ -19,6 +33,8 @@ pub(super) struct Figures {
     what: &'static str,
     /// Events a second, at parallelism 1 and 2.
     rate: [f64; 2],
+    /// The rate at parallelism 1 over that without checkpoints.
+    rate_kept: f64,
     /// Processor seconds of a million events, at parallelism 1 and 2.
     processor: [f64; 2],
     /// The same of DataFusion, computing the answer once.
@@ -41,18 +57,23 @@ impl Figures {
     pub(super) fn new(
         query: Query,
         events: u64,
-        one: &[Maintained],
-        two: &[Maintained],
-        once: &[Computed],
-        by_hand: &[f64],
+        runs: &Runs,
         freshness: &Histogram<u64>,
     ) -> Figures {
+        let Runs {
+            one,
+            two,
+            unkept,
+            once,
+            by_hand,
+        } = runs;
         let millions = events as f64 / 1e6;
         let of = |runs: &[Maintained], value: &dyn Fn(&Maintained) -> f64| {
             median(runs.iter().map(value).collect()).unwrap_or(0.0)
         };
-        let rate = |runs| of(runs, &|run| events as f64 / run.clock.as_secs_f64());
-        let processor = |runs| of(runs, &|run| run.processor.as_secs_f64() / millions);
+        let rate = |runs: &[Maintained]| of(runs, &|run| events as f64 / run.clock.as_secs_f64());
+        let processor =
+            |runs: &[Maintained]| of(runs, &|run| run.processor.as_secs_f64() / millions);
         let batch = |value: &dyn Fn(&Computed) -> f64| {
             median(once.iter().map(value).collect()).unwrap_or(0.0)
         };
@@ -63,6 +84,7 @@ impl Figures {
             query: query.name,
             what: query.what,
             rate: [rate(one), rate(two)],
+            rate_kept: rate(one) / rate(unkept),
             processor: [processor(one), processor(two)],
             processor_batch: batch(&|run| run.processor.as_secs_f64() / millions),
             processor_limit: median(by_hand.iter().map(|seconds| seconds / millions).collect()),
@@ -102,10 +124,10 @@ pub(super) fn markdown(command: &str, events: u64, all: &[Figures]) -> String {
     let mut text = format!(
         "`{command}`\n\n{events} events in memory. *CPU*: processor seconds of a million events, checkpoints \
          and the last one included, at parallelism 1 and 2; *once*: DataFusion computing the answer once, with \
-         one task; *by hand*: one loop. *fresh*: milliseconds from an event's time until it is visible, at half \
+         one task; *by hand*: one loop. *kept*: the rate at parallelism 1 over that without checkpoints. *fresh*: milliseconds from an event's time until it is visible, at half \
          of the highest rate.\n\n\
-         | query | events/s, 1 | 2 | ratio | CPU, 1 | 2 | once | CPU/once | time/once | by hand | CPU/by hand | state MB | memory MB | fresh p50 | p99 | rows | as once |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
+         | query | events/s, 1 | 2 | ratio | kept | CPU, 1 | 2 | once | CPU/once | time/once | by hand | CPU/by hand | state MB | memory MB | fresh p50 | p99 | rows | as once |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
     );
     for figures in all {
         let [one, two] = figures.rate;
@@ -115,10 +137,11 @@ pub(super) fn markdown(command: &str, events: u64, all: &[Figures]) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
-            "| {} {} | {one:.0} | {two:.0} | {:.2} | {cpu_one:.2} | {cpu_two:.2} | {:.2} | {:.1} | {:.1} | {} | {} | {:.0} | {:.0} | {:.0} | {:.0} | {} | {} |",
+            "| {} {} | {one:.0} | {two:.0} | {:.2} | {:.2} | {cpu_one:.2} | {cpu_two:.2} | {:.2} | {:.1} | {:.1} | {} | {} | {:.0} | {:.0} | {:.0} | {:.0} | {} | {} |",
             figures.query,
             figures.what,
             two / one,
+            figures.rate_kept,
             figures.processor_batch,
             cpu_one / figures.processor_batch,
             figures.clock_over_batch,
