@@ -41,7 +41,6 @@ pub(crate) fn spawn_blocking<R: Send + 'static>(
 }
 
 /// Runs work that may wait for a disk where it is called; other tasks of the thread go on elsewhere.
-#[expect(clippy::disallowed_methods, reason = "the seam")]
 pub(crate) fn blocking<R>(work: impl FnOnce() -> R) -> R {
     match Handle::try_current().map(|handle| handle.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
