@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-clients lint bench bench-guard sim model oracle slt docs sqldiff postgres prerequisites
+.PHONY: help demo run test test-clients lint bench bench-guard sim model crash fault hostile canary oracle slt docs sqldiff postgres prerequisites
 
 # The build directory is outside the tree, so a fresh clone finds what an older one has compiled.
 CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidewater/target
@@ -39,6 +39,7 @@ help: ## list the targets
 	@echo 'SEEDS=n    how many seeds sim tries             make sim SEEDS=20000'
 	@echo 'CHAOS=1    slt: altered all along, from aside   make slt CHAOS=1'
 	@echo 'QUERIES=n  how many queries sqldiff tries       make sqldiff QUERIES=2000'
+	@echo 'CASES=n    how many spoilt conversations        make hostile CASES=200000'
 	@echo 'ONLY=text  slt, docs: whose name holds the text make slt ONLY=joins'
 	@echo 'BLESS=1    docs: pages get what is printed      make docs BLESS=1'
 	@echo
@@ -80,6 +81,22 @@ sim: prerequisites ## simulation of the scaling protocol (SEED, SEEDS)
 
 model: prerequisites ## every state of small worlds of the scaling protocol, one by one; a minute
 	@cargo test --release --package scaling --test model -- --include-ignored --nocapture
+
+crash: prerequisites ## kill -9 at every crash point, power loss included; ten minutes (ONLY, SEED)
+	@$(BUILD_SERVER)
+	@cargo test --workspace --test crash -- --include-ignored --nocapture --test-threads 1
+
+fault: prerequisites ## full and failing disks, changed bytes, other directories; minutes (SEED)
+	@$(BUILD_SERVER)
+	@cargo test --workspace --test faults -- --include-ignored --nocapture --test-threads 2
+
+hostile: prerequisites ## clients that break the protocol, and are many, slow or gone; minutes (SEED, CASES)
+	@$(BUILD_SERVER)
+	@CASES=$(or $(CASES),20000) cargo test --workspace --test hostile -- --include-ignored --nocapture --test-threads 1
+
+canary: prerequisites ## takes guards away one by one: tests must see it; ten minutes (ONLY)
+	@$(BUILD_SERVER)
+	@.ci/canary
 
 oracle: prerequisites ## the whole engine against the batch engine, at every epoch (SEED, SEEDS)
 	@cargo test --workspace --test oracle -- --nocapture

@@ -40,24 +40,6 @@ mod wire;
 mod world;
 mod writer;
 
-/// The crash points of this crate (see [`storage::crash`]).
-pub const CRASH_POINTS: &[&str] = &[
-    "write.logged",
-    "epoch.injected",
-    "epoch.committed",
-    "epoch.published",
-    "create.opened",
-    "create.backfilled",
-    "drop.stopped",
-    "rescale.opened",
-    "rescale.switching",
-    "old_owner.state_sent",
-    "new_owner.state_installed",
-    "rescale.subscale_done",
-    "rescale.moved",
-    "rescale.closed",
-];
-
 pub use change::ChangeBatch;
 pub use engine::{
     BatchObserver, Engine, EngineOptions, EpochObserver, ExecutorStatus, HandledBatch, JobState,

@@ -15,7 +15,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use storage::{Storage, crash_point};
+use storage::{Storage, canary, crash_point};
 use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::change::ChangeBatch;
@@ -127,6 +127,7 @@ pub(crate) async fn write_together(shared: Arc<Shared>, mut writes: Vec<TableWri
     // A task of its own: a caller that stops waiting must not leave it half done.
     let written = world::spawn(async move {
         let mut roots = all_with_credit(&writes, &shared.gate).await;
+        crash_point!("transaction.locked");
         let mut records = Vec::with_capacity(writes.len());
         for (write, root) in writes.iter().zip(&roots) {
             let record = wal::encode(&write.batch)?;
@@ -136,7 +137,7 @@ pub(crate) async fn write_together(shared: Arc<Shared>, mut writes: Vec<TableWri
         world::spawn_blocking(move || storage.wal_append_all(records))
             .await
             .map_err(|_| Error::Stopped)??;
-        crash_point!("write.logged");
+        crash_point!("transaction.logged");
         let _root_lanes = shared.root_lanes.lock();
         for (write, root) in writes.iter().zip(&mut roots) {
             let sequence = root.next_sequence;
@@ -146,6 +147,7 @@ pub(crate) async fn write_together(shared: Arc<Shared>, mut writes: Vec<TableWri
                 batch: write.batch.clone(),
             });
         }
+        crash_point!("transaction.sent");
         Ok(())
     });
     written.await.map_err(|_| Error::Stopped)?
@@ -226,13 +228,17 @@ async fn write_group(
     let batches: Vec<ChangeBatch> = group.iter().map(|request| request.batch.clone()).collect();
     let batch = ChangeBatch::concat(&batches);
     let record = wal::encode(&batch)?;
+    crash_point!("write.grouped");
     let sequence = root.next_sequence;
-    let log = Arc::clone(storage);
-    world::spawn_blocking(move || log.wal_append(job, sequence, record))
-        .await
-        .map_err(|_| Error::Stopped)??;
+    if !canary!("write.logged") {
+        let log = Arc::clone(storage);
+        world::spawn_blocking(move || log.wal_append(job, sequence, record))
+            .await
+            .map_err(|_| Error::Stopped)??;
+    }
     crash_point!("write.logged");
     root.next_sequence += 1;
     root.lane.push(Message::Write { sequence, batch });
+    crash_point!("write.sent");
     Ok(())
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use storage::{CatalogChange, Storage};
+use storage::{CatalogChange, Storage, crash_point};
 
 use crate::catalog::Entry;
 use crate::error::{Error, Result};
@@ -105,7 +105,9 @@ impl Sequences {
         }
         if (next - place.reserved) * step.signum() > 0 {
             let reserved = next + (RESERVED - 1) * step;
+            crash_point!("sequence.reserving");
             self.make_durable(entry.id, reserved)?;
+            crash_point!("sequence.reserved");
             place.reserved = reserved;
         }
         place.next = next;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use executor::{Engine, EngineOptions, JobSpec};
 use planner::{QueryMemory, Settings as PlanSettings, TableDefinition};
-use storage::{CatalogChange, Storage};
+use storage::{CatalogChange, Storage, crash_point};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -163,10 +163,12 @@ impl Server {
         let rows = storage.catalog_rows()?;
         pin_key_groups(&storage, &rows, config.key_groups)?;
         let mut catalog = Catalog::from_rows(&rows)?;
+        crash_point!("recovery.catalog_read");
         check_exposure(&config, tls.as_ref(), &catalog)?;
         let mock = mock(&storage, &rows)?;
         temporary_view::remove_left_behind(&mut catalog, &storage)?;
         let (catalog, jobs) = plan_jobs(catalog).await?;
+        crash_point!("recovery.planned");
         let options = EngineOptions {
             barrier_interval: config.barrier_interval,
             checkpoint_interval: config.checkpoint_interval,
@@ -176,6 +178,7 @@ impl Server {
             ..EngineOptions::default()
         };
         let engine = Engine::open(Arc::clone(&storage), jobs, options).await?;
+        crash_point!("recovery.opened");
         let keys = load_keys(&catalog, &engine)?;
         let catalog = SharedCatalog::new(catalog);
         alter_table::finish_drops(&catalog, &engine, &storage).await?;
@@ -189,6 +192,7 @@ impl Server {
             what: "cannot read the listening address".to_owned(),
             source,
         })?;
+        crash_point!("recovery.listening");
         let sequences = Sequences::from_rows(Arc::clone(&storage), &rows)?;
         let feeds = Feeds::new(Retention {
             time: config.subscription_retention,

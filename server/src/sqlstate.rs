@@ -3,6 +3,8 @@
 //! Codes: PostgreSQL manual, appendix A. Exhaustive over our enums, so that a new cause must
 //! choose its code.
 
+use std::io::ErrorKind;
+
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use planner::parse::locate::{Sought, locate};
@@ -262,6 +264,9 @@ fn executor_code(error: &executor::Error) -> &'static str {
         executor::Error::Arrow(error) => arrow_code(error),
         executor::Error::DataFusion(error) => datafusion_code(error),
         executor::Error::Storage(error) => storage_code(error),
+        executor::Error::Write { cause } | executor::Error::JobFailed { cause } => {
+            executor_code(cause)
+        }
         executor::Error::SourceOption { .. }
         | executor::Error::Parallelism { .. }
         | executor::Error::UnknownExecutor { .. }
@@ -279,6 +284,7 @@ fn storage_code(error: &storage::Error) -> &'static str {
         storage::Error::Corrupt { .. } => "XX001",
         storage::Error::Format { .. } => "0A000",
         storage::Error::DiskFull { .. } => "53100",
+        storage::Error::Io { source, .. } if source.kind() == ErrorKind::StorageFull => "53100",
         storage::Error::WritesStopped | storage::Error::Io { .. } | storage::Error::RocksDb(_) => {
             "58030"
         }
@@ -397,7 +403,9 @@ fn detail(error: &Error) -> Option<String> {
             Some(message) => Some(format!("{}.", first_line(message).trim_end_matches('.'))),
             None => detail(ours(inner)?),
         },
-        Error::Executor(executor::Error::JobFailed { cause }) => Some(chain(cause)),
+        Error::Executor(
+            executor::Error::JobFailed { cause } | executor::Error::Write { cause },
+        ) => Some(chain(cause)),
         Error::Executor(executor::Error::Restarting { reason, .. }) if !reason.is_empty() => {
             Some(reason.clone())
         }

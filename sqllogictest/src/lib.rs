@@ -21,6 +21,7 @@
 
 mod alterations;
 mod client;
+mod disk;
 mod oracle;
 mod page;
 mod play;
@@ -28,6 +29,7 @@ mod server_process;
 
 pub use alterations::{AlterError, Alterations};
 pub use client::{Client, Dialect, Error};
+pub use disk::{Disk, Trouble, Unsynced};
 pub use oracle::{Disagreement, Oracle};
 pub use page::{play_page, repository};
 pub use play::{Setting, play, slt_folder};

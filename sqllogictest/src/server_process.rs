@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, io, thread};
 
@@ -65,11 +65,47 @@ impl ServerProcess {
     /// # Panics
     /// As [`ServerProcess::start`].
     pub fn kill_and_restart(&mut self) {
-        self.process.kill().expect("our own child");
-        self.process.wait().expect("our own child");
-        let (address, process) = launch(&self.folder, &[]);
-        self.process = process;
-        self.address = Some(listening(address, &self.folder));
+        self.restart_with(&[]);
+        self.address = Some(listening(self.address, &self.folder));
+    }
+
+    /// As [`ServerProcess::kill_and_restart`], with environment variables. The other server may end
+    /// before it listens.
+    ///
+    /// # Panics
+    /// If it does neither.
+    pub fn restart_with(&mut self, variables: &[(&str, &str)]) {
+        self.kill();
+        (self.address, self.process) = launch(&self.folder, variables);
+    }
+
+    /// Ends the server as `kill -9` does, if it has not ended.
+    pub fn kill(&mut self) {
+        // Either can only fail if the process is gone already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Asks the server to end in order.
+    ///
+    /// # Panics
+    /// If there is no `kill`.
+    pub fn terminate(&self) {
+        let pid = self.process.id().to_string();
+        let status = Command::new("kill").args(["-TERM", &pid]).status();
+        status.expect("the command kill");
+    }
+
+    /// The number of the process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Where its data is.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// As [`ServerProcess::start`], but the server ends itself when it reaches a crash point:
@@ -79,8 +115,17 @@ impl ServerProcess {
     /// As [`ServerProcess::start`].
     #[must_use]
     pub fn start_to_crash(point: &str) -> Self {
+        Self::launch_with(&[(storage::crash::VARIABLE, point)])
+    }
+
+    /// As [`ServerProcess::start_with`], but the server may end before it listens.
+    ///
+    /// # Panics
+    /// As [`ServerProcess::start`].
+    #[must_use]
+    pub fn launch_with(variables: &[(&str, &str)]) -> Self {
         let folder = TempDir::with_prefix("tidewater-slt-").expect("a temporary folder");
-        let (address, process) = launch(&folder, &[(storage::crash::VARIABLE, point)]);
+        let (address, process) = launch(&folder, variables);
         ServerProcess {
             address,
             process,
@@ -94,16 +139,19 @@ impl ServerProcess {
         self.address.is_some()
     }
 
-    /// Waits until the process has ended by itself.
+    /// Waits until the process has ended by itself, and says how.
     ///
     /// # Panics
-    /// If it does not.
-    pub fn wait_for_end(&mut self) {
+    /// If it does not end.
+    pub fn wait_for_end(&mut self) -> ExitStatus {
         let started = Instant::now();
-        while self.process.try_wait().expect("our own child").is_none() {
+        loop {
+            if let Some(status) = self.process.try_wait().expect("our own child") {
+                return status;
+            }
             assert!(
                 started.elapsed() < START_WAIT_MAX,
-                "the server has not reached the crash point"
+                "the server has not ended"
             );
             thread::sleep(START_POLL);
         }
@@ -162,9 +210,7 @@ impl ServerProcess {
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // Either can only fail if the process is gone already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.kill();
     }
 }
 

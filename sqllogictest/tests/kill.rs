@@ -3,7 +3,7 @@
 //! A model outside the server knows which rows were acknowledged. After each restart every
 //! acknowledged row is there once, no row is there that was not sent, each statement is there as a
 //! whole or not at all, and each view equals its query. `SEED=n` repeats a run's statements and how many rows it writes before each
-//! kill; what the server is doing then is chance.
+//! kill; what the server is doing then is chance. (`crash` kills it at every crash point.)
 
 #![allow(clippy::print_stdout, reason = "the seed of the run")]
 
@@ -149,40 +149,6 @@ async fn nothing_is_lost_and_nothing_is_doubled() {
     }
 }
 
-/// The statements of a session that reaches every crash point, and how many rows of `t` the server
-/// has acknowledged when it ends, with the statements or with the server.
-async fn session(client: &Client) -> u64 {
-    let mut acknowledged = 0;
-    let mut statements = setup();
-    statements.extend((0..10).map(|id| format!("insert into t values ({id}, {})", id % 7)));
-    // A checkpoint large enough for a table file; nothing joins with these rows.
-    statements.push(
-        "insert into names select 1000 + x, repeat('n', 100) || x from generate_series(1, 12000) as s(x)"
-            .to_owned(),
-    );
-    statements.push("alter materialized view per_group set parallelism = 4".to_owned());
-    statements.push("create materialized view extra as select g from t".to_owned());
-    statements.extend((10..20).map(|id| format!("insert into t values ({id}, {})", id % 7)));
-    statements.push("drop materialized view extra".to_owned());
-    statements.push("alter materialized view per_group set parallelism = 1".to_owned());
-    for sql in statements {
-        if client.batch_execute(&sql).await.is_err() {
-            return acknowledged;
-        }
-        acknowledged += u64::from(sql.starts_with("insert into t "));
-    }
-    acknowledged
-}
-
-/// A session with a server that may end before it answers.
-async fn try_session(server: &ServerProcess) -> u64 {
-    let Ok((client, connection)) = server.config().connect(NoTls).await else {
-        return 0;
-    };
-    tokio::spawn(connection);
-    session(&client).await
-}
-
 /// Tables and views, as often as one likes.
 fn setup() -> Vec<String> {
     let mut statements = vec![
@@ -196,37 +162,6 @@ fn setup() -> Vec<String> {
         }),
     );
     statements
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_crash_point_leaves_a_whole_database() {
-    // A data directory that is only half made is `storage`'s to test: no server listens yet.
-    let of_storage = storage::crash::POINTS
-        .iter()
-        .filter(|point| !point.starts_with("storage."));
-    for point in of_storage.chain(executor::CRASH_POINTS) {
-        for time in [1, 3] {
-            let armed = format!("{point}:{time}");
-            let mut server = ServerProcess::start_to_crash(&armed);
-            let acknowledged = if server.listens() {
-                try_session(&server).await
-            } else {
-                0
-            };
-            if time == 1 {
-                server.wait_for_end();
-            }
-            server.kill_and_restart();
-            let client = connect(&server).await;
-            for sql in setup() {
-                client
-                    .batch_execute(&sql)
-                    .await
-                    .unwrap_or_else(|error| panic!("{armed}: {sql}: {error}"));
-            }
-            check(&client, acknowledged).await;
-        }
-    }
 }
 
 /// The second write of a server is ended before and after it is logged: a statement of 200,000 rows
@@ -264,7 +199,10 @@ async fn a_large_statement_is_one_write() {
 /// rows, or neither.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_is_one_write() {
-    for (armed, expected) in [("wal.append.before:2", "1|0"), ("write.logged:2", "2|1")] {
+    for (armed, expected) in [
+        ("wal.append.before:2", "1|0"),
+        ("transaction.logged", "2|1"),
+    ] {
         let mut server = ServerProcess::start_to_crash(armed);
         let client = connect(&server).await;
         for sql in [

@@ -15,6 +15,7 @@
 //! checkpoint has yet never leaves it.
 //! Not here: who owns a key group (`scaling`), when to commit (`executor`), SQL of any kind.
 
+pub mod canary;
 pub mod crash;
 pub mod error;
 pub mod hash;

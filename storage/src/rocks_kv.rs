@@ -12,39 +12,48 @@
 //!
 //! Options that promises rest on: a write set is one write batch over all column families, synced
 //! if asked to; recovery tolerates a torn tail of the log and nothing else (the default would drop
-//! what follows a bad record in silence); logs are not recycled. The rest keeps memory and work
+//! what follows a bad record in silence); logs are not recycled, and the manifest knows those that
+//! must be there. After a write that found no space RocksDB takes no other until it is opened again,
+//! which the next operation does. The rest keeps memory and work
 //! small: hot state lives in state tables, and RocksDB is read at start, and where memory does not hold
 //! all state: then by the key hashes in front of rows, for which table files have Bloom filters, as many
 //! keys of a stream are new. LZ4 throughout, as
 //! Zstandard in the last level takes a tenth of all CPU time of a load for a third of the bytes.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
+use rocksdb::compaction_filter::{CompactionFilter, Decision as CompactionDecision};
+use rocksdb::compaction_filter_factory::{CompactionFilterContext, CompactionFilterFactory};
 use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
     DBRecoveryMode, ErrorKind, IngestExternalFileOptions, IteratorMode, Options, PrefixRange,
     ReadOptions, SliceTransform, SstFileWriter, WriteBatch, WriteOptions,
 };
 
-use crate::crash_point;
 use crate::error::{Error, Result};
 use crate::kv::{ColumnFamily, Durability, Kv, Operation, Visit, WriteSet};
 use crate::layout::{self, KeyPrefix};
+use crate::{canary, crash, crash_point};
 
 /// Name of the table file that waits, within the directory.
 const INCOMING: &str = "incoming.table";
 /// Bytes of rows from which a write set gets a table file.
 const TABLE_BYTES_MIN: usize = 1 << 20;
+/// The same where crash points are tested, which a short run shall reach.
+const TABLE_BYTES_MIN_TESTED: usize = 32 << 10;
 const BLOCK_CACHE_BYTES: usize = 64 << 20;
 const BLOCK_BYTES: usize = 16 << 10;
 /// Of the Bloom filters: one in a hundred absent keys is looked for in vain.
 const FILTER_BITS: f64 = 10.0;
 const WRITE_BUFFER_BYTES: usize = 32 << 20;
+/// The same where crash points are tested.
+const WRITE_BUFFER_BYTES_TESTED: usize = 64 << 10;
 const WRITE_BUFFERS_BYTES_MAX: usize = 96 << 20;
 const LOG_BYTES_MAX: u64 = 128 << 20;
 const OPEN_FILES_MAX: i32 = 512;
@@ -53,7 +62,11 @@ const INFO_LOGS_KEPT: usize = 3;
 
 /// Keys and values in RocksDB. One process at a time may have a directory open.
 pub struct RocksKv {
-    db: DB,
+    path: PathBuf,
+    /// `None` when it could not be opened again.
+    db: RwLock<Option<DB>>,
+    /// Set when there was no space: RocksDB then takes no writes until it is opened again.
+    was_full: AtomicBool,
     /// Set when a synced write failed: what is on disk is not known from then on.
     stopped: AtomicBool,
     /// Where the rows of a large write set are until they are taken in.
@@ -65,9 +78,7 @@ pub struct RocksKv {
 
 impl std::fmt::Debug for RocksKv {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RocksKv")
-            .field("path", &self.db.path())
-            .finish()
+        f.debug_struct("RocksKv").field("path", &self.path).finish()
     }
 }
 
@@ -78,33 +89,58 @@ impl RocksKv {
     /// [`Error::Locked`] when another process, or another `RocksKv`, has it open;
     /// [`Error::Corrupt`] when what is in it cannot be trusted.
     pub fn open(path: &Path) -> Result<Self> {
-        let (options, family_options) = options();
-        let incoming = path.join(INCOMING);
-        let families = ColumnFamily::ALL
-            .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options.clone()));
-        let db = DB::open_cf_descriptors(&options, path, families);
-        let db = db.map_err(|source| match is_lock(&source) {
-            true => Error::Locked {
-                path: path.to_owned(),
-                source,
-            },
-            false => source.into(),
-        })?;
         let kv = Self {
-            db,
+            path: path.to_owned(),
+            db: RwLock::new(None),
+            was_full: AtomicBool::new(true),
             stopped: AtomicBool::new(false),
-            incoming,
+            incoming: path.join(INCOMING),
             waits: Mutex::new(false),
-            family_options,
+            family_options: options().1,
         };
-        let committed = kv.get(ColumnFamily::Meta, layout::INCOMING_KEY)?.is_some();
-        *kv.waits() = committed;
-        match committed {
-            true => kv.take_in()?,
-            // Begun and never committed.
-            false => kv.remove_incoming()?,
-        }
+        kv.open_again()?;
         Ok(kv)
+    }
+
+    /// The database; opened again if there was no space.
+    fn opened(&self) -> Result<Opened<'_>> {
+        if self.was_full.load(Ordering::Acquire) && !self.stopped.load(Ordering::Acquire) {
+            self.open_again()?;
+        }
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        match db.is_some() {
+            true => Ok(Opened(db)),
+            false => Err(Error::WritesStopped),
+        }
+    }
+
+    /// Opens the database, and does what a crash has left undone.
+    fn open_again(&self) -> Result<()> {
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        if !self.was_full.load(Ordering::Acquire) {
+            return Ok(()); // Another thread has.
+        }
+        // One has to be closed before the next is opened.
+        drop(db.take());
+        let opened = open_database(&self.path)?;
+        let committed = get(&opened, ColumnFamily::Meta, layout::INCOMING_KEY)?.is_some();
+        *self.waits() = committed;
+        match committed {
+            true => self.take_in(&opened)?,
+            // Begun and never committed.
+            false => self.remove_incoming()?,
+        }
+        *db = Some(opened);
+        self.was_full.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Remembers that there was no space.
+    fn noted<T>(&self, outcome: Result<T>) -> Result<T> {
+        if matches!(outcome, Err(Error::DiskFull { .. })) {
+            self.was_full.store(true, Ordering::Release);
+        }
+        outcome
     }
 
     fn waits(&self) -> MutexGuard<'_, bool> {
@@ -126,22 +162,23 @@ impl RocksKv {
     }
 
     /// Takes in the table that waits, if one does.
-    fn take_in(&self) -> Result<()> {
+    fn take_in(&self, db: &DB) -> Result<()> {
         let mut waits = self.waits();
         if !*waits {
             return Ok(());
         }
+        crash_point!("checkpoint.taking_in");
         // Taking it in moves it: if it is gone, only the mark was left.
         if self.incoming.try_exists().map_err(|error| self.io(error))? {
             let mut options = IngestExternalFileOptions::default();
             options.set_move_files(true);
-            let state = self.handle(ColumnFamily::State);
-            self.db
-                .ingest_external_file_cf_opts(&state, &options, vec![&self.incoming])?;
+            let state = handle(db, ColumnFamily::State);
+            db.ingest_external_file_cf_opts(&state, &options, vec![&self.incoming])?;
         }
         crash_point!("checkpoint.taken_in");
-        let meta = self.handle(ColumnFamily::Meta);
-        self.db.delete_cf(&meta, layout::INCOMING_KEY)?;
+        let meta = handle(db, ColumnFamily::Meta);
+        db.delete_cf(&meta, layout::INCOMING_KEY)?;
+        crash_point!("checkpoint.mark_removed");
         *waits = false;
         Ok(())
     }
@@ -166,15 +203,19 @@ impl RocksKv {
             }
         }
         table.finish()?;
+        crash_point!("checkpoint.table_finished");
+        if canary!("table.directory_synced") {
+            return Ok(());
+        }
         let directory = self.incoming.parent().unwrap_or(Path::new("."));
         let synced = File::open(directory).and_then(|directory| directory.sync_all());
         synced.map_err(|error| self.io(error))
     }
 
-    fn write_batch(&self, batch: WriteBatch, durability: Durability) -> Result<()> {
+    fn write_batch(&self, db: &DB, batch: WriteBatch, durability: Durability) -> Result<()> {
         let mut options = WriteOptions::default();
         options.set_sync(durability == Durability::Synced);
-        self.db.write_opt(batch, &options).map_err(|source| {
+        db.write_opt(batch, &options).map_err(|source| {
             let error = Error::from(source);
             if !matches!(error, Error::DiskFull { .. }) {
                 // A failed sync may have dropped pages that a second one would not write again.
@@ -184,51 +225,40 @@ impl RocksKv {
         })
     }
 
-    fn handle(&self, family: ColumnFamily) -> Arc<BoundColumnFamily<'_>> {
-        self.db
-            .cf_handle(family.name())
-            .expect("all column families are created when the database is opened")
-    }
-
-    /// The changes that `part` chooses.
-    fn batch(&self, writes: &WriteSet, part: impl Fn(&Operation<'_>) -> bool) -> WriteBatch {
-        let mut batch = WriteBatch::default();
-        let [meta, state, wal] = ColumnFamily::ALL.map(|family| self.handle(family));
-        let handle = |family| match family {
-            ColumnFamily::Meta => &meta,
-            ColumnFamily::State => &state,
-            ColumnFamily::Wal => &wal,
+    fn write_to(&self, db: &DB, writes: &WriteSet, durability: Durability) -> Result<()> {
+        self.take_in(db)?;
+        let bytes_min = match crash::is_tested() {
+            false => TABLE_BYTES_MIN,
+            true => TABLE_BYTES_MIN_TESTED,
         };
-        for operation in writes.operations().filter(|o| part(o)) {
-            match operation {
-                Operation::Put { family, key, value } => batch.put_cf(handle(family), key, value),
-                Operation::Delete { family, key } => batch.delete_cf(handle(family), key),
-                Operation::DeleteRange { family, start, end } => {
-                    batch.delete_range_cf(handle(family), start, end);
-                }
-            }
+        if writes.bytes() < bytes_min || ascending_bytes(writes) < bytes_min {
+            return self.write_batch(db, batch(db, writes, |_| true), durability);
         }
-        batch
+        self.write_table(writes)?;
+        crash_point!("checkpoint.table");
+        let mut batch = batch(db, writes, |operation| !is_row(operation));
+        batch.put_cf(&handle(db, ColumnFamily::Meta), layout::INCOMING_KEY, []);
+        // The file is durable already: the batch commits it.
+        self.write_batch(db, batch, Durability::Synced)?;
+        *self.waits() = true;
+        crash_point!("checkpoint.incoming");
+        self.take_in(db)
     }
-}
 
-impl Kv for RocksKv {
-    fn get(&self, family: ColumnFamily, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        Ok(self.db.get_cf(&self.handle(family), key)?)
-    }
-
-    fn scan(&self, family: ColumnFamily, prefix: &[u8], visit: Visit<'_>) -> Result<()> {
-        self.take_in()?;
+    fn scan_in(
+        &self,
+        db: &DB,
+        family: ColumnFamily,
+        prefix: &[u8],
+        visit: Visit<'_>,
+    ) -> Result<()> {
+        self.take_in(db)?;
         let mut options = ReadOptions::default();
         options.set_iterate_range(PrefixRange(prefix));
         options.set_total_order_seek(true);
         // What a scan reads is read once; it must not push other blocks out.
         options.fill_cache(false);
-        let handle = self.handle(family);
-        for entry in self
-            .db
-            .iterator_cf_opt(&handle, options, IteratorMode::Start)
-        {
+        for entry in db.iterator_cf_opt(&handle(db, family), options, IteratorMode::Start) {
             let (key, value) = entry?;
             if let ControlFlow::Break(()) = visit(&key, &value) {
                 break;
@@ -237,12 +267,16 @@ impl Kv for RocksKv {
         Ok(())
     }
 
-    fn scan_rows(&self, prefixes: &[KeyPrefix], visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<()> {
-        self.take_in()?;
+    fn scan_rows_in(
+        &self,
+        db: &DB,
+        prefixes: &[KeyPrefix],
+        visit: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<()> {
+        self.take_in(db)?;
         let mut options = ReadOptions::default();
         options.set_prefix_same_as_start(true);
-        let handle = self.handle(ColumnFamily::State);
-        let mut rows = self.db.raw_iterator_cf_opt(&handle, options);
+        let mut rows = db.raw_iterator_cf_opt(&handle(db, ColumnFamily::State), options);
         for prefix in prefixes {
             rows.seek(prefix);
             while let Some((key, value)) = rows.item().filter(|(key, _)| key.starts_with(prefix)) {
@@ -253,24 +287,84 @@ impl Kv for RocksKv {
         }
         Ok(())
     }
+}
+
+/// The database while it is open.
+struct Opened<'a>(RwLockReadGuard<'a, Option<DB>>);
+
+impl Deref for Opened<'_> {
+    type Target = DB;
+
+    fn deref(&self) -> &DB {
+        self.0.as_ref().expect("it was when this was made")
+    }
+}
+
+fn open_database(path: &Path) -> Result<DB> {
+    let (options, family_options) = options();
+    let families = ColumnFamily::ALL
+        .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options.clone()));
+    let db = DB::open_cf_descriptors(&options, path, families);
+    db.map_err(|source| match is_lock(&source) {
+        true => Error::Locked {
+            path: path.to_owned(),
+            source,
+        },
+        false => source.into(),
+    })
+}
+
+fn handle(db: &DB, family: ColumnFamily) -> Arc<BoundColumnFamily<'_>> {
+    db.cf_handle(family.name())
+        .expect("all column families are created when the database is opened")
+}
+
+fn get(db: &DB, family: ColumnFamily, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    Ok(db.get_cf(&handle(db, family), key)?)
+}
+
+/// The changes that `part` chooses.
+fn batch(db: &DB, writes: &WriteSet, part: impl Fn(&Operation<'_>) -> bool) -> WriteBatch {
+    let mut batch = WriteBatch::default();
+    let [meta, state, wal] = ColumnFamily::ALL.map(|family| handle(db, family));
+    let handle = |family| match family {
+        ColumnFamily::Meta => &meta,
+        ColumnFamily::State => &state,
+        ColumnFamily::Wal => &wal,
+    };
+    for operation in writes.operations().filter(|o| part(o)) {
+        match operation {
+            Operation::Put { family, key, value } => batch.put_cf(handle(family), key, value),
+            Operation::Delete { family, key } => batch.delete_cf(handle(family), key),
+            Operation::DeleteRange { family, start, end } => {
+                batch.delete_range_cf(handle(family), start, end);
+            }
+        }
+    }
+    batch
+}
+
+impl Kv for RocksKv {
+    fn get(&self, family: ColumnFamily, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        get(&*self.opened()?, family, key)
+    }
+
+    fn scan(&self, family: ColumnFamily, prefix: &[u8], visit: Visit<'_>) -> Result<()> {
+        let db = self.opened()?;
+        self.noted(self.scan_in(&db, family, prefix, visit))
+    }
+
+    fn scan_rows(&self, prefixes: &[KeyPrefix], visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<()> {
+        let db = self.opened()?;
+        self.noted(self.scan_rows_in(&db, prefixes, visit))
+    }
 
     fn write(&self, writes: WriteSet, durability: Durability) -> Result<()> {
         if self.stopped.load(Ordering::Acquire) {
             return Err(Error::WritesStopped);
         }
-        self.take_in()?;
-        if writes.bytes() < TABLE_BYTES_MIN || ascending_bytes(&writes) < TABLE_BYTES_MIN {
-            return self.write_batch(self.batch(&writes, |_| true), durability);
-        }
-        self.write_table(&writes)?;
-        crash_point!("checkpoint.table");
-        let mut batch = self.batch(&writes, |operation| !is_row(operation));
-        batch.put_cf(&self.handle(ColumnFamily::Meta), layout::INCOMING_KEY, []);
-        // The file is durable already: the batch commits it.
-        self.write_batch(batch, Durability::Synced)?;
-        *self.waits() = true;
-        crash_point!("checkpoint.incoming");
-        self.take_in()
+        let db = self.opened()?;
+        self.noted(self.write_to(&db, &writes, durability))
     }
 }
 
@@ -313,7 +407,9 @@ fn ascending_bytes(writes: &WriteSet) -> usize {
 
 impl From<rocksdb::Error> for Error {
     fn from(source: rocksdb::Error) -> Self {
-        if source.as_ref().contains("No space left") {
+        // A sync that finds no space has lost what it was to sync, as any that fails.
+        let text = source.as_ref();
+        if text.contains("No space left") && !text.contains("sync") {
             return Self::DiskFull { source };
         }
         match source.kind() {
@@ -341,6 +437,7 @@ fn options() -> (Options, Options) {
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     options.set_recycle_log_file_num(0);
     options.set_paranoid_checks(true);
+    options.set_track_and_verify_wals_in_manifest(true);
     options.set_max_total_wal_size(LOG_BYTES_MAX);
     options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES_MAX);
     options.set_max_open_files(OPEN_FILES_MAX);
@@ -362,5 +459,45 @@ fn options() -> (Options, Options) {
     family.set_prefix_extractor(SliceTransform::create_fixed_prefix(
         layout::KEY_PREFIX_BYTES,
     ));
+    if crash::is_tested() {
+        family.set_write_buffer_size(WRITE_BUFFER_BYTES_TESTED);
+        family.set_level_zero_file_num_compaction_trigger(2);
+        family.set_compaction_filter_factory(CompactionWatch);
+    }
     (options, family)
+}
+
+/// Keeps everything, and has crash points where a compaction begins and ends.
+struct CompactionWatch;
+
+impl CompactionFilterFactory for CompactionWatch {
+    type Filter = Compaction;
+
+    fn create(&mut self, _context: CompactionFilterContext) -> Compaction {
+        crash_point!("compaction.begun");
+        Compaction
+    }
+
+    fn name(&self) -> &CStr {
+        c"crash points"
+    }
+}
+
+/// One compaction.
+struct Compaction;
+
+impl CompactionFilter for Compaction {
+    fn filter(&mut self, _level: u32, _key: &[u8], _value: &[u8]) -> CompactionDecision {
+        CompactionDecision::Keep
+    }
+
+    fn name(&self) -> &CStr {
+        c"crash points"
+    }
+}
+
+impl Drop for Compaction {
+    fn drop(&mut self) {
+        crash_point!("compaction.ended");
+    }
 }

@@ -94,6 +94,25 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Answers it with an error.
+    fn refuse(self, error: Error) {
+        // Whoever asked may have gone.
+        match self {
+            Command::Create { reply, .. }
+            | Command::Drop { reply, .. }
+            | Command::CancelRescale { reply, .. }
+            | Command::Shutdown { reply } => drop(reply.send(Err(error))),
+            Command::CancelJobs { reply, .. } => drop(reply.send(Err(error))),
+            Command::Widen(request) => drop(request.reply.send(Err(error))),
+            Command::Rescale(request) => drop(request.reply.send(Err(error))),
+            Command::ExplainRescale { reply, .. } => drop(reply.send(Err(error))),
+            Command::Observe { reply } => drop(reply.send(Err(error))),
+            Command::Flush { reply } => drop(reply.send(Err(error))),
+        }
+    }
+}
+
 /// A table to get more columns.
 pub(crate) struct WidenRequest {
     pub(crate) job: u32,
@@ -371,7 +390,10 @@ impl Conductor {
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Flush { reply } => self.flushes.push(reply),
-            Command::Shutdown { reply } => self.shutdown = Some(reply),
+            Command::Shutdown { reply } => {
+                crash_point!("shutdown.asked");
+                self.shutdown = Some(reply);
+            }
             Command::Create {
                 spec,
                 catalog,
@@ -452,6 +474,7 @@ impl Conductor {
     }
 
     fn inject(&mut self, now: Instant, durable: bool) {
+        crash_point!("epoch.injecting");
         self.epoch = self.epoch.next();
         self.time = self.time.max(self.shared.options.clock.time_of_day());
         let barrier = Barrier {
@@ -556,6 +579,7 @@ impl Conductor {
         let Some(in_flight) = self.in_flight.take_if(|epoch| epoch.waiting.is_empty()) else {
             return Ok(());
         };
+        crash_point!("epoch.collected");
         self.restart_delay = RESTART_DELAY;
         let duration = world::now() - in_flight.started;
         let InFlight {
@@ -575,6 +599,7 @@ impl Conductor {
         for flush in flushes {
             let _ = flush.send(Ok(barrier.epoch));
         }
+        crash_point!("epoch.flushed");
         let mut persisting = Persisting::default();
         let mut checkpoint = Checkpoint {
             epoch: barrier.epoch,
@@ -751,6 +776,7 @@ impl Conductor {
         let storage = Arc::clone(&self.shared.storage);
         let write = world::spawn_blocking(move || storage.checkpoint(checkpoint));
         self.checkpoint = Some((write, persisting));
+        crash_point!("checkpoint.handed_over");
     }
 
     async fn on_checkpoint(&mut self, outcome: Result<()>) {
@@ -791,9 +817,11 @@ impl Conductor {
             self.finish_rescale(rescale, answer());
         }
         if let Some(reply) = persisting.shutdown {
+            crash_point!("shutdown.persisted");
             let _ = reply.send(answer());
             self.commands.close();
         }
+        crash_point!("checkpoint.answered");
         restarted
     }
 

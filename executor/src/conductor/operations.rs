@@ -78,6 +78,7 @@ impl Conductor {
             return None;
         }
         self.jobs.connect(job, &mut self.topology);
+        crash_point!("create.begun");
         Some(Operation::Create {
             job,
             catalog,
@@ -101,6 +102,7 @@ impl Conductor {
             return None;
         }
         self.jobs.disconnect(&jobs, &mut self.topology);
+        crash_point!("drop.begun");
         Some(Operation::Drop {
             jobs,
             catalog,
@@ -160,6 +162,7 @@ impl Conductor {
         for executor in job.executors() {
             self.topology.of(executor).widen = Some(Arc::clone(&widening));
         }
+        crash_point!("widen.begun");
         Some(Operation::Widen(request))
     }
 
@@ -186,6 +189,7 @@ impl Conductor {
                 for job in jobs {
                     self.forget(job);
                 }
+                crash_point!("drop.forgotten");
                 persisting.replies.push(reply);
                 Ok(())
             }
@@ -230,6 +234,7 @@ impl Conductor {
             let parts = self.parts(key, executor, Vec::new())?;
             self.spawn(parts)?;
         }
+        crash_point!("create.started");
         Ok(())
     }
 

@@ -71,6 +71,7 @@ impl Conductor {
         }
         let id = self.next_rescale;
         self.next_rescale += 1;
+        crash_point!("rescale.asked");
         let summary = asked(id, request.job, &request.options, job.spec.parallelism);
         self.end_rescales_of(request.job, &RescaleState::Superseded);
         self.queue.push_back(Queued::Rescale(Box::new(AskedRescale {
@@ -120,6 +121,7 @@ impl Conductor {
         match rescale.end_early(state.clone()) {
             Ok(Some(actions)) => {
                 self.carry_out(id, actions);
+                crash_point!("rescale.ended_early");
                 true
             }
             Ok(None) => false,
@@ -163,6 +165,7 @@ impl Conductor {
                 let phase = rescale.phase;
                 self.rescales.insert(id, rescale);
                 self.carried.push(Carried::Rescale(id, phase));
+                crash_point!("rescale.begun");
             }
             Err((error, reply)) => {
                 let _ = reply.send(Err(error));
@@ -298,6 +301,7 @@ impl Conductor {
         }
         self.remember(summary.clone(), statuses.into_values().collect());
         let _ = reply.send(outcome.map(|()| summary));
+        crash_point!("rescale.answered");
     }
 
     /// Ends the running rescales because the jobs failed.

@@ -5,9 +5,10 @@ use std::sync::{Arc, PoisonError};
 
 use planner::dataflow::{Fragment, Input, Node, Upstream};
 use scaling::{ExecutorId, Migration, Rules};
+use storage::{canary, crash_point};
 use tokio::sync::mpsc;
 
-use super::{Conductor, Operation, Queued, RESTART_DELAY_MAX, error_chain, wait_for};
+use super::{Command, Conductor, Operation, Queued, RESTART_DELAY_MAX, error_chain, wait_for};
 use crate::channel::Network;
 use crate::dispatch::Dispatcher;
 use crate::error::{Error, Result};
@@ -100,22 +101,26 @@ impl Conductor {
         for spec in ordered {
             self.jobs.place(spec);
         }
+        crash_point!("recovery.placed");
         let mut applied = BTreeMap::new();
         let mut ready = Vec::new();
         for &job in &ids {
             let loaded = self.load(job, &mut applied)?;
             ready.extend(loaded);
         }
+        crash_point!("recovery.loaded");
         // Installed rows are published by their first commit: readers keep what they see until
         // the first epoch, which shows everything anew.
         self.republish = true;
         for parts in ready {
             self.spawn(parts)?;
         }
+        crash_point!("recovery.started");
         for &job in &ids {
             self.replay(job, applied.get(&job).copied().unwrap_or(0))
                 .await?;
         }
+        crash_point!("recovery.replayed");
         Ok(())
     }
 
@@ -169,7 +174,11 @@ impl Conductor {
         };
         let lane = self.network.sender(root);
         let mut last = applied;
-        for (sequence, record) in self.shared.storage.wal_read(job, applied)? {
+        let mut logged = self.shared.storage.wal_read(job, applied)?;
+        if canary!("recovery.replayed") {
+            logged.clear();
+        }
+        for (sequence, record) in logged {
             lane.push(Message::Write {
                 sequence,
                 batch: wal::decode(&record)?,
@@ -204,9 +213,18 @@ impl Conductor {
             // The jobs start again in any case.
             let _ = Box::pin(self.answer_checkpoint(outcome.map_err(Arc::new))).await;
         }
+        let mut tries = 0;
         loop {
             self.fail_operations(&cause);
-            world::sleep(self.restart_delay).await;
+            match tries {
+                0 => world::sleep(self.restart_delay).await,
+                // It may take long, as when the disk is full.
+                _ => self.refuse_commands(&cause).await,
+            }
+            if self.commands.is_closed() {
+                return;
+            }
+            tries += 1;
             self.restart_delay = (self.restart_delay * 2).min(RESTART_DELAY_MAX);
             let specs = self.all_specs();
             tracing::warn!(
@@ -227,6 +245,28 @@ impl Conductor {
                 }
             }
         }
+    }
+
+    /// Waits until the next try, and refuses what is asked for meanwhile.
+    async fn refuse_commands(&mut self, cause: &Arc<Error>) {
+        let until = world::now() + self.restart_delay;
+        let failed = || Error::JobFailed {
+            cause: Arc::clone(cause),
+        };
+        for flush in std::mem::take(&mut self.flushes) {
+            let _ = flush.send(Err(failed()));
+        }
+        while let Ok(Some(command)) = tokio::time::timeout_at(until, self.commands.recv()).await {
+            match command {
+                Command::Shutdown { reply } => {
+                    let _ = reply.send(Err(failed()));
+                    self.commands.close();
+                    return;
+                }
+                other => other.refuse(failed()),
+            }
+        }
+        world::sleep(until.saturating_duration_since(world::now())).await;
     }
 
     /// Ends executors, answers the statements under way, and drops what is not durable.

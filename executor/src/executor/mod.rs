@@ -287,6 +287,7 @@ impl Executor {
         let any = self.gate.is_open() && self.pipeline.poll(&mut self.out)?;
         if any {
             self.pipeline.relieve()?;
+            crash_point!("create.backfilling");
             self.may_fail(FaultStep::Polled)?;
         }
         Ok(any)
@@ -334,6 +335,7 @@ impl Executor {
             }
             Control::Switch { fragment, subscale } => {
                 self.moved.rows_taken_back += self.dispatcher.switch(fragment, &subscale);
+                crash_point!("predecessor.switched");
             }
         }
         Ok(())
@@ -354,6 +356,7 @@ impl Executor {
             key_groups: subscale.key_groups,
             mechanism,
         })?;
+        crash_point!("new_owner.prepared");
         Ok(())
     }
 
@@ -364,6 +367,7 @@ impl Executor {
             key_groups: subscale.key_groups,
             mechanism,
         })?;
+        crash_point!("old_owner.prepared");
         Ok(())
     }
 
@@ -390,6 +394,7 @@ impl Executor {
                 tables,
                 sent,
             } => {
+                crash_point!("new_owner.state_received");
                 let bytes = tables.iter().map(|table| table.bytes() as u64).sum();
                 let unbound = self.unbound.remove(key_group);
                 for (table, state) in self.pipeline.tables().into_iter().zip(tables) {
@@ -475,6 +480,7 @@ impl Executor {
                     tables,
                     sent: world::now(),
                 });
+                crash_point!("old_owner.state_queued");
             }
             Action::SendWanted {
                 to,
@@ -493,12 +499,15 @@ impl Executor {
                 channel,
             } => {
                 self.migrations_to[&to].push(MigrationMessage::Confirm { subscale, channel });
+                crash_point!("old_owner.confirm_sent");
             }
             Action::SendMigrationBarrier { to, epoch } => {
                 self.migrations_to[&to].push(MigrationMessage::Barrier(epoch));
+                crash_point!("old_owner.barrier_sent");
             }
             Action::SendSubscaleClosed { to, subscale } => {
                 self.migrations_to[&to].push(MigrationMessage::Closed(subscale));
+                crash_point!("old_owner.closed");
             }
             Action::Release { key_group, channel } => {
                 for (channel, batch) in self.held.release(key_group, channel) {
@@ -513,6 +522,7 @@ impl Executor {
                     subscale,
                     hand_overs,
                 });
+                crash_point!("new_owner.installed");
             }
             Action::Done { subscale } => self.report(Report::Done {
                 executor: self.id,
@@ -529,6 +539,7 @@ impl Executor {
 
     /// Ends the epoch: operators, state tables, barrier, report, topology, in this order.
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
+        crash_point!("epoch.aligned");
         let (barrier, topology) = self.barrier.take().expect("a commit follows a barrier");
         assert_eq!(barrier.epoch, epoch, "barriers are committed in order");
         assert!(
@@ -544,6 +555,7 @@ impl Executor {
             let fragment = &widening.dataflow.fragments[self.fragment.fragment];
             self.pipeline
                 .widen(fragment, self.fragment.job, &widening.values)?;
+            crash_point!("widen.appended");
         }
         let durable = barrier.durable;
         self.may_fail(FaultStep::Barrier { durable })?;
@@ -586,10 +598,13 @@ impl Executor {
         self.may_fail(FaultStep::Committed { durable })?;
         self.dispatcher
             .broadcast(barrier, &topology, &Arc::new(watermarks));
+        crash_point!("epoch.forwarded");
         self.report(Report::Collected(Box::new(collected)));
+        crash_point!("epoch.reported");
         self.advance(Event::Committed { epoch })?;
         if let Some(change) = change {
             self.apply(change)?;
+            crash_point!("executor.changed");
         }
         Ok(())
     }

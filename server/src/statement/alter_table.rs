@@ -18,7 +18,7 @@ use sqlparser::ast;
 use sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, ColumnDef, DropBehavior, Expr, Ident,
 };
-use storage::Storage;
+use storage::{Storage, crash_point};
 
 use crate::big_stack;
 use crate::catalog::{Column, Entry, Kind, SharedCatalog, numbered_change, update_change};
@@ -576,7 +576,9 @@ async fn finish_drop(mut entry: Entry, engine: &Engine, storage: &Arc<Storage>) 
     if let Some(first) = rows.first().filter(|_| !weights.is_empty()) {
         let all = concat_batches(&first.schema(), &rows)?;
         engine.write(entry.id, all, weights).await?;
+        crash_point!("drop_column.cleared");
         engine.flush().await?;
+        crash_point!("drop_column.flushed");
     }
     let (change, storage) = (update_change(&entry)?, Arc::clone(storage));
     let written = tokio::task::spawn_blocking(move || storage.write_catalog(change)).await;

@@ -11,7 +11,7 @@ use planner::parse::{ObjectKind, Statement};
 use planner::{Dataflow, Emit, Parsed, TableDefinition};
 use sqlparser::ast;
 use sqlparser::ast::{ColumnDef, CreateView, Ident, ObjectName, ObjectType, Query};
-use storage::CatalogChange;
+use storage::{CatalogChange, crash_point};
 
 use crate::access::privilege::Privileges;
 use crate::big_stack;
@@ -551,6 +551,7 @@ impl Session {
             }
             return Err(error);
         }
+        crash_point!("create.whole");
         if !entry.primary_key.is_empty() {
             self.shared
                 .keys
@@ -560,6 +561,7 @@ impl Session {
         sequences
             .into_iter()
             .for_each(|sequence| self.shared.catalog.put(sequence));
+        crash_point!("create.known");
         Ok(())
     }
 
@@ -665,6 +667,7 @@ impl Session {
                 .for_each(|e| self.shared.catalog.put(Entry::clone(e)));
             return Err(error);
         }
+        crash_point!("drop.known");
         for id in ids {
             self.shared.keys.remove(id);
             self.shared.locks.remove(id);

@@ -287,12 +287,11 @@ impl Session {
         let (writes, keys, guards) = self.transaction.commit();
         self.block_ended();
         let written = self.write_all(writes).await;
+        self.release_keys(&written, keys);
         drop(guards);
         self.end_portals(written.is_ok());
         if let Err(error) = written {
-            // What was added stays claimed: it may have been written all the same.
             tracing::warn!(%error, "a transaction may not have been written");
-            drop(keys);
             return Err(error);
         }
         if chain {

@@ -137,13 +137,22 @@ impl Session {
             rows,
             weights: [vec![-1; old.num_rows()], vec![1; new.num_rows()]].concat(),
         };
-        if let Some((write, _keys, guard)) = self.transaction.keep(write, keys, guard) {
-            // On an error the rows may have been written: the keys stay as claimed.
+        if let Some((write, keys, guard)) = self.transaction.keep(write, keys, guard) {
             let written = self.write_all(vec![write]).await;
+            let keys = keys.map(|keys| (table, keys)).into_iter().collect();
+            self.release_keys(&written, keys);
             drop(guard);
             written?;
         }
         Ok(())
+    }
+
+    /// Of a write that has found no space, keys are as before. On other errors the rows may have
+    /// been written: the keys stay as claimed.
+    pub(crate) fn release_keys(&self, written: &Result<()>, keys: Vec<(u32, KeyChange)>) {
+        if matches!(written, Err(error) if wrote_nothing(error)) {
+            transaction::undo(&self.shared.keys, keys);
+        }
     }
 
     /// Rows of a table as they are stored.
@@ -171,13 +180,29 @@ impl Session {
         if changes.is_empty() {
             return Ok(());
         }
-        self.has_unseen_writes = true;
+        let had_unseen_writes = std::mem::replace(&mut self.has_unseen_writes, true);
         let written = self.shared.engine.write_all(changes).await;
-        written.map_err(|error| match error {
+        let written = written.map_err(|error| match error {
             executor::Error::UnknownJob { job } => Error::UndefinedRelation {
                 name: format!("with OID {job}"),
             },
             other => Error::Executor(other),
-        })
+        });
+        if matches!(&written, Err(error) if wrote_nothing(error)) {
+            self.has_unseen_writes = had_unseen_writes;
+        }
+        written
     }
+}
+
+/// Whether a write that failed with this error has surely not happened.
+fn wrote_nothing(error: &Error) -> bool {
+    fn found_no_space(error: &executor::Error) -> bool {
+        match error {
+            executor::Error::Storage(error) => matches!(error, storage::Error::DiskFull { .. }),
+            executor::Error::Write { cause } => found_no_space(cause),
+            _ => false,
+        }
+    }
+    matches!(error, Error::Executor(error) if found_no_space(error))
 }

@@ -14,6 +14,7 @@
 //! decoded as the next one, and up to 1 GiB is buffered before authentication.
 
 use bytes::{Buf, Bytes, BytesMut};
+use storage::canary;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Longest start-up packet, in bytes, as in PostgreSQL (`MAX_STARTUP_PACKET_LENGTH`).
@@ -337,6 +338,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     /// Reads until the buffer holds `length` bytes. It grows with what really came.
     async fn fill(&mut self, length: usize) -> Result<()> {
+        if canary!("frame.bounded") {
+            self.buffer.reserve(length);
+        }
         while self.buffer.len() < length {
             self.buffer.reserve(4096);
             if self

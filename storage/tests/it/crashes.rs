@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use scaling::{Epoch, KeyGroup};
-use storage::crash::{POINTS, VARIABLE};
+use storage::crash::{STORAGE_POINTS, VARIABLE};
 use storage::{
     CatalogChange, Checkpoint, MeasureType, Measures, Run, StateTable, Storage, TableId,
     TableSchema,
@@ -114,10 +114,10 @@ fn check(directory: &Path, point: &str, added: usize) {
 #[test]
 fn a_restart_after_every_crash_point_finds_whole_epochs() {
     let of_tables = |point: &str| {
-        let points = ["table", "incoming", "taken_in"];
-        points.iter().any(|name| point.ends_with(name))
+        let points = ["table", "incoming", "taking_in", "taken_in", "mark_removed"];
+        points.iter().any(|name| point.ends_with(name)) || point.ends_with("table_finished")
     };
-    for (point, rows) in POINTS
+    for (point, rows) in STORAGE_POINTS
         .iter()
         .flat_map(|point| SIZES.map(|rows| (point, rows)))
     {
