@@ -228,6 +228,10 @@ impl<M: Queued> Lane<M> {
         self.receiver.wake();
     }
 
+    fn queued_bytes(&self) -> u64 {
+        self.lock().marks.iter().map(|mark| mark.bytes).sum()
+    }
+
     fn full(&self) -> bool {
         let out_of_credit = self.in_use.load(Ordering::Acquire) >= self.credit.bytes()
             || self.messages.load(Ordering::Acquire) >= LANE_MESSAGES_MAX;
@@ -442,6 +446,14 @@ impl Network {
 
     fn lock(&self) -> MutexGuard<'_, Lanes> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of everything in the lanes between executors.
+    pub(crate) fn queued_bytes(&self) -> u64 {
+        let lanes = self.lock();
+        let data = lanes.data.values().map(|lane| lane.queued_bytes());
+        let migration = lanes.migration.values().map(|lane| lane.queued_bytes());
+        data.chain(migration).sum()
     }
 
     /// Where `executor` waits.

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use arrow::array::{ArrayRef, RecordBatch};
 use planner::Dataflow;
 use scaling::{Epoch, ExecutorId, KeyGroup, Release};
-use storage::{CatalogChange, DatabaseSnapshot, Storage};
+use storage::{CatalogChange, DatabaseSnapshot, StateMemory, Storage};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::change::ChangeBatch;
@@ -64,8 +64,11 @@ pub struct EngineOptions {
     /// Time between two checkpoints: how much is done again after a crash. Default 1 s.
     pub checkpoint_interval: Duration,
     /// Bytes of changed rows at which a checkpoint is taken at once; as long as another one is being
-    /// written, input then waits. Default 256 MB.
+    /// written, input then waits. Default 256 MB; at most a quarter of `state_memory_limit`.
     pub checkpoint_bytes: usize,
+    /// Bytes that the state of all jobs may take in memory. Of joins and aggregations, what is more is
+    /// on disk alone. With 0, everything that can be is: for tests. Default: no limit.
+    pub state_memory_limit: u64,
     /// Key groups of every fragment; fixed for the life of the data directory. Default 256.
     pub key_groups: u16,
     /// Rescales that ended before the start, oldest first: observed as those since, whose numbers
@@ -100,6 +103,7 @@ impl Default for EngineOptions {
             barrier_interval: Duration::from_millis(100),
             checkpoint_interval: Duration::from_secs(1),
             checkpoint_bytes: 256 << 20,
+            state_memory_limit: u64::MAX,
             key_groups: scaling::KEY_GROUPS_DEFAULT,
             past_rescales: Vec::new(),
             release: Release::Commutative,
@@ -114,12 +118,21 @@ impl Default for EngineOptions {
     }
 }
 
+/// Bytes of changed rows at which a checkpoint is taken at once: they cannot leave memory before one.
+fn checkpoint_bytes(options: &EngineOptions) -> usize {
+    /// So many are worth a checkpoint, whatever the limit.
+    const LEAST: usize = 1 << 20;
+    let quarter = usize::try_from(options.state_memory_limit / 4).unwrap_or(usize::MAX);
+    options.checkpoint_bytes.min(quarter.max(LEAST))
+}
+
 impl fmt::Debug for EngineOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EngineOptions")
             .field("barrier_interval", &self.barrier_interval)
             .field("checkpoint_interval", &self.checkpoint_interval)
             .field("checkpoint_bytes", &self.checkpoint_bytes)
+            .field("state_memory_limit", &self.state_memory_limit)
             .field("key_groups", &self.key_groups)
             .field("release", &self.release)
             .field("link_bytes_per_second", &self.link_bytes_per_second)
@@ -216,8 +229,10 @@ pub struct KeyGroupStatus {
     pub owner: ExecutorId,
     /// Rows of state, as of the last checkpoint.
     pub rows: u64,
-    /// Bytes of state, as of the last checkpoint.
+    /// Bytes of state in memory, as of the last checkpoint.
     pub bytes: u64,
+    /// Bytes that state took in memory which is on disk alone, as of the last checkpoint.
+    pub evicted_bytes: u64,
     /// Share of its owner's time that its rows take.
     pub busy: f64,
     /// Rows a second.
@@ -235,6 +250,10 @@ pub struct Observation {
     pub rescales: Vec<RescaleSummary>,
     /// Parts of those since the start.
     pub subscales: Vec<SubscaleStatus>,
+    /// Bytes of all state in memory, about.
+    pub state_bytes: u64,
+    /// Bytes of rows that wait in channels, and of writes that wait for their turn.
+    pub queued_bytes: u64,
     /// By job, what the watermarks that it makes have come to.
     pub lateness: Vec<(u32, Lateness)>,
 }
@@ -243,6 +262,10 @@ pub struct Observation {
 pub(crate) struct Shared {
     pub(crate) storage: Arc<Storage>,
     pub(crate) options: EngineOptions,
+    /// The memory that all state tables share.
+    pub(crate) memory: Arc<StateMemory>,
+    /// Bytes of changed rows at which a checkpoint is taken at once.
+    pub(crate) checkpoint_bytes: usize,
     /// What brings rows into the dataflows passes it.
     pub(crate) gate: Arc<Gate>,
     pub(crate) faults: Arc<Faults>,
@@ -299,7 +322,10 @@ impl Engine {
         jobs: Vec<JobSpec>,
         options: EngineOptions,
     ) -> Result<Engine> {
+        let limit = options.state_memory_limit;
         let shared = Arc::new(Shared {
+            memory: Arc::new(StateMemory::new(Arc::clone(&storage), limit)),
+            checkpoint_bytes: checkpoint_bytes(&options),
             storage,
             options,
             gate: Arc::default(),

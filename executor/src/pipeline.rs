@@ -26,7 +26,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use planner::dataflow::{Fragment, Node, Upstream, Watermark};
 use planner::watermarks::{Derived, Term, derived};
 use scaling::KeyGroup;
-use storage::{NullEquality, StateTable, TableId, TableSchema, TableSnapshot};
+use storage::{NullEquality, StateMemory, StateTable, TableId, TableSchema, TableSnapshot};
 
 use crate::change::ChangeBatch;
 use crate::error::{Error, Result};
@@ -50,6 +50,8 @@ pub const TABLES_PER_FRAGMENT: u16 = 64;
 pub struct Context {
     /// Key groups of the server.
     pub key_groups: u16,
+    /// The memory that all state tables share.
+    pub memory: Arc<StateMemory>,
     /// Notes the rows whose expressions failed.
     pub errors: RowErrors,
     /// True while this job, or one it reads from, is being backfilled: until then a view may miss
@@ -73,6 +75,7 @@ pub struct Pipeline {
     edges: Vec<Vec<Port>>,
     /// What leads out of the fragment.
     ends: Vec<End>,
+    memory: Arc<StateMemory>,
     // Empty between calls; keep their allocation.
     scratch: Vec<Output>,
 }
@@ -117,7 +120,11 @@ impl Pipeline {
             let tables = plan
                 .tables
                 .into_iter()
-                .map(|schema| StateTable::new(schema, owned.iter().copied()))
+                .map(|schema| {
+                    let mut table = StateTable::new(schema, owned.iter().copied());
+                    table.share(Arc::clone(&context.memory));
+                    table
+                })
                 .collect();
             stages.push(Stage {
                 operator: build_operator(&plan.kind, &plan.inputs, tables, context)?,
@@ -134,6 +141,7 @@ impl Pipeline {
             stages,
             edges: layout.edges,
             ends: layout.ends,
+            memory: Arc::clone(&context.memory),
             scratch,
         })
     }
@@ -321,6 +329,25 @@ impl Pipeline {
             .iter_mut()
             .flat_map(|stage| stage.operator.tables())
             .collect()
+    }
+
+    /// Whether rows of state are on disk alone, so that operators may have to wait for them.
+    pub fn may_wait(&mut self) -> bool {
+        self.memory.has_evicted() && self.tables().iter().any(|table| table.has_evicted())
+    }
+
+    /// Leaves rows of state on disk alone if there are too many in memory. To be called between two
+    /// batches.
+    ///
+    /// # Errors
+    /// If rows do not fit their arrays; the job then restarts from its last checkpoint.
+    pub fn relieve(&mut self) -> Result<()> {
+        if self.memory.is_over() {
+            for table in self.tables() {
+                table.relieve()?;
+            }
+        }
+        Ok(())
     }
 
     /// Gives a batch to a stage and what it makes of it to the stage's parent, up to the root.

@@ -7,6 +7,7 @@ use std::any::Any;
 use std::future::Future;
 use std::time::{Duration, SystemTime};
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -37,6 +38,15 @@ pub(crate) fn spawn_blocking<R: Send + 'static>(
     work: impl FnOnce() -> R + Send + 'static,
 ) -> JoinHandle<R> {
     tokio::task::spawn_blocking(work)
+}
+
+/// Runs work that may wait for a disk where it is called; other tasks of the thread go on elsewhere.
+pub(crate) fn blocking<R>(work: impl FnOnce() -> R) -> R {
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        // There is no other thread.
+        _ => work(),
+    }
 }
 
 /// Waits.

@@ -8,6 +8,7 @@
 //! Writes that arrive while a sync runs form the next group, so many sessions share one sync. A
 //! group is one record of the log, and no write is in two of them: it is durable whole or not at all.
 //! What a transaction writes to several tables goes past the queues, as one write of the log.
+//! How many bytes wait is bounded: a session whose write has no room waits in front of the queue.
 //! A write is acknowledged once it is durable and in the lane: a barrier asked for afterwards
 //! goes behind it. The log is cut by the checkpoint that holds the writes.
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use storage::{Storage, canary, crash_point};
-use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot};
+use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::change::ChangeBatch;
 use crate::channel::{Inbox, Sender};
@@ -28,6 +29,9 @@ use crate::world;
 
 /// Writes that may wait for their turn before a session has to.
 const QUEUE_MAX: usize = 256;
+/// Bytes of rows of writes to one table that may wait or be under way, unless it is a single write. It is
+/// what several groups have, so that the next one waits when one is synced.
+const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Writes of one group.
 const GROUP_MAX: usize = 256;
 /// Bytes of rows in one group, unless it is a single write.
@@ -47,12 +51,16 @@ pub(crate) struct Root {
 struct Request {
     batch: ChangeBatch,
     done: oneshot::Sender<Result<()>>,
+    /// Given back when it is answered.
+    _room: OwnedSemaphorePermit,
 }
 
 /// Takes the writes of one table.
 #[derive(Clone)]
 pub(crate) struct TableWriter {
     requests: mpsc::Sender<Request>,
+    /// Bytes that may be added to what waits.
+    room: Arc<Semaphore>,
     /// Whoever holds the lock keeps writes waiting.
     root: Arc<Mutex<Root>>,
 }
@@ -65,7 +73,11 @@ impl TableWriter {
         // Ends when the last handle is dropped with the queue's sender.
         let (storage, gate) = (Arc::clone(&shared.storage), Arc::clone(&shared.gate));
         world::spawn(run(job, storage, gate, Arc::clone(&root), queue));
-        TableWriter { requests, root }
+        TableWriter {
+            requests,
+            room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
+            root,
+        }
     }
 
     /// The root to write to; writes wait while the guard is held.
@@ -73,10 +85,22 @@ impl TableWriter {
         self.root.lock().await
     }
 
+    /// Bytes of writes that wait or are under way.
+    pub(crate) fn queued_bytes(&self) -> u64 {
+        (QUEUE_BYTES_MAX - self.room.available_permits()) as u64
+    }
+
     /// Writes changes; durable, and on their way to the views, when it returns.
     pub(crate) async fn write(&self, batch: ChangeBatch) -> Result<()> {
+        let bytes = batch.bytes().min(QUEUE_BYTES_MAX) as u32;
+        let room = Arc::clone(&self.room).acquire_many_owned(bytes);
+        let room = room.await.map_err(|_| Error::Stopped)?;
         let (done, outcome) = oneshot::channel();
-        let request = Request { batch, done };
+        let request = Request {
+            batch,
+            done,
+            _room: room,
+        };
         self.requests
             .send(request)
             .await

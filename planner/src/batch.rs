@@ -13,8 +13,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableFunctionImpl;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ParamValues, ScalarValue};
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{AggregateUDF, Expr, ExprSchemable, LogicalPlan, ScalarUDF};
@@ -46,6 +46,7 @@ use crate::lateral::LateralRows;
 use crate::lateral_limit::LateralLimit;
 use crate::number_aggregates::{NumberAggregates, number_aggregates};
 use crate::origins::{Origin, origins};
+use crate::query_memory::QueryMemory;
 use crate::set_operations::SetOperations;
 use crate::sort_subqueries::SortSubqueries;
 use crate::temporal_join::{CurrentRows, has_mark};
@@ -77,6 +78,8 @@ impl Default for Settings {
 pub struct Session {
     catalog: Arc<dyn Catalog>,
     context: SessionContext,
+    /// What running queries share with others; without a bound if `None`.
+    memory: Option<QueryMemory>,
 }
 
 /// A session over a catalog, with DataFusion's functions and PostgreSQL's.
@@ -129,7 +132,11 @@ pub fn session(catalog: Arc<dyn Catalog>, settings: &Settings) -> Session {
     for function in number_aggregates() {
         context.register_udaf(function);
     }
-    Session { catalog, context }
+    Session {
+        catalog,
+        context,
+        memory: None,
+    }
 }
 
 impl Session {
@@ -139,6 +146,16 @@ impl Session {
         Self {
             catalog,
             context: self.context.clone(),
+            memory: self.memory.clone(),
+        }
+    }
+
+    /// The same session, whose queries share memory with those of others.
+    #[must_use]
+    pub fn with_memory(&self, memory: &QueryMemory) -> Self {
+        Self {
+            memory: Some(memory.clone()),
+            ..self.clone()
         }
     }
 
@@ -159,6 +176,7 @@ impl Session {
         Self {
             catalog: Arc::clone(&self.catalog),
             context,
+            memory: self.memory.clone(),
         }
     }
 
@@ -418,7 +436,12 @@ impl BatchPlan {
     pub async fn execute(&self, session: &Session) -> Result<SendableRecordBatchStream> {
         let physical = self.physical(session).await?;
         let schema = renamed(&physical.schema(), &self.schema);
-        let rows = execute_stream(physical, session.context.task_ctx())?;
+        let task = TaskContext::from(&session.context.state());
+        let task = match &session.memory {
+            Some(memory) => task.with_runtime(memory.runtime()),
+            None => task,
+        };
+        let rows = execute_stream(physical, Arc::new(task))?;
         let target = Arc::clone(&schema);
         let named = rows.map(move |batch| {
             let batch = batch?;

@@ -312,6 +312,8 @@ mod tests {
             status(VIEW, 1, 5, busy, 0.9),
         ];
         Observation {
+            state_bytes: 0,
+            queued_bytes: 0,
             lateness: Vec::new(),
             executors,
             key_groups: Vec::new(),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, Result};
+use crate::machine_memory::machine_memory;
 use crate::options::{Flags, OPTIONS, nearest};
 
 /// The effective configuration.
@@ -43,6 +44,13 @@ pub struct Config {
     pub statement_bytes_max: usize,
     /// Most memory that the rows of one `COPY FROM` may take, in bytes. Default 1 GiB.
     pub copy_bytes_max: usize,
+    /// Most memory that the state of all tables, views and indexes may take together, in bytes: of joins,
+    /// aggregations and window functions, what is more is on disk alone. With 0, whatever can be is: for
+    /// tests. Default: half of the memory of the machine, or of the control group.
+    pub state_memory_limit: u64,
+    /// Most memory that sorting, grouping and joining of all queries together may take, in bytes. Default:
+    /// a quarter of it.
+    pub query_memory_limit: usize,
     /// How long changes are kept that every subscription has read, so that one that was cut off
     /// can go on. Default 5 min.
     #[serde(deserialize_with = "duration")]
@@ -54,6 +62,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
+        let memory = machine_memory();
         Config {
             data_dir: PathBuf::from("./tidewater-data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 4566)),
@@ -68,6 +77,8 @@ impl Default for Config {
             connections_max: 1000,
             statement_bytes_max: 16 << 20,
             copy_bytes_max: 1 << 30,
+            state_memory_limit: memory / 2,
+            query_memory_limit: usize::try_from(memory / 4).unwrap_or(usize::MAX),
             subscription_retention: Duration::from_secs(300),
             subscription_bytes_max: 64 << 20,
         }

@@ -26,6 +26,7 @@ pub mod interrupt;
 pub mod key_set;
 pub mod layout;
 pub mod listener;
+mod machine_memory;
 pub mod namespace;
 pub mod notice;
 pub mod options;

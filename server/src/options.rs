@@ -63,6 +63,10 @@ pub static OPTIONS: &[ServerOption] = &[
         "Longest statement"),
     option("copy_bytes_max", "copy-bytes-max", "BYTES", Some("1073741824"), BOUNDS,
         "Memory that the rows of one COPY FROM may take"),
+    option("state_memory_limit", "state-memory-limit", "BYTES", None, BOUNDS,
+        "Memory for the state of tables, views and indexes; what joins and aggregations have beyond it is on disk alone [default: half of the machine's]"),
+    option("query_memory_limit", "query-memory-limit", "BYTES", None, BOUNDS,
+        "Memory in which queries sort, group and join, all together; beyond it they fail with SQLSTATE 53200 [default: a quarter of the machine's]"),
     option("subscription_retention", "subscription-retention", "DURATION", Some("\"5min\""), FEEDS,
         "How long changes are kept that all subscriptions have read, for one that was cut off"),
     option("subscription_bytes_max", "subscription-bytes-max", "BYTES", Some("67108864"), FEEDS,
@@ -139,6 +143,8 @@ pub fn sample_file() -> String {
         let example = match option.name {
             "tls_cert" => "\"server.crt\"",
             "tls_key" => "\"server.key\"",
+            "state_memory_limit" => "8589934592",
+            "query_memory_limit" => "4294967296",
             _ => "2",
         };
         let default = option.default.unwrap_or(example);
@@ -224,6 +230,8 @@ mod tests {
         let loaded = Config::load(Some(file.path()), &Flags::default()).unwrap();
         let expected = Config {
             streaming_parallelism: 2,
+            state_memory_limit: 8 << 30,
+            query_memory_limit: 4 << 30,
             tls_cert: Some("server.crt".into()),
             tls_key: Some("server.key".into()),
             ..Config::default()

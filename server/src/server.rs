@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use executor::{Engine, EngineOptions, JobSpec};
-use planner::{Settings as PlanSettings, TableDefinition};
+use planner::{QueryMemory, Settings as PlanSettings, TableDefinition};
 use storage::{CatalogChange, Storage, crash_point};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -76,6 +76,8 @@ pub struct Instance {
     pub config: Config,
     /// The running dataflows.
     pub engine: Engine,
+    /// The memory that queries share.
+    pub query_memory: QueryMemory,
     /// What is durable.
     pub storage: Arc<Storage>,
     /// Primary keys.
@@ -213,6 +215,7 @@ impl Server {
             barrier_interval: config.barrier_interval,
             checkpoint_interval: config.checkpoint_interval,
             key_groups: config.key_groups,
+            state_memory_limit: config.state_memory_limit,
             past_rescales: history::from_rows(&rows)?,
             ..EngineOptions::default()
         };
@@ -242,9 +245,11 @@ impl Server {
         });
         let sessions = Sessions::new(config.connections_max);
         let starting = Semaphore::new(config.connections_max);
+        let query_memory = QueryMemory::new(config.query_memory_limit)?;
         let instance = Arc::new(Instance {
             config,
             engine,
+            query_memory,
             storage,
             keys,
             locks: TableLocks::default(),

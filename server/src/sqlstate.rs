@@ -346,8 +346,8 @@ pub fn datafusion_message(error: &DataFusionError) -> String {
             .map_or_else(|| error.to_string(), datafusion_message),
         DataFusionError::Plan(message)
         | DataFusionError::Execution(message)
-        | DataFusionError::NotImplemented(message)
-        | DataFusionError::ResourcesExhausted(message) => lower_first(first_line(message)),
+        | DataFusionError::NotImplemented(message) => lower_first(first_line(message)),
+        DataFusionError::ResourcesExhausted(_) => "out of memory".to_owned(),
         DataFusionError::External(inner) => inner.to_string(),
         DataFusionError::ArrowError(inner, _) => arrow_message(inner),
         other => first_line(&other.strip_backtrace()).to_owned(),
@@ -404,7 +404,10 @@ fn detail(error: &Error) -> Option<String> {
         } => Some(format!("Expected {expected} parameters but got {given}.")),
         Error::Privilege { detail, .. } | Error::DatabaseInUse { detail, .. } => detail.clone(),
         Error::InCopy { source, .. } => detail(source),
-        Error::Planner(planner::Error::DataFusion(inner)) => detail(ours(inner)?),
+        Error::Planner(planner::Error::DataFusion(inner)) => match exhausted(inner) {
+            Some(message) => Some(format!("{}.", first_line(message).trim_end_matches('.'))),
+            None => detail(ours(inner)?),
+        },
         Error::Executor(
             executor::Error::JobFailed { cause } | executor::Error::Write { cause },
         ) => Some(chain(cause)),
@@ -450,10 +453,29 @@ fn hint(error: &Error) -> Option<String> {
         Error::Refused { hint, .. } => hint.map(str::to_owned),
         Error::DependentPrivileges => Some("Use CASCADE to revoke them too.".to_owned()),
         Error::UndefinedRescale { .. } => Some("SHOW RESCALES lists them.".to_owned()),
-        Error::Planner(planner::Error::DataFusion(inner)) => hint(ours(inner)?),
+        Error::Planner(planner::Error::DataFusion(inner)) => match exhausted(inner) {
+            Some(_) => Some(
+                "Sort, group or join fewer rows at once, or raise the server's query_memory_limit."
+                    .to_owned(),
+            ),
+            None => hint(ours(inner)?),
+        },
         Error::Executor(executor::Error::Restarting { .. }) => {
             Some("SHOW JOBS says when it is tried next. DROP works at any time.".to_owned())
         }
+        _ => None,
+    }
+}
+
+/// What a query says that has used up its memory.
+fn exhausted(error: &DataFusionError) -> Option<&str> {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
+            exhausted(inner)
+        }
+        DataFusionError::Shared(inner) => exhausted(inner),
+        DataFusionError::Collection(errors) => exhausted(errors.first()?),
+        DataFusionError::ResourcesExhausted(message) => Some(message),
         _ => None,
     }
 }

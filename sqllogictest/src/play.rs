@@ -23,7 +23,8 @@ const PARALLELISM_BEFORE_ALTERING: u32 = 2;
 pub enum Setting {
     /// It stays at this from beginning to end.
     Fixed(u32),
-    /// It is altered between the statements, or all along if `CHAOS` is set to other than 0.
+    /// It is altered between the statements, or all along if `CHAOS` is set to other than 0. State has
+    /// no memory, either: whatever can be is on disk alone.
     Altered,
 }
 
@@ -58,7 +59,10 @@ pub fn slt_folder() -> PathBuf {
 /// If the file fails, with the record, the line that repeats the run, and the server's last words.
 pub fn play(file: &str, setting: Setting) {
     let seed = seed(file);
-    let server = ServerProcess::start();
+    let server = match setting {
+        Setting::Fixed(_) => ServerProcess::start(),
+        Setting::Altered => ServerProcess::start_with(&[("TIDEWATER_STATE_MEMORY_LIMIT", "0")]),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -58,6 +58,12 @@ impl KeyIndex {
             .map_or(&[], |list| list.slots.as_slice())
     }
 
+    /// A slot of some key of a hash, if there is one.
+    pub(crate) fn first(&self, hash: u64) -> Option<u32> {
+        let list = self.lists.find(hash, |list| list.hash == hash);
+        list.map(|list| list.slots.as_slice()[0])
+    }
+
     /// Adds a slot to the list of its key.
     pub(crate) fn insert(&mut self, hash: u64, slot: u32, equal: impl Fn(u32) -> bool) {
         let list = self.lists.find_mut(hash, |list| {
@@ -91,8 +97,10 @@ impl KeyIndex {
         }
     }
 
-    /// Memory in bytes, about.
-    pub(crate) fn bytes(&self) -> usize {
-        self.lists.allocation_size()
+    /// Memory in bytes, about, if there are so many slots in it.
+    pub(crate) fn bytes(&self, slots: usize) -> usize {
+        // Lists of more than one slot are vectors, which are half full or more.
+        let in_vectors = slots.saturating_sub(self.lists.len());
+        self.lists.allocation_size() + in_vectors * size_of::<u32>() * 2
     }
 }

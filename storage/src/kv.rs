@@ -11,6 +11,7 @@ use std::fmt::Debug;
 use std::ops::ControlFlow;
 
 use crate::error::Result;
+use crate::layout::KeyPrefix;
 
 /// A separate key space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -180,6 +181,13 @@ pub trait Kv: Send + Sync + Debug {
     /// # Errors
     /// As [`Kv::get`].
     fn scan(&self, family: ColumnFamily, prefix: &[u8], visit: Visit<'_>) -> Result<()>;
+
+    /// Visits all keys of `state` that begin with one of these prefixes, which ascend, prefix by prefix.
+    /// A visit cannot end it.
+    ///
+    /// # Errors
+    /// As [`Kv::get`].
+    fn scan_rows(&self, prefixes: &[KeyPrefix], visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<()>;
 
     /// Applies a write set, whole or not at all.
     ///

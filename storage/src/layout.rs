@@ -9,10 +9,12 @@
 //!           "digest/" ++ table ++ key group                         u128 BE, see below
 //!           "rebuilding/" ++ job u32 BE                             nothing; its rows are not whole
 //!   state   table ++ key group ++ row                               measures of the row
+//!           table ++ key group ++ key hash ++ row                   the same, of tables that can evict
 //!   wal     job u32 BE ++ sequence number u64 BE                    bytes of the caller
 //!
 //!   table      job u32 BE ++ number u16 BE                          6 bytes
 //!   key group  u16 BE                                               2 bytes
+//!   key hash   u64 BE, hash of the look-up key                      8 bytes
 //!   row        Arrow row format of all columns, ascending, NULLs first
 //!   measures   one after the other, little-endian: i64 | i128 (sum or greatest) | i256 | two f64 (high, low)
 //! ```
@@ -29,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::schema::TableId;
 
 /// Version of everything drawn above and of [`hash_rows`](crate::hash_rows).
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Key of the format number in `meta`.
 pub const FORMAT_KEY: &[u8] = b"format";
@@ -52,8 +54,14 @@ pub const DIGEST_PREFIX: &[u8] = b"digest/";
 /// What the keys begin with, in `meta`, that say which jobs' rows are not whole.
 pub const REBUILDING_PREFIX: &[u8] = b"rebuilding/";
 
-/// Bytes in front of the row in a key of `state`.
+/// Bytes in front of the row in a key of `state`, or of its key hash, if there is one.
 pub const STATE_PREFIX_BYTES: usize = 8;
+
+/// Bytes in front of the row where there is a key hash.
+pub const KEY_PREFIX_BYTES: usize = 16;
+
+/// What the keys of all rows of a key hash begin with, in `state`.
+pub type KeyPrefix = [u8; KEY_PREFIX_BYTES];
 
 /// What the keys of all rows of a job begin with, in `state` and `wal`.
 #[must_use]
@@ -76,6 +84,15 @@ pub fn partition_prefix(table: TableId, key_group: KeyGroup) -> [u8; STATE_PREFI
     let mut bytes = [0; STATE_PREFIX_BYTES];
     bytes[..6].copy_from_slice(&table_prefix(table));
     bytes[6..].copy_from_slice(&key_group.0.to_be_bytes());
+    bytes
+}
+
+/// What the keys of all rows of a key hash begin with, in `state`.
+#[must_use]
+pub fn key_prefix(table: TableId, key_group: KeyGroup, key_hash: u64) -> KeyPrefix {
+    let mut bytes = [0; KEY_PREFIX_BYTES];
+    bytes[..STATE_PREFIX_BYTES].copy_from_slice(&partition_prefix(table, key_group));
+    bytes[STATE_PREFIX_BYTES..].copy_from_slice(&key_hash.to_be_bytes());
     bytes
 }
 
@@ -132,7 +149,8 @@ pub fn row_converter(columns: &SchemaRef) -> Result<RowConverter> {
     Ok(RowConverter::new(fields)?)
 }
 
-/// Splits a key of `state` behind its table: the key group, and the bytes of the row.
+/// Splits a key of `state` behind its table: the key group, and the bytes of the row with its key hash,
+/// if it has one.
 ///
 /// # Errors
 /// When the key is too short.

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Invariants: a row's identity is the whole row; a partition maps distinct rows to measures,
-//! which only ever change by addition; a checkpoint is one atomic, synced write.
+//! which only ever change by addition; a checkpoint is one atomic, synced write; a row in memory that no
+//! checkpoint has yet never leaves it.
 //! Not here: who owns a key group (`scaling`), when to commit (`executor`), SQL of any kind.
 
 pub mod canary;
@@ -28,6 +29,7 @@ pub mod rocks_kv;
 pub mod schema;
 pub mod snapshot;
 pub mod snapshot_changes;
+pub mod state_memory;
 pub mod state_table;
 pub mod storage;
 
@@ -43,10 +45,12 @@ mod witness;
 pub use crate::error::{Error, Result};
 pub use crate::hash::{hash_rows, key_group};
 pub use crate::measures::{FloatSum, MeasureColumn, MeasureType, Measures};
+pub use crate::partition::Evicted;
 pub use crate::partition_state::PartitionState;
 pub use crate::schema::{Run, TableId, TableSchema};
 pub use crate::snapshot::{DatabaseSnapshot, PartitionSnapshot, TableSnapshot};
 pub use crate::snapshot_changes::RowChanges;
+pub use crate::state_memory::StateMemory;
 pub use crate::state_table::{
     Changed, Committed, Matches, NullEquality, RowRef, StateDelta, StateTable,
 };

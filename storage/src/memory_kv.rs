@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::error::Result;
 use crate::hash::mix;
 use crate::kv::{ColumnFamily, Durability, Kv, Operation, Visit, WriteSet};
+use crate::layout::KeyPrefix;
 
 type Families = BTreeMap<(ColumnFamily, Vec<u8>), Vec<u8>>;
 
@@ -80,6 +81,16 @@ impl Kv for MemoryKv {
             if let ControlFlow::Break(()) = visit(key, value) {
                 break;
             }
+        }
+        Ok(())
+    }
+
+    fn scan_rows(&self, prefixes: &[KeyPrefix], visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<()> {
+        for prefix in prefixes {
+            self.scan(ColumnFamily::State, prefix, &mut |key, value| {
+                visit(key, value);
+                ControlFlow::Continue(())
+            })?;
         }
         Ok(())
     }

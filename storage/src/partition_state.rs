@@ -5,11 +5,13 @@
 //!
 //!   bytes    magic "TWPS" ++ version u16 LE ++ XXH3-64 of what follows, LE ++ Arrow IPC stream
 //!   stream   one batch of rows: columns, measures, flags; one batch of old measures
+//!   tail     digest, epoch of `written_after`; of what is on disk alone: rows, bytes, digest. LE
 //! ```
 //!
 //! Changes that no commit has seen travel along: a row touched since the last barrier brings the
 //! measures it had then, so the new owner reports its change as the old owner would have. The
-//! digest is compared when the state is installed.
+//! digest is compared when the state is installed. Rows that are on disk alone stay there: the new owner
+//! reads them where the old one would have.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -21,16 +23,18 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
+use scaling::Epoch;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, Result};
 use crate::measures::{MeasureColumn, MeasureType, Measures};
+use crate::partition::Evicted;
 
 const MAGIC: &[u8; 4] = b"TWPS";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const HEADER_BYTES: usize = 14;
 
-/// All rows of one key group of one table.
+/// All rows of one key group of one table that are in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PartitionState {
     /// The rows, each once, in no order. Some may be dead (all measures zero): their deletion is
@@ -42,10 +46,16 @@ pub struct PartitionState {
     pub dirty: BooleanArray,
     /// Which rows changed since the last commit.
     pub touched: BooleanArray,
+    /// Which rows changed in the last durable commit, whose checkpoint may not be written yet.
+    pub writing: BooleanArray,
+    /// It is once the committed epoch is greater than this one.
+    pub written_after: Epoch,
     /// The measures that the touched rows had at the last commit, in the order of the rows.
     pub old: Measures,
-    /// Digest of the rows and measures.
+    /// Digest of the rows and measures, those on disk alone among them.
     pub digest: u128,
+    /// What is on disk alone.
+    pub evicted: Evicted,
 }
 
 impl PartitionState {
@@ -80,6 +90,10 @@ impl PartitionState {
             bytes.extend_from_slice(&stream);
         }
         bytes.extend_from_slice(&self.digest.to_le_bytes());
+        bytes.extend_from_slice(&self.written_after.0.to_le_bytes());
+        bytes.extend_from_slice(&self.evicted.rows.to_le_bytes());
+        bytes.extend_from_slice(&self.evicted.bytes.to_le_bytes());
+        bytes.extend_from_slice(&self.evicted.digest.to_le_bytes());
         let checksum = xxh3_64(&bytes[HEADER_BYTES..]);
         bytes[..4].copy_from_slice(MAGIC);
         bytes[4..6].copy_from_slice(&VERSION.to_le_bytes());
@@ -98,24 +112,37 @@ impl PartitionState {
         let (rows, types) = decode_rows(cut_stream(&mut body)?)?;
         let old = read_batch(cut_stream(&mut body)?)?;
         let old = measures_of(old.columns(), &types)?;
-        let digest = body
-            .try_into()
-            .map_err(|_| corrupt("no digest at the end"))?;
+        let digest = u128::from_le_bytes(cut(&mut body)?);
+        let written_after = Epoch(u64::from_le_bytes(cut(&mut body)?));
+        let evicted = Evicted {
+            rows: u64::from_le_bytes(cut(&mut body)?),
+            bytes: u64::from_le_bytes(cut(&mut body)?),
+            digest: u128::from_le_bytes(cut(&mut body)?),
+        };
+        if !body.is_empty() {
+            return Err(corrupt("bytes behind the end"));
+        }
         Ok(Self {
             old,
-            digest: u128::from_le_bytes(digest),
+            digest,
+            written_after,
+            evicted,
             ..rows
         })
     }
 
-    /// One batch: columns, measures, dirty, touched.
+    /// One batch: columns, measures, dirty, touched, writing.
     fn rows_batch(&self) -> Result<RecordBatch> {
         let measures = measures_batch(&self.measures, self.rows())?;
         let mut fields: Vec<_> = self.columns.schema().fields().iter().cloned().collect();
         let mut columns = self.columns.columns().to_vec();
         fields.extend(measures.schema().fields().iter().cloned());
         columns.extend_from_slice(measures.columns());
-        for (name, flags) in [("dirty", &self.dirty), ("touched", &self.touched)] {
+        for (name, flags) in [
+            ("dirty", &self.dirty),
+            ("touched", &self.touched),
+            ("writing", &self.writing),
+        ] {
             fields.push(Arc::new(Field::new(name, DataType::Boolean, false)));
             columns.push(Arc::new(flags.clone()));
         }
@@ -167,6 +194,13 @@ fn cut_stream<'a>(body: &mut &'a [u8]) -> Result<&'a [u8]> {
     Ok(stream)
 }
 
+/// Takes a number's bytes off the front of `body`.
+fn cut<const N: usize>(body: &mut &[u8]) -> Result<[u8; N]> {
+    let (number, rest) = body.split_first_chunk().ok_or_else(|| corrupt("cut off"))?;
+    *body = rest;
+    Ok(*number)
+}
+
 fn read_batch(stream: &[u8]) -> Result<RecordBatch> {
     let mut reader = StreamReader::try_new(Cursor::new(stream), None)?;
     let batch = reader.next().ok_or_else(|| corrupt("no batch"))??;
@@ -181,7 +215,7 @@ fn decode_rows(stream: &[u8]) -> Result<(PartitionState, Vec<MeasureType>)> {
     let measures: usize = count
         .and_then(|count| count.parse().ok())
         .ok_or_else(|| corrupt("number of measures missing"))?;
-    let Some(columns) = batch.num_columns().checked_sub(measures + 2) else {
+    let Some(columns) = batch.num_columns().checked_sub(measures + 3) else {
         return Err(corrupt("too few columns"));
     };
     let types = schema.fields()[columns..columns + measures]
@@ -204,8 +238,11 @@ fn decode_rows(stream: &[u8]) -> Result<(PartitionState, Vec<MeasureType>)> {
         measures: measures_of(&batch.columns()[columns..columns + measures], &types)?,
         dirty: flags(columns + measures)?,
         touched: flags(columns + measures + 1)?,
+        writing: flags(columns + measures + 2)?,
+        written_after: Epoch(0),
         old: Measures::default(),
         digest: 0,
+        evicted: Evicted::default(),
     };
     Ok((state, types))
 }

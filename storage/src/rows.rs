@@ -29,6 +29,10 @@ pub(crate) const DIRTY: u8 = 2;
 pub(crate) const STORED: u8 = 4;
 /// The row is being dropped.
 pub(crate) const DEAD: u8 = 8;
+/// The row changed in the last durable commit, whose checkpoint may not be written yet.
+pub(crate) const WRITING: u8 = 16;
+/// The row's key was used since rows were last evicted; known where some have been.
+pub(crate) const USED: u8 = 32;
 
 /// Where a row lies.
 #[derive(Debug, Clone, Copy)]
@@ -232,6 +236,11 @@ impl Rows {
     /// The hashes of the given slots.
     pub(crate) fn hashes_of(&self, slots: &[u32]) -> Vec<u64> {
         slots.iter().map(|&s| self.hashes[s as usize]).collect()
+    }
+
+    /// The key hashes of the given slots.
+    pub(crate) fn key_hashes_of(&self, slots: &[u32]) -> Vec<u64> {
+        slots.iter().map(|&s| self.key_hashes[s as usize]).collect()
     }
 
     /// Adds to the measures of rows: `slots[i]` gets row `first + i` of the deltas.

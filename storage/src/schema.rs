@@ -42,6 +42,9 @@ pub struct TableSchema {
     pub measures: Vec<MeasureType>,
     /// Whether a commit publishes snapshots for readers. Then the first measure is the weight.
     pub visible: bool,
+    /// Whether rows that are not used may be on disk alone, where they are then found by the hash of
+    /// their key. Not for visible and ordered tables, whose rows are looked for in other ways, too.
+    pub evictable: bool,
 }
 
 impl TableSchema {

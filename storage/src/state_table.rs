@@ -14,6 +14,10 @@
 //! not zero. Floats are made canonical when a row comes in (-0.0 is 0.0, all NaN are one), and
 //! NULL equals NULL in the identity of a row.
 //!
+//! A table that is given the memory it shares ([`StateTable::share`]) and is evictable leaves rows on disk
+//! alone when there is too little of it ([`StateTable::relieve`]), and reads them back when a change or a
+//! look-up asks for their key. Nobody else notices.
+//!
 //! Not here: which key groups are owned (`scaling`), when an epoch ends (`executor`), the bytes on
 //! disk (`storage.rs`).
 
@@ -22,7 +26,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::row::{RowConverter, SortField};
-use scaling::{KeyGroup, KeyGroupSet};
+use scaling::{Epoch, KeyGroup, KeyGroupSet};
 
 use crate::cells::{Cells, canonical};
 use crate::chunk::{ChunkData, Sharing};
@@ -35,6 +39,10 @@ use crate::partition_state::PartitionState;
 use crate::rows::{Incoming, Place};
 use crate::schema::{Run, TableId, TableSchema};
 use crate::snapshot::PartitionSnapshot;
+use crate::state_memory::{Account, StateMemory};
+
+/// What a new row takes beside its columns, in slots and indexes: about, a commit looks closely.
+const ROW_BYTES: usize = 64;
 
 /// Whether NULL finds NULL in a look-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +109,8 @@ pub struct StateDelta {
     pub columns: RecordBatch,
     /// Their measures; a row whose measures are zero is to be deleted.
     pub measures: Measures,
+    /// The hashes of their keys, if the table can evict; else none.
+    pub key_hashes: Vec<u64>,
     /// Digest of all rows of the key group, written ones and others.
     pub digest: u128,
     /// Whether these are all rows, and what is stored of the key group is of an older shape.
@@ -128,6 +138,19 @@ pub struct StateTable {
     shape: Shape,
     /// Indexed by key group; `None` where not owned.
     partitions: Vec<Option<Box<Partition>>>,
+    /// What it takes of the memory that tables share; `None` if it shares none.
+    account: Option<Account>,
+    /// Bytes in memory at the last look, and rows on disk alone.
+    measured: u64,
+    evicted_rows: u64,
+    /// Key groups with rows of a checkpoint that may not be written yet; only where rows can be evicted.
+    writing: KeyGroupSet,
+    /// The checkpoint that was the last written one when they were looked at.
+    settled: Epoch,
+    /// The key group to evict from next.
+    hand: usize,
+    /// Bytes in memory when next to nothing of it could be evicted, since the last commit.
+    exhausted: Option<u64>,
     /// Key groups that have changed or come since the last commit. A commit looks at no others: a
     /// table without changes must cost next to nothing.
     touched: KeyGroupSet,
@@ -146,6 +169,20 @@ struct Scratch {
     fresh: Vec<u32>,
     /// Chunks that wait for their columns.
     pending: Vec<(KeyGroup, u32)>,
+}
+
+/// Keys to be looked up.
+struct Probe {
+    cells: Vec<Cells>,
+    hashes: Vec<u64>,
+    nulls: NullEquality,
+}
+
+impl Probe {
+    /// Whether a row's key finds nothing, whatever there is.
+    fn skips(&self, row: usize) -> bool {
+        self.nulls == NullEquality::NullEqualsNothing && self.cells.iter().any(|c| c.is_null(row))
+    }
 }
 
 impl StateTable {
@@ -173,9 +210,20 @@ impl StateTable {
             RowConverter::supports_fields(&sort_fields),
             "every column has a row format"
         );
+        assert!(
+            !schema.evictable || !schema.visible && schema.ordered_by.is_none(),
+            "rows that are evicted are looked for by their key only"
+        );
         let mut table = Self {
             shape: Shape::new(schema),
             partitions: Vec::new(),
+            account: None,
+            measured: 0,
+            evicted_rows: 0,
+            writing: KeyGroupSet::new(),
+            settled: Epoch(0),
+            hand: 0,
+            exhausted: None,
             touched: KeyGroupSet::new(),
             dirty: KeyGroupSet::new(),
             scratch: Scratch::default(),
@@ -199,11 +247,32 @@ impl StateTable {
         self.partitions().map(|(key_group, _)| key_group).collect()
     }
 
-    /// Number of distinct rows of a key group, with those whose deletion is not durable yet; zero
-    /// if it is not owned.
+    /// Makes the table share memory with others. Rows that are evicted are those of the last
+    /// checkpoint in its storage: to that the deltas of every durable commit must go, before the next
+    /// one.
+    pub fn share(&mut self, memory: Arc<StateMemory>) {
+        self.account = Some(Account::new(memory, self.shape.schema.evictable));
+    }
+
+    /// Number of distinct rows of a key group, with those whose deletion is not durable yet and those
+    /// on disk alone; zero if it is not owned.
     #[must_use]
     pub fn rows(&self, key_group: KeyGroup) -> u64 {
-        self.partition(key_group).map_or(0, |p| p.len() as u64)
+        self.partition(key_group)
+            .map_or(0, |p| p.len() as u64 + p.evicted().rows)
+    }
+
+    /// What the rows of a key group that are on disk alone took in memory, in bytes, about; zero if it
+    /// is not owned.
+    #[must_use]
+    pub fn evicted_bytes(&self, key_group: KeyGroup) -> u64 {
+        self.partition(key_group).map_or(0, |p| p.evicted().bytes)
+    }
+
+    /// Whether rows are on disk alone, so that a change or a look-up may have to wait for them.
+    #[must_use]
+    pub fn has_evicted(&self) -> bool {
+        self.account.as_ref().is_some_and(|a| a.evicted_rows() > 0)
     }
 
     /// Memory of a key group in bytes, about; zero if it is not owned.
@@ -225,19 +294,25 @@ impl StateTable {
         self.check_runs(runs, deltas.len())?;
         let columns = canonical(columns);
         let cells: Vec<Cells> = columns.iter().map(Cells::new).collect();
+        let mut scratch = std::mem::take(&mut self.scratch);
+        hash_cells(cells.iter(), deltas.len(), &mut scratch.hashes);
+        scratch.key_hashes.clear();
+        if !self.shape.key_is_identity {
+            let key = self.shape.schema.key.iter().map(|&column| &cells[column]);
+            hash_cells(key, deltas.len(), &mut scratch.key_hashes);
+        }
+        let key_hashes = match self.shape.key_is_identity {
+            true => &scratch.hashes,
+            false => &scratch.key_hashes,
+        };
+        self.recall(key_hashes, runs, |_| false)?;
         let Self {
             shape,
             partitions,
             touched,
             dirty,
-            scratch,
+            ..
         } = self;
-        hash_cells(cells.iter(), deltas.len(), &mut scratch.hashes);
-        scratch.key_hashes.clear();
-        if !shape.key_is_identity {
-            let key = shape.schema.key.iter().map(|&column| &cells[column]);
-            hash_cells(key, deltas.len(), &mut scratch.key_hashes);
-        }
         let order = shape.order_keys(&columns)?;
         let batch = Incoming {
             cells: &cells,
@@ -260,28 +335,33 @@ impl StateTable {
                 .pending
                 .extend(chunk.map(|chunk| (run.key_group, chunk)));
         }
-        self.place_new_rows(&columns)
+        self.place_new_rows(&columns, &mut scratch)?;
+        self.scratch = scratch;
+        Ok(())
     }
 
     /// Gathers the new rows of a batch, once for all key groups.
-    fn place_new_rows(&mut self, columns: &[ArrayRef]) -> Result<()> {
-        if self.scratch.pending.is_empty() {
+    fn place_new_rows(&mut self, columns: &[ArrayRef], scratch: &mut Scratch) -> Result<()> {
+        if scratch.pending.is_empty() {
             return Ok(());
         }
-        let fresh = std::mem::take(&mut self.scratch.fresh);
+        let fresh = std::mem::take(&mut scratch.fresh);
         let count = fresh.len();
         let indexes = UInt32Array::from(fresh);
         let taken: std::result::Result<Vec<_>, _> =
             columns.iter().map(|c| take(c, &indexes, None)).collect();
-        let sharing = match self.scratch.pending.len() {
+        let sharing = match scratch.pending.len() {
             1 => Sharing::Own,
             _ => Sharing::Shared,
         };
         let data = Arc::new(ChunkData::new(compacted(taken?), count, sharing));
-        for &(key_group, chunk) in &self.scratch.pending {
+        for &(key_group, chunk) in &scratch.pending {
             if let Some(partition) = &mut self.partitions[usize::from(key_group.0)] {
                 partition.set_data(chunk, &data);
             }
+        }
+        if let Some(account) = &mut self.account {
+            account.grow((count * (data.bytes_per_row + ROW_BYTES)) as u64);
         }
         Ok(())
     }
@@ -293,11 +373,35 @@ impl StateTable {
     /// # Errors
     /// [`Error::Shape`] or [`Error::NotOwned`].
     pub fn lookup(
+        &mut self,
+        key_columns: &[ArrayRef],
+        runs: &[Run],
+        nulls: NullEquality,
+    ) -> Result<Matches> {
+        let probe = self.probe(key_columns, runs, nulls)?;
+        self.recall(&probe.hashes, runs, |row| probe.skips(row))?;
+        Ok(self.matches(&probe, runs))
+    }
+
+    /// As [`lookup`](Self::lookup), in a table all of whose rows are in memory.
+    ///
+    /// # Errors
+    /// As [`lookup`](Self::lookup).
+    ///
+    /// # Panics
+    /// When the table may evict rows.
+    pub fn find(
         &self,
         key_columns: &[ArrayRef],
         runs: &[Run],
         nulls: NullEquality,
     ) -> Result<Matches> {
+        assert!(!self.shape.schema.evictable, "rows may be on disk");
+        let probe = self.probe(key_columns, runs, nulls)?;
+        Ok(self.matches(&probe, runs))
+    }
+
+    fn probe(&self, key_columns: &[ArrayRef], runs: &[Run], nulls: NullEquality) -> Result<Probe> {
         let key = &self.shape.schema.key;
         self.check_columns(key_columns, key)?;
         let rows = match key_columns.first() {
@@ -315,15 +419,23 @@ impl StateTable {
         } else {
             hash_cells(cells.iter(), rows, &mut hashes);
         }
-        let skips =
-            |row| nulls == NullEquality::NullEqualsNothing && cells.iter().any(|c| c.is_null(row));
+        Ok(Probe {
+            cells,
+            hashes,
+            nulls,
+        })
+    }
+
+    /// The rows in memory that a probe finds.
+    fn matches(&self, probe: &Probe, runs: &[Run]) -> Matches {
         let mut matches = Matches::default();
         for run in runs {
             let Some(partition) = self.partition(run.key_group) else {
                 continue;
             };
-            for row in run.rows.clone().filter(|&row| !skips(row)) {
-                partition.lookup(&self.shape, &cells, hashes[row], row, |place| {
+            for row in run.rows.clone().filter(|&row| !probe.skips(row)) {
+                let (cells, hash) = (&probe.cells, probe.hashes[row]);
+                partition.lookup(&self.shape, cells, hash, row, |place| {
                     matches.probe.push(row as u32);
                     matches.rows.push(RowRef {
                         key_group: run.key_group,
@@ -333,7 +445,154 @@ impl StateTable {
                 });
             }
         }
-        Ok(matches)
+        matches
+    }
+
+    /// Reads rows back that are on disk alone and whose key hash is among those of a batch.
+    fn recall(
+        &mut self,
+        key_hashes: &[u64],
+        runs: &[Run],
+        skips: impl Fn(usize) -> bool,
+    ) -> Result<()> {
+        if !self.has_evicted() {
+            return Ok(());
+        }
+        let mut missing = Vec::new();
+        for run in runs {
+            let partition = self.partitions.get_mut(usize::from(run.key_group.0));
+            let Some(Some(partition)) = partition else {
+                continue;
+            };
+            if partition.evicted().rows == 0 {
+                continue;
+            }
+            for row in run.rows.clone().filter(|&row| !skips(row)) {
+                if !partition.use_key(&self.shape, key_hashes[row]) {
+                    missing.push((run.key_group, key_hashes[row]));
+                }
+            }
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        self.restore(&missing)
+    }
+
+    /// Reads the rows of some key hashes back.
+    fn restore(&mut self, missing: &[(KeyGroup, u64)]) -> Result<()> {
+        let Some(account) = &self.account else {
+            return Ok(());
+        };
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let storage = account.memory.storage();
+        let (restored, runs) = storage.read_keys(&self.shape.schema, missing)?;
+        let count = restored.hashes.len();
+        for run in runs {
+            let partition = self.partitions[run.key_group.index()].as_mut();
+            let partition = partition.expect("only key groups that are owned miss rows");
+            partition.restore(&self.shape, run.key_group, &restored, run.rows)?;
+            // The next commit merges chunks, and measures.
+            self.touched.insert(run.key_group);
+            self.dirty.insert(run.key_group);
+        }
+        self.evicted_rows -= count as u64;
+        if let Some(account) = &mut self.account {
+            let bytes = count * (restored.data.bytes_per_row + ROW_BYTES);
+            account.take_back(count as u64, bytes as u64);
+        }
+        Ok(())
+    }
+
+    /// Leaves this table's share of what is too much in memory on disk alone: rows that the last
+    /// checkpoint has, and that were not used lately. What was looked up before must be looked up again.
+    ///
+    /// # Errors
+    /// As [`StateTable::commit`].
+    pub fn relieve(&mut self) -> Result<()> {
+        let Some(account) = self
+            .account
+            .as_ref()
+            .filter(|_| self.shape.schema.evictable)
+        else {
+            return Ok(());
+        };
+        let all = account.memory.evicts_all();
+        let Some(share) = account.memory.share_to_evict() else {
+            return Ok(());
+        };
+        // Trying again is worth it once an eighth has been added.
+        let tried = |bytes: u64| account.resident() < bytes + bytes / 8;
+        if !all && self.exhausted.is_some_and(tried) {
+            return Ok(());
+        }
+        let committed = account.memory.storage().committed_epoch();
+        let wanted = (account.resident() as f64 * share).ceil() as usize;
+        let mut freed = 0;
+        let mut changed = KeyGroupSet::new();
+        // What is in use the first time round may not be the second time.
+        for _ in 0..2 * self.partitions.len() {
+            if freed >= wanted {
+                break;
+            }
+            self.hand = (self.hand + 1) % self.partitions.len();
+            let key_group = KeyGroup(self.hand as u16);
+            if let Some(partition) = &mut self.partitions[self.hand] {
+                partition.settle_written(&self.shape, committed);
+                let before = partition.evicted().rows;
+                freed += partition.evict(&self.shape, key_group, all)?;
+                self.evicted_rows += partition.evicted().rows - before;
+                changed.insert(key_group);
+                self.dirty.insert(key_group);
+            }
+        }
+        self.measure(&changed);
+        let left = self.account.as_ref().map(Account::resident);
+        self.exhausted = left.filter(|_| freed < wanted / 2);
+        Ok(())
+    }
+
+    /// Notes which checkpoint is the last one that is written: rows that are deleted by then need not
+    /// stay.
+    fn settle_written(&mut self, written: Epoch) {
+        if written == self.settled {
+            return;
+        }
+        self.settled = written;
+        for key_group in &std::mem::take(&mut self.writing) {
+            if let Some(Some(partition)) = self.partitions.get_mut(key_group.index()) {
+                let before = partition.len();
+                partition.settle_written(&self.shape, written);
+                if partition.len() != before {
+                    self.dirty.insert(key_group);
+                }
+                if partition.is_writing() {
+                    self.writing.insert(key_group);
+                }
+            }
+        }
+    }
+
+    /// Counts what the table has, some key groups being larger or smaller than before.
+    fn measure(&mut self, key_groups: &KeyGroupSet) {
+        if self.account.is_none() {
+            return;
+        }
+        for key_group in key_groups {
+            if let Some(Some(partition)) = self.partitions.get_mut(key_group.index()) {
+                let before = partition.measured;
+                partition.measured = partition.bytes(&self.shape) as u64;
+                self.measured = self.measured + partition.measured - before;
+            }
+        }
+        self.settle_account();
+    }
+
+    fn settle_account(&mut self) {
+        if let Some(account) = &mut self.account {
+            account.set(self.measured, self.evicted_rows);
+        }
     }
 
     /// Finds all rows whose column [`TableSchema::ordered_by`] is below a limit (days of dates,
@@ -420,6 +679,12 @@ impl StateTable {
             key_groups: std::mem::take(&mut self.touched),
             ..Committed::default()
         };
+        let account = self.account.as_ref();
+        let evicts = account.filter(|_| self.shape.schema.evictable);
+        let written = evicts.map(|account| account.memory.storage().committed_epoch());
+        if let Some(written) = written {
+            self.settle_written(written);
+        }
         if durable {
             committed.key_groups = std::mem::take(&mut self.dirty);
         }
@@ -427,11 +692,16 @@ impl StateTable {
             let Some(partition) = &mut self.partitions[key_group.index()] else {
                 continue;
             };
-            let commit = partition.commit(&self.shape, key_group, durable)?;
+            let commit = partition.commit(&self.shape, key_group, durable, written)?;
+            if partition.is_writing() {
+                self.writing.insert(key_group);
+            }
             committed.deltas.extend(commit.delta);
             let snapshot = commit.snapshot.map(|snapshot| (key_group, snapshot));
             committed.snapshots.extend(snapshot);
         }
+        self.exhausted = None;
+        self.measure(&committed.key_groups);
         let dirty = self.dirty.iter().filter_map(|kg| self.partition(kg));
         committed.changed_bytes = dirty.map(|p| p.dirty_bytes(&self.shape)).sum();
         Ok(committed)
@@ -448,7 +718,11 @@ impl StateTable {
             return Err(self.not_owned(key_group));
         };
         let state = partition.extract(&self.shape)?;
+        let measured = partition.measured;
         *self.entry(key_group) = None;
+        self.measured -= measured;
+        self.evicted_rows -= state.evicted.rows;
+        self.settle_account();
         Ok(state)
     }
 
@@ -465,10 +739,21 @@ impl StateTable {
                 key_group,
             });
         }
+        assert!(
+            state.evicted.rows == 0 || self.account.is_some(),
+            "rows are on disk, and the table does not know where"
+        );
         let partition = Partition::install(&self.shape, key_group, &state)?;
-        *self.entry(key_group) = Some(Box::new(partition));
+        let (evicted_rows, writes) = (state.evicted.rows, partition.is_writing());
+        let before = self.entry(key_group).replace(Box::new(partition));
+        self.measured -= before.map_or(0, |empty| empty.measured);
         self.touched.insert(key_group);
         self.dirty.insert(key_group);
+        self.evicted_rows += evicted_rows;
+        if writes {
+            self.writing.insert(key_group);
+        }
+        self.measure(&[key_group].into_iter().collect());
         Ok(())
     }
 
@@ -496,7 +781,9 @@ impl StateTable {
         let shape = Shape::new(schema);
         for (key_group, partition) in (0u16..).map(KeyGroup).zip(&mut self.partitions) {
             if let Some(partition) = partition {
-                **partition = partition.widened(&self.shape, &shape, key_group, values)?;
+                let mut widened = partition.widened(&self.shape, &shape, key_group, values)?;
+                widened.measured = partition.measured;
+                **partition = widened;
                 self.touched.insert(key_group);
                 self.dirty.insert(key_group);
             }

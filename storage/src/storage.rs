@@ -10,6 +10,9 @@
 //! A checkpoint is whole or not there, so a restart finds one epoch. Layout of keys and values:
 //! [`layout`].
 //!
+//! Rows that operators have no room for in memory are read back from here, key by key
+//! ([`Storage::read_keys`]).
+//!
 //! Not here: when to take a checkpoint, and what catalog rows and write-ahead changes mean.
 
 use std::collections::btree_map::Entry;
@@ -20,17 +23,21 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::BooleanArray;
+use arrow::array::{ArrayRef, BooleanArray};
 use arrow::row::{RowConverter, Rows};
 use scaling::{Epoch, KeyGroup};
 
+use crate::chunk::{ChunkData, Sharing};
 use crate::error::{Error, Result};
+use crate::gather::compacted;
+use crate::hash::hash_cells;
 use crate::kv::{ColumnFamily, Durability, Kv, WriteSet};
 use crate::layout;
 use crate::measures::Measures;
+use crate::partition::{Evicted, Restored};
 use crate::partition_state::{PartitionState, columns_batch};
 use crate::rocks_kv::RocksKv;
-use crate::schema::{TableId, TableSchema};
+use crate::schema::{Run, TableId, TableSchema};
 use crate::state_table::StateDelta;
 use crate::witness::Witness;
 use crate::{canary, crash_point};
@@ -48,6 +55,9 @@ pub struct CatalogChange {
     /// Keys of rows to remove.
     pub deletes: Vec<Vec<u8>>,
 }
+
+/// Takes a key group's rows.
+pub type Take<'a> = &'a mut dyn FnMut(KeyGroup, PartitionState) -> Result<()>;
 
 /// Everything that becomes durable with one epoch.
 #[derive(Debug, Default)]
@@ -230,48 +240,119 @@ impl Storage {
     /// [`Error::Corrupt`] when the stored bytes are not rows of the table.
     pub fn load(&self, schema: &TableSchema, key_group: KeyGroup) -> Result<PartitionState> {
         let prefix = layout::partition_prefix(schema.id, key_group);
-        match self.load_prefix(schema, &prefix)?.pop() {
-            Some((_, state)) => Ok(state),
+        let mut found = None;
+        self.load_prefix(schema, &prefix, &mut |_, state| {
+            found = Some(state);
+            Ok(())
+        })?;
+        match found {
+            Some(state) => Ok(state),
             None => StoredRows::new(schema).into_state(schema, &converter(schema)?, 0),
         }
     }
 
-    /// The rows of all key groups that have any, ascending, by one scan; see [`Storage::load`].
+    /// Gives the rows of all key groups that have any, ascending, one after the other, by one scan; see
+    /// [`Storage::load`].
     ///
     /// # Errors
-    /// As [`Storage::load`].
-    pub fn load_table(&self, schema: &TableSchema) -> Result<Vec<(KeyGroup, PartitionState)>> {
-        self.load_prefix(schema, &layout::table_prefix(schema.id))
+    /// As [`Storage::load`], and those of `take`.
+    pub fn load_table(&self, schema: &TableSchema, take: Take<'_>) -> Result<()> {
+        self.load_prefix(schema, &layout::table_prefix(schema.id), take)
     }
 
-    fn load_prefix(
-        &self,
-        schema: &TableSchema,
-        prefix: &[u8],
-    ) -> Result<Vec<(KeyGroup, PartitionState)>> {
+    fn load_prefix(&self, schema: &TableSchema, prefix: &[u8], take: Take<'_>) -> Result<()> {
         let converter = converter(schema)?;
         let mut digests = self.digests(schema.id, prefix)?;
-        let mut rows: Vec<(KeyGroup, StoredRows)> = Vec::new();
+        let mut loading: Option<(KeyGroup, StoredRows)> = None;
+        let mut finish = |(key_group, rows): (KeyGroup, StoredRows)| {
+            let digest = digests.remove(&key_group);
+            let digest = digest.ok_or_else(|| lost(schema.id, key_group))?;
+            take(key_group, rows.into_state(schema, &converter, digest)?)
+        };
+        let mut read = |key: &[u8], value: &[u8]| -> Result<()> {
+            let (key_group, row) = stored_row(schema, key)?;
+            if let Some(done) = loading.take_if(|(loading, _)| *loading != key_group) {
+                finish(done)?;
+            }
+            let (_, rows) = loading.get_or_insert_with(|| (key_group, StoredRows::new(schema)));
+            rows.push(schema, row, value)
+        };
         let mut failed = Ok(());
         self.kv
             .scan(ColumnFamily::State, prefix, &mut |key, value| {
-                failed = read_row(schema, key, value, &mut rows);
+                failed = read(key, value);
                 match failed {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(_) => ControlFlow::Break(()),
                 }
             })?;
         failed?;
-        let mut states = Vec::with_capacity(rows.len());
-        for (key_group, rows) in rows {
-            let digest = digests.remove(&key_group);
-            let digest = digest.ok_or_else(|| lost(schema.id, key_group))?;
-            states.push((key_group, rows.into_state(schema, &converter, digest)?));
+        if let Some(done) = loading {
+            finish(done)?;
         }
         match digests.keys().next() {
             Some(&key_group) => Err(lost(schema.id, key_group)),
-            None => Ok(states),
+            None => Ok(()),
         }
+    }
+
+    /// The rows of some key hashes of a table that can evict: key groups and hashes, which ascend. With
+    /// the key group of each part of the rows; those of one hash are neighbours.
+    pub(crate) fn read_keys(
+        &self,
+        schema: &TableSchema,
+        keys: &[(KeyGroup, u64)],
+    ) -> Result<(Restored, Vec<Run>)> {
+        let prefixes: Vec<_> = keys
+            .iter()
+            .map(|&(key_group, hash)| layout::key_prefix(schema.id, key_group, hash))
+            .collect();
+        let mut rows = StoredRows::new(schema);
+        let mut runs: Vec<Run> = Vec::new();
+        let mut key_hashes = Vec::new();
+        let mut read = |key: &[u8], value: &[u8]| -> Result<()> {
+            let (key_group, row) = stored_row(schema, key)?;
+            let at = rows.ends.len();
+            match runs.last_mut() {
+                Some(run) if run.key_group == key_group => run.rows.end = at + 1,
+                _ => runs.push(Run {
+                    key_group,
+                    rows: at..at + 1,
+                }),
+            }
+            let hash = &key[layout::STATE_PREFIX_BYTES..layout::KEY_PREFIX_BYTES];
+            key_hashes.push(u64::from_be_bytes(
+                hash.try_into().expect("a key hash has eight bytes"),
+            ));
+            rows.push(schema, row, value)
+        };
+        let mut outcome = Ok(());
+        self.kv.scan_rows(&prefixes, &mut |key, value| {
+            if outcome.is_ok() {
+                outcome = read(key, value);
+            }
+        })?;
+        outcome?;
+        let count = rows.ends.len();
+        let measures = std::mem::take(&mut rows.measures);
+        let columns = compacted(rows.columns(schema, &converter(schema)?)?);
+        let sharing = match runs.len() {
+            0 | 1 => Sharing::Own,
+            _ => Sharing::Shared,
+        };
+        let data = ChunkData::new(columns, count, sharing);
+        let mut hashes = Vec::new();
+        hash_cells(data.cells.iter(), count, &mut hashes);
+        if schema.key_is_identity() {
+            key_hashes.clear();
+        }
+        let restored = Restored {
+            data: Arc::new(data),
+            measures,
+            hashes,
+            key_hashes,
+        };
+        Ok((restored, runs))
     }
 
     /// The digests of the key groups of a table that have rows.
@@ -487,6 +568,7 @@ fn write_delta(
         let end = layout::end_of_prefix(&prefix);
         writes.delete_range(ColumnFamily::State, &prefix, &end);
     }
+    let hash = |row: usize| delta.key_hashes.get(row).copied();
     // Without columns there is one row, of no bytes.
     let rows = match delta.columns.num_columns() {
         0 => None,
@@ -494,8 +576,10 @@ fn write_delta(
     };
     let (mut key, mut value) = (prefix.to_vec(), Vec::new());
     let in_order = || (0..delta.columns.num_rows()).collect();
+    let ascending = |rows: &Rows| ascending(rows, hash);
     for row in rows.as_ref().map_or_else(in_order, ascending) {
         key.truncate(prefix.len());
+        key.extend(hash(row).map(u64::to_be_bytes).into_iter().flatten());
         if let Some(rows) = &rows {
             key.extend_from_slice(rows.row(row).as_ref());
         }
@@ -515,8 +599,8 @@ fn write_delta(
     Ok(())
 }
 
-/// The numbers of rows in the order of their bytes.
-fn ascending(rows: &Rows) -> Vec<usize> {
+/// The numbers of rows in the order of their bytes, behind those of their key hashes if they have any.
+fn ascending(rows: &Rows, hash: impl Fn(usize) -> Option<u64>) -> Vec<usize> {
     // Most rows differ in the first bytes, which are compared at once.
     const PREFIX: usize = size_of::<u128>();
     let prefix = |bytes: &[u8]| {
@@ -526,7 +610,11 @@ fn ascending(rows: &Rows) -> Vec<usize> {
         u128::from_be_bytes(prefix)
     };
     let mut order: Vec<(u128, usize)> = (0..rows.num_rows())
-        .map(|row| (prefix(rows.row(row).as_ref()), row))
+        .map(|row| {
+            let bytes = prefix(rows.row(row).as_ref());
+            let first = hash(row).map_or(bytes, |hash| u128::from(hash) << 64 | bytes >> 64);
+            (first, row)
+        })
         .collect();
     order.sort_unstable_by(|(a, first), (b, second)| {
         a.cmp(b)
@@ -564,45 +652,50 @@ impl StoredRows {
         digest: u128,
     ) -> Result<PartitionState> {
         let count = self.ends.len();
-        let columns = if schema.columns.fields().is_empty() {
-            Vec::new()
-        } else {
-            let parser = converter.parser();
-            let starts = std::iter::once(0).chain(self.ends.iter().copied());
-            let rows = starts.zip(&self.ends);
-            converter
-                .convert_rows(rows.map(|(start, &end)| parser.parse(&self.bytes[start..end])))?
-        };
+        let columns = self.columns(schema, converter)?;
         let clean = BooleanArray::from(vec![false; count]);
         Ok(PartitionState {
             columns: columns_batch(Arc::clone(&schema.columns), columns, count)?,
             measures: self.measures,
             dirty: clean.clone(),
-            touched: clean,
+            touched: clean.clone(),
+            writing: clean,
+            written_after: Epoch(0),
             old: Measures::zeros(&schema.measures, 0),
             digest,
+            evicted: Evicted::default(),
         })
+    }
+
+    fn columns(&self, schema: &TableSchema, converter: &RowConverter) -> Result<Vec<ArrayRef>> {
+        if schema.columns.fields().is_empty() {
+            return Ok(Vec::new());
+        }
+        let parser = converter.parser();
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let rows = starts.zip(&self.ends);
+        let rows = rows.map(|(start, &end)| parser.parse(&self.bytes[start..end]));
+        Ok(converter.convert_rows(rows)?)
+    }
+
+    /// Appends a stored row.
+    fn push(&mut self, schema: &TableSchema, row: &[u8], value: &[u8]) -> Result<()> {
+        self.bytes.extend_from_slice(row);
+        self.ends.push(self.bytes.len());
+        match self.measures.read_row(value) {
+            true => Ok(()),
+            false => Err(corrupt(&schema.id.to_string(), "measures of another width")),
+        }
     }
 }
 
-/// Appends a stored row to those of its key group; keys come in order.
-fn read_row(
-    schema: &TableSchema,
-    key: &[u8],
-    value: &[u8],
-    rows: &mut Vec<(KeyGroup, StoredRows)>,
-) -> Result<()> {
+/// The key group of a row, and its bytes.
+fn stored_row<'a>(schema: &TableSchema, key: &'a [u8]) -> Result<(KeyGroup, &'a [u8])> {
     let (key_group, row) = layout::split_state_key(schema.id, key)?;
-    if rows.last().is_none_or(|(last, _)| *last != key_group) {
-        rows.push((key_group, StoredRows::new(schema)));
+    if !schema.evictable {
+        return Ok((key_group, row));
     }
-    if let Some((_, rows)) = rows.last_mut() {
-        rows.bytes.extend_from_slice(row);
-        rows.ends.push(rows.bytes.len());
-        if !rows.measures.read_row(value) {
-            let place = schema.id.to_string();
-            return Err(corrupt(&place, "measures of another width"));
-        }
-    }
-    Ok(())
+    let row = row.get(size_of::<u64>()..);
+    let row = row.ok_or_else(|| corrupt(&schema.id.to_string(), "a key without its hash"))?;
+    Ok((key_group, row))
 }

@@ -277,8 +277,7 @@ impl Conductor {
             self.loads.remove(&executor);
             self.lateness.remove(&executor);
         }
-        self.state_bytes.retain(|(of, _), _| !gone.contains(of));
-        self.state_rows.retain(|(of, _), _| !gone.contains(of));
+        self.state_sizes.retain(|(of, _), _| !gone.contains(of));
     }
 
     fn fail_rescales_of(&mut self, failed: &BTreeSet<u32>, cause: &Arc<Error>) {

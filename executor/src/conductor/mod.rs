@@ -39,7 +39,7 @@ use tokio::time::Instant;
 use crate::channel::Network;
 use crate::engine::{JobState, JobStatus, Observation, Shared};
 use crate::error::{Error, Result};
-use crate::executor::{Collected, Report};
+use crate::executor::{Collected, Report, StateSize};
 use crate::job::{Job, JobSpec, Jobs, is_root};
 use crate::load::LoadAverage;
 use crate::message::{Message, Topology, Widening};
@@ -265,8 +265,7 @@ pub(crate) struct Conductor {
     discarded: Vec<u32>,
     /// Jobs whose executors can let go of the rows they were backfilled from.
     backfilled: Vec<u32>,
-    state_bytes: BTreeMap<(ExecutorId, KeyGroup), u64>,
-    state_rows: BTreeMap<(ExecutorId, KeyGroup), u64>,
+    state_sizes: BTreeMap<(ExecutorId, KeyGroup), StateSize>,
     loads: BTreeMap<ExecutorId, LoadAverage>,
     /// About how many bytes of state changed since the last checkpoint.
     changed_bytes: usize,
@@ -330,8 +329,7 @@ impl Conductor {
             rebuilding: BTreeSet::new(),
             discarded: Vec::new(),
             backfilled: Vec::new(),
-            state_bytes: BTreeMap::new(),
-            state_rows: BTreeMap::new(),
+            state_sizes: BTreeMap::new(),
             loads: BTreeMap::new(),
             changed_bytes: 0,
             speed: HandOverSpeed::default(),
@@ -722,10 +720,9 @@ impl Conductor {
         }
         for part in collected {
             self.loads.entry(part.executor).or_default().add(&part.load);
-            for &(key_group, rows, bytes) in &part.state_sizes {
-                self.state_rows.insert((part.executor, key_group), rows);
-                self.state_bytes.insert((part.executor, key_group), bytes);
-            }
+            let sizes = part.state_sizes.iter();
+            self.state_sizes
+                .extend(sizes.map(|(&key_group, &size)| ((part.executor, key_group), size)));
         }
         self.barrier_mean = (self.barrier_mean * 9 + duration) / 10;
         for backfill in &mut self.backfills {
@@ -771,7 +768,7 @@ impl Conductor {
     /// What changed since the last checkpoint is bounded: too much of it asks for one at once, and
     /// holds input back as long as none can be taken.
     pub(super) fn bound_changes(&mut self) {
-        let many = self.changed_bytes >= self.shared.options.checkpoint_bytes;
+        let many = self.changed_bytes >= self.shared.checkpoint_bytes;
         if many && self.checkpoint.is_none() {
             self.next_checkpoint = world::now();
             self.next_tick = self.next_checkpoint;

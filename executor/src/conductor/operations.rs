@@ -263,8 +263,7 @@ impl Conductor {
         for executor in job.executors().chain([job.outside]) {
             self.tasks.remove(&executor);
             self.network.remove(executor);
-            self.state_bytes.retain(|(of, _), _| *of != executor);
-            self.state_rows.retain(|(of, _), _| *of != executor);
+            self.state_sizes.retain(|(of, _), _| *of != executor);
             self.loads.remove(&executor);
         }
         self.writes_applied.remove(&job.spec.id);

@@ -9,6 +9,8 @@
 //! A rescale changes the channels into the jobs that read its job, and those must not change while
 //! key groups move there; so jobs that read each other take turns.
 
+use std::sync::PoisonError;
+
 use scaling::{CoordinatorAction, CoordinatorEvent, ExecutorId, Signal, Subscale, SubscaleId};
 use storage::crash_point;
 use tokio::sync::oneshot;
@@ -25,6 +27,7 @@ use crate::rescale::{
     expected_division, plan, span,
 };
 use crate::world;
+use crate::writer::TableWriter;
 
 /// A rescale that is over.
 pub(super) struct PastRescale {
@@ -144,7 +147,7 @@ impl Conductor {
         summary.from = placed.spec.parallelism;
         let id = summary.id;
         let measured = Measured {
-            state_bytes: &self.state_bytes,
+            state_sizes: &self.state_sizes,
             loads: &self.loads,
             speed: self.speed,
         };
@@ -334,7 +337,7 @@ impl Conductor {
             .parallelism;
         let mechanism = options.strategy.mechanism().unwrap_or_default();
         let measured = Measured {
-            state_bytes: &self.state_bytes,
+            state_sizes: &self.state_sizes,
             loads: &self.loads,
             speed: self.speed,
         };
@@ -391,14 +394,16 @@ impl Conductor {
             for (key_group, owner) in placement.assignment.iter() {
                 let load = self.loads.get(&owner).map(|load| load.key_group(key_group));
                 let load = load.unwrap_or_default();
-                let at = (owner, key_group);
+                let size = self.state_sizes.get(&(owner, key_group));
+                let size = size.copied().unwrap_or_default();
                 key_groups.push(KeyGroupStatus {
                     job: key.job,
                     fragment: key.fragment,
                     key_group,
                     owner,
-                    rows: self.state_rows.get(&at).copied().unwrap_or(0),
-                    bytes: self.state_bytes.get(&at).copied().unwrap_or(0),
+                    rows: size.rows,
+                    bytes: size.bytes,
+                    evicted_bytes: size.evicted_bytes,
                     busy: load.busy,
                     row_rate: load.rows,
                 });
@@ -420,7 +425,14 @@ impl Conductor {
             .flat_map(|past| past.subscales.iter().cloned())
             .chain(running.flat_map(|rescale| rescale.statuses.values().cloned()))
             .collect();
+        let queued_by_writers: u64 = {
+            let writers = self.shared.writers.lock();
+            let writers = writers.unwrap_or_else(PoisonError::into_inner);
+            writers.values().map(TableWriter::queued_bytes).sum()
+        };
         Observation {
+            state_bytes: self.shared.memory.resident(),
+            queued_bytes: self.network.queued_bytes() + queued_by_writers,
             lateness,
             executors,
             key_groups,

@@ -75,6 +75,7 @@ impl Conductor {
             .find(|backfill| backfill.job == job.spec.id);
         Context {
             key_groups: self.jobs.key_groups(),
+            memory: Arc::clone(&self.shared.memory),
             errors: self.shared.row_errors_of(job.spec.id),
             backfilling: incomplete
                 .map_or_else(Arc::default, |backfill| Arc::clone(&backfill.backfilling)),
@@ -133,11 +134,16 @@ impl Conductor {
         for (key, fragment, placement) in placed.fragments() {
             let schemas = Pipeline::table_schemas(fragment, key.job, key.fragment)?;
             for (index, schema) in schemas.iter().enumerate() {
-                for (key_group, state) in self.shared.storage.load_table(schema)? {
-                    let owner = placement.assignment.owner(key_group);
-                    let parts = ready.get_mut(&owner).expect("an owner is an executor");
-                    parts.pipeline.tables()[index].install(key_group, state)?;
-                }
+                self.shared
+                    .storage
+                    .load_table(schema, &mut |key_group, state| {
+                        let owner = placement.assignment.owner(key_group);
+                        let parts = ready.get_mut(&owner).expect("an owner is an executor");
+                        let table = &mut parts.pipeline.tables()[index];
+                        table.install(key_group, state)?;
+                        // Of what there is no room for, disk has the rest.
+                        table.relieve()
+                    })?;
             }
             for executor in &placement.executors {
                 let parts = ready.get_mut(executor).expect("just built");
@@ -316,8 +322,7 @@ impl Conductor {
             task.abort();
         }
         self.network = Arc::new(Network::new(self.shared.options.link_bytes_per_second));
-        self.state_bytes.clear();
-        self.state_rows.clear();
+        self.state_sizes.clear();
         self.loads.clear();
         (self.report_to, self.reports) = mpsc::unbounded_channel();
     }

@@ -48,7 +48,7 @@ use crate::world;
 
 use reading::Reading;
 pub use report::MoveFigures;
-pub(crate) use report::{Collected, HandOver, Report};
+pub(crate) use report::{Collected, HandOver, Report, StateSize};
 
 /// Time after which other tasks of the thread get their turn: under a backlog every executor has
 /// work, and a signal waits for a turn of each at every hop.
@@ -286,6 +286,7 @@ impl Executor {
     fn poll(&mut self) -> Result<bool> {
         let any = self.gate.is_open() && self.pipeline.poll(&mut self.out)?;
         if any {
+            self.pipeline.relieve()?;
             crash_point!("create.backfilling");
             self.may_fail(FaultStep::Polled)?;
         }
@@ -559,7 +560,11 @@ impl Executor {
         let durable = barrier.durable;
         self.may_fail(FaultStep::Barrier { durable })?;
         let inputs = self.take_watermarks();
-        let watermarks = self.pipeline.on_barrier(&barrier, &inputs, &mut self.out)?;
+        let (pipeline, out) = (&mut self.pipeline, &mut self.out);
+        let watermarks = match pipeline.may_wait() {
+            true => world::blocking(|| pipeline.on_barrier(&barrier, &inputs, out))?,
+            false => pipeline.on_barrier(&barrier, &inputs, out)?,
+        };
         self.dispatch();
         let load = self.meter.take();
         self.moved.suspended += load.times.suspended;
@@ -572,7 +577,7 @@ impl Executor {
             write_applied: self.pipeline.last_write()?,
             watermarks: self.pipeline.is_visible().then(|| watermarks.clone()),
             lateness: self.pipeline.lateness()?,
-            state_sizes: Vec::new(),
+            state_sizes: BTreeMap::new(),
             changed_bytes: 0,
             moved: std::mem::take(&mut self.moved),
             load,
@@ -585,6 +590,7 @@ impl Executor {
             collected.changed_bytes += committed.changed_bytes;
             changed.extend(&committed.key_groups);
         }
+        self.pipeline.relieve()?;
         if barrier.durable {
             collected.state_sizes = self.state_sizes(&changed);
         }
@@ -615,13 +621,17 @@ impl Executor {
         (0..self.pipeline.inputs()).map(of).collect()
     }
 
-    /// Rows and bytes of key groups.
-    fn state_sizes(&mut self, key_groups: &KeyGroupSet) -> Vec<(KeyGroup, u64, u64)> {
+    /// How much state key groups have.
+    fn state_sizes(&mut self, key_groups: &KeyGroupSet) -> BTreeMap<KeyGroup, StateSize> {
         let tables = self.pipeline.tables();
         let size = |key_group| {
-            let rows = tables.iter().map(|table| table.rows(key_group)).sum();
-            let bytes = tables.iter().map(|table| table.bytes(key_group)).sum();
-            (key_group, rows, bytes)
+            let mut size = StateSize::default();
+            for table in &tables {
+                size.rows += table.rows(key_group);
+                size.bytes += table.bytes(key_group);
+                size.evicted_bytes += table.evicted_bytes(key_group);
+            }
+            (key_group, size)
         };
         key_groups.iter().map(size).collect()
     }

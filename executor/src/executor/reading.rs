@@ -134,10 +134,14 @@ impl Executor {
 
     fn run_rows(&mut self, channel: ChannelId, batch: ChangeBatch) -> Result<()> {
         self.may_fail(FaultStep::Rows)?;
-        self.pipeline
-            .on_batch(usize::from(channel.input), batch, &mut self.out)?;
+        let (pipeline, out) = (&mut self.pipeline, &mut self.out);
+        let input = usize::from(channel.input);
+        match pipeline.may_wait() {
+            true => world::blocking(|| pipeline.on_batch(input, batch, out))?,
+            false => pipeline.on_batch(input, batch, out)?,
+        }
         self.dispatch();
-        Ok(())
+        self.pipeline.relieve()
     }
 
     fn head(&self, channel: ChannelId) -> HeadState {

@@ -1,5 +1,6 @@
 //! What an executor tells the conductor: of barriers, of moves, of its end.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use scaling::{Epoch, ExecutorId, KeyGroup, SubscaleId};
@@ -67,14 +68,24 @@ pub(crate) struct Collected {
     pub(crate) watermarks: Option<Watermarks>,
     /// What the watermarks that are made here have come to.
     pub(crate) lateness: Vec<Lateness>,
-    /// Rows and bytes of state by key group, over all tables; only at a durable barrier.
-    pub(crate) state_sizes: Vec<(KeyGroup, u64, u64)>,
+    /// The state of each key group, over all tables; only at a durable barrier.
+    pub(crate) state_sizes: BTreeMap<KeyGroup, StateSize>,
     /// About how many bytes of state changed since the last checkpoint.
     pub(crate) changed_bytes: usize,
     /// What moving cost since the last report.
     pub(crate) moved: MoveFigures,
     /// Where the time went since the last report.
     pub(crate) load: Load,
+}
+
+/// How much state a key group has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct StateSize {
+    pub(crate) rows: u64,
+    /// In memory.
+    pub(crate) bytes: u64,
+    /// What the rows that are on disk alone took in memory.
+    pub(crate) evicted_bytes: u64,
 }
 
 /// The way of one key group to its new owner.

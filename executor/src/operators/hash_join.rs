@@ -157,6 +157,7 @@ impl HashJoin {
                 false => vec![MeasureType::Int64],
             },
             visible: false,
+            evictable: forgets[side as usize].is_none(),
         };
         Ok(Side::BOTH.map(schema).into())
     }
@@ -285,7 +286,7 @@ impl Operator for HashJoin {
             return Ok(());
         }
         let key = batch.project(&self.plan.keys[side as usize]);
-        let other = &self.rows[side.other() as usize];
+        let other = &mut self.rows[side.other() as usize];
         let matches = other.lookup(&key, batch.runs(), self.plan.nulls)?;
         let pairs = self.pairs(side, &batch, &matches)?;
         self.count_matches(&pairs)?;

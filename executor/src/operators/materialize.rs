@@ -45,6 +45,7 @@ impl Materialize {
             ordered_by: None,
             measures: vec![MeasureType::Int64],
             visible: true,
+            evictable: false,
         }]
     }
 

@@ -36,6 +36,7 @@ impl Progress {
             ordered_by: None,
             measures: vec![MeasureType::Int64],
             visible: false,
+            evictable: false,
         }
     }
 
@@ -67,7 +68,7 @@ impl Progress {
         let (columns, runs) = rows_of(key_groups);
         let matches = self
             .table
-            .lookup(&columns, &runs, NullEquality::NullEqualsNothing)
+            .find(&columns, &runs, NullEquality::NullEqualsNothing)
             .expect(SHAPE);
         let measures = self.table.measures_of(&matches.rows);
         let found = measures.int64(0).expect(SHAPE);

@@ -82,6 +82,7 @@ impl Recompute {
             ordered_by: None,
             measures: vec![MeasureType::Int64],
             visible: false,
+            evictable: true,
         };
         let rows = inputs.iter().zip(keys);
         let mut tables: Vec<_> = rows
@@ -100,6 +101,7 @@ impl Recompute {
             TableSchema {
                 columns: Arc::clone(&schema),
                 key: (0..self.keys[0].len()).collect(),
+                evictable: false,
                 ..self.results().schema().clone()
             },
             self.results().owned().iter(),
@@ -125,14 +127,13 @@ impl Recompute {
     /// Replaces the results of some keys.
     fn evaluate(&mut self, keys: &ChangeBatch) -> Result<()> {
         let columns = keys.columns().columns();
-        let results = self.results();
-        let old = results.lookup(columns, keys.runs(), NullEquality::NullEqualsNull)?;
-        let old = self.rows_of(results, &old.rows)?;
-        let inputs = &self.tables[..self.keys.len()];
-        let inputs = inputs.iter().map(|rows| {
-            let found = rows.lookup(columns, keys.runs(), NullEquality::NullEqualsNull)?;
-            repeated(self.rows_of(rows, &found.rows)?)
-        });
+        let mut rows = Vec::with_capacity(self.tables.len());
+        for table in &mut self.tables {
+            let found = table.lookup(columns, keys.runs(), NullEquality::NullEqualsNull)?;
+            rows.push(rows_of(table, &found.rows)?);
+        }
+        let old = rows.pop().expect("the results are the last table");
+        let inputs = rows.into_iter().map(repeated);
         let new = self.evaluator.run(inputs.collect::<Result<_>>()?)?;
         let schema = Arc::clone(&self.results().schema().columns);
         let rows = new.num_rows();
@@ -147,16 +148,6 @@ impl Recompute {
             results.add(change.columns().columns(), &weights, change.runs())?;
         }
         Ok(())
-    }
-
-    /// Rows that a look-up found, with their weights.
-    fn rows_of(&self, table: &StateTable, rows: &[RowRef]) -> Result<(RecordBatch, Vec<i64>)> {
-        let schema = &table.schema().columns;
-        let all: Vec<usize> = (0..schema.fields().len()).collect();
-        let columns = table.gather(rows, &all)?;
-        let weights = table.measures_of(rows);
-        let weights = weights.int64(0).unwrap_or_default().to_vec();
-        Ok((batch(schema, columns, rows.len())?, weights))
     }
 
     /// How the epoch changed the results, without the columns of their keys.
@@ -200,6 +191,16 @@ impl Operator for Recompute {
     fn tables(&mut self) -> Vec<&mut StateTable> {
         self.tables.iter_mut().collect()
     }
+}
+
+/// Rows that a look-up found, with their weights.
+fn rows_of(table: &StateTable, rows: &[RowRef]) -> Result<(RecordBatch, Vec<i64>)> {
+    let schema = &table.schema().columns;
+    let all: Vec<usize> = (0..schema.fields().len()).collect();
+    let columns = table.gather(rows, &all)?;
+    let weights = table.measures_of(rows);
+    let weights = weights.int64(0).unwrap_or_default().to_vec();
+    Ok((batch(schema, columns, rows.len())?, weights))
 }
 
 /// Key columns under names that no output column has, then the output's.

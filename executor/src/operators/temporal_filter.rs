@@ -62,6 +62,7 @@ impl TemporalFilter {
             ordered_by: Some(column),
             measures: vec![MeasureType::Int64],
             visible: false,
+            evictable: false,
         }]
     }
 

@@ -78,23 +78,24 @@ impl TemporalJoin {
     /// The schemas of its state tables, left and right.
     #[must_use]
     pub fn table_schemas(inputs: [&SchemaRef; 2], right_key: &[usize]) -> Vec<TableSchema> {
-        let schema = |columns: &SchemaRef, key: Vec<usize>| TableSchema {
+        let schema = |columns: &SchemaRef, key: Vec<usize>, evictable: bool| TableSchema {
             id: TableId { job: 0, table: 0 },
             columns: Arc::clone(columns),
             key,
             ordered_by: None,
             measures: vec![MeasureType::Int64],
             visible: false,
+            evictable,
         };
         let [left, right] = inputs;
         vec![
-            schema(left, (0..left.fields().len()).collect()),
-            schema(right, right_key.to_vec()),
+            schema(left, (0..left.fields().len()).collect(), false),
+            schema(right, right_key.to_vec(), true),
         ]
     }
 
-    fn join(&self, left: &ChangeBatch, out: &mut Output) -> Result<()> {
-        let right = &self.rows[1];
+    fn join(&mut self, left: &ChangeBatch, out: &mut Output) -> Result<()> {
+        let right = &mut self.rows[1];
         let key = left.project(&self.plan.keys[0]);
         let matches = right.lookup(&key, left.runs(), self.plan.nulls)?;
         let pairs = self.pairs(left, &matches)?;

@@ -1,5 +1,6 @@
 //! What the operators' property tests share: two instances of a fragment between which key groups
-//! move at random, random inputs with retractions, and DataFusion's batch engine as the oracle.
+//! move at random, random inputs with retractions, and DataFusion's batch engine as the oracle. There is
+//! no memory for state: whatever can be is on disk alone between two batches.
 //!
 //! ```text
 //!   random changes ─► cut into batches ─► keyed ─► owner's instance ─► result, a Z-set
@@ -24,7 +25,8 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use scaling::{Epoch, KeyGroup};
-use storage::{PartitionSnapshot, PartitionState, Run};
+use storage::memory_kv::MemoryKv;
+use storage::{Checkpoint, PartitionSnapshot, PartitionState, Run, StateMemory, Storage};
 
 use crate::change::ChangeBatch;
 use crate::operator::{Barrier, Output, Watermarks};
@@ -51,8 +53,10 @@ impl Clock for ManualClock {
 }
 
 pub(crate) fn context() -> Context {
+    let storage = Storage::open(Arc::new(MemoryKv::new())).unwrap();
     Context {
         key_groups: KEY_GROUPS,
+        memory: Arc::new(StateMemory::new(Arc::new(storage), 0)),
         errors: RowErrors::new(),
         backfilling: Arc::new(AtomicBool::new(false)),
         clock: Arc::new(ManualClock::default()),
@@ -126,6 +130,9 @@ pub(crate) struct Twins {
     pub(crate) watermarks: Vec<Watermarks>,
     /// The output, added up.
     pub(crate) result: TextRows,
+    memory: Arc<StateMemory>,
+    /// A checkpoint that is being written.
+    writing: Option<Checkpoint>,
     /// What readers see, if the fragment is materialized.
     pub(crate) visible: BTreeMap<KeyGroup, PartitionSnapshot>,
 }
@@ -153,6 +160,8 @@ impl Twins {
             time: 0,
             watermarks: vec![Watermarks::default(); fragment.inputs.len()],
             result: TextRows::default(),
+            memory: Arc::clone(&context.memory),
+            writing: None,
             visible: BTreeMap::new(),
         }
     }
@@ -172,6 +181,7 @@ impl Twins {
             self.instances[instance]
                 .on_batch(input, part, &mut out)
                 .unwrap();
+            self.instances[instance].relieve().unwrap();
             self.collect(&mut out);
         }
     }
@@ -190,6 +200,8 @@ impl Twins {
     /// Ends the epoch in both instances.
     pub(crate) fn barrier(&mut self, durable: bool) {
         self.epoch = Epoch(self.epoch.0 + 1);
+        self.write_checkpoint();
+        let mut deltas = Vec::new();
         let barrier = Barrier {
             epoch: self.epoch,
             durable,
@@ -204,7 +216,26 @@ impl Twins {
             for table in self.instances[instance].tables() {
                 let committed = table.commit(durable).unwrap();
                 self.visible.extend(committed.snapshots);
+                deltas.extend(committed.deltas);
             }
+            self.instances[instance].relieve().unwrap();
+        }
+        if durable {
+            self.writing = Some(Checkpoint {
+                epoch: self.epoch,
+                deltas,
+                ..Checkpoint::default()
+            });
+        }
+        // Every other one is written some time later.
+        if self.epoch.0.is_multiple_of(2) {
+            self.write_checkpoint();
+        }
+    }
+
+    fn write_checkpoint(&mut self) {
+        if let Some(checkpoint) = self.writing.take() {
+            self.memory.storage().checkpoint(checkpoint).unwrap();
         }
     }
 

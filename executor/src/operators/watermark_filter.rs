@@ -143,6 +143,7 @@ impl WatermarkFilter {
             ordered_by: None,
             measures: vec![MeasureType::Int64; 6],
             visible: false,
+            evictable: false,
         }
     }
 
@@ -239,7 +240,7 @@ impl WatermarkFilter {
         let (columns, runs) = self.row();
         let found = self
             .state
-            .lookup(&columns, &runs, NullEquality::NullEqualsNull)?;
+            .find(&columns, &runs, NullEquality::NullEqualsNull)?;
         if found.rows.is_empty() {
             return Ok(None);
         }

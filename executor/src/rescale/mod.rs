@@ -193,8 +193,8 @@ impl Rescale {
             for (subscale, _) in fragment.subscales {
                 for key_group in &subscale.key_groups {
                     let at = (subscale.old_owner, key_group);
-                    let bytes = measured.state_bytes.get(&at).copied();
-                    rescale.sizes.insert(at, bytes.unwrap_or(0));
+                    let bytes = measured.state_bytes(at.0, at.1);
+                    rescale.sizes.insert(at, bytes);
                 }
                 rescale.expect(fragment.key, subscale);
             }

@@ -13,18 +13,27 @@ use scaling::{
 
 use super::report::{Placing, RescaleOptions, RescaleTarget};
 use crate::error::{Error, Result};
+use crate::executor::StateSize;
 use crate::job::{Jobs, is_root};
 use crate::load::LoadAverage;
 use crate::message::FragmentKey;
 
 /// What is known of the running jobs when a rescale is planned.
 pub(crate) struct Measured<'a> {
-    /// Bytes of state, as of the last checkpoint.
-    pub(crate) state_bytes: &'a BTreeMap<(ExecutorId, KeyGroup), u64>,
+    /// How much state there is, as of the last checkpoint.
+    pub(crate) state_sizes: &'a BTreeMap<(ExecutorId, KeyGroup), StateSize>,
     /// How busy executors and key groups are.
     pub(crate) loads: &'a BTreeMap<ExecutorId, LoadAverage>,
     /// How fast state moves.
     pub(crate) speed: HandOverSpeed,
+}
+
+impl Measured<'_> {
+    /// Bytes of a key group's state that are handed over: those in memory.
+    pub(crate) fn state_bytes(&self, owner: ExecutorId, key_group: KeyGroup) -> u64 {
+        let size = self.state_sizes.get(&(owner, key_group));
+        size.map_or(0, |size| size.bytes)
+    }
 }
 
 /// How the subscales of a job with this speed are expected to be.
@@ -98,8 +107,7 @@ pub(crate) fn plan(
         };
         let bytes = |key_group: KeyGroup| {
             let owner = assignment.owner(key_group);
-            let known = measured.state_bytes.get(&(owner, key_group));
-            known.copied().unwrap_or(0)
+            measured.state_bytes(owner, key_group)
         };
         let moves = assignment.moves(&target);
         let divided = divide(&moves, &bytes, division, SubscaleId(*next_subscale));
@@ -164,8 +172,5 @@ fn weights(assignment: &Assignment, measured: &Measured<'_>) -> Vec<f64> {
     if busy.iter().sum::<f64>() > 1e-4 {
         return busy;
     }
-    of(&|owner, key_group| {
-        let bytes = measured.state_bytes.get(&(owner, key_group));
-        1.0 + bytes.copied().unwrap_or(0) as f64
-    })
+    of(&|owner, key_group| 1.0 + measured.state_bytes(owner, key_group) as f64)
 }

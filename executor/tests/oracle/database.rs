@@ -80,6 +80,7 @@ pub(crate) struct Database {
     epochs: Arc<Mutex<Vec<Arc<DatabaseSnapshot>>>>,
     /// The time of day.
     pub(crate) clock: Arc<DrivenClock>,
+    state_memory_limit: u64,
     next_id: u32,
     /// Epochs compared so far.
     pub(crate) checked: usize,
@@ -114,6 +115,7 @@ impl Clock for DrivenClock {
 fn options(
     epochs: &Arc<Mutex<Vec<Arc<DatabaseSnapshot>>>>,
     clock: &Arc<DrivenClock>,
+    state_memory_limit: u64,
 ) -> EngineOptions {
     let epochs = Arc::clone(epochs);
     EngineOptions {
@@ -121,6 +123,7 @@ fn options(
         barrier_interval: Duration::from_millis(2),
         checkpoint_interval: Duration::from_millis(10),
         checkpoint_bytes: 32 << 10,
+        state_memory_limit,
         job_restart_delay: (Duration::from_millis(1), Duration::from_millis(8)),
         key_groups: KEY_GROUPS,
         observer: Some(Arc::new(move |snapshot| {
@@ -135,14 +138,19 @@ fn options(
 }
 
 impl Database {
-    pub(crate) async fn new() -> Database {
+    /// With a limit for state; 0 leaves on disk alone whatever can be.
+    pub(crate) async fn new(state_memory_limit: u64) -> Database {
         let kv = Arc::new(MemoryKv::new());
         let epochs = Arc::default();
         let clock = Arc::new(DrivenClock(AtomicI64::new(EPOCH_START)));
         let storage = Arc::new(Storage::open(kv.clone()).unwrap());
-        let engine = Engine::open(storage, Vec::new(), options(&epochs, &clock))
-            .await
-            .unwrap();
+        let engine = Engine::open(
+            storage,
+            Vec::new(),
+            options(&epochs, &clock, state_memory_limit),
+        )
+        .await
+        .unwrap();
         Database {
             engine: Some(engine),
             names: Names::default(),
@@ -150,6 +158,7 @@ impl Database {
             kv,
             epochs,
             clock,
+            state_memory_limit,
             next_id: 1,
             checked: 0,
             shown: BTreeMap::new(),
@@ -178,7 +187,8 @@ impl Database {
         self.shown.clear();
         let storage = Arc::new(Storage::open(self.kv.clone()).unwrap());
         let specs = self.jobs.values().map(|job| job.spec.clone()).collect();
-        let engine = Engine::open(storage, specs, options(&self.epochs, &self.clock)).await;
+        let options = options(&self.epochs, &self.clock, self.state_memory_limit);
+        let engine = Engine::open(storage, specs, options).await;
         self.engine = Some(engine.unwrap());
         for job in self.jobs.values_mut() {
             job.complete = Epoch(0);

@@ -95,7 +95,7 @@ struct World {
 impl World {
     async fn new(seed: u64) -> World {
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut database = Database::new().await;
+        let mut database = Database::new(u64::MAX).await;
         let tables = tables(&mut database, &mut rng).await;
         let mut create = async |sql| database.create(sql, 2).await.unwrap();
         let agg = "create materialized view agg as

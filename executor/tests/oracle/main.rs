@@ -1,6 +1,6 @@
 //! Layer W: the whole engine under random changes, rescales, backfills, drops, failures of single
 //! jobs and crashes; every view equals its query, evaluated by the batch engine, at every single
-//! epoch. A view that has failed shows its rows of before until it is up to date again.
+//! epoch, also when state is on disk alone whenever it can be. A view that has failed shows its rows of before until it is up to date again.
 //!
 //! `SEEDS=n` chooses how many seeds run (default 12), `SEED=0x…` replays one. Inputs, operations
 //! and crash damage come from the seed; how tasks interleave is the machine's.
@@ -12,6 +12,7 @@
     reason = "tests may"
 )]
 
+mod burst;
 mod database;
 mod failures;
 
@@ -247,7 +248,13 @@ async fn tables(database: &mut Database, rng: &mut StdRng) -> Vec<Table> {
 
 async fn run(seed: u64) -> usize {
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut database = Database::new().await;
+    // Two in three have no memory for state: whatever can be is on disk alone.
+    let limit = match seed % 3 {
+        0 => u64::MAX,
+        _ => 0,
+    };
+    let mut evicted = false;
+    let mut database = Database::new(limit).await;
     let mut tables = tables(&mut database, &mut rng).await;
     let mut pending = VIEWS.to_vec();
     let mut rescales = Vec::new();
@@ -340,6 +347,8 @@ async fn run(seed: u64) -> usize {
             .clock
             .pass(Duration::from_millis(rng.random_range(0..250)));
         if step % 10 == 9 {
+            let key_groups = database.engine().observe().await.unwrap().key_groups;
+            evicted |= key_groups.iter().any(|group| group.evicted_bytes > 0);
             database.check().await;
         }
     }
@@ -356,6 +365,7 @@ async fn run(seed: u64) -> usize {
         assert_eq!(rows, table.rows.len() as u64, "rows of table {}", table.id);
     }
     database.engine().shutdown().await.unwrap();
+    assert_eq!(evicted, limit == 0, "state was on disk alone");
     database.checked
 }
 
@@ -449,7 +459,21 @@ async fn many_changes_ask_for_a_checkpoint() {
     let engine = Engine::open(Arc::clone(&storage), Vec::new(), options)
         .await
         .unwrap();
-    let sql = "create table t (id bigint primary key)";
+    create_table(&engine, "create table t (id bigint primary key)").await;
+    for round in 0..20 {
+        let before = storage.committed_epoch();
+        let rows = numbers(round);
+        let weights = vec![1; rows.num_rows()];
+        engine.write(1, rows, weights).await.unwrap();
+        while storage.committed_epoch() == before {
+            engine.flush().await.unwrap();
+        }
+    }
+    assert_eq!(engine.snapshot().tables[&1].rows(), 20_000);
+}
+
+/// Creates table 1.
+async fn create_table(engine: &Engine, sql: &str) {
     let Statement::Pg(statement) = parse(sql).unwrap().remove(0).statement else {
         panic!("{sql}")
     };
@@ -465,16 +489,6 @@ async fn many_changes_ask_for_a_checkpoint() {
     };
     let created = engine.create_job(spec, CatalogChange::default()).await;
     created.unwrap();
-    for round in 0..20 {
-        let before = storage.committed_epoch();
-        let rows = numbers(round);
-        let weights = vec![1; rows.num_rows()];
-        engine.write(1, rows, weights).await.unwrap();
-        while storage.committed_epoch() == before {
-            engine.flush().await.unwrap();
-        }
-    }
-    assert_eq!(engine.snapshot().tables[&1].rows(), 20_000);
 }
 
 /// A thousand numbers that no other round has.

@@ -383,6 +383,7 @@ impl Session {
                     ..PlanSettings::default()
                 };
                 let session = planner::batch::session(view, &settings);
+                let session = session.with_memory(&self.shared.query_memory);
                 pg_catalog::register_pure(&session);
                 pg_catalog::register_session(
                     &session,

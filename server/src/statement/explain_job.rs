@@ -94,6 +94,11 @@ fn figures(observation: &Observation, job: u32, fragment: usize) -> Vec<String> 
     let rate: f64 = executors.iter().map(|executor| executor.row_rate).sum();
     let rows: u64 = state.iter().map(|group| group.rows).sum();
     let bytes: u64 = state.iter().map(|group| group.bytes).sum();
+    let evicted: u64 = state.iter().map(|group| group.evicted_bytes).sum();
+    let on_disk = match evicted {
+        0 => String::new(),
+        evicted => format!(", {} on disk alone", size_pretty(evicted.cast_signed())),
+    };
     vec![
         format!(
             "{} executor{}, busy {} (most {}), waiting for output {}, {rate:.0} rows a second",
@@ -103,6 +108,9 @@ fn figures(observation: &Observation, job: u32, fragment: usize) -> Vec<String> 
             percent(most),
             mean(|executor| executor.backpressured),
         ),
-        format!("state: {rows} rows, {}", size_pretty(bytes.cast_signed())),
+        format!(
+            "state: {rows} rows, {}{on_disk}",
+            size_pretty(bytes.cast_signed())
+        ),
     ]
 }

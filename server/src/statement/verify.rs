@@ -105,6 +105,7 @@ impl Session {
         };
         let planner = planner::batch::session(Arc::new(view), &settings);
         pg_catalog::register_pure(&planner);
+        let planner = planner.with_memory(&self.shared.query_memory);
         let planner = planner.at_time(time);
         let name = [&entry.schema_name, &entry.name];
         let parts = name.map(|part| Ident::with_quote('"', part)).to_vec();

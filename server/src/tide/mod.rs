@@ -42,6 +42,12 @@ pub struct Seen {
     pub observation: Observation,
     /// By relation, rows on which an expression failed.
     pub row_errors: Vec<(u32, RowError)>,
+    /// The bound on the bytes of state in memory.
+    pub state_memory_limit: u64,
+    /// Bytes that queries take.
+    pub query_bytes: u64,
+    /// The bound on them.
+    pub query_memory_limit: u64,
     /// What adaptive relations decided, oldest first.
     pub decisions: Vec<ScalingDecision>,
 }
@@ -80,6 +86,9 @@ impl Lens {
             Ok(Seen {
                 observation,
                 row_errors,
+                state_memory_limit: self.shared.config.state_memory_limit,
+                query_bytes: self.shared.query_memory.used() as u64,
+                query_memory_limit: self.shared.config.query_memory_limit as u64,
                 decisions: self.shared.decisions.all(),
             })
         };

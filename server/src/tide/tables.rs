@@ -45,7 +45,8 @@ pub(crate) static TABLES: &[SystemTable] = &[
         name: "key_groups",
         columns: &[
             ("relation", T::Text), ("fragment", T::Int4), ("key_group", T::Int4), ("owner", T::Int8),
-            ("rows", T::Int8), ("bytes", T::Int8), ("busy", T::Float8), ("row_rate", T::Float8),
+            ("rows", T::Int8), ("bytes", T::Int8), ("evicted_bytes", T::Int8), ("busy", T::Float8),
+            ("row_rate", T::Float8),
         ],
         rows: key_groups,
     },
@@ -85,6 +86,12 @@ pub(crate) static TABLES: &[SystemTable] = &[
             ("first_at", T::Timestamptz), ("last_at", T::Timestamptz),
         ],
         rows: row_errors,
+    },
+    SystemTable {
+        oid: 13_208,
+        name: "memory",
+        columns: &[("name", T::Text), ("bytes", T::Int8), ("limit_bytes", T::Int8)],
+        rows: memory,
     },
 ];
 
@@ -193,6 +200,7 @@ fn key_groups(source: &Source<'_>) -> Vec<Vec<Value>> {
                     status.owner.0,
                     status.rows,
                     status.bytes,
+                    status.evicted_bytes,
                     status.busy,
                     status.row_rate,
                 ]
@@ -271,6 +279,19 @@ fn row_errors(source: &Source<'_>) -> Vec<Vec<Value>> {
                 ]
             })
             .collect()
+    })
+}
+
+fn memory(source: &Source<'_>) -> Vec<Vec<Value>> {
+    seen(source, |seen| {
+        let observed = &seen.observation;
+        let evicted: u64 = observed.key_groups.iter().map(|g| g.evicted_bytes).sum();
+        vec![
+            row!["state", observed.state_bytes, seen.state_memory_limit],
+            row!["evicted state", evicted, None::<u64>],
+            row!["channels", observed.queued_bytes, None::<u64>],
+            row!["queries", seen.query_bytes, seen.query_memory_limit],
+        ]
     })
 }
 

@@ -15,6 +15,7 @@ mod failures;
 mod harness;
 mod hostile;
 mod login;
+mod memory;
 mod restart;
 mod row_errors;
 mod scaling;

@@ -17,8 +17,10 @@
 //! `changed()` by the next commit, and to a checkpoint by the next durable one, unless no
 //! checkpoint can have it.
 //!
-//! Not here: how a partition leaves and enters a table (`transfer.rs`).
+//! Not here: how a partition leaves and enters a table (`transfer.rs`), and how rows leave memory and
+//! come back (`eviction.rs`).
 
+mod eviction;
 mod shape;
 mod transfer;
 
@@ -31,7 +33,7 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use scaling::KeyGroup;
+use scaling::{Epoch, KeyGroup};
 
 use crate::cells::Cells;
 use crate::chunk::{ChunkData, ChunkMeasures, Sharing};
@@ -42,10 +44,12 @@ use crate::key_index::KeyIndex;
 use crate::measures::Measures;
 use crate::order_index::OrderIndex;
 use crate::partition_state::columns_batch;
-use crate::rows::{DEAD, DIRTY, Incoming, NO_SLOT, Place, Rows, STORED, TOUCHED};
+use crate::rows::{DEAD, DIRTY, Incoming, NO_SLOT, Place, Rows, STORED, TOUCHED, USED, WRITING};
 use crate::snapshot::{PartitionRows, PartitionSnapshot, SnapshotChunk};
 use crate::state_table::{Changed, StateDelta};
 
+pub use eviction::Evicted;
+pub(crate) use eviction::Restored;
 pub(crate) use shape::Shape;
 
 /// Rows at which a chunk is no longer merged with others.
@@ -65,11 +69,22 @@ pub(crate) struct Partition {
     /// Measures of the touched rows at the last commit.
     old: Measures,
     dirty: Vec<u32>,
+    /// Rows of the last durable commit that may not be on disk yet, deleted ones among them; only
+    /// where rows can be evicted.
+    writing: Vec<u32>,
+    /// They are on disk once a checkpoint after this one is.
+    written_after: Epoch,
+    /// Rows that are on disk alone.
+    evicted: Evicted,
+    /// Whether some came back since the last commit.
+    restored: bool,
+    /// Memory in bytes when the table looked last.
+    pub(crate) measured: u64,
     /// Whether readers have not seen the rows at all yet.
     unpublished: bool,
     /// Whether stored rows are of an older shape.
     replaces: bool,
-    /// Of the rows as they were at the last commit.
+    /// Of the rows as they were at the last commit, those on disk alone among them.
     digest: u128,
     /// Rows times weights at the last commit, for visible tables.
     visible_rows: u64,
@@ -92,6 +107,11 @@ impl Partition {
             touched: Vec::new(),
             old: shape.zeros(0),
             dirty: Vec::new(),
+            writing: Vec::new(),
+            written_after: Epoch(0),
+            evicted: Evicted::default(),
+            restored: false,
+            measured: 0,
             unpublished: false,
             replaces: false,
             digest: 0,
@@ -99,9 +119,18 @@ impl Partition {
         }
     }
 
-    /// Number of distinct rows.
+    /// Number of distinct rows in memory.
     pub(crate) fn len(&self) -> usize {
         self.identity.len()
+    }
+
+    /// The slots of all rows in memory.
+    fn slots(&self) -> Vec<u32> {
+        let chunks = self.rows.chunks.iter();
+        chunks
+            .flat_map(|chunk| chunk.slots.iter().copied())
+            .filter(|&slot| slot != NO_SLOT)
+            .collect()
     }
 
     /// Whether rows changed since the last commit.
@@ -120,12 +149,13 @@ impl Partition {
             .filter_map(|chunk| Some(chunk.data.as_ref()?.bytes_per_row * chunk.slots.len()))
             .sum();
         let slots = self.rows.places.len() * (SLOT_BYTES + measures);
-        let touched = self.touched.len() * (4 + measures) + self.dirty.len() * 4;
+        let lists = (self.dirty.len() + self.writing.len()) * 4;
+        let touched = self.touched.len() * (4 + measures) + lists;
         columns
             + slots
             + self.rows.key_hashes.len() * 8
             + self.identity.allocation_size()
-            + self.keys.bytes()
+            + self.keys.bytes(self.rows.key_hashes.len())
             + self.order.bytes()
             + touched
     }
@@ -272,7 +302,7 @@ impl Partition {
             if *flags & DIRTY == 0 {
                 self.dirty.push(slot);
             }
-            *flags |= TOUCHED | DIRTY;
+            *flags |= TOUCHED | DIRTY | USED;
             self.touched.push(slot);
         }
         self.rows
@@ -352,7 +382,8 @@ impl Partition {
         })
     }
 
-    /// Ends an epoch: what was touched becomes what is. See [`StateTable::commit`].
+    /// Ends an epoch: what was touched becomes what is. `written` is the last checkpoint on disk, where
+    /// rows can be evicted. See [`StateTable::commit`].
     ///
     /// [`StateTable::commit`]: crate::StateTable::commit
     pub(crate) fn commit(
@@ -360,7 +391,11 @@ impl Partition {
         shape: &Shape,
         key_group: KeyGroup,
         durable: bool,
+        written: Option<Epoch>,
     ) -> Result<PartitionCommit> {
+        if let Some(written) = written {
+            self.settle_written(shape, written);
+        }
         let mut commit = PartitionCommit::default();
         let changed = self.is_touched();
         if changed {
@@ -371,7 +406,9 @@ impl Partition {
             self.replaces = false;
         }
         if changed || durable {
-            self.drop_dead(shape, durable);
+            self.drop_dead(shape, durable, written);
+        }
+        if changed || durable || std::mem::take(&mut self.restored) {
             self.merge_chunks(shape, durable)?;
         }
         if shape.schema.visible && (changed || self.unpublished) {
@@ -414,40 +451,61 @@ impl Partition {
             key_group,
             columns: columns_batch(Arc::clone(&shape.schema.columns), columns, self.dirty.len())?,
             measures: self.rows.measures_of(&self.dirty, shape.zeros(0)),
+            key_hashes: match (shape.schema.evictable, shape.key_is_identity) {
+                (false, _) => Vec::new(),
+                (true, true) => self.rows.hashes_of(&self.dirty),
+                (true, false) => self.rows.key_hashes_of(&self.dirty),
+            },
             digest: self.digest,
             replaces: self.replaces,
         })
     }
 
-    /// Clears what the commit ends and drops the rows whose end is reported or nobody's business.
-    fn drop_dead(&mut self, shape: &Shape, durable: bool) {
+    /// Clears what the commit ends and drops the rows whose end is reported or nobody's business. Where
+    /// rows can be evicted, one whose end a checkpoint has to write stays until it has.
+    fn drop_dead(&mut self, shape: &Shape, durable: bool, written: Option<Epoch>) {
         let mut dead = Vec::new();
         let ended = if durable { &self.dirty } else { &self.touched };
         for &slot in ended {
             let (measures, row) = self.rows.measures(slot);
             let zero = measures.is_zero(row);
             let flags = &mut self.rows.flags[slot as usize];
-            if durable {
-                *flags = STORED;
-            } else {
-                *flags &= !TOUCHED;
-            }
-            if zero && (durable || *flags & STORED == 0) {
-                *flags |= DEAD;
+            let stored = *flags & STORED != 0;
+            if zero && (!stored || (durable && written.is_none())) {
                 dead.push(slot);
             }
+            if !durable {
+                *flags &= !TOUCHED;
+                continue;
+            }
+            *flags = STORED | *flags & (USED | WRITING);
+            if written.is_some() && (stored || !zero) && *flags & WRITING == 0 {
+                *flags |= WRITING;
+                self.writing.push(slot);
+            }
+        }
+        if let (true, Some(written)) = (durable, written) {
+            self.written_after = written;
         }
         self.touched.clear();
         self.old.clear();
         if durable {
             self.dirty.clear();
         }
+        self.drop_rows(shape, &dead);
+    }
+
+    /// Drops rows from chunks and indexes.
+    fn drop_rows(&mut self, shape: &Shape, dead: &[u32]) {
         if dead.is_empty() {
             return;
         }
+        for &slot in dead {
+            self.rows.flags[slot as usize] |= DEAD;
+        }
         self.dirty
             .retain(|&slot| self.rows.flags[slot as usize] & DEAD == 0);
-        for &slot in &dead {
+        for &slot in dead {
             let hash = self.rows.hashes[slot as usize];
             if let Ok(entry) = self.identity.find_entry(hash, |&other| other == slot) {
                 entry.remove();
@@ -459,7 +517,7 @@ impl Partition {
                 self.rows.flags[slot as usize] & DEAD == 0
             });
         }
-        for slot in dead {
+        for &slot in dead {
             self.order.remove(slot);
             self.rows.free_slot(slot);
         }

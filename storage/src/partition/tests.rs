@@ -23,6 +23,7 @@ fn shape(key: Vec<usize>) -> Shape {
         ordered_by: None,
         measures: vec![MeasureType::Int64],
         visible: false,
+        evictable: false,
     })
 }
 
@@ -76,7 +77,7 @@ fn rows_of_equal_hashes_stay_apart() {
             }
             if step % 4 == 0 {
                 let _deltas = partition
-                    .commit(&shape, KeyGroup(0), step % 8 == 0)
+                    .commit(&shape, KeyGroup(0), step % 8 == 0, None)
                     .unwrap();
             }
         }
@@ -125,8 +126,8 @@ fn a_durable_commit_lets_go_of_the_rows_of_others() {
             .filter(|chunk| chunk.data().sharing == Sharing::Shared)
             .count()
     };
-    let _epoch = partition.commit(&shape, KeyGroup(0), false).unwrap();
+    let _epoch = partition.commit(&shape, KeyGroup(0), false, None).unwrap();
     assert_eq!(shared(&partition), 3);
-    let _delta = partition.commit(&shape, KeyGroup(0), true).unwrap();
+    let _delta = partition.commit(&shape, KeyGroup(0), true, None).unwrap();
     assert_eq!((shared(&partition), partition.len()), (0, 3));
 }

@@ -19,23 +19,21 @@ use crate::gather::compacted;
 use crate::hash::hash_cells;
 use crate::measures::Measures;
 use crate::partition_state::{PartitionState, columns_batch};
-use crate::rows::{DIRTY, NO_SLOT, STORED, TOUCHED};
+use crate::rows::{DIRTY, STORED, TOUCHED, WRITING};
 
 impl Partition {
     /// All rows, with what no commit has seen yet.
     pub(crate) fn extract(&self, shape: &Shape) -> Result<PartitionState> {
-        let slots: Vec<u32> = self
-            .rows
-            .chunks
-            .iter()
-            .flat_map(|chunk| chunk.slots.iter().copied())
-            .filter(|&slot| slot != NO_SLOT)
-            .collect();
+        self.extract_rows(shape, &self.slots())
+    }
+
+    /// Some rows, the others of which are on disk alone or about to be: all that changed are among them.
+    pub(super) fn extract_rows(&self, shape: &Shape, slots: &[u32]) -> Result<PartitionState> {
         let flag = |flag: u8| -> BooleanArray {
             let set = |&slot: &u32| Some(self.rows.flags[slot as usize] & flag != 0);
             slots.iter().map(set).collect()
         };
-        let measures = self.rows.measures_of(&slots, shape.zeros(0));
+        let measures = self.rows.measures_of(slots, shape.zeros(0));
         // Where each touched slot has its old measures.
         let mut order = vec![0; self.rows.places.len()];
         for (position, &slot) in (0u32..).zip(&self.touched) {
@@ -45,7 +43,7 @@ impl Partition {
             .iter()
             .filter(|&&slot| self.rows.flags[slot as usize] & TOUCHED != 0)
             .map(|&slot| order[slot as usize]);
-        let columns = shape.columns(&self.rows.gather(&slots))?;
+        let columns = shape.columns(&self.rows.gather(slots))?;
         let new = self.rows.measures_of(&self.touched, shape.zeros(0));
         let hashes = self.rows.hashes_of(&self.touched);
         Ok(PartitionState {
@@ -53,12 +51,15 @@ impl Partition {
             measures,
             dirty: flag(DIRTY),
             touched: flag(TOUCHED),
+            writing: flag(WRITING),
+            written_after: self.written_after,
             old: self.old.take(&touched.collect::<Vec<_>>()),
             // The digest kept along the changes: comparing it with the rows finds what broke here.
             digest: self
                 .digest
                 .wrapping_sub(digest(&hashes, &self.old))
                 .wrapping_add(digest(&hashes, &new)),
+            evicted: self.evicted,
         })
     }
 
@@ -74,7 +75,8 @@ impl Partition {
         let data = Arc::new(ChunkData::new(columns, rows, Sharing::Own));
         let mut hashes = Vec::new();
         hash_cells(data.cells.iter(), rows, &mut hashes);
-        if digest(&hashes, &state.measures) != state.digest {
+        let here = state.digest.wrapping_sub(state.evicted.digest);
+        if digest(&hashes, &state.measures) != here {
             return Err(shape.corrupt(key_group, "the digest differs from the rows"));
         }
         let mut key_hashes = Vec::new();
@@ -84,6 +86,8 @@ impl Partition {
         }
         let mut partition = Self::new(shape);
         partition.unpublished = true;
+        partition.evicted = state.evicted;
+        partition.written_after = state.written_after;
         partition.index_state(shape, &data, &hashes, &key_hashes, &state.measures);
         if let Some(order) = shape.order_keys(&data.columns)? {
             for slot in 0..rows {
@@ -180,6 +184,10 @@ impl Partition {
                 flags |= DIRTY;
                 self.dirty.push(row as u32);
             }
+            if state.writing.value(row) {
+                flags |= WRITING;
+                self.writing.push(row as u32);
+            }
             self.rows.flags[row] = flags;
         }
         self.old = shape.zeros(0);
@@ -205,6 +213,7 @@ fn check_state(shape: &Shape, key_group: KeyGroup, state: &PartitionState) -> Re
     } else if state.measures.len() != rows
         || state.dirty.len() != rows
         || state.touched.len() != rows
+        || state.writing.len() != rows
         || state.old.len() != state.touched.true_count()
     {
         "the parts differ in length"

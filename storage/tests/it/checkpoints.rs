@@ -14,6 +14,8 @@ use storage::{
     TableSchema, layout,
 };
 
+use crate::rows::load_all;
+
 fn schema(job: u32, table: u16) -> TableSchema {
     TableSchema {
         id: TableId { job, table },
@@ -25,6 +27,7 @@ fn schema(job: u32, table: u16) -> TableSchema {
         ordered_by: None,
         measures: vec![MeasureType::Int64],
         visible: true,
+        evictable: false,
     }
 }
 
@@ -55,7 +58,7 @@ fn checkpoint(storage: &Storage, epoch: u64, table: &mut StateTable) {
 }
 
 fn rows(storage: &Storage, schema: &TableSchema) -> usize {
-    let states = storage.load_table(schema).unwrap();
+    let states = load_all(storage, schema).unwrap();
     states.iter().map(|(_, state)| state.rows()).sum()
 }
 
@@ -77,7 +80,7 @@ fn a_crash_finds_the_last_checkpoint() {
     kv.crash(2);
     assert_eq!(rows(&storage, &schema(1, 0)), 15);
     let mut other = StateTable::new(schema(1, 0), []);
-    for (key_group, state) in storage.load_table(&schema(1, 0)).unwrap() {
+    for (key_group, state) in load_all(&storage, &schema(1, 0)).unwrap() {
         assert_eq!(state.dirty.true_count(), 0);
         other.install(key_group, state).unwrap();
     }
@@ -256,7 +259,7 @@ fn a_lost_or_altered_row_is_noticed() {
     let mut lost = WriteSet::default();
     lost.delete(ColumnFamily::State, &key);
     kv.write(lost, Durability::Synced).unwrap();
-    let loaded = storage.load_table(&schema(1, 0));
+    let loaded = load_all(&storage, &schema(1, 0));
     assert!(matches!(loaded, Err(Error::Corrupt { .. })));
 }
 
@@ -336,7 +339,7 @@ fn a_checkpoint_of_a_widened_table_replaces_its_rows() {
     checkpoint(&storage, 2, &mut table);
     kv.crash(1);
     let storage = Storage::open(Arc::clone(&kv) as Arc<dyn Kv>).unwrap();
-    let states = storage.load_table(&wide).unwrap();
+    let states = load_all(&storage, &wide).unwrap();
     assert_eq!(states.len(), 1);
     let rows = &states[0].1;
     assert_eq!(rows.rows(), 8);

@@ -16,6 +16,8 @@ use storage::{
     TableSchema,
 };
 
+use crate::rows::load_all;
+
 /// Where the child keeps its data.
 const DIRECTORY: &str = "TIDEWATER_TEST_DIRECTORY";
 /// How many rows each epoch of the workload adds.
@@ -32,6 +34,7 @@ fn schema() -> TableSchema {
         ordered_by: None,
         measures: vec![MeasureType::Int64],
         visible: true,
+        evictable: false,
     }
 }
 
@@ -93,7 +96,7 @@ fn check(directory: &Path, point: &str, added: usize) {
     let Epoch(epoch) = storage.committed_epoch();
     let mut rows = 0;
     let mut table = StateTable::new(schema(), []);
-    for (key_group, state) in storage.load_table(&schema()).unwrap() {
+    for (key_group, state) in load_all(&storage, &schema()).unwrap() {
         rows += state.rows();
         table.install(key_group, state).unwrap();
     }

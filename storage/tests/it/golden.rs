@@ -65,7 +65,11 @@ fn keys_are_stable() {
     );
     assert_eq!(layout::catalog_key(b"k"), b"catalog/k");
     assert_eq!(layout::end_of_prefix(&[1, 255, 255]), [2]);
-    assert_eq!(layout::FORMAT, 1);
+    assert_eq!(
+        hex(&layout::key_prefix(table, group, 0x1112_1314_1516_1718)),
+        "01020304050607081112131415161718"
+    );
+    assert_eq!(layout::FORMAT, 2);
 }
 
 #[test]

@@ -53,6 +53,24 @@ fn contract(kv: &dyn Kv) {
     .unwrap();
     assert_eq!(visited, 1);
 
+    let of_hash = |hash: u8, row: u8| [[hash; 16].as_slice(), &[row]].concat();
+    for (hash, row) in [(7, 1), (7, 0), (9, 0), (8, 0)] {
+        put(kv, &of_hash(hash, row), Durability::Unsynced);
+    }
+    let mut found = Vec::new();
+    kv.scan_rows(&[[6; 16], [7; 16], [9; 16], [10; 16]], &mut |key, _| {
+        found.push(key.to_vec())
+    })
+    .unwrap();
+    assert_eq!(found, [of_hash(7, 0), of_hash(7, 1), of_hash(9, 0)]);
+    let mut writes = WriteSet::default();
+    writes.delete_range(State, &[7; 16], &[10; 16]);
+    kv.write(writes, Durability::Unsynced).unwrap();
+    let mut found = 0;
+    kv.scan_rows(&[[7; 16], [8; 16]], &mut |_, _| found += 1)
+        .unwrap();
+    assert_eq!(found, 0);
+
     let mut writes = WriteSet::default();
     writes.delete_range(State, &[1, 0], &[2]);
     writes.put(State, &[1, 255], b"again");

@@ -1,7 +1,7 @@
 //! State tables against a map, over random changes, commits, moves, encodings and restarts.
 //!
 //! Two tables share the key groups of one state table, as two executors do; a store in memory gets
-//! their deltas. After every step what they say must be what the map says. `SEEDS=n` sets how many
+//! their deltas, some time after the commit. Rows go to disk alone and come back. After every step what they say must be what the map says. `SEEDS=n` sets how many
 //! runs there are; a failing one prints its seed.
 
 use std::collections::BTreeMap;
@@ -16,10 +16,10 @@ use scaling::{Epoch, KeyGroup};
 use storage::memory_kv::MemoryKv;
 use storage::{
     Checkpoint, FloatSum, MeasureColumn, MeasureType, Measures, NullEquality, PartitionState, Run,
-    StateTable, Storage, TableId, TableSchema, hash_rows, key_group,
+    StateMemory, StateTable, Storage, TableId, TableSchema, hash_rows, key_group,
 };
 
-use crate::rows::{build, pools, schema_of, texts};
+use crate::rows::{build, load_all, pools, schema_of, texts};
 
 const KEY_GROUPS: u16 = 5;
 
@@ -37,7 +37,11 @@ struct World {
     now: Model,
     touched: BTreeMap<Row, Values>,
     durable: Model,
-    storage: Storage,
+    storage: Arc<Storage>,
+    /// A checkpoint that is being written, and the rows that it makes durable.
+    writing: Option<(Checkpoint, Model)>,
+    /// Rows that were on disk alone at some time.
+    evicted: u64,
     kv: Arc<MemoryKv>,
     epoch: u64,
     snapshots: BTreeMap<KeyGroup, storage::PartitionSnapshot>,
@@ -46,10 +50,13 @@ struct World {
 #[test]
 fn a_state_table_behaves_like_a_map() {
     let seeds = std::env::var("SEEDS").map_or(60, |seeds| seeds.parse().unwrap());
+    let mut evicted = 0;
     for seed in 0..seeds {
         let run = std::panic::catch_unwind(|| World::new(seed).run());
         assert!(run.is_ok(), "FAILED model seed={seed}");
+        evicted += run.unwrap();
     }
+    assert!(evicted > 100, "{evicted} rows were on disk alone");
 }
 
 impl World {
@@ -74,25 +81,25 @@ impl World {
                 measures.push(more);
             }
         }
+        let visible = random.random_bool(0.4);
         let schema = TableSchema {
             id: TableId { job: 7, table: 1 },
             columns: schema_of(&pools),
             key,
             ordered_by: None,
             measures,
-            visible: random.random_bool(0.5),
+            visible,
+            evictable: !visible && random.random_bool(0.8),
         };
         let kv = Arc::new(MemoryKv::new());
         let owner: Vec<usize> = (0..KEY_GROUPS).map(|_| random.random_range(0..2)).collect();
-        let owned = |table: usize| {
-            let owner = owner.clone();
-            (0..KEY_GROUPS)
-                .filter(move |&group| owner[usize::from(group)] == table)
-                .map(KeyGroup)
-        };
+        let storage = Storage::open(Arc::clone(&kv) as Arc<dyn storage::kv::Kv>);
+        let storage = Arc::new(storage.unwrap());
         Self {
-            tables: [0, 1].map(|table| StateTable::new(schema.clone(), owned(table))),
-            storage: Storage::open(Arc::clone(&kv) as Arc<dyn storage::kv::Kv>).unwrap(),
+            tables: tables(&schema, &owner, &storage),
+            storage,
+            writing: None,
+            evicted: 0,
             random,
             pools,
             schema,
@@ -106,20 +113,41 @@ impl World {
         }
     }
 
-    fn run(mut self) {
+    fn run(mut self) -> u64 {
         for _ in 0..120 {
             match self.random.random_range(0..100) {
                 0..50 => self.add(),
                 50..65 => self.look_up(),
                 65..73 => self.check_changed(),
                 73..85 => self.barrier(),
-                85..97 => self.move_key_group(),
+                85..92 => self.move_key_group(),
+                92..97 => self.evict(),
                 _ => self.restart(),
             }
         }
         self.check_changed();
         self.barrier();
         self.restart();
+        self.evicted
+    }
+
+    fn evict(&mut self) {
+        if self.random.random_bool(0.5) {
+            self.write();
+        }
+        for table in &mut self.tables {
+            table.relieve().unwrap();
+            let evicted = table.has_evicted();
+            self.evicted += u64::from(evicted);
+        }
+    }
+
+    /// Writes the checkpoint that waits for it.
+    fn write(&mut self) {
+        if let Some((checkpoint, durable)) = self.writing.take() {
+            self.storage.checkpoint(checkpoint).unwrap();
+            self.durable = durable;
+        }
     }
 
     fn picks(&mut self, rows: usize) -> Vec<Vec<u32>> {
@@ -196,7 +224,7 @@ impl World {
             true => NullEquality::NullEqualsNull,
             false => NullEquality::NullEqualsNothing,
         };
-        let table = &self.tables[table];
+        let table = &mut self.tables[table];
         let matches = table.lookup(&probes, &runs, nulls).unwrap();
         let all: Vec<usize> = (0..columns.len()).collect();
         let found = table.gather(&matches.rows, &all).unwrap();
@@ -254,6 +282,9 @@ impl World {
 
     fn barrier(&mut self) {
         let durable = self.random.random_bool(0.4);
+        if durable {
+            self.write();
+        }
         self.epoch += 1;
         let mut deltas = Vec::new();
         for table in &mut self.tables {
@@ -270,8 +301,10 @@ impl World {
                 deltas,
                 ..Checkpoint::default()
             };
-            self.storage.checkpoint(checkpoint).unwrap();
-            self.durable = self.now.clone();
+            self.writing = Some((checkpoint, self.now.clone()));
+            if self.random.random_bool(0.5) {
+                self.write();
+            }
         } else {
             assert!(deltas.is_empty());
         }
@@ -334,15 +367,11 @@ impl World {
 
     fn restart(&mut self) {
         self.kv.crash(self.random.random());
-        self.storage = Storage::open(Arc::clone(&self.kv) as Arc<dyn storage::kv::Kv>).unwrap();
-        let owner = &self.owner;
-        let owned = |table: usize| {
-            (0..KEY_GROUPS)
-                .filter(move |&group| owner[usize::from(group)] == table)
-                .map(KeyGroup)
-        };
-        self.tables = [0, 1].map(|table| StateTable::new(self.schema.clone(), owned(table)));
-        for (group, state) in self.storage.load_table(&self.schema).unwrap() {
+        let storage = Storage::open(Arc::clone(&self.kv) as Arc<dyn storage::kv::Kv>);
+        self.storage = Arc::new(storage.unwrap());
+        self.writing = None;
+        self.tables = tables(&self.schema, &self.owner, &self.storage);
+        for (group, state) in load_all(&self.storage, &self.schema).unwrap() {
             assert_eq!(self.storage.load(&self.schema, group).unwrap(), state);
             self.tables[self.owner[usize::from(group.0)]]
                 .install(group, state)
@@ -362,6 +391,17 @@ impl World {
         assert_eq!(rows, self.durable.len() as u64);
         self.barrier();
     }
+}
+
+/// Two tables that share the key groups, and have no memory to spare.
+fn tables(schema: &TableSchema, owner: &[usize], storage: &Arc<Storage>) -> [StateTable; 2] {
+    let memory = Arc::new(StateMemory::new(Arc::clone(storage), 0));
+    [0, 1].map(|table| {
+        let owned = (0..KEY_GROUPS).filter(|&group| owner[usize::from(group)] == table);
+        let mut table = StateTable::new(schema.clone(), owned.map(KeyGroup));
+        table.share(Arc::clone(&memory));
+        table
+    })
 }
 
 fn of_weights(measure: MeasureType, weights: &[i64]) -> MeasureColumn {

@@ -11,6 +11,8 @@ use arrow::array::{
 use arrow::compute::take;
 use arrow::datatypes::{Field, Int32Type, IntervalMonthDayNano, Schema, SchemaRef, i256};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use scaling::KeyGroup;
+use storage::{PartitionState, Storage, TableSchema};
 
 /// One pool of values a column. Equal values of a pool (0.0 and -0.0) print alike.
 pub(crate) fn pools() -> Vec<ArrayRef> {
@@ -124,4 +126,17 @@ pub(crate) fn texts(columns: &[ArrayRef], rows: usize) -> Vec<Vec<String>> {
     (0..rows)
         .map(|row| formatters.iter().map(|f| cell(f, row)).collect())
         .collect()
+}
+
+/// The rows of all key groups of a table.
+pub(crate) fn load_all(
+    storage: &Storage,
+    schema: &TableSchema,
+) -> storage::Result<Vec<(KeyGroup, PartitionState)>> {
+    let mut states = Vec::new();
+    storage.load_table(schema, &mut |key_group, state| {
+        states.push((key_group, state));
+        Ok(())
+    })?;
+    Ok(states)
 }

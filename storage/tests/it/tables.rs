@@ -23,6 +23,7 @@ fn schema(visible: bool) -> TableSchema {
         ordered_by: None,
         measures: vec![MeasureType::Int64],
         visible,
+        evictable: false,
     }
 }
 
@@ -46,7 +47,7 @@ fn add(table: &mut StateTable, rows: &[(i64, &str, i64)]) {
     table.add(&columns, &weights, &whole(rows.len())).unwrap();
 }
 
-fn found(table: &StateTable, key: i64) -> usize {
+fn found(table: &mut StateTable, key: i64) -> usize {
     let probe: ArrayRef = Arc::new(Int64Array::from(vec![key]));
     let nulls = NullEquality::NullEqualsNothing;
     table.lookup(&[probe], &whole(1), nulls).unwrap().rows.len()
@@ -58,7 +59,7 @@ fn a_dead_row_is_reported_once_to_a_durable_commit() {
     add(&mut table, &[(1, "a", 1), (2, "b", 1)]);
     assert_eq!(table.commit(true).unwrap().deltas[0].columns.num_rows(), 2);
     add(&mut table, &[(1, "a", -1)]);
-    assert_eq!(found(&table, 1), 0, "a dead row is not found");
+    assert_eq!(found(&mut table, 1), 0, "a dead row is not found");
     let _epoch = table.commit(false).unwrap();
     assert_eq!(table.rows(GROUP), 2, "its end is not durable yet");
     let committed = table.commit(true).unwrap();
@@ -113,7 +114,7 @@ fn many_small_batches_stay_few_chunks_and_all_rows() {
     }
     assert!(batches <= 16, "{batches} chunks");
     assert_eq!(table.rows(GROUP), 500);
-    let sizes: Vec<usize> = (0..7).map(|key| found(&table, key)).collect();
+    let sizes: Vec<usize> = (0..7).map(|key| found(&mut table, key)).collect();
     assert_eq!(sizes.iter().sum::<usize>(), 500);
     let probe: ArrayRef = Arc::new(Int64Array::from(vec![3]));
     let nulls = NullEquality::NullEqualsNothing;

@@ -120,6 +120,7 @@ impl Extremes {
             ordered_by: forgets,
             measures: vec![MeasureType::Int64],
             visible: false,
+            evictable: forgets.is_none(),
         };
         let value = |call: &ExtremeCall| {
             let data_type = input.field(call.argument).data_type().clone();
@@ -174,7 +175,7 @@ impl Extremes {
         groups: &ChangedRows,
         there: &[bool],
     ) -> Result<Vec<(ArrayRef, ArrayRef)>> {
-        let Some(emitted) = &self.emitted else {
+        let Some(emitted) = &mut self.emitted else {
             return Ok(Vec::new());
         };
         let emitted_rows = EmittedRows::read(emitted, groups, self.group_columns)?;
@@ -201,7 +202,7 @@ impl Extremes {
 
     /// The new extremes of a call, and for each group whether it is the old one.
     fn new_extremes(
-        &self,
+        &mut self,
         place: usize,
         groups: &ChangedRows,
         index: &GroupIndex,
@@ -261,14 +262,14 @@ impl Extremes {
     /// Finds the best of all values of the groups marked in `reread`; returns the values
     /// `Best::Found` points into.
     fn reread(
-        &self,
+        &mut self,
         place: usize,
         groups: &ChangedRows,
         reread: &[bool],
         converter: &RowConverter,
         best: &mut [Best],
     ) -> Result<ArrayRef> {
-        let table = &self.values[place];
+        let table = &mut self.values[place];
         let (chosen, runs) = chosen_rows(&groups.runs, reread);
         let mut found = new_null_array(
             table.schema().columns.field(self.group_columns).data_type(),
@@ -345,7 +346,7 @@ struct EmittedRows {
 }
 
 impl EmittedRows {
-    fn read(emitted: &StateTable, groups: &ChangedRows, group_columns: usize) -> Result<Self> {
+    fn read(emitted: &mut StateTable, groups: &ChangedRows, group_columns: usize) -> Result<Self> {
         let key = &groups.columns[..group_columns];
         let matches = emitted.lookup(key, &groups.runs, NullEquality::NullEqualsNull)?;
         let columns = emitted.schema().columns.fields().len();

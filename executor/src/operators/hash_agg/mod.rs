@@ -124,6 +124,7 @@ impl HashAgg {
             ordered_by: forgets,
             measures: Accumulators::new(plan, input)?.types(),
             visible: false,
+            evictable: forgets.is_none(),
         };
         let mut tables = vec![groups];
         tables.extend(Extremes::table_schemas(

@@ -1,0 +1,78 @@
+//! A burst of writes many times larger than what channels and queues hold.
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Waker};
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use executor::{Engine, EngineOptions};
+use storage::Storage;
+use storage::memory_kv::MemoryKv;
+
+use crate::create_table;
+
+/// Bytes of one write, which is one row.
+const WRITE_BYTES: usize = 8 << 20;
+/// Writes of the burst: ten times what may wait.
+const WRITES: usize = 80;
+/// What may wait: a queue of 64 MB, and in each channel what it has credit for behind one write.
+const BOUND: u64 = 96 << 20;
+
+/// Keeps the executors that handle rows from going on.
+#[derive(Default)]
+struct Stop {
+    stopped: Mutex<bool>,
+    goes_on: Condvar,
+}
+
+impl Stop {
+    fn set(&self, stopped: bool) {
+        *self.stopped.lock().unwrap() = stopped;
+        self.goes_on.notify_all();
+    }
+
+    fn wait(&self) {
+        let stopped = self.stopped.lock().unwrap();
+        drop(
+            self.goes_on
+                .wait_while(stopped, |stopped| *stopped)
+                .unwrap(),
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn a_burst_waits_in_front_of_the_queue() {
+    let stop = Arc::new(Stop::default());
+    let of_executors = Arc::clone(&stop);
+    let storage = Arc::new(Storage::open(Arc::new(MemoryKv::new())).unwrap());
+    let options = EngineOptions {
+        batch_observer: Some(Arc::new(move |_| of_executors.wait())),
+        ..EngineOptions::default()
+    };
+    let engine = Engine::open(storage, Vec::new(), options).await.unwrap();
+    create_table(&engine, "create table t (a varchar)").await;
+    stop.set(true);
+    let column = Arc::new(StringArray::from(vec!["x".repeat(WRITE_BYTES)])) as ArrayRef;
+    let row = RecordBatch::try_from_iter([("a", column)]).unwrap();
+    let mut writes: Vec<_> = (0..WRITES)
+        .map(|_| Box::pin(engine.write(1, row.clone(), vec![1])))
+        .collect();
+    // Each write goes as far as it can.
+    let mut most = 0;
+    for _ in 0..10 {
+        writes.retain_mut(|write| {
+            let mut context = Context::from_waker(Waker::noop());
+            write.as_mut().poll(&mut context).is_pending()
+        });
+        most = most.max(engine.observe().await.unwrap().queued_bytes);
+    }
+    assert!(!writes.is_empty(), "some wait");
+    assert!(most > 32 << 20, "{most} bytes waited");
+    assert!(most < BOUND, "{most} bytes waited");
+    stop.set(false);
+    for write in writes {
+        write.await.unwrap();
+    }
+    assert_eq!(engine.flush().await.map(|_| ()).ok(), Some(()));
+    assert_eq!(engine.snapshot().tables[&1].rows(), WRITES as u64);
+}
