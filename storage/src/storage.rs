@@ -11,7 +11,7 @@
 //! [`layout`].
 //!
 //! Rows that operators have no room for in memory are read back from here, key by key
-//! ([`Storage::read_keys`]).
+//! (`Storage::read_keys`).
 //!
 //! Not here: when to take a checkpoint, and what catalog rows and write-ahead changes mean.
 
