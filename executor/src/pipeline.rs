@@ -654,7 +654,8 @@ fn build_operator(
             let snapshot = context.snapshots.get(*input).cloned().flatten();
             let progress = tables.pop().expect(ONE);
             let width = inputs[0].fields().len();
-            return Ok(Box::new(Scan::new(width, snapshot, progress)?));
+            let backfilling = Arc::clone(&context.backfilling);
+            return Ok(Box::new(Scan::new(width, snapshot, backfilling, progress)?));
         }
     };
     let errors = context.errors.clone();

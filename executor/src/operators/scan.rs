@@ -17,6 +17,7 @@
 //! snapshot have a fixed order.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use scaling::{KeyGroup, KeyGroupSet};
 use storage::{Run, StateTable, TableSchema, TableSnapshot};
@@ -36,6 +37,8 @@ pub struct Scan {
     /// Columns that the plan knows; later ones are cut off.
     columns: Vec<usize>,
     backfill: Option<Backfill>,
+    /// Whether any executor of the job may have rows of its snapshot left; it changes between two barriers.
+    backfilling: Arc<AtomicBool>,
     progress: Progress,
 }
 
@@ -57,11 +60,13 @@ impl Scan {
     pub fn new(
         width: usize,
         snapshot: Option<Arc<TableSnapshot>>,
+        backfilling: Arc<AtomicBool>,
         progress: StateTable,
     ) -> Result<Self> {
         Ok(Self {
             columns: (0..width).collect(),
             backfill: snapshot.map(Backfill::new).transpose()?,
+            backfilling,
             progress: Progress::new(progress),
         })
     }
@@ -198,10 +203,9 @@ impl Operator for Scan {
         self.backfill = None;
     }
 
-    /// Rows of the snapshot may be earlier than the watermark of those that come now. Whether there
-    /// are any left elsewhere is not known here, but where the backfill ends for all.
+    /// Rows of the snapshot may be earlier than the watermark of those that come now.
     fn passes_watermarks(&self) -> bool {
-        self.backfill.is_none()
+        self.backfill.is_none() || !self.backfilling.load(Ordering::Relaxed)
     }
 }
 

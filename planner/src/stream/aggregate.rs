@@ -93,8 +93,9 @@ impl Builder<'_> {
         }
         let is_global = groups == 0;
         let mut agg_calls = Vec::with_capacity(calls.len());
+        let added = is_global.then_some(0);
         for call in calls {
-            agg_calls.push(columns.call(self, call, is_global)?);
+            agg_calls.push(columns.call(self, call, added)?);
         }
         let stream = input.project(&columns.physical, columns.to_schema());
         Ok(self.hash_agg(with_neutral_row(stream, groups), groups, agg_calls, output))
@@ -116,7 +117,7 @@ impl Builder<'_> {
         }
         let mut agg_calls = Vec::with_capacity(calls.len());
         for call in calls {
-            agg_calls.push(columns.call(self, call, true)?);
+            agg_calls.push(columns.call(self, call, Some(0))?);
         }
         let schema = columns.to_schema();
         let rows = input.project(&columns.physical, Arc::clone(&schema));
@@ -202,7 +203,7 @@ impl Builder<'_> {
         }
         let mut agg_calls = Vec::with_capacity(calls.len());
         for call in calls {
-            agg_calls.push(columns.call(self, call, true)?);
+            agg_calls.push(columns.call(self, call, Some(0))?);
         }
         let schema = columns.to_schema();
         let stream = input.project(&columns.physical, Arc::clone(&schema));
@@ -228,7 +229,8 @@ impl Builder<'_> {
     ) -> Result<Stream> {
         let mut agg_calls = Vec::with_capacity(calls.len());
         for call in calls {
-            agg_calls.push(columns.call(self, call, true)?);
+            let own = if call.distinct { 0 } else { groups };
+            agg_calls.push(columns.call(self, call, Some(own))?);
         }
         let mut distinct: Vec<DistinctColumn> = Vec::new();
         for (call, agg_call) in calls.iter().zip(&mut agg_calls) {
@@ -268,18 +270,24 @@ impl Builder<'_> {
 }
 
 impl Columns<'_> {
-    /// A call over these columns. If rows are added to them, `count(*)` must not see those.
+    /// A call over these columns. If rows are added to them, whose columns are NULL but for the
+    /// first `added`, it must not see those.
     fn call(
         &mut self,
         builder: &Builder<'_>,
         call: &Call,
-        rows_are_added: bool,
+        added: Option<usize>,
     ) -> Result<AggCall> {
-        let argument = match &call.argument {
-            Some(argument) => Some(self.find_or_push(builder, argument)?),
-            None if rows_are_added => Some(self.find_or_push(builder, &lit(1_i64))?),
-            None => None,
+        let one = lit(1_i64);
+        let argument = match (&call.argument, added) {
+            (Some(argument), _) => Some(argument),
+            (None, Some(_)) => Some(&one),
+            (None, None) => None,
         };
+        let own = added.unwrap_or(0);
+        let argument = argument
+            .map(|argument| self.find_or_push_behind(own, builder, argument))
+            .transpose()?;
         Ok(AggCall {
             function: call.function,
             argument,

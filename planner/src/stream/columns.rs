@@ -62,8 +62,18 @@ impl<'a> Columns<'a> {
 
     /// The place of a column, added if it is not there yet.
     pub(super) fn find_or_push(&mut self, builder: &Builder<'_>, expr: &Expr) -> Result<usize> {
-        match self.exprs.iter().position(|known| known == expr) {
-            Some(at) => Ok(at),
+        self.find_or_push_behind(0, builder, expr)
+    }
+
+    /// As [`find_or_push`](Self::find_or_push), but not one of the first `others` columns.
+    pub(super) fn find_or_push_behind(
+        &mut self,
+        others: usize,
+        builder: &Builder<'_>,
+        expr: &Expr,
+    ) -> Result<usize> {
+        match self.exprs[others..].iter().position(|known| known == expr) {
+            Some(at) => Ok(others + at),
             None => {
                 let mut name = expr.human_display().to_string();
                 if name.len() > NAME_MAX {

@@ -13,8 +13,14 @@ use crate::server::Server;
 use crate::settings::Settings;
 use crate::{Config, Error};
 
-/// What looks like a function and is syntax, or a function that gives rows.
-const OTHERS: [&str; 3] = ["generate_series", "grouping", "unnest"];
+/// What looks like a function and is syntax, or becomes others, or gives rows.
+const OTHERS: [&str; 5] = [
+    "generate_series",
+    "grouping",
+    "mode",
+    "percentile_disc",
+    "unnest",
+];
 /// Where the list of functions that the tables do not name stands.
 const BEGIN: &str = "<!-- begin: other functions -->\n";
 const END: &str = "<!-- end -->";
