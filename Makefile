@@ -19,7 +19,7 @@ SERVER := $(CARGO_TARGET_DIR)/debug/tidewater
 # cargo-nextest runs tests in parallel, each in a process of its own; cargo test does without it.
 HAS_NEXTEST := $(shell command -v cargo-nextest)
 ifneq ($(HAS_NEXTEST),)
-RUN_TESTS := cargo nextest run --workspace
+RUN_TESTS := cargo nextest run --workspace --config-file .ci/nextest.toml
 RUN_SLT := $(RUN_TESTS) --test slt
 RUN_DOCS := $(RUN_TESTS) --test docs
 else

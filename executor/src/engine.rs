@@ -21,6 +21,7 @@ use storage::{CatalogChange, DatabaseSnapshot, StateMemory, Storage};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::change::ChangeBatch;
+use crate::conductor::barriers::BarrierStatus;
 use crate::conductor::{Command, Conductor, WidenRequest};
 use crate::error::{Error, Result};
 use crate::faults::{FaultInjector, Faults};
@@ -256,6 +257,8 @@ pub struct Observation {
     pub queued_bytes: u64,
     /// By job, what the watermarks that it makes have come to.
     pub lateness: Vec<(u32, Lateness)>,
+    /// What the epoch under way, and the checkpoint being written, wait for.
+    pub barriers: Vec<BarrierStatus>,
 }
 
 /// State shared by the conductor and the handles.

@@ -41,6 +41,7 @@ mod world;
 mod writer;
 
 pub use change::ChangeBatch;
+pub use conductor::barriers::{BarrierStatus, BarrierWait};
 pub use engine::{
     BatchObserver, Engine, EngineOptions, EpochObserver, ExecutorStatus, HandledBatch, JobState,
     JobStatus, KeyGroupStatus, Observation,

@@ -314,6 +314,7 @@ mod tests {
         Observation {
             state_bytes: 0,
             queued_bytes: 0,
+            barriers: Vec::new(),
             lateness: Vec::new(),
             executors,
             key_groups: Vec::new(),

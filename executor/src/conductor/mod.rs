@@ -19,6 +19,7 @@
 //! Not here: placement and channels (`job`), what a barrier does inside an executor
 //! (`executor`), the moves of a rescale (`rescale`).
 
+pub(crate) mod barriers;
 mod failures;
 mod operations;
 mod rescales;
@@ -49,6 +50,7 @@ use crate::rescale::{
     Phase, Rescale, RescaleOptions, RescalePlan, RescaleRequest, RescaleState, RescaleSummary,
 };
 use crate::world;
+use barriers::{Patience, Writing};
 use failures::{Failure, Restarts, add_rows};
 
 /// Time before all jobs are started again after a failure, doubled while they go on failing.
@@ -204,7 +206,7 @@ struct InFlight {
     carried: Vec<Carried>,
     /// Whether it is the last one.
     last: bool,
-    started: Instant,
+    patience: Patience,
     waiting: BTreeSet<ExecutorId>,
     /// The job of each executor when it began; a rescale may retire some before it ends.
     owner: BTreeMap<ExecutorId, u32>,
@@ -240,7 +242,7 @@ pub(crate) struct Conductor {
     in_flight: Option<InFlight>,
     next_tick: Instant,
     next_checkpoint: Instant,
-    checkpoint: Option<(JoinHandle<Result<(), storage::Error>>, Persisting)>,
+    checkpoint: Option<Writing>,
     flushes: Vec<oneshot::Sender<Result<Epoch>>>,
     shutdown: Option<oneshot::Sender<Result<()>>>,
 
@@ -355,6 +357,7 @@ impl Conductor {
     pub(crate) async fn run(mut self) {
         loop {
             let until_tick = self.next_tick;
+            let patience_ends = self.patience_ends();
             // In this order: what has happened before what is asked for.
             tokio::select! {
                 biased;
@@ -372,6 +375,10 @@ impl Conductor {
                     None => break,
                 },
                 () = tokio::time::sleep_until(until_tick), if self.in_flight.is_none() => {}
+                () = sleep_until(patience_ends) => {
+                    self.say_what_is_slow();
+                    continue;
+                }
             }
             self.begin_operation();
             self.maybe_inject();
@@ -521,7 +528,7 @@ impl Conductor {
             barrier,
             carried: std::mem::take(&mut self.carried),
             last: self.shutdown.is_some(),
-            started: now,
+            patience: Patience::begin(),
             waiting,
             owner: self.jobs.by_executor(),
             collected: Vec::new(),
@@ -587,7 +594,7 @@ impl Conductor {
         };
         crash_point!("epoch.collected");
         self.restart_delay = RESTART_DELAY;
-        let duration = world::now() - in_flight.started;
+        let duration = world::now() - in_flight.patience.since;
         let InFlight {
             barrier,
             carried,
@@ -779,8 +786,12 @@ impl Conductor {
 
     fn write_checkpoint(&mut self, checkpoint: Checkpoint, persisting: Persisting) {
         let storage = Arc::clone(&self.shared.storage);
-        let write = world::spawn_blocking(move || storage.checkpoint(checkpoint));
-        self.checkpoint = Some((write, persisting));
+        self.checkpoint = Some(Writing {
+            epoch: checkpoint.epoch,
+            task: world::spawn_blocking(move || storage.checkpoint(checkpoint)),
+            persisting,
+            patience: Patience::begin(),
+        });
         crash_point!("checkpoint.handed_over");
     }
 
@@ -801,10 +812,8 @@ impl Conductor {
 
     /// Answers the statements that waited for a checkpoint.
     async fn answer_checkpoint(&mut self, outcome: Result<(), Arc<Error>>) -> Result<()> {
-        let (_, mut persisting) = self
-            .checkpoint
-            .take()
-            .expect("a checkpoint was being written");
+        let writing = self.checkpoint.take();
+        let mut persisting = writing.expect("a checkpoint was being written").persisting;
         let answer = || outcome.clone().map_err(|cause| Error::Write { cause });
         for reply in persisting.replies {
             let _ = reply.send(answer());
@@ -887,11 +896,16 @@ fn first_epoch(committed: Epoch) -> Epoch {
     }
 }
 
-async fn wait_for(
-    checkpoint: &mut Option<(JoinHandle<Result<(), storage::Error>>, Persisting)>,
-) -> Result<()> {
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn wait_for(checkpoint: &mut Option<Writing>) -> Result<()> {
     match checkpoint {
-        Some((write, _)) => match write.await {
+        Some(writing) => match (&mut writing.task).await {
             Ok(outcome) => Ok(outcome?),
             Err(panic) => Err(Error::Panic {
                 message: panic.to_string(),

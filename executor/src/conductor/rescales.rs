@@ -438,6 +438,7 @@ impl Conductor {
             key_groups,
             rescales,
             subscales,
+            barriers: self.barriers(),
         }
     }
 

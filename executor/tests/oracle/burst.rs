@@ -1,6 +1,6 @@
 //! A burst of writes many times larger than what channels and queues hold.
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
@@ -9,6 +9,7 @@ use storage::Storage;
 use storage::memory_kv::MemoryKv;
 
 use crate::create_table;
+use crate::stop::Stop;
 
 /// Bytes of one write, which is one row.
 const WRITE_BYTES: usize = 8 << 20;
@@ -16,29 +17,6 @@ const WRITE_BYTES: usize = 8 << 20;
 const WRITES: usize = 80;
 /// What may wait: a queue of 64 MB, and in each channel what it has credit for behind one write.
 const BOUND: u64 = 96 << 20;
-
-/// Keeps the executors that handle rows from going on.
-#[derive(Default)]
-struct Stop {
-    stopped: Mutex<bool>,
-    goes_on: Condvar,
-}
-
-impl Stop {
-    fn set(&self, stopped: bool) {
-        *self.stopped.lock().unwrap() = stopped;
-        self.goes_on.notify_all();
-    }
-
-    fn wait(&self) {
-        let stopped = self.stopped.lock().unwrap();
-        drop(
-            self.goes_on
-                .wait_while(stopped, |stopped| *stopped)
-                .unwrap(),
-        );
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn a_burst_waits_in_front_of_the_queue() {

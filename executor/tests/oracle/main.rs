@@ -15,6 +15,8 @@
 mod burst;
 mod database;
 mod failures;
+mod slow_barrier;
+mod stop;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::error::DataFusionError;
-use executor::{RescaleSummary, SubscaleState, SubscaleStatus};
+use executor::{BarrierWait, RescaleSummary, SubscaleState, SubscaleStatus};
 
 use crate::access::actor::Actor;
 use crate::access::privilege::Privileges;
 use crate::catalog::Catalog;
 use crate::error::Error;
-use crate::pg_catalog::table::{Source, SystemTable, Type as T, Value, row};
+use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
 use crate::sqlstate::Report;
 use crate::tide::Seen;
 
@@ -92,6 +92,15 @@ pub(crate) static TABLES: &[SystemTable] = &[
         name: "memory",
         columns: &[("name", T::Text), ("bytes", T::Int8), ("limit_bytes", T::Int8)],
         rows: memory,
+    },
+    SystemTable {
+        oid: 13_209,
+        name: "barriers",
+        columns: &[
+            ("epoch", T::Int8), ("age", T::Interval), ("waits_for", T::Text), ("relation", T::Text),
+            ("fragment", T::Int4), ("executor", T::Int8), ("behind", T::Text),
+        ],
+        rows: barriers,
     },
 ];
 
@@ -292,6 +301,44 @@ fn memory(source: &Source<'_>) -> Vec<Vec<Value>> {
             row!["channels", observed.queued_bytes, None::<u64>],
             row!["queries", seen.query_bytes, seen.query_memory_limit],
         ]
+    })
+}
+
+fn barriers(source: &Source<'_>) -> Vec<Vec<Value>> {
+    seen(source, |seen| {
+        let barriers = seen.observation.barriers.iter();
+        barriers
+            .map(|barrier| match &barrier.waits_for {
+                BarrierWait::Checkpoint => {
+                    row![
+                        barrier.epoch.0,
+                        barrier.age,
+                        "checkpoint",
+                        NULL,
+                        NULL,
+                        NULL,
+                        NULL
+                    ]
+                }
+                BarrierWait::Executor {
+                    job,
+                    fragment,
+                    executor,
+                    behind,
+                } => {
+                    let behind: Vec<String> = behind.iter().map(|id| id.0.to_string()).collect();
+                    row![
+                        barrier.epoch.0,
+                        barrier.age,
+                        "executor",
+                        relation(source.catalog, *job),
+                        fragment.map(|fragment| fragment as i64),
+                        executor.0,
+                        (!behind.is_empty()).then(|| behind.join(", ")),
+                    ]
+                }
+            })
+            .collect()
     })
 }
 
