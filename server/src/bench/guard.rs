@@ -5,7 +5,8 @@
 //!   callgrind ─► tidewater bench guard --run nothing  ─► instructions ─┴─► their difference, an event
 //! ```
 //!
-//! Instructions are the same on a busy machine and an idle one, so a loss of some percent shows.
+//! Instructions are nearly the same from run to run on an idle machine (4 % apart), so a loss of ten percent shows.
+//! On a busy one they are up to a quarter more: how much is sent at once follows the time that it takes.
 //! The run of nothing opens an engine with the same events and no view: what is left is the view.
 
 use std::collections::BTreeMap;
@@ -33,7 +34,7 @@ const EVENTS: u64 = 50_000;
 /// The least of so many runs counts, where one alone is too much.
 const TRIES: u32 = 3;
 /// What a figure may be above the committed one.
-const LOSS_MAX: f64 = 1.05;
+const LOSS_MAX: f64 = 1.10;
 /// Longer than any run: barriers come when they are asked for, so all runs have the same.
 const NEVER: Duration = Duration::from_secs(24 * 3600);
 
@@ -58,7 +59,7 @@ pub struct GuardBench {
 /// Counts, and compares.
 ///
 /// # Errors
-/// If valgrind is missing, a run fails, or a figure is more than 5 % above the committed one.
+/// If valgrind is missing, a run fails, or a figure is more than 10 % above the committed one.
 pub async fn bench_guard(bench: &GuardBench) -> Result<()> {
     if let Some(name) = &bench.run {
         return run(name).await;
@@ -98,7 +99,7 @@ pub async fn bench_guard(bench: &GuardBench) -> Result<()> {
     match lost.as_slice() {
         [] => Ok(()),
         lost => Err(Error::Internal(format!(
-            "{} cost more than 5 % above {}",
+            "{} cost more than 10 % above {}",
             lost.join(", "),
             bench.figures.display()
         ))),
