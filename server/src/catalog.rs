@@ -18,6 +18,7 @@ use std::sync::Arc;
 use crate::access::Access;
 use crate::access::database::Database;
 use crate::access::privilege::{Acl, Class};
+use crate::error::{Error, Result};
 use crate::namespace::{Name, Namespace};
 use crate::sequence::Sequence;
 use crate::temporary_schema;
@@ -85,6 +86,16 @@ impl Catalog {
     pub fn by_name(&self, name: &Name) -> Option<&Arc<Entry>> {
         name.schemas()
             .find_map(|schema| self.find(schema, &name.local))
+    }
+
+    /// As [`by_name`](Self::by_name), for a name that has to mean one.
+    ///
+    /// # Errors
+    /// [`Error::UndefinedRelation`].
+    pub fn relation(&self, name: &Name) -> Result<&Arc<Entry>> {
+        self.by_name(name).ok_or_else(|| Error::UndefinedRelation {
+            name: name.to_string(),
+        })
     }
 
     /// Users' schemas with their oids, `public` included.

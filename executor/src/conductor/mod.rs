@@ -17,17 +17,18 @@
 //! a crash of the process.
 //!
 //! Not here: placement and channels (`job`), what a barrier does inside an executor
-//! (`executor`), the moves of a rescale (`rescale`).
+//! (`executor`), the moves of a rescale (`rescale`), what an ended epoch shows (`publish`).
 
 pub(crate) mod barriers;
 mod failures;
 mod operations;
+mod publish;
 mod rescales;
 mod start;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use planner::Dataflow;
@@ -38,7 +39,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::channel::Network;
-use crate::engine::{JobState, JobStatus, Observation, Shared};
+use crate::engine::{Observation, Shared};
 use crate::error::{Error, Result};
 use crate::executor::{Collected, Report, StateSize};
 use crate::job::{Job, JobSpec, Jobs, is_root};
@@ -51,7 +52,7 @@ use crate::rescale::{
 };
 use crate::world;
 use barriers::{Patience, Writing};
-use failures::{Failure, Restarts, add_rows};
+use failures::{Failure, Restarts};
 
 /// Time before all jobs are started again after a failure, doubled while they go on failing.
 const RESTART_DELAY: Duration = Duration::from_millis(50);
@@ -665,90 +666,6 @@ impl Conductor {
         checkpoint.catalog.deletes.extend(changed.deletes);
     }
 
-    /// Makes the rows of an epoch visible, all at once.
-    fn publish(
-        &mut self,
-        barrier: &Barrier,
-        owner: &BTreeMap<ExecutorId, u32>,
-        collected: &mut [Collected],
-    ) {
-        let mut snapshot = DatabaseSnapshot::clone(&self.visible.borrow());
-        snapshot.epoch = barrier.epoch;
-        snapshot.time = barrier.time;
-        if std::mem::take(&mut self.republish) {
-            let failures = &self.failures;
-            snapshot.tables.retain(|job, _| failures.contains_key(job));
-        }
-        let key_groups = usize::from(self.jobs.key_groups());
-        for part in collected {
-            let Some(job) = owner.get(&part.executor) else {
-                continue;
-            };
-            if let Some(failure) = self.failures.get_mut(job) {
-                failure.keep_back(key_groups, part);
-                continue;
-            }
-            if let Some(watermarks) = &part.watermarks {
-                let watermarks = watermarks.by_column().clone();
-                snapshot.watermarks.insert(*job, watermarks);
-            }
-            if part.snapshots.is_empty() && snapshot.tables.contains_key(job) {
-                continue;
-            }
-            let table = snapshot.tables.entry(*job).or_default();
-            add_rows(Arc::make_mut(table), key_groups, part);
-        }
-        self.show_restarted(&mut snapshot);
-        let snapshot = Arc::new(snapshot);
-        self.visible.send_replace(Arc::clone(&snapshot));
-        if let Some(observer) = &self.shared.options.observer {
-            observer(&snapshot);
-        }
-    }
-
-    fn take_figures(
-        &mut self,
-        owner: &BTreeMap<ExecutorId, u32>,
-        collected: &[Collected],
-        duration: Duration,
-    ) {
-        let mut remaining: BTreeMap<u32, u64> = BTreeMap::new();
-        for part in collected {
-            let Some(&job) = owner.get(&part.executor) else {
-                continue;
-            };
-            *remaining.entry(job).or_default() += part.backfill_remaining;
-            if !part.lateness.is_empty() {
-                self.lateness.insert(part.executor, part.lateness.clone());
-            }
-            if let Some(sequence) = part.write_applied {
-                self.writes_applied.insert(job, sequence);
-            }
-        }
-        for part in collected {
-            self.loads.entry(part.executor).or_default().add(&part.load);
-            let sizes = part.state_sizes.iter();
-            self.state_sizes
-                .extend(sizes.map(|(&key_group, &size)| ((part.executor, key_group), size)));
-        }
-        self.barrier_mean = (self.barrier_mean * 9 + duration) / 10;
-        for backfill in &mut self.backfills {
-            // A job whose executors have not reported yet has everything to do.
-            if let Some(&rows) = remaining.get(&backfill.job) {
-                backfill.rows_remaining = rows;
-            }
-        }
-        for rescale in self.rescales.values_mut() {
-            let job = rescale.job;
-            // They are placed no more while their last barrier is under way.
-            let retired: BTreeSet<_> = rescale.retired().collect();
-            let of_job = collected.iter().filter(|part| {
-                owner.get(&part.executor) == Some(&job) || retired.contains(&part.executor)
-            });
-            rescale.take_figures(duration, of_job);
-        }
-    }
-
     /// Created jobs whose rows are complete become durable, and known, with this checkpoint; those
     /// of jobs that are started again can be started from.
     fn finish_backfills(&mut self, checkpoint: &mut Checkpoint, persisting: &mut Persisting) {
@@ -841,47 +758,6 @@ impl Conductor {
 
     fn is_shut_down(&self) -> bool {
         self.commands.is_closed() && self.checkpoint.is_none()
-    }
-
-    fn publish_status(&self) {
-        let status = |spec: &JobSpec| {
-            let backfill = self
-                .backfills
-                .iter()
-                .find(|backfill| backfill.job == spec.id);
-            let failure = self.failures.get(&spec.id);
-            let restarts = self.restarts.get(&spec.id);
-            let state = match (failure, backfill, self.rescale_of(spec.id)) {
-                _ if self.is_ending(spec.id) => JobState::Ending,
-                (Some(failure), backfill, _) => failure.state(backfill),
-                (_, Some(backfill), _) => JobState::Backfilling {
-                    rows_remaining: backfill.rows_remaining,
-                    rows: backfill.rows,
-                },
-                (_, _, Some(rescale)) => JobState::Rescaling {
-                    parallelism: rescale.summary.to,
-                },
-                (None, None, None) => JobState::Running,
-            };
-            JobStatus {
-                id: spec.id,
-                name: spec.name.clone(),
-                parallelism: spec.parallelism,
-                state,
-                restarts: restarts.map_or(0, |known| known.count),
-                failure: restarts.map(|known| known.reason.clone()),
-            }
-        };
-        let running = self.jobs.iter().map(|job| &job.spec);
-        let failed = self.failures.values().map(|failure| &failure.spec);
-        let down = failed.filter(|spec| self.jobs.get(spec.id).is_none());
-        let mut jobs: Vec<JobStatus> = running.chain(down).map(status).collect();
-        jobs.sort_by_key(|job| job.id);
-        *self
-            .shared
-            .jobs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = jobs;
     }
 }
 

@@ -4,12 +4,9 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use executor::{Engine, EngineOptions};
-use storage::Storage;
-use storage::memory_kv::MemoryKv;
 
 use crate::create_table;
-use crate::stop::Stop;
+use crate::stop::engine_with_stop;
 
 /// Bytes of one write, which is one row.
 const WRITE_BYTES: usize = 8 << 20;
@@ -20,14 +17,7 @@ const BOUND: u64 = 96 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn a_burst_waits_in_front_of_the_queue() {
-    let stop = Arc::new(Stop::default());
-    let of_executors = Arc::clone(&stop);
-    let storage = Arc::new(Storage::open(Arc::new(MemoryKv::new())).unwrap());
-    let options = EngineOptions {
-        batch_observer: Some(Arc::new(move |_| of_executors.wait())),
-        ..EngineOptions::default()
-    };
-    let engine = Engine::open(storage, Vec::new(), options).await.unwrap();
+    let (engine, stop) = engine_with_stop().await;
     create_table(&engine, "create table t (a varchar)").await;
     stop.set(true);
     let column = Arc::new(StringArray::from(vec!["x".repeat(WRITE_BYTES)])) as ArrayRef;

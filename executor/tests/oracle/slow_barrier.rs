@@ -4,23 +4,14 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use executor::{BarrierWait, Engine, EngineOptions};
-use storage::Storage;
-use storage::memory_kv::MemoryKv;
+use executor::BarrierWait;
 
 use crate::create_table;
-use crate::stop::Stop;
+use crate::stop::engine_with_stop;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn it_is_known_which_executor_a_barrier_waits_for() {
-    let stop = Arc::new(Stop::default());
-    let of_executors = Arc::clone(&stop);
-    let storage = Arc::new(Storage::open(Arc::new(MemoryKv::new())).unwrap());
-    let options = EngineOptions {
-        batch_observer: Some(Arc::new(move |_| of_executors.wait())),
-        ..EngineOptions::default()
-    };
-    let engine = Engine::open(storage, Vec::new(), options).await.unwrap();
+    let (engine, stop) = engine_with_stop().await;
     create_table(&engine, "create table t (a bigint)").await;
     stop.set(true);
     let column = Arc::new(Int64Array::from(vec![1])) as ArrayRef;

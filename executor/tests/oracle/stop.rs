@@ -1,6 +1,10 @@
 //! Executors that stand still for as long as a test wants.
 
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+
+use executor::{Engine, EngineOptions};
+use storage::Storage;
+use storage::memory_kv::MemoryKv;
 
 /// Keeps the executors that handle rows from going on.
 #[derive(Default)]
@@ -23,4 +27,17 @@ impl Stop {
             drop(goes_on.unwrap());
         });
     }
+}
+
+/// An engine in memory whose executors stand still when told.
+pub(crate) async fn engine_with_stop() -> (Engine, Arc<Stop>) {
+    let stop = Arc::new(Stop::default());
+    let of_executors = Arc::clone(&stop);
+    let storage = Arc::new(Storage::open(Arc::new(MemoryKv::new())).unwrap());
+    let options = EngineOptions {
+        batch_observer: Some(Arc::new(move |_| of_executors.wait())),
+        ..EngineOptions::default()
+    };
+    let engine = Engine::open(storage, Vec::new(), options).await.unwrap();
+    (engine, stop)
 }

@@ -28,11 +28,7 @@ impl Session {
         self.check_ddl()?;
         let name = self.local_name(&create.table_name)?;
         let catalog = self.shared.catalog.read();
-        let of = catalog
-            .by_name(&name)
-            .ok_or_else(|| Error::UndefinedRelation {
-                name: name.to_string(),
-            })?;
+        let of = catalog.relation(&name)?;
         if !matches!(of.kind, Kind::Table | Kind::MaterializedView) {
             return Err(Error::WrongKind {
                 name: of.name.clone(),

@@ -200,11 +200,7 @@ impl Session {
         | CreateTableLikeKind::Plain(CreateTableLike { name, defaults })) = like;
         let name = self.local_name(name)?;
         let catalog = self.shared.catalog.read();
-        let entry = catalog
-            .by_name(&name)
-            .ok_or_else(|| Error::UndefinedRelation {
-                name: name.to_string(),
-            })?;
+        let entry = catalog.relation(&name)?;
         let with_defaults = matches!(defaults, Some(CreateTableLikeDefaults::Including));
         let column = |column: &Column| Column {
             not_null: column.not_null,

@@ -299,11 +299,7 @@ impl Session {
     fn granted_relation(&self, kind: GrantKind, name: &ObjectName) -> Result<Arc<Entry>> {
         let name = self.local_name(name)?;
         let catalog = self.shared.catalog.read();
-        let entry = catalog
-            .by_name(&name)
-            .ok_or_else(|| Error::UndefinedRelation {
-                name: name.to_string(),
-            })?;
+        let entry = catalog.relation(&name)?;
         if entry.creating {
             return Err(Error::BeingCreated {
                 name: entry.name.clone(),

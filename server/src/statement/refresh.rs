@@ -15,11 +15,7 @@ impl Session {
     pub(crate) async fn refresh(&mut self, name: &ObjectName) -> Result<Outcome> {
         let name = self.local_name(name)?;
         let catalog = self.shared.catalog.read();
-        let entry = catalog
-            .by_name(&name)
-            .ok_or_else(|| Error::UndefinedRelation {
-                name: name.to_string(),
-            })?;
+        let entry = catalog.relation(&name)?;
         let kind = ObjectKind::MaterializedView;
         if !is_kind(&entry.kind, kind) {
             return Err(Error::WrongKind {

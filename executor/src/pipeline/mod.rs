@@ -17,27 +17,25 @@
 //!
 //! Not here: where batches come from and go to, alignment, commit (`executor`).
 
+mod build;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
-use planner::dataflow::{Fragment, Node, Upstream, Watermark};
+use planner::dataflow::{Fragment, Node, Upstream};
 use planner::watermarks::{Derived, Term, derived};
 use scaling::KeyGroup;
-use storage::{NullEquality, StateMemory, StateTable, TableId, TableSchema, TableSnapshot};
+use storage::{StateMemory, StateTable, TableId, TableSchema, TableSnapshot};
 
 use crate::change::ChangeBatch;
 use crate::error::{Error, Result};
 use crate::operator::{Barrier, Operator, Output, Watermarks};
 use crate::operators::watermark_filter::numbers;
-use crate::operators::{
-    AggPlan, Dml, Filter, HashAgg, HashJoin, JoinPlan, Lateness, Materialize, Project, Recompute,
-    RowErrors, Scan, TemporalFilter, TemporalJoin, TemporalJoinPlan, Unnest, Values,
-    WatermarkFilter,
-};
-use crate::sources::{Clock, Nexmark, NexmarkEvents};
+use crate::operators::{Lateness, RowErrors, Scan};
+use crate::sources::{Clock, NexmarkEvents};
 
 /// Rows of a write that operators are given at once. A write may have any number of rows.
 const WRITE_ROWS_MAX: usize = 16 << 10;
@@ -127,7 +125,7 @@ impl Pipeline {
                 })
                 .collect();
             stages.push(Stage {
-                operator: build_operator(&plan.kind, &plan.inputs, tables, context)?,
+                operator: build::operator(&plan.kind, &plan.inputs, tables, context)?,
                 parent: plan.parent,
                 schema: plan.schema,
                 inputs: plan.inputs,
@@ -527,7 +525,7 @@ impl<'a> Layout<'a> {
         for child in children {
             ends.push(self.flatten(child, fragment)?);
         }
-        let tables = table_schemas(node, &inputs)?;
+        let tables = build::table_schemas(node, &inputs)?;
         let index = self.push(StagePlan {
             kind: Kind::Node(node),
             inputs,
@@ -589,221 +587,6 @@ impl<'a> Layout<'a> {
                 End::Edge(input) => self.edges[input].push(port),
             }
         }
-    }
-}
-
-/// The state tables of a node; their ids are yet to be set.
-fn table_schemas(node: &Node, inputs: &[SchemaRef]) -> Result<Vec<TableSchema>> {
-    Ok(match node {
-        Node::Input { .. }
-        | Node::Union { .. }
-        | Node::Filter { .. }
-        | Node::Project { .. }
-        | Node::Unnest { .. } => Vec::new(),
-        Node::TemporalFilter { column, .. } => TemporalFilter::table_schemas(&inputs[0], *column),
-        Node::WatermarkFilter { .. } => vec![WatermarkFilter::table_schema()],
-        Node::HashAgg {
-            group_by,
-            calls,
-            forgets,
-            append_only,
-            ..
-        } => {
-            let plan = AggPlan {
-                group_by,
-                calls,
-                forgets: *forgets,
-                append_only: *append_only,
-            };
-            HashAgg::table_schemas(plan, &inputs[0])?
-        }
-        Node::HashJoin {
-            kind,
-            left_keys,
-            right_keys,
-            forgets,
-            ..
-        } => HashJoin::table_schemas(
-            *kind,
-            [&inputs[0], &inputs[1]],
-            [left_keys, right_keys],
-            forgets,
-        )?,
-        Node::TemporalJoin { right_keys, .. } => {
-            TemporalJoin::table_schemas([&inputs[0], &inputs[1]], right_keys)
-        }
-        Node::Recompute { keys, schema, .. } => Recompute::table_schemas(inputs, keys, schema),
-        Node::Materialize { key, .. } => Materialize::table_schemas(&inputs[0], key),
-        Node::Dml { watermark, .. } => Dml::table_schemas(watermark.is_some()),
-        Node::Nexmark { .. } => Nexmark::table_schemas(),
-        Node::Values { .. } => Values::table_schemas(),
-    })
-}
-
-fn build_operator(
-    kind: &Kind<'_>,
-    inputs: &[SchemaRef],
-    tables: Vec<StateTable>,
-    context: &Context,
-) -> Result<Box<dyn Operator>> {
-    const ONE: &str = "the operator asked for one state table";
-    let mut tables = tables;
-    let node = match kind {
-        Kind::Node(node) => node,
-        Kind::Scan(input) => {
-            let snapshot = context.snapshots.get(*input).cloned().flatten();
-            let progress = tables.pop().expect(ONE);
-            let width = inputs[0].fields().len();
-            let backfilling = Arc::clone(&context.backfilling);
-            return Ok(Box::new(Scan::new(width, snapshot, backfilling, progress)?));
-        }
-    };
-    let errors = context.errors.clone();
-    Ok(match node {
-        Node::Input { .. } | Node::Union { .. } => {
-            unreachable!("an input leads straight to its parent")
-        }
-        Node::Filter { predicate, .. } => Box::new(Filter::new(Arc::clone(predicate), errors)),
-        Node::TemporalFilter {
-            column,
-            side,
-            bound,
-            ..
-        } => Box::new(TemporalFilter::new(
-            *column,
-            *side,
-            bound.clone(),
-            tables.pop().expect(ONE),
-        )),
-        Node::WatermarkFilter { watermark, .. } => Box::new(WatermarkFilter::of_rows(
-            watermark.clone(),
-            &inputs[0],
-            context.key_groups,
-            errors,
-            tables.pop().expect(ONE),
-        )),
-        Node::Project { exprs, schema, .. } => {
-            Box::new(Project::new(exprs.clone(), Arc::clone(schema), errors))
-        }
-        Node::Unnest {
-            columns, schema, ..
-        } => Box::new(Unnest::new(columns.clone(), Arc::clone(schema))),
-        Node::HashAgg {
-            group_by,
-            calls,
-            forgets,
-            append_only,
-            schema,
-            ..
-        } => {
-            let plan = AggPlan {
-                group_by,
-                calls,
-                forgets: *forgets,
-                append_only: *append_only,
-            };
-            let schema = Arc::clone(schema);
-            Box::new(HashAgg::new(plan, &inputs[0], schema, errors, tables)?)
-        }
-        Node::HashJoin {
-            kind,
-            left_keys,
-            right_keys,
-            nulls_match,
-            residual,
-            forgets,
-            schema,
-            ..
-        } => {
-            let rows = <[StateTable; 2]>::try_from(tables).expect("a join asked for two tables");
-            let plan = JoinPlan {
-                kind: *kind,
-                keys: [left_keys.clone(), right_keys.clone()],
-                nulls: nulls(*nulls_match),
-                residual: residual.clone(),
-                forgets: *forgets,
-                inputs: [Arc::clone(&inputs[0]), Arc::clone(&inputs[1])],
-                schema: Arc::clone(schema),
-            };
-            Box::new(HashJoin::new(plan, errors, rows))
-        }
-        Node::TemporalJoin {
-            keeps_all,
-            left_keys,
-            right_keys,
-            nulls_match,
-            residual,
-            schema,
-            ..
-        } => {
-            let rows = <[StateTable; 2]>::try_from(tables).expect("a join asked for two tables");
-            let plan = TemporalJoinPlan {
-                keeps_all: *keeps_all,
-                keys: [left_keys.clone(), right_keys.clone()],
-                nulls: nulls(*nulls_match),
-                residual: residual.clone(),
-                right: Arc::clone(&inputs[1]),
-                schema: Arc::clone(schema),
-            };
-            let backfilling = Arc::clone(&context.backfilling);
-            Box::new(TemporalJoin::new(plan, errors, backfilling, rows))
-        }
-        Node::Recompute {
-            keys,
-            hashed_by,
-            evaluation,
-            schema,
-            ..
-        } => Box::new(Recompute::new(
-            keys.clone(),
-            hashed_by.clone(),
-            context.key_groups,
-            Arc::clone(schema),
-            evaluation.start()?,
-            tables,
-        )),
-        Node::Materialize { .. } => Box::new(Materialize::new(
-            Arc::clone(&context.backfilling),
-            tables.pop().expect(ONE),
-        )),
-        Node::Dml { watermark, schema } => {
-            let filter = |watermark: &Watermark| {
-                let state = tables.pop().expect("a watermark asked for one state table");
-                let watermark = watermark.clone();
-                WatermarkFilter::of_writes(watermark, schema, context.key_groups, errors, state)
-            };
-            let filter = watermark.as_ref().map(filter);
-            Box::new(Dml::new(
-                context.key_groups,
-                tables.pop().expect(ONE),
-                filter,
-            ))
-        }
-        Node::Nexmark {
-            options,
-            table,
-            schema,
-        } => Box::new(Nexmark::new(
-            options,
-            *table,
-            Arc::clone(schema),
-            context.key_groups,
-            Arc::clone(&context.clock),
-            context.nexmark_events.clone(),
-            tables.pop().expect(ONE),
-        )?),
-        Node::Values { batch } => Box::new(Values::new(
-            batch.clone(),
-            context.key_groups,
-            tables.pop().expect(ONE),
-        )),
-    })
-}
-
-fn nulls(match_each_other: bool) -> NullEquality {
-    match match_each_other {
-        true => NullEquality::NullEqualsNull,
-        false => NullEquality::NullEqualsNothing,
     }
 }
 
