@@ -109,12 +109,13 @@ docs: prerequisites ## the examples of README and docs/ (ONLY, BLESS)
 	@$(BUILD_SERVER)
 	@$(RUN_DOCS) $(ONLY)
 
-sqldiff: prerequisites ## random queries as views, against the batch engine and SLT_POSTGRES (QUERIES, SEED)
+sqldiff: prerequisites ## random queries as views, against the batch engine and a PostgreSQL 15 (QUERIES, SEED)
 	@$(BUILD_SERVER)
-	@cargo test --workspace --test sqldiff -- --nocapture
+	@sqllogictest/clients/with_postgres.py cargo test --workspace --test sqldiff -- --nocapture
 
-postgres: prerequisites ## the SQL tests against PostgreSQL itself (SLT_POSTGRES='host=... user=...')
-	@cargo test --workspace --test postgres -- --ignored --nocapture
+postgres: prerequisites ## the SQL tests against a PostgreSQL 15 itself
+	@.ci/prerequisites postgresql-15
+	@sqllogictest/clients/with_postgres.py cargo test --workspace --test postgres -- --ignored --nocapture
 
 prerequisites:
 	@.ci/prerequisites

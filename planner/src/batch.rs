@@ -44,6 +44,7 @@ use crate::in_subqueries::InSubqueries;
 use crate::integer_literals::IntegerLiterals;
 use crate::lateral::LateralRows;
 use crate::lateral_limit::LateralLimit;
+use crate::measures::TwoPhaseAgg;
 use crate::number_aggregates::{NumberAggregates, number_aggregates};
 use crate::origins::{Origin, origins};
 use crate::query_memory::QueryMemory;
@@ -80,6 +81,7 @@ pub struct Session {
     context: SessionContext,
     /// What running queries share with others; without a bound if `None`.
     memory: Option<QueryMemory>,
+    two_phase_agg: TwoPhaseAgg,
 }
 
 /// A session over a catalog, with DataFusion's functions and PostgreSQL's.
@@ -136,6 +138,7 @@ pub fn session(catalog: Arc<dyn Catalog>, settings: &Settings) -> Session {
         catalog,
         context,
         memory: None,
+        two_phase_agg: TwoPhaseAgg::default(),
     }
 }
 
@@ -145,8 +148,7 @@ impl Session {
     pub fn with_catalog(&self, catalog: Arc<dyn Catalog>) -> Self {
         Self {
             catalog,
-            context: self.context.clone(),
-            memory: self.memory.clone(),
+            ..self.clone()
         }
     }
 
@@ -157,6 +159,20 @@ impl Session {
             memory: Some(memory.clone()),
             ..self.clone()
         }
+    }
+
+    /// The same session, whose views aggregate in two phases as said; at first
+    /// [`TwoPhaseAgg::WithoutGroups`].
+    #[must_use]
+    pub fn with_two_phase_agg(&self, two_phase_agg: TwoPhaseAgg) -> Self {
+        Self {
+            two_phase_agg,
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn two_phase_agg(&self) -> TwoPhaseAgg {
+        self.two_phase_agg
     }
 
     /// The same session at another time: `now()` is so many microseconds since 1970.
@@ -174,9 +190,8 @@ impl Session {
         let context = SessionContext::new_with_state(self.context.state());
         context.register_udf(now);
         Self {
-            catalog: Arc::clone(&self.catalog),
             context,
-            memory: self.memory.clone(),
+            ..self.clone()
         }
     }
 

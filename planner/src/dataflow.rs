@@ -14,7 +14,7 @@
 //!   fragment may feed several inputs, of one fragment or of many: the plan is a graph.
 //! * Only the last fragment holds a [`Node::Materialize`], as its root.
 //! * A fragment without inputs runs as one executor. Its only leaf is `Dml`, `Nexmark` or
-//!   `Values`; `Filter` and `Project` may stand above the leaf.
+//!   `Values`; `Filter`, `Project` and `LocalAgg` may stand above the leaf.
 //! * Rows have no identity but their content, and every field of every schema here is nullable:
 //!   within an epoch a row can be seen before the change that makes it valid.
 //! * Key columns are plain columns. Expressions are projected before an exchange.
@@ -162,7 +162,24 @@ pub enum Node {
         forgets: Option<usize>,
         /// Whether no row of the child is ever taken back.
         append_only: bool,
+        /// If the child's rows are partial results: the columns of what [`Node::LocalAgg`] read,
+        /// which `calls` name. `group_by` are the first columns of both.
+        partial_of: Option<SchemaRef>,
         /// Output columns.
+        schema: SchemaRef,
+    },
+    /// The first of the two phases of an aggregation: what the rows of a batch add to the measures of
+    /// their groups, one row a group. Nothing is kept.
+    LocalAgg {
+        /// Child.
+        input: Box<Node>,
+        /// Columns of the child.
+        group_by: Vec<usize>,
+        /// Aggregates, none of which needs the values themselves.
+        calls: Vec<AggCall>,
+        /// Whether no row of the child is ever taken back.
+        append_only: bool,
+        /// Output columns: [`partial_schema`](crate::measures::partial_schema).
         schema: SchemaRef,
     },
     /// All rows of some children.
@@ -271,6 +288,7 @@ impl Node {
             | Self::Project { schema, .. }
             | Self::Unnest { schema, .. }
             | Self::HashAgg { schema, .. }
+            | Self::LocalAgg { schema, .. }
             | Self::Union { schema, .. }
             | Self::HashJoin { schema, .. }
             | Self::TemporalJoin { schema, .. }
@@ -291,6 +309,7 @@ impl Node {
             | Self::Project { input, .. }
             | Self::Unnest { input, .. }
             | Self::HashAgg { input, .. }
+            | Self::LocalAgg { input, .. }
             | Self::Materialize { input, .. } => vec![input],
             Self::HashJoin { left, right, .. } | Self::TemporalJoin { left, right, .. } => {
                 vec![left, right]
@@ -311,6 +330,7 @@ impl Node {
             | Self::Project { input, .. }
             | Self::Unnest { input, .. }
             | Self::HashAgg { input, .. }
+            | Self::LocalAgg { input, .. }
             | Self::Materialize { input, .. } => vec![input],
             Self::HashJoin { left, right, .. } | Self::TemporalJoin { left, right, .. } => {
                 vec![left, right]

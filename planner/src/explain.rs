@@ -186,17 +186,21 @@ fn operator(node: &Node) -> String {
             input,
             group_by,
             calls,
+            partial_of,
             ..
         } => {
-            let schema = input.schema();
-            let calls: Vec<String> = calls.iter().map(|call| call_text(call, &schema)).collect();
-            let calls = calls.join(", ");
-            match (group_by.as_slice(), calls.is_empty()) {
-                ([], _) => format!("HashAgg: {calls}"),
-                (keys, true) => format!("HashAgg: distinct {}", list(&schema, keys)),
-                (keys, false) => format!("HashAgg: group by {}; {calls}", list(&schema, keys)),
-            }
+            let (rows, phase) = match partial_of {
+                Some(rows) => (Arc::clone(rows), ", of partial results"),
+                None => (input.schema(), ""),
+            };
+            format!("HashAgg: {}{phase}", agg_text(&rows, group_by, calls))
         }
+        Node::LocalAgg {
+            input,
+            group_by,
+            calls,
+            ..
+        } => format!("LocalAgg: {}", agg_text(&input.schema(), group_by, calls)),
         Node::Union { .. } => "Union".to_owned(),
         Node::HashJoin { .. } => join_text(node),
         Node::TemporalJoin {
@@ -333,11 +337,12 @@ fn state_tables(node: &Node, lines: &mut Vec<String>) {
             calls,
             forgets,
             append_only,
+            partial_of,
             ..
         } => {
             let window = forgets.map(|at| group_by[at]);
             agg_state(
-                &input.schema(),
+                partial_of.as_ref().unwrap_or(&input.schema()),
                 group_by,
                 calls,
                 *append_only,
@@ -403,12 +408,23 @@ fn state_tables(node: &Node, lines: &mut Vec<String>) {
         | Node::WatermarkFilter { .. }
         | Node::Project { .. }
         | Node::Unnest { .. }
+        | Node::LocalAgg { .. }
         | Node::Dml { .. }
         | Node::Nexmark { .. }
         | Node::Values { .. } => {}
     }
     for child in node.children() {
         state_tables(child, lines);
+    }
+}
+
+fn agg_text(rows: &Schema, group_by: &[usize], calls: &[AggCall]) -> String {
+    let calls: Vec<String> = calls.iter().map(|call| call_text(call, rows)).collect();
+    let calls = calls.join(", ");
+    match (group_by, calls.is_empty()) {
+        ([], _) => calls,
+        (keys, true) => format!("distinct {}", list(rows, keys)),
+        (keys, false) => format!("group by {}; {calls}", list(rows, keys)),
     }
 }
 

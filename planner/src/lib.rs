@@ -30,6 +30,7 @@ mod integer_literals;
 mod join_conditions;
 mod lateral;
 mod lateral_limit;
+pub mod measures;
 pub mod names;
 mod number_aggregates;
 mod origins;

@@ -126,7 +126,7 @@ fn follows(node: &Node, inputs: &[BTreeSet<usize>]) -> Vec<Derived> {
                 .map(|(column, from)| Derived::copied(column, from))
                 .collect()
         }
-        Node::HashAgg { group_by, .. } => {
+        Node::HashAgg { group_by, .. } | Node::LocalAgg { group_by, .. } => {
             let groups = group_by.iter().enumerate();
             groups
                 .filter(|(_, from)| inputs[0].contains(from))

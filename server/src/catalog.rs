@@ -279,6 +279,7 @@ impl Catalog {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use planner::measures::TwoPhaseAgg;
     use planner::values::types::SqlType;
 
     use super::entry::public;
@@ -316,6 +317,7 @@ pub(crate) mod tests {
             parallelism: 1,
             adaptivity: None,
             time_zone: "UTC".into(),
+            two_phase_agg: TwoPhaseAgg::default(),
             comment: None,
             owner: ROOT_ID,
             acl: None,

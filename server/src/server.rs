@@ -351,7 +351,8 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
                 ..PlanSettings::default()
             };
             let view = CatalogView::without_rows(growing.read()).read_by(&entry);
-            let session = planner::batch::session(Arc::new(view), &settings);
+            let session = planner::batch::session(Arc::new(view), &settings)
+                .with_two_phase_agg(entry.two_phase_agg);
             pg_catalog::register_pure(&session);
             match entry.kind {
                 Kind::Table => jobs.push(table_job(&entry)?),

@@ -13,7 +13,7 @@ use tidewater_sqllogictest::{Client, Dialect, Error, slt_folder};
 use tokio_postgres::Config;
 
 #[test]
-#[ignore = "needs a PostgreSQL server: make postgres SLT_POSTGRES='host=localhost user=postgres'"]
+#[ignore = "needs a PostgreSQL server: make postgres"]
 fn postgres_gives_the_same_answers() {
     let config: Config = env::var("SLT_POSTGRES")
         .expect("SLT_POSTGRES holds a connection string")

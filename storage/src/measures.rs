@@ -222,6 +222,28 @@ impl MeasureColumn {
         }
     }
 
+    fn fold(&self, groups: &[usize], count: usize) -> Self {
+        fn folded<T: Copy + Default>(
+            values: &[T],
+            groups: &[usize],
+            count: usize,
+            plus: impl Fn(T, T) -> T,
+        ) -> Vec<T> {
+            let mut sums = vec![T::default(); count];
+            for (&value, &group) in values.iter().zip(groups) {
+                sums[group] = plus(sums[group], value);
+            }
+            sums
+        }
+        match self {
+            Self::Int64(v) => Self::Int64(folded(v, groups, count, i64::wrapping_add)),
+            Self::Int128(v) => Self::Int128(folded(v, groups, count, i128::wrapping_add)),
+            Self::Int256(v) => Self::Int256(folded(v, groups, count, i256::wrapping_add)),
+            Self::Float64(v) => Self::Float64(folded(v, groups, count, FloatSum::plus)),
+            Self::Greatest(v) => Self::Greatest(folded(v, groups, count, i128::max)),
+        }
+    }
+
     fn slice(&self, rows: Range<usize>) -> Self {
         match self {
             Self::Int64(values) => Self::Int64(values[rows].to_vec()),
@@ -345,6 +367,13 @@ impl Measures {
     #[must_use]
     pub fn take(&self, rows: &[u32]) -> Self {
         Self(self.0.iter().map(|column| column.take(rows)).collect())
+    }
+
+    /// The rows of each group added up: `groups` has one entry a row, below `count`.
+    #[must_use]
+    pub fn fold(&self, groups: &[usize], count: usize) -> Self {
+        let columns = self.0.iter();
+        Self(columns.map(|column| column.fold(groups, count)).collect())
     }
 
     /// A range of rows.

@@ -41,7 +41,7 @@ pub(crate) mod testing;
 
 pub use dml::Dml;
 pub use filter::Filter;
-pub use hash_agg::{AggPlan, HashAgg};
+pub use hash_agg::{AggPlan, HashAgg, LocalAgg};
 pub use hash_join::{HashJoin, JoinPlan};
 pub use materialize::Materialize;
 pub use project::Project;

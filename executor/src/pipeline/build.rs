@@ -10,8 +10,8 @@ use super::{Context, Kind};
 use crate::error::Result;
 use crate::operator::Operator;
 use crate::operators::{
-    AggPlan, Dml, Filter, HashAgg, HashJoin, JoinPlan, Materialize, Project, Recompute, Scan,
-    TemporalFilter, TemporalJoin, TemporalJoinPlan, Unnest, Values, WatermarkFilter,
+    AggPlan, Dml, Filter, HashAgg, HashJoin, JoinPlan, LocalAgg, Materialize, Project, Recompute,
+    Scan, TemporalFilter, TemporalJoin, TemporalJoinPlan, Unnest, Values, WatermarkFilter,
 };
 use crate::sources::Nexmark;
 
@@ -22,7 +22,8 @@ pub(super) fn table_schemas(node: &Node, inputs: &[SchemaRef]) -> Result<Vec<Tab
         | Node::Union { .. }
         | Node::Filter { .. }
         | Node::Project { .. }
-        | Node::Unnest { .. } => Vec::new(),
+        | Node::Unnest { .. }
+        | Node::LocalAgg { .. } => Vec::new(),
         Node::TemporalFilter { column, .. } => TemporalFilter::table_schemas(&inputs[0], *column),
         Node::WatermarkFilter { .. } => vec![WatermarkFilter::table_schema()],
         Node::HashAgg {
@@ -30,6 +31,7 @@ pub(super) fn table_schemas(node: &Node, inputs: &[SchemaRef]) -> Result<Vec<Tab
             calls,
             forgets,
             append_only,
+            partial_of,
             ..
         } => {
             let plan = AggPlan {
@@ -37,6 +39,7 @@ pub(super) fn table_schemas(node: &Node, inputs: &[SchemaRef]) -> Result<Vec<Tab
                 calls,
                 forgets: *forgets,
                 append_only: *append_only,
+                partial_of: partial_of.as_ref(),
             };
             HashAgg::table_schemas(plan, &inputs[0])?
         }
@@ -117,6 +120,7 @@ pub(super) fn operator(
             calls,
             forgets,
             append_only,
+            partial_of,
             schema,
             ..
         } => {
@@ -125,9 +129,26 @@ pub(super) fn operator(
                 calls,
                 forgets: *forgets,
                 append_only: *append_only,
+                partial_of: partial_of.as_ref(),
             };
             let schema = Arc::clone(schema);
             Box::new(HashAgg::new(plan, &inputs[0], schema, errors, tables)?)
+        }
+        Node::LocalAgg {
+            group_by,
+            calls,
+            append_only,
+            schema,
+            ..
+        } => {
+            let plan = AggPlan {
+                group_by,
+                calls,
+                forgets: None,
+                append_only: *append_only,
+                partial_of: None,
+            };
+            Box::new(LocalAgg::new(plan, &inputs[0], Arc::clone(schema))?)
         }
         Node::HashJoin {
             kind,

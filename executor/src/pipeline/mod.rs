@@ -623,6 +623,7 @@ mod tests {
             calls: vec![least_b()],
             forgets: None,
             append_only: false,
+            partial_of: None,
             schema: two_columns(),
         };
         let root = Node::Materialize {
@@ -705,6 +706,7 @@ mod tests {
             calls: vec![least_b(); 63],
             forgets: None,
             append_only: false,
+            partial_of: None,
             schema: two_columns(),
         };
         let inputs = [(two_columns(), vec![0])];

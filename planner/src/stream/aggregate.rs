@@ -20,6 +20,14 @@
 //! Grouping sets are one aggregation each, over the same fragments. What has no incremental operator
 //! is evaluated anew for the groups that change (`recompute`).
 //!
+//! An aggregation may have two phases, against skew: the rows of a batch are grouped where they are, and
+//! what they add to the measures of their groups crosses the exchange, once a group and batch.
+//! `TwoPhaseAgg` says when.
+//!
+//! ```text
+//!   (g, x) → LocalAgg(g; sum(x)) ──(g, rows, count(x), sum(x)), Hash(g)──► HashAgg(g; sum(x))
+//! ```
+//!
 //! Without group columns one row of NULLs is added, which changes no aggregate and keeps the only
 //! group alive. Wherever rows are added, `count(*)` becomes the count of a column of ones.
 
@@ -39,6 +47,7 @@ use super::parts::{Part, Stream, close, column};
 use super::recompute::grouping_sets;
 use crate::dataflow::{AggCall, AggFunction, Node};
 use crate::error::Result;
+use crate::measures::{TwoPhaseAgg, partial_schema};
 use crate::number_aggregates::uncast;
 use crate::types::check_kept;
 
@@ -177,13 +186,62 @@ impl Builder<'_> {
         // A group of distinct rows comes and never goes if its rows do.
         let append_only = stream.append_only && calls.is_empty();
         let rows_stay = stream.append_only;
-        let part = self.keyed(stream, &group_by);
-        let part = on_groups(part, groups, calls, rows_stay, Arc::clone(&schema));
+        let part = match self.partial(&stream, &group_by, &calls) {
+            Some(partial) => self.in_two_phases(stream, &group_by, calls, partial, &schema),
+            None => {
+                let part = self.keyed(stream, &group_by);
+                on_groups(part, groups, calls, rows_stay, Arc::clone(&schema))
+            }
+        };
         Stream {
             key: group_by,
             append_only,
             ..Stream::of(part, schema)
         }
+    }
+
+    /// The columns of the partial results, if an aggregation is to have two phases: there is an
+    /// exchange in front of it, and the session wants them.
+    fn partial(&self, stream: &Stream, group_by: &[usize], calls: &[AggCall]) -> Option<SchemaRef> {
+        let wanted = match self.two_phase_agg {
+            TwoPhaseAgg::Never => false,
+            TwoPhaseAgg::WithoutGroups => group_by.is_empty(),
+            TwoPhaseAgg::Always => true,
+        };
+        if !wanted || stream.hashed_within(group_by).is_some() {
+            return None;
+        }
+        partial_schema(group_by, calls, &stream.schema, stream.append_only)
+    }
+
+    /// Groups rows where they are, and what comes of that behind an exchange: of a group with many
+    /// rows few cross it.
+    fn in_two_phases(
+        &mut self,
+        stream: Stream,
+        group_by: &[usize],
+        calls: Vec<AggCall>,
+        partial: SchemaRef,
+        schema: &SchemaRef,
+    ) -> Part {
+        let (rows, append_only) = (Arc::clone(&stream.schema), stream.append_only);
+        let local = stream.map(Arc::clone(&partial), |input| Node::LocalAgg {
+            input,
+            group_by: group_by.to_vec(),
+            calls: calls.clone(),
+            append_only,
+            schema: Arc::clone(&partial),
+        });
+        let part = self.exchange(local.parts, &partial, group_by);
+        part.wrap(Some(group_by.to_vec()), |input| Node::HashAgg {
+            input,
+            group_by: group_by.to_vec(),
+            calls,
+            forgets: None,
+            append_only,
+            partial_of: Some(rows),
+            schema: Arc::clone(schema),
+        })
     }
 
     fn with_distinct(
@@ -317,6 +375,7 @@ fn grouped(
         calls: calls.to_vec(),
         forgets: None,
         append_only: false,
+        partial_of: None,
         schema: Arc::clone(&schema),
     });
     let id_type = output.field(width).data_type();
@@ -349,6 +408,7 @@ fn on_groups(
         calls,
         forgets: None,
         append_only,
+        partial_of: None,
         schema,
     })
 }
@@ -375,6 +435,7 @@ fn distinct_rows(
         calls: Vec::new(),
         forgets: None,
         append_only: false,
+        partial_of: None,
         schema: Arc::clone(&keyed),
     });
     let exprs = (0..schema.fields().len()).map(|at| -> Arc<dyn PhysicalExpr> {

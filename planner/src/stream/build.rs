@@ -24,12 +24,14 @@ use crate::catalog::RelationKind;
 use crate::checked_integers::as_operators;
 use crate::dataflow::{Dataflow, Fragment, Node, UnnestColumn};
 use crate::error::{Error, Result};
+use crate::measures::TwoPhaseAgg;
 use crate::names::nullable;
 use crate::watermarks::compile;
 
 /// Builds one dataflow.
 pub(super) struct Builder<'a> {
     pub(super) state: &'a SessionState,
+    pub(super) two_phase_agg: TwoPhaseAgg,
     /// Rows of the constant parts, in the order in which the walk meets them.
     constants: VecDeque<RecordBatch>,
     /// The fragments that are closed.
@@ -37,9 +39,14 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(state: &'a SessionState, constants: VecDeque<RecordBatch>) -> Self {
+    pub(super) fn new(
+        state: &'a SessionState,
+        two_phase_agg: TwoPhaseAgg,
+        constants: VecDeque<RecordBatch>,
+    ) -> Self {
         Self {
             state,
+            two_phase_agg,
             constants,
             fragments: Vec::new(),
         }

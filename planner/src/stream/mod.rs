@@ -97,7 +97,7 @@ pub async fn plan_view(
     let plan = optimize::optimize(&state, plan)?;
     refuse::check_decorrelated(&plan)?;
     let constants = constants::evaluate(&state, &plan).await?;
-    let mut builder = build::Builder::new(&state, constants);
+    let mut builder = build::Builder::new(&state, session.two_phase_agg(), constants);
     let stream = builder.build(&plan)?;
     let schema = view_schema(&stream.schema, names)?;
     let (mut dataflow, hashed_by) = builder.materialize(stream, schema);

@@ -35,7 +35,11 @@ pub(crate) fn view_rows(
                 if let Distribution::Hash(keys) = &input.distribution {
                     assert!(keys.iter().all(|key| *key < rows.num_columns()));
                 }
-                retyped(&rows, &input.schema)
+                match input.from {
+                    // The first phase of an aggregation hands on its rows as they are.
+                    Upstream::Fragment(at) if is_local(&dataflow.fragments[at].root) => rows,
+                    _ => retyped(&rows, &input.schema),
+                }
             })
             .collect();
         let rows = evaluate(&fragment.root, &inputs);
@@ -73,6 +77,10 @@ pub(crate) fn text(batch: &RecordBatch) -> Vec<String> {
     rows
 }
 
+fn is_local(root: &Node) -> bool {
+    matches!(root, Node::LocalAgg { .. })
+}
+
 fn retyped(batch: &RecordBatch, schema: &SchemaRef) -> RecordBatch {
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options)
@@ -86,7 +94,10 @@ fn evaluate(node: &Node, inputs: &[RecordBatch]) -> RecordBatch {
             schema,
         } => {
             let read: Vec<&RecordBatch> = read.iter().map(|at| &inputs[*at]).collect();
-            concat_batches(schema, read).unwrap()
+            let schema = read
+                .first()
+                .map_or(Arc::clone(schema), |rows| rows.schema());
+            concat_batches(&schema, read).unwrap()
         }
         Node::Filter { input, predicate } => {
             let rows = evaluate(input, inputs);
@@ -125,7 +136,16 @@ fn evaluate(node: &Node, inputs: &[RecordBatch]) -> RecordBatch {
             schema,
             forgets: _,
             append_only: _,
-        } => aggregate(&evaluate(input, inputs), group_by, calls, schema),
+            partial_of,
+        } => {
+            let rows = evaluate(input, inputs);
+            let rows = match partial_of {
+                Some(schema) => retyped(&rows, schema),
+                None => rows,
+            };
+            aggregate(&rows, group_by, calls, schema)
+        }
+        Node::LocalAgg { input, .. } => evaluate(input, inputs),
         Node::Unnest {
             input,
             columns,

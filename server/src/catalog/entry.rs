@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use planner::measures::TwoPhaseAgg;
 use planner::values::types::SqlType;
 use planner::{RelationId, SqlFunction};
 use serde::{Deserialize, Serialize};
@@ -220,6 +221,9 @@ pub struct Entry {
     pub adaptivity: Option<Adaptivity>,
     /// `TimeZone` of the session that made it: its query means the same for ever.
     pub time_zone: String,
+    /// Which aggregations of its query have two phases.
+    #[serde(default)]
+    pub two_phase_agg: TwoPhaseAgg,
     /// Its `COMMENT`.
     #[serde(default)]
     pub comment: Option<String>,

@@ -186,10 +186,22 @@ pub(crate) static KNOWN: &[Known] = &[
         "Whether new transactions may only read.",
     ),
     known(
+        "enable_two_phase_agg",
+        "on",
+        Rule::Bool,
+        "Whether aggregations of a new materialized view without GROUP BY have two phases.",
+    ),
+    known(
         "extra_float_digits",
         "1",
         Rule::Integer { min: -15, max: 3 },
         "Has no effect: floats are always printed in their shortest precise form.",
+    ),
+    known(
+        "force_two_phase_agg",
+        "off",
+        Rule::Bool,
+        "Whether all aggregations of a new materialized view that can have two phases, against skew.",
     ),
     known(
         "idle_in_transaction_session_timeout",

@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arrow::array::timezone::Tz;
+use planner::measures::TwoPhaseAgg;
 use scaling::Strategy;
 
 use crate::access::role::{Identity, Role};
@@ -289,6 +290,17 @@ impl Settings {
     #[must_use]
     pub fn background_ddl(&self) -> bool {
         self.get("background_ddl").is_ok_and(|v| v == "on")
+    }
+
+    /// Which aggregations of a new view have two phases.
+    #[must_use]
+    pub fn two_phase_agg(&self) -> TwoPhaseAgg {
+        let is_on = |name| self.get(name).is_ok_and(|v| v == "on");
+        match (is_on("force_two_phase_agg"), is_on("enable_two_phase_agg")) {
+            (true, _) => TwoPhaseAgg::Always,
+            (false, true) => TwoPhaseAgg::WithoutGroups,
+            (false, false) => TwoPhaseAgg::Never,
+        }
     }
 
     /// Whether the transaction, or the statement outside of one, may only read.

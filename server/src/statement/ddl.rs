@@ -362,6 +362,7 @@ impl Session {
             time_zone: settings
                 .get("TimeZone")
                 .unwrap_or_else(|_| "UTC".to_owned()),
+            two_phase_agg: settings.two_phase_agg(),
             comment: None,
             temporary: false,
             creating: false,
@@ -543,7 +544,8 @@ impl Session {
     ) -> Result<(planner::ViewPlan, Met)> {
         let view = CatalogView::new(self.shared.catalog.read(), None, self.system_context());
         let bindings = view.bindings();
-        let session = self.planner_over(view);
+        let two_phase_agg = self.settings().two_phase_agg();
+        let session = self.planner_over(view).with_two_phase_agg(two_phase_agg);
         let query = query.clone();
         let planned = big_stack::run(move |handle| {
             Ok(handle.block_on(planner::plan_view(&session, &query, &columns, emit))?)

@@ -59,6 +59,7 @@ impl Session {
         let stored = stored_query(entry)?;
         let view = CatalogView::new(self.shared.catalog.read(), None, self.system_context());
         let session = self.planner_over(view.read_by(entry));
+        let session = session.with_two_phase_agg(entry.two_phase_agg);
         let plan = big_stack::run(move |handle| {
             let plan = planner::plan_view(&session, &stored.query, &stored.columns, stored.emit);
             Ok(handle.block_on(plan)?)

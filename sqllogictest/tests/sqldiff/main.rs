@@ -6,7 +6,7 @@
 //!                                        └──────── 4 times ◄───────┘
 //! ```
 //!
-//! `QUERIES=n` says how many queries (0 goes on until one fails; without it as many as two minutes allow), `SEED=n` where to begin,
+//! `QUERIES=n` says how many queries (0 goes on until one fails; without it as many as half a minute allows), `SEED=n` where to begin,
 //! `SLT_POSTGRES` holds the connection string of a PostgreSQL. A failing query is made smaller for
 //! as long as it fails, and printed with the statements that lead there.
 
@@ -25,7 +25,7 @@ use tidewater_sqllogictest::{Client, Dialect, ServerProcess};
 use tokio_postgres::Config;
 
 /// How long it goes on without being told.
-const TIME: Duration = Duration::from_secs(120);
+const TIME: Duration = Duration::from_secs(30);
 /// Queries that are views at the same time.
 const VIEWS: usize = 10;
 /// Changes that each of them sees.
@@ -56,7 +56,8 @@ fn views_hold_what_their_queries_return() {
     let queries = number("QUERIES");
     let started = Instant::now();
     let first = number("SEED").unwrap_or(1);
-    let server = ServerProcess::start();
+    // What is waited for are epochs.
+    let server = ServerProcess::start_with(&[("TIDEWATER_BARRIER_INTERVAL", "10ms")]);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -106,14 +107,7 @@ impl World {
         for (name, columns) in TABLES {
             let columns: Vec<String> = columns
                 .iter()
-                .map(|(name, type_)| {
-                    let type_ = match type_ {
-                        Type::Int => "INT",
-                        Type::Text => "TEXT",
-                        Type::Bool => "BOOLEAN",
-                    };
-                    format!("{name} {type_}")
-                })
+                .map(|(name, type_)| format!("{name} {}", type_.sql()))
                 .collect();
             world
                 .both(&format!("CREATE TABLE {name} ({})", columns.join(", ")))
@@ -310,9 +304,5 @@ fn value(random: &mut StdRng, type_: Type) -> String {
     if random.random_range(0..6) == 0 {
         return "NULL".to_owned();
     }
-    match type_ {
-        Type::Int => random.random_range(0..7).to_string(),
-        Type::Text => ["'x'", "'yy'", "'Zz'", "''"][random.random_range(0..4)].to_owned(),
-        Type::Bool => ["true", "false"][random.random_range(0..2)].to_owned(),
-    }
+    type_.value(random)
 }

@@ -15,6 +15,53 @@ pub(crate) enum Type {
     Int,
     Text,
     Bool,
+    /// With two digits behind the point.
+    Numeric,
+    Timestamp,
+    /// An array of integers.
+    Ints,
+    /// An object with a number `n` and a text `s`, or without. A column only.
+    Json,
+}
+
+impl Type {
+    /// As a column is declared.
+    pub(crate) fn sql(self) -> &'static str {
+        match self {
+            Self::Int => "INT",
+            Self::Text => "TEXT",
+            Self::Bool => "BOOLEAN",
+            Self::Numeric => "NUMERIC(8,2)",
+            Self::Timestamp => "TIMESTAMP",
+            Self::Ints => "INT[]",
+            Self::Json => "JSONB",
+        }
+    }
+
+    /// A value that is not NULL.
+    pub(crate) fn value(self, random: &mut StdRng) -> String {
+        let mut small = || random.random_range(0..7);
+        match self {
+            Self::Int => small().to_string(),
+            Self::Text => ["'x'", "'yy'", "'Zz'", "''"][small() % 4].to_owned(),
+            Self::Bool => ["true", "false"][small() % 2].to_owned(),
+            Self::Numeric => format!("{}.{}{}", small(), small(), small()),
+            Self::Timestamp => format!(
+                "TIMESTAMP '2024-0{}-28 0{}:30:00'",
+                1 + small() % 3,
+                small()
+            ),
+            Self::Ints => match small() {
+                0 => "ARRAY[]::int[]".to_owned(),
+                n => format!("ARRAY[{n}, {}]", small()),
+            },
+            Self::Json => match small() {
+                0 => "'{}'".to_owned(),
+                1 => "'{\"n\": null, \"s\": \"x\"}'".to_owned(),
+                n => format!("'{{\"n\": {n}, \"s\": \"y{n}\"}}'"),
+            },
+        }
+    }
 }
 
 /// The tables, their columns, and what rows of theirs may hold.
@@ -27,6 +74,9 @@ pub(crate) const TABLES: [(&str, &[(&str, Type)]); 3] = [
             ("v", Type::Int),
             ("s", Type::Text),
             ("f", Type::Bool),
+            ("p", Type::Numeric),
+            ("at", Type::Timestamp),
+            ("j", Type::Json),
         ],
     ),
     (
@@ -36,11 +86,18 @@ pub(crate) const TABLES: [(&str, &[(&str, Type)]); 3] = [
             ("g", Type::Int),
             ("w", Type::Int),
             ("t", Type::Text),
+            ("q", Type::Numeric),
+            ("xs", Type::Ints),
         ],
     ),
     (
         "c",
-        &[("k", Type::Int), ("name", Type::Text), ("n", Type::Int)],
+        &[
+            ("k", Type::Int),
+            ("name", Type::Text),
+            ("n", Type::Int),
+            ("since", Type::Timestamp),
+        ],
     ),
 ];
 
@@ -504,8 +561,25 @@ impl Writer<'_> {
 
     fn aggregate(&mut self, scope: &Scope) -> Expr {
         let int = |writer: &mut Self| writer.expr(Type::Int, scope, 1);
-        match self.random.random_range(0..9) {
+        match self.random.random_range(0..13) {
             0 => Expr::new(Type::Int, "count(*)", Vec::new()),
+            9 => {
+                let of = self.expr(Type::Numeric, scope, 1);
+                Expr::new(Type::Numeric, "sum({})", vec![of])
+            }
+            10 => {
+                let of = self.expr(Type::Timestamp, scope, 1);
+                Expr::new(Type::Timestamp, "max({})", vec![of])
+            }
+            11 => {
+                let (name, _) = self.column_of(scope, Type::Int);
+                let text = format!("array_agg({name} ORDER BY {name})");
+                Expr::new(Type::Ints, text, Vec::new())
+            }
+            12 => {
+                let of = self.expr(Type::Numeric, scope, 1);
+                Expr::new(Type::Text, "CAST(avg({}) AS TEXT)", vec![of])
+            }
             1 => Expr::new(Type::Int, "count({})", vec![int(self)]),
             2 => Expr::new(Type::Int, "sum({})", vec![int(self)]),
             3 => Expr::new(Type::Int, "min({})", vec![int(self)]),
@@ -536,7 +610,11 @@ impl Writer<'_> {
     fn window(&mut self, scope: &Scope, tells_rows_apart: &mut bool) -> Expr {
         let (partition, _) = self.column(scope);
         let (order, _) = self.column(scope);
-        let all: Vec<&str> = scope.iter().map(|(name, _)| name.as_str()).collect();
+        let ordered = scope.iter().map(|(name, type_)| match type_ {
+            Type::Json => format!("CAST({name} AS TEXT)"),
+            _ => name.clone(),
+        });
+        let all: Vec<String> = ordered.collect();
         let all = all.join(", ");
         let (int, _) = self.column_of(scope, Type::Int);
         let functions = if *tells_rows_apart { 4 } else { 7 };
@@ -619,22 +697,30 @@ impl Writer<'_> {
         (From::Table(table, alias), scope)
     }
 
+    /// A column that rows can be ordered and grouped by.
     fn column(&mut self, scope: &Scope) -> (String, Type) {
-        let column = scope.choose(self.random);
-        column.expect("a relation has columns").clone()
+        let has_order = |(_, type_): &&(String, Type)| *type_ != Type::Json;
+        let ordered: Vec<_> = scope.iter().filter(has_order).collect();
+        let column = ordered.choose(self.random);
+        (*column.expect("a relation has columns")).clone()
     }
 
     fn column_of(&mut self, scope: &Scope, wanted: Type) -> (String, Type) {
-        let fitting: Scope = scope
-            .iter()
-            .filter(|(_, type_)| *type_ == wanted)
-            .cloned()
-            .collect();
-        self.column(&fitting)
+        let fitting: Vec<_> = scope.iter().filter(|(_, type_)| *type_ == wanted).collect();
+        let column = fitting.choose(self.random);
+        (*column.expect("a relation has such a column")).clone()
     }
 
     fn type_(&mut self) -> Type {
-        self.choose(&[Type::Int, Type::Int, Type::Text, Type::Bool])
+        self.choose(&[
+            Type::Int,
+            Type::Int,
+            Type::Text,
+            Type::Bool,
+            Type::Numeric,
+            Type::Timestamp,
+            Type::Ints,
+        ])
     }
 
     /// What a `WHERE` may say.
@@ -688,52 +774,27 @@ impl Writer<'_> {
         if depth == 0 || self.chance(35) {
             return self.leaf(type_, scope);
         }
-        let mut arg = |type_: Type| self.expr(type_, scope, depth - 1);
-        let args = match type_ {
-            Type::Int => [
-                arg(Type::Int),
-                arg(Type::Int),
-                arg(Type::Bool),
-                arg(Type::Text),
-            ],
-            Type::Text => [
-                arg(Type::Text),
-                arg(Type::Text),
-                arg(Type::Bool),
-                arg(Type::Int),
-            ],
-            Type::Bool => [
-                arg(Type::Bool),
-                arg(Type::Bool),
-                arg(Type::Int),
-                arg(Type::Text),
-            ],
-        };
-        let [x, y, z, w] = args;
-        let other = self.leaf(Type::Int, scope);
-        let (template, args) = match (type_, self.random.random_range(0..7)) {
-            (Type::Int, 0) => ("({} + {})", vec![x, y]),
-            (Type::Int, 1) => ("({} - {})", vec![x, y]),
-            (Type::Int, 2) => ("coalesce({}, {})", vec![x, y]),
-            (Type::Int, 3) => ("CASE WHEN {} THEN {} ELSE {} END", vec![z, x, y]),
-            (Type::Int, 4) => ("length({})", vec![w]),
-            (Type::Int, 5) => ("nullif({}, {})", vec![x, y]),
-            (Type::Int, _) => ("({} % 3)", vec![x]),
-            (Type::Text, 0) => ("({} || {})", vec![x, y]),
-            (Type::Text, 1) => ("upper({})", vec![x]),
-            (Type::Text, 2) => ("coalesce({}, {})", vec![x, y]),
-            (Type::Text, 3) => ("CASE WHEN {} THEN {} END", vec![z, x]),
-            (Type::Text, 4) => ("left({}, 1)", vec![x]),
-            (Type::Text, 5) => ("substring({} FROM 2)", vec![x]),
-            (Type::Text, _) => ("CAST({} AS TEXT)", vec![w]),
-            (Type::Bool, 0) => ("({} AND {})", vec![x, y]),
-            (Type::Bool, 1) => ("({} OR {})", vec![x, y]),
-            (Type::Bool, 2) => ("NOT ({})", vec![x]),
-            (Type::Bool, 3) => ("{} < {}", vec![z, other]),
-            (Type::Bool, 4) => ("{} IS NULL", vec![w]),
-            (Type::Bool, 5) => ("{} BETWEEN 1 AND {}", vec![z, other]),
-            (Type::Bool, _) => ("{} IN (1, 3, {})", vec![z, other]),
-        };
+        let has_json = scope.iter().any(|(_, known)| *known == Type::Json);
+        if has_json && self.chance(10) {
+            let (column, _) = self.column_of(scope, Type::Json);
+            match type_ {
+                Type::Int => {
+                    return Expr::new(type_, format!("({column} ->> 'n')::int"), Vec::new());
+                }
+                Type::Text => return Expr::new(type_, format!("({column} ->> 's')"), Vec::new()),
+                Type::Bool => {
+                    let template = format!("({column} @> jsonb_build_object('n', {{}}))");
+                    let number = self.leaf(Type::Int, scope);
+                    return Expr::new(type_, template, vec![number]);
+                }
+                _ => {}
+            }
+        }
+        let (template, types) = self.choose(templates(type_));
+        let args = types
+            .iter()
+            .map(|&type_| self.expr(type_, scope, depth - 1))
+            .collect();
         Expr::new(type_, template, args)
     }
 
@@ -745,9 +806,80 @@ impl Writer<'_> {
         }
         let text = match type_ {
             Type::Int => self.random.random_range(-2..9).to_string(),
-            Type::Text => self.choose(&["'x'", "'yy'", "''", "'Zz'"]).to_owned(),
-            Type::Bool => self.choose(&["true", "false"]).to_owned(),
+            other => other.value(self.random),
         };
         Expr::new(type_, text, Vec::new())
+    }
+}
+
+/// What expressions of a type are made of.
+fn templates(type_: Type) -> &'static [(&'static str, &'static [Type])] {
+    use Type::{Bool, Int, Ints, Json, Numeric, Text, Timestamp};
+    match type_ {
+        Int => &[
+            ("({} + {})", &[Int, Int]),
+            ("({} - {})", &[Int, Int]),
+            ("coalesce({}, {})", &[Int, Int]),
+            ("CASE WHEN {} THEN {} ELSE {} END", &[Bool, Int, Int]),
+            ("length({})", &[Text]),
+            ("nullif({}, {})", &[Int, Int]),
+            ("({} % 3)", &[Int]),
+            ("greatest({}, {})", &[Int, Int]),
+            ("CAST(floor({}) AS INT)", &[Numeric]),
+            ("CAST(extract(month FROM {}) AS INT)", &[Timestamp]),
+            ("cardinality({})", &[Ints]),
+            ("({})[1]", &[Ints]),
+        ],
+        Text => &[
+            ("({} || {})", &[Text, Text]),
+            ("upper({})", &[Text]),
+            ("coalesce({}, {})", &[Text, Text]),
+            ("CASE WHEN {} THEN {} END", &[Bool, Text]),
+            ("left({}, 1)", &[Text]),
+            ("substring({} FROM 2)", &[Text]),
+            ("CAST({} AS TEXT)", &[Int]),
+            ("CAST({} AS TEXT)", &[Numeric]),
+            ("CAST({} AS TEXT)", &[Ints]),
+            ("to_char({}, 'YYYY-MM-DD HH24')", &[Timestamp]),
+            ("replace({}, 'x', 'zz')", &[Text]),
+        ],
+        Bool => &[
+            ("({} AND {})", &[Bool, Bool]),
+            ("({} OR {})", &[Bool, Bool]),
+            ("NOT ({})", &[Bool]),
+            ("({} < {})", &[Int, Int]),
+            ("({} IS NULL)", &[Text]),
+            ("({} BETWEEN 1 AND {})", &[Int, Int]),
+            ("({} IN (1, 3, {}))", &[Int, Int]),
+            ("({} >= {})", &[Numeric, Numeric]),
+            ("({} < {})", &[Timestamp, Timestamp]),
+            ("({} = ANY({}))", &[Int, Ints]),
+            ("({} = {})", &[Ints, Ints]),
+            ("({} LIKE '%y%')", &[Text]),
+            ("({} IS DISTINCT FROM {})", &[Text, Text]),
+        ],
+        Numeric => &[
+            ("({} + {})", &[Numeric, Numeric]),
+            ("({} - {})", &[Numeric, Numeric]),
+            ("abs({})", &[Numeric]),
+            ("coalesce({}, {})", &[Numeric, Numeric]),
+            ("CASE WHEN {} THEN {} END", &[Bool, Numeric]),
+            ("least({}, {})", &[Numeric, Numeric]),
+        ],
+        Timestamp => &[
+            ("date_trunc('month', {})", &[Timestamp]),
+            ("({} + INTERVAL '1 month')", &[Timestamp]),
+            ("({} - {} * INTERVAL '1 day')", &[Timestamp, Int]),
+            ("coalesce({}, {})", &[Timestamp, Timestamp]),
+            ("CASE WHEN {} THEN {} END", &[Bool, Timestamp]),
+        ],
+        Ints => &[
+            ("({} || {})", &[Ints, Ints]),
+            ("array_append({}, {})", &[Ints, Int]),
+            ("array_remove({}, {})", &[Ints, Int]),
+            ("coalesce({}, {})", &[Ints, Ints]),
+            ("ARRAY[{}, {}]", &[Int, Int]),
+        ],
+        Json => &[],
     }
 }

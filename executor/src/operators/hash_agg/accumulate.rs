@@ -1,13 +1,4 @@
-//! What a group keeps for its aggregates: measures that add up, and how results follow from them.
-//!
-//! | aggregate | measures, each kept once however many calls need it |
-//! | --- | --- |
-//! | `count(*)` | rows |
-//! | `count(x)` | values of x |
-//! | `sum(x)`, integers | values, sum in 128 bits |
-//! | `sum(x)`, decimals | values, sum in 256 bits |
-//! | `sum(x)`, `avg(x)`, floats | values, sum of the finite ones; how many NaN, +Inf, -Inf |
-//! | `min(x)`, `max(x)` | the greatest number that stands for a value, if rows are never taken back; else none: see `extremes` |
+//! What rows add to the measures of a group (`planner::measures`), and how results follow from them.
 //!
 //! A mean of integers or decimals is computed of sum and count behind the aggregation, by the plan.
 //!
@@ -30,6 +21,7 @@ use arrow::datatypes::{
 };
 use datafusion::error::DataFusionError;
 use planner::dataflow::AggFunction;
+use planner::measures::Measure;
 use planner::values::{Fault, ValueError};
 use storage::{FloatSum, MeasureColumn, MeasureType, Measures};
 
@@ -37,29 +29,6 @@ use super::super::RowErrors;
 use super::AggPlan;
 use super::best::{self, Wanted};
 use crate::error::{Error, Result};
-
-/// One measure of a group, by what it adds up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Measure {
-    /// Rows of the group. Always the first: a group is there while it has rows.
-    Rows,
-    /// Rows whose column is not NULL.
-    Values(usize),
-    /// Sum of an integer column.
-    IntegerSum(usize),
-    /// Sum of a decimal column, in units of its scale.
-    DecimalSum(usize),
-    /// Sum of the finite values of a float column.
-    FloatSum(usize),
-    /// How often a float column is NaN.
-    NaN(usize),
-    /// How often a float column is +Inf.
-    PositiveInfinity(usize),
-    /// How often a float column is -Inf.
-    NegativeInfinity(usize),
-    /// The best value of a column.
-    Best(usize, Wanted),
-}
 
 /// What a call's result is made of; numbers are indexes of measures.
 #[derive(Debug, Clone)]
@@ -118,35 +87,31 @@ impl Accumulators {
     /// # Errors
     /// If there is no such aggregate of that type.
     pub(super) fn new(plan: AggPlan<'_>, input: &SchemaRef) -> Result<Self> {
-        let calls = plan.calls;
-        let mut chosen = Self {
-            measures: vec![Measure::Rows],
-            calls: Vec::with_capacity(calls.len()),
-        };
+        let measures = Measure::of_calls(plan.calls, input, plan.append_only);
         let mut extremes = 0;
-        for call in calls {
-            let compiled = match (call.function, call.argument) {
+        let mut calls = Vec::with_capacity(plan.calls.len());
+        for call in plan.calls {
+            calls.push(match (call.function, call.argument) {
                 (AggFunction::Count, None) => Call::Count { measure: 0 },
                 (AggFunction::Count, Some(column)) => Call::Count {
-                    measure: chosen.measure(Measure::Values(column)),
+                    measure: place(&measures, Measure::Values(column))?,
                 },
                 (AggFunction::Sum, Some(column)) => Call::Sum {
-                    values: chosen.measure(Measure::Values(column)),
-                    sum: chosen.sum(column, input.field(column).data_type())?,
+                    values: place(&measures, Measure::Values(column))?,
+                    sum: sum(&measures, column, input.field(column).data_type())?,
                     output: call.output_type.clone(),
                 },
                 (AggFunction::Avg, Some(column)) => Call::Average {
-                    values: chosen.measure(Measure::Values(column)),
-                    sum: chosen.sum(column, input.field(column).data_type())?,
+                    values: place(&measures, Measure::Values(column))?,
+                    sum: sum(&measures, column, input.field(column).data_type())?,
                     output: call.output_type.clone(),
                 },
                 (AggFunction::Min | AggFunction::Max, Some(column))
                     if call.is_greatest(input, plan.append_only) =>
                 {
-                    let wanted = Wanted::of(call.function);
                     Call::Best {
-                        measure: chosen.measure(Measure::Best(column, wanted)),
-                        wanted,
+                        measure: place(&measures, Measure::Best(column, call.function))?,
+                        wanted: Wanted::of(call.function),
                         output: call.output_type.clone(),
                     }
                 }
@@ -161,58 +126,14 @@ impl Accumulators {
                         reason: format!("{function:?} without an argument"),
                     });
                 }
-            };
-            chosen.calls.push(compiled);
+            });
         }
-        Ok(chosen)
+        Ok(Self { measures, calls })
     }
 
     /// The types of the measures, in order.
     pub(super) fn types(&self) -> Vec<MeasureType> {
-        self.measures
-            .iter()
-            .map(|measure| match measure {
-                Measure::IntegerSum(_) => MeasureType::Int128,
-                Measure::DecimalSum(_) => MeasureType::Int256,
-                Measure::FloatSum(_) => MeasureType::Float64,
-                Measure::Best(..) => MeasureType::Greatest,
-                _ => MeasureType::Int64,
-            })
-            .collect()
-    }
-
-    fn measure(&mut self, measure: Measure) -> usize {
-        let known = self.measures.iter().position(|other| *other == measure);
-        known.unwrap_or_else(|| {
-            self.measures.push(measure);
-            self.measures.len() - 1
-        })
-    }
-
-    fn sum(&mut self, column: usize, data_type: &DataType) -> Result<Sum> {
-        Ok(match data_type {
-            integer if integer.is_integer() => {
-                Sum::Integer(self.measure(Measure::IntegerSum(column)))
-            }
-            DataType::Decimal32(_, scale)
-            | DataType::Decimal64(_, scale)
-            | DataType::Decimal128(_, scale)
-            | DataType::Decimal256(_, scale) => Sum::Decimal {
-                sum: self.measure(Measure::DecimalSum(column)),
-                scale: *scale,
-            },
-            float if float.is_floating() => Sum::Float {
-                sum: self.measure(Measure::FloatSum(column)),
-                nan: self.measure(Measure::NaN(column)),
-                positive: self.measure(Measure::PositiveInfinity(column)),
-                negative: self.measure(Measure::NegativeInfinity(column)),
-            },
-            other => {
-                return Err(Error::Plan {
-                    reason: format!("a sum over {other}"),
-                });
-            }
-        })
+        self.measures.iter().copied().map(measure_type).collect()
     }
 
     /// What each row of a batch adds to the measures of its group.
@@ -290,11 +211,61 @@ impl Accumulators {
     }
 }
 
+/// How a group keeps a measure.
+pub(super) const fn measure_type(measure: Measure) -> MeasureType {
+    match measure {
+        Measure::IntegerSum(_) => MeasureType::Int128,
+        Measure::DecimalSum(_) => MeasureType::Int256,
+        Measure::FloatSum(_) => MeasureType::Float64,
+        Measure::Best(..) => MeasureType::Greatest,
+        Measure::Rows
+        | Measure::Values(_)
+        | Measure::NaN(_)
+        | Measure::PositiveInfinity(_)
+        | Measure::NegativeInfinity(_) => MeasureType::Int64,
+    }
+}
+
+fn place(measures: &[Measure], wanted: Measure) -> Result<usize> {
+    let found = measures.iter().position(|measure| *measure == wanted);
+    found.ok_or_else(|| Error::Plan {
+        reason: format!("no measure {wanted:?}"),
+    })
+}
+
+/// The measures of the sum of a column.
+fn sum(measures: &[Measure], column: usize, data_type: &DataType) -> Result<Sum> {
+    let place = |measure| place(measures, measure);
+    Ok(match data_type {
+        integer if integer.is_integer() => Sum::Integer(place(Measure::IntegerSum(column))?),
+        DataType::Decimal32(_, scale)
+        | DataType::Decimal64(_, scale)
+        | DataType::Decimal128(_, scale)
+        | DataType::Decimal256(_, scale) => Sum::Decimal {
+            sum: place(Measure::DecimalSum(column))?,
+            scale: *scale,
+        },
+        float if float.is_floating() => Sum::Float {
+            sum: place(Measure::FloatSum(column))?,
+            nan: place(Measure::NaN(column))?,
+            positive: place(Measure::PositiveInfinity(column))?,
+            negative: place(Measure::NegativeInfinity(column))?,
+        },
+        other => {
+            return Err(Error::Plan {
+                reason: format!("a sum over {other}"),
+            });
+        }
+    })
+}
+
 /// What each row adds to one measure.
 fn delta(measure: Measure, columns: &[ArrayRef], weights: &[i64]) -> Result<MeasureColumn> {
     Ok(match measure {
         Measure::Rows => MeasureColumn::Int64(weights.to_vec()),
-        Measure::Best(column, wanted) => best::numbers(&columns[column], weights, wanted)?,
+        Measure::Best(column, function) => {
+            best::numbers(&columns[column], weights, Wanted::of(function))?
+        }
         Measure::Values(column) => MeasureColumn::Int64(match columns[column].logical_nulls() {
             None => weights.to_vec(),
             Some(nulls) => nulls

@@ -21,7 +21,7 @@ use super::accumulate::{as_type, map_values};
 use crate::error::Result;
 
 /// Which value is best.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Wanted {
     Least,
     Greatest,

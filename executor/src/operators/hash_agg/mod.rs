@@ -13,6 +13,8 @@
 //! `DISTINCT`. A global aggregate (no group columns) has one group, in the key group of the empty
 //! key; that it exists without input is the plan's affair, which feeds it one row of NULLs.
 //!
+//! The rows may come as partial results: what many of them add to a group at once ([`LocalAgg`]).
+//!
 //! A group that the watermark of one of its columns has passed gets no more rows: it is forgotten, and
 //! what was emitted stays.
 //!
@@ -24,6 +26,8 @@
 mod accumulate;
 mod best;
 mod extremes;
+mod local;
+mod partial;
 #[cfg(test)]
 mod tests;
 
@@ -38,6 +42,8 @@ use storage::{Measures, Run, StateTable, TableId, TableSchema};
 
 use self::accumulate::{Accumulators, Call};
 use self::extremes::{ExtremeCall, Extremes};
+pub use self::local::LocalAgg;
+use self::partial::from_array;
 use super::RowErrors;
 use super::changed::{ChangedRows, TableRows};
 use crate::change::ChangeBatch;
@@ -55,6 +61,15 @@ pub struct AggPlan<'a> {
     pub forgets: Option<usize>,
     /// Whether no row is ever taken back.
     pub append_only: bool,
+    /// If the input is partial results: the columns of the rows that [`LocalAgg`] read.
+    pub partial_of: Option<&'a SchemaRef>,
+}
+
+impl<'a> AggPlan<'a> {
+    /// The columns of the rows that the calls are over.
+    fn rows(&self, input: &'a SchemaRef) -> &'a SchemaRef {
+        self.partial_of.unwrap_or(input)
+    }
 }
 
 /// Folds changes into one state row per group.
@@ -67,6 +82,8 @@ pub struct HashAgg {
     /// The group column whose watermark ends groups.
     forgets: Option<usize>,
     accumulators: Accumulators,
+    /// Whether the input is the measures, not the rows.
+    is_partial: bool,
     schema: SchemaRef,
     errors: RowErrors,
     // Changes with every row; moves with its key group.
@@ -87,16 +104,18 @@ impl HashAgg {
         errors: RowErrors,
         tables: Vec<StateTable>,
     ) -> Result<Self> {
-        let accumulators = Accumulators::new(plan, input)?;
+        let rows = plan.rows(input);
+        let accumulators = Accumulators::new(plan, rows)?;
         let mut tables = tables.into_iter();
         let groups = tables.next().ok_or_else(|| Error::Plan {
             reason: "an aggregation without a state table".into(),
         })?;
-        let (calls, groups_of) = (ExtremeCall::of(plan, input), plan.group_by.len());
+        let (calls, groups_of) = (ExtremeCall::of(plan, rows), plan.group_by.len());
         Ok(Self {
             group_by: plan.group_by.to_vec(),
             forgets: plan.forgets,
             accumulators,
+            is_partial: plan.partial_of.is_some(),
             schema,
             errors,
             groups,
@@ -113,6 +132,7 @@ impl HashAgg {
         let AggPlan {
             group_by, forgets, ..
         } = plan;
+        let input = plan.rows(input);
         let group_fields: Vec<_> = group_by
             .iter()
             .map(|&column| Arc::clone(&input.fields()[column]))
@@ -134,6 +154,14 @@ impl HashAgg {
             input,
         ));
         Ok(tables)
+    }
+
+    /// The measures of partial results.
+    fn handed_on(&self, columns: &[ArrayRef]) -> Result<Measures> {
+        let types = self.accumulators.types();
+        let measures = columns.iter().zip(types);
+        let measures = measures.map(|(column, measure)| from_array(column, measure));
+        Ok(Measures(measures.collect::<Result<_>>()?))
     }
 
     /// Pushes what changed in some key groups: for each group its old and its new row, unless they
@@ -163,11 +191,14 @@ impl HashAgg {
 
 impl Operator for HashAgg {
     fn on_batch(&mut self, _input: usize, batch: ChangeBatch, _out: &mut Output) -> Result<()> {
-        let weights = batch.weights_to_vec();
         let group = batch.project(&self.group_by);
-        let deltas = self
-            .accumulators
-            .deltas(batch.columns().columns(), &weights)?;
+        let columns = batch.columns().columns();
+        let deltas = if self.is_partial {
+            self.handed_on(&columns[group.len()..])?
+        } else {
+            let weights = batch.weights_to_vec();
+            self.accumulators.deltas(columns, &weights)?
+        };
         self.groups.add(&group, &deltas, batch.runs())?;
         self.extremes.add(&group, &batch)
     }

@@ -2,6 +2,7 @@
 
 use arrow::datatypes::{DataType, Field};
 use planner::dataflow::{AggFunction, Distribution, Fragment, Input, Node, Upstream};
+use planner::measures::partial_schema;
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -37,6 +38,7 @@ fn aggregation(input: &SchemaRef, group_by: &[usize], calls: &[AggCall]) -> Node
         calls: calls.to_vec(),
         forgets: None,
         append_only: false,
+        partial_of: None,
         schema: Arc::new(Schema::new(fields)),
     }
 }
@@ -276,6 +278,7 @@ fn aggregates_nobody_has_are_refused() {
         calls: &calls,
         forgets: None,
         append_only: false,
+        partial_of: None,
     };
     let refused = HashAgg::table_schemas(plan, &columns);
     assert!(matches!(refused, Err(Error::Plan { .. })));
@@ -318,6 +321,103 @@ fn compare_with_batch(group_by: &[usize], calls: &[AggCall], query: &str) {
     let columns = wide_columns();
     let node = aggregation(&columns, group_by, calls);
     compare_node(&columns, group_by, &node, query, |input| input);
+    if partial_schema(group_by, calls, &columns, false).is_some() {
+        compare_in_two_phases(group_by, calls, false, query);
+    }
+}
+
+/// The same with partial results, of batches that are folded and of some that go through row by row.
+fn compare_in_two_phases(group_by: &[usize], calls: &[AggCall], append_only: bool, query: &str) {
+    let columns = wide_columns();
+    let partial = partial_schema(group_by, calls, &columns, append_only).unwrap();
+    let plan = AggPlan {
+        group_by,
+        calls,
+        forgets: None,
+        append_only,
+        partial_of: None,
+    };
+    let groups: Vec<usize> = (0..group_by.len()).collect();
+    let Node::HashAgg { schema, .. } = aggregation(&columns, group_by, calls) else {
+        unreachable!("an aggregation");
+    };
+    let node = Node::HashAgg {
+        input: Box::new(input_node(&[0], &partial)),
+        group_by: groups.clone(),
+        // Partial results know calls by the columns of the rows.
+        calls: calls.to_vec(),
+        forgets: None,
+        append_only,
+        partial_of: Some(columns.clone()),
+        schema,
+    };
+    for_seeds(|random| {
+        let mut local = LocalAgg::new(plan, &columns, Arc::clone(&partial)).unwrap();
+        let mut input = RandomInput::new(&columns, wide_row);
+        if append_only {
+            input = input.append_only();
+        }
+        let fragment = fragment(node.clone(), &[(Arc::clone(&partial), groups.clone())]);
+        let mut twins = Twins::new(&fragment, &context());
+        for _ in 0..12 {
+            for batch in input.epoch(random) {
+                let mut out = Output::new();
+                local.pass_rows(random.random_range(0..2));
+                local.on_batch(0, batch, &mut out).unwrap();
+                for batch in out.drain() {
+                    twins.send(0, &batch);
+                }
+                if random.random_bool(0.3) {
+                    twins.move_key_groups(random);
+                }
+            }
+            twins.barrier(random.random_bool(0.5));
+            assert_eq!(twins.result, batch_query(&[("t", input.rows())], query));
+        }
+    });
+}
+
+#[test]
+fn the_best_of_rows_that_stay_in_two_phases() {
+    let calls = [
+        call(AggFunction::Min, 2, DataType::Int64),
+        call(AggFunction::Max, 3, DataType::Decimal128(10, 2)),
+        call(AggFunction::Min, 4, DataType::Float64),
+        call(AggFunction::Count, 5, DataType::Int64),
+    ];
+    let query = "select g, h, min(x), max(d), min(f), count(s) from t group by g, h";
+    compare_in_two_phases(&[0, 1], &calls, true, query);
+}
+
+#[test]
+fn a_batch_of_one_group_is_one_row() {
+    let columns = schema(&[("g", DataType::Int64), ("x", DataType::Int64)]);
+    let calls = [call(AggFunction::Sum, 1, DataType::Int64)];
+    let partial = partial_schema(&[0], &calls, &columns, false).unwrap();
+    let plan = AggPlan {
+        group_by: &[0],
+        calls: &calls,
+        forgets: None,
+        append_only: false,
+        partial_of: None,
+    };
+    let mut local = LocalAgg::new(plan, &columns, partial).unwrap();
+    let mut folded = |text: &str| {
+        let mut out = Output::new();
+        let batch = ChangeBatch::from_text(&columns, text).keyed(&[0], KEY_GROUPS);
+        local.on_batch(0, batch, &mut out).unwrap();
+        output_to_text(&mut out)
+    };
+    // Group, rows, values, sum: what is taken back for another may leave no row, but a sum.
+    assert_eq!(
+        folded("+1 | 7 | 3\n+2 | 7 | 5\n-1 | 7 | 1"),
+        "+1 | 7 | 2 | 2 | 12\n"
+    );
+    assert_eq!(folded("-1 | 7 | 3\n+1 | 7 | 4"), "+1 | 7 | 0 | 0 | 1\n");
+    let other_groups: String = (0..100).map(|g| format!("+1 | {g} | 1\n")).collect();
+    assert_eq!(folded(&other_groups).lines().count(), 100);
+    // That one did not shrink.
+    assert_eq!(folded("+1 | 7 | 3\n+1 | 7 | 4").lines().count(), 2);
 }
 
 fn compare_node(
@@ -457,6 +557,7 @@ fn stacked_aggregations_settle_in_one_barrier() {
         calls: vec![count()],
         forgets: None,
         append_only: false,
+        partial_of: None,
         schema: schema(&[("rows", DataType::Int64), ("groups", DataType::Int64)]),
     };
     let inputs = vec![Input {
