@@ -238,8 +238,12 @@ pub enum Node {
         /// The key of each child, of equal types; NULLs are equal. Without columns there is one
         /// key, of all rows.
         keys: Vec<Vec<usize>>,
+        /// Where the columns of the key are in the output, if they are.
+        key_columns: Vec<Option<usize>>,
         /// By which of the key's columns, in this order, rows find their key group.
         hashed_by: Vec<usize>,
+        /// Which of the key's columns has a watermark: a key that it has passed is forgotten.
+        forgets: Option<usize>,
         /// Rows of some keys to their results: the key's columns, then those of `schema`.
         evaluation: Evaluation,
         /// Output columns.

@@ -390,6 +390,7 @@ fn state_tables(node: &Node, lines: &mut Vec<String>) {
         Node::Recompute {
             inputs,
             keys,
+            forgets,
             schema,
             ..
         } => {
@@ -397,10 +398,15 @@ fn state_tables(node: &Node, lines: &mut Vec<String>) {
             let all: Vec<usize> = (0..input.fields().len()).collect();
             let rows = list(&input, &all);
             let key = list(&input, key);
-            lines.push(format!("  state: Recompute rows {rows}, key {key}"));
+            let forgotten = forgotten(&input, forgets.map(|at| keys[0][at]));
+            lines.push(format!(
+                "  state: Recompute rows {rows}, key {key}{forgotten}"
+            ));
             let all: Vec<usize> = (0..schema.fields().len()).collect();
             let results = list(schema, &all);
-            lines.push(format!("  state: Recompute results {results}, key {key}"));
+            lines.push(format!(
+                "  state: Recompute results {results}, key {key}{forgotten}"
+            ));
         }
         Node::Input { .. }
         | Node::Union { .. }

@@ -25,7 +25,6 @@ use datafusion::functions::expr_fn::coalesce;
 use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::functions_aggregate::stddev::{stddev_pop_udaf, stddev_udaf};
-use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::functions_aggregate::variance::{var_pop_udaf, var_samp_udaf};
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::function::AccumulatorArgs;
@@ -38,6 +37,7 @@ use datafusion::optimizer::AnalyzerRule;
 use crate::distinct_statistics::of_distinct;
 use crate::error::Error;
 use crate::functions::call;
+use crate::functions::sum::sum;
 use crate::types::{DEVIATION, QUOTIENT, VARIANCE};
 use crate::values::types::SqlType;
 
@@ -104,7 +104,7 @@ impl Kind {
     /// DataFusion's function.
     fn of_floats(self) -> Arc<AggregateUDF> {
         match self {
-            Self::Sum => sum_udaf(),
+            Self::Sum => sum(),
             Self::Avg => avg_udaf(),
             Self::VarSamp => var_samp_udaf(),
             Self::VarPop => var_pop_udaf(),
@@ -134,7 +134,7 @@ impl Kind {
         Ok(match (self, argument) {
             (Self::Sum, DataType::Float32) => DataType::Float32,
             (Self::Sum, small) if is_small(small) => DataType::Int64,
-            (Self::Sum, _) => sum_udaf().return_type(std::slice::from_ref(argument))?,
+            (Self::Sum, _) => sum().return_type(std::slice::from_ref(argument))?,
             (_, DataType::Float64) => DataType::Float64,
             (Self::Avg, _) => DataType::Decimal256(QUOTIENT.0, QUOTIENT.1),
             (Self::VarSamp | Self::VarPop, _) => DataType::Decimal256(VARIANCE.0, VARIANCE.1),
@@ -327,10 +327,10 @@ impl Kind {
         let values = uncast(&argument, input).clone();
         let deviation = match (self, &data_type) {
             (Self::Sum, DataType::Float32) => {
-                let sum = part(sum_udaf(), cast(argument, DataType::Float64));
+                let sum = part(sum(), cast(argument, DataType::Float64));
                 return Ok(cast(sum, DataType::Float32));
             }
-            (Self::Sum, _) => return Ok(part(sum_udaf(), argument)),
+            (Self::Sum, _) => return Ok(part(sum(), argument)),
             (Self::Avg, DataType::Float64) => return Ok(part(self.of_floats(), argument)),
             (_, DataType::Float64) if distinct => {
                 return Ok(part(of_distinct(self.of_floats()), argument));
@@ -338,7 +338,7 @@ impl Kind {
             (_, DataType::Float64) => return Ok(part(self.of_floats(), argument)),
             (Self::Avg, _) => {
                 let count = part(count_udaf(), values);
-                return Ok(call("pg_mean", vec![part(sum_udaf(), argument), count]));
+                return Ok(call("pg_mean", vec![part(sum(), argument), count]));
             }
             (Self::VarSamp, _) => "pg_var_samp",
             (Self::VarPop, _) => "pg_var_pop",
@@ -357,24 +357,22 @@ impl Kind {
         };
         let square = factor.clone() * factor.clone();
         let squares = match distinct {
-            false => part(sum_udaf(), square),
+            false => part(sum(), square),
             // Different numbers of different signs may have the same square.
             true => {
                 let zero = lit(ScalarValue::new_zero(&factor.get_type(input)?)?);
                 let square_type = square.get_type(input)?;
-                let nothing = lit(ScalarValue::new_zero(
-                    &sum_udaf().return_type(&[square_type])?,
-                )?);
+                let nothing = lit(ScalarValue::new_zero(&sum().return_type(&[square_type])?)?);
                 let mut sum_if = |condition: Expr| {
                     let squares = when(condition, square.clone()).end()?;
-                    let sum = part(sum_udaf(), squares);
+                    let sum = part(sum(), squares);
                     Ok::<_, DataFusionError>(coalesce(vec![sum, nothing.clone()]))
                 };
                 sum_if(factor.clone().gt_eq(zero.clone()))? + sum_if(factor.lt(zero))?
             }
         };
         let count = part(count_udaf(), values);
-        let sum = part(sum_udaf(), argument);
+        let sum = part(sum(), argument);
         Ok(call(deviation, vec![squares, sum, count]))
     }
 }

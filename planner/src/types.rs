@@ -201,8 +201,8 @@ pub fn column_type(computed: &DataType) -> Result<DataType> {
         }
         DataType::Int8 | DataType::UInt8 => DataType::Int16,
         DataType::UInt16 => DataType::Int32,
-        DataType::UInt32 => DataType::Int64,
-        DataType::UInt64 => DataType::Decimal128(20, 0),
+        // Of 64 bits without sign are numbers of rows.
+        DataType::UInt32 | DataType::UInt64 => DataType::Int64,
         DataType::Float16 => DataType::Float32,
         DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
             DataType::Decimal128(*precision, *scale)
@@ -243,8 +243,7 @@ pub fn sql_name(arrow: &DataType) -> String {
         DataType::Boolean => "boolean".to_owned(),
         DataType::Int8 | DataType::UInt8 | DataType::Int16 => "smallint".to_owned(),
         DataType::UInt16 | DataType::Int32 => "integer".to_owned(),
-        DataType::UInt32 | DataType::Int64 => "bigint".to_owned(),
-        DataType::UInt64 => "numeric(20,0)".to_owned(),
+        DataType::UInt32 | DataType::UInt64 | DataType::Int64 => "bigint".to_owned(),
         DataType::Float16 | DataType::Float32 => "real".to_owned(),
         DataType::Float64 => "double precision".to_owned(),
         DataType::Decimal128(precision, scale) if (*precision, *scale) == NUMERIC_DEFAULT => {

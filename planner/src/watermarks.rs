@@ -9,6 +9,7 @@
 //! | projection | what grows with one column: `date_bin('1 hour', ts, …)`, `ts + interval '5 s'` |
 //! | unnest | copied ones, and the elements of a list of such expressions |
 //! | aggregation, `DISTINCT` | those that it groups by |
+//! | window functions, what is recomputed | those that all of it is partitioned or grouped by |
 //! | inner join | keys, and times that are not far apart: the least of both sides |
 //! | temporal join | those of the left side |
 //! | union | those that all inputs have, the least of them |
@@ -131,6 +132,19 @@ fn follows(node: &Node, inputs: &[BTreeSet<usize>]) -> Vec<Derived> {
             groups
                 .filter(|(_, from)| inputs[0].contains(from))
                 .map(|(column, &from)| Derived::copied(column, from))
+                .collect()
+        }
+        // The rows of a key are evaluated apart from all others.
+        Node::Recompute {
+            inputs: children,
+            keys,
+            key_columns,
+            ..
+        } if children.len() == 1 => {
+            let key = keys[0].iter().zip(key_columns);
+            let marked = key.filter(|(from, _)| inputs[0].contains(from));
+            marked
+                .filter_map(|(&from, column)| Some(Derived::copied((*column)?, from)))
                 .collect()
         }
         Node::HashJoin {

@@ -45,7 +45,7 @@ pub use hash_agg::{AggPlan, HashAgg, LocalAgg};
 pub use hash_join::{HashJoin, JoinPlan};
 pub use materialize::Materialize;
 pub use project::Project;
-pub use recompute::Recompute;
+pub use recompute::{Recompute, RecomputePlan};
 pub use row_errors::{RowError, RowErrors};
 pub use scan::Scan;
 pub use temporal_filter::TemporalFilter;

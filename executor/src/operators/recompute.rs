@@ -23,46 +23,50 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use planner::dataflow::Evaluator;
 use storage::{MeasureType, Measures, NullEquality, RowRef, StateTable, TableId, TableSchema};
 
-use super::changed::ChangedRows;
+use super::changed::{ChangedRows, TableRows};
 use crate::change::ChangeBatch;
 use crate::error::Result;
-use crate::operator::{Barrier, Operator, Output};
+use crate::operator::{Barrier, Operator, Output, Watermarks};
 
 /// Keys that are evaluated together: what a run of the batch engine costs is shared, and the rows
 /// copied for it stay bounded where keys have few.
 const KEYS_PER_RUN: usize = 1024;
 
+/// What a recomputation does, but for the evaluation.
+#[derive(Debug)]
+pub struct RecomputePlan {
+    /// The key's columns, by input.
+    pub keys: Vec<Vec<usize>>,
+    /// By which of the key's columns rows find their key group.
+    pub hashed_by: Vec<usize>,
+    /// The column of the key whose watermark ends keys.
+    pub forgets: Option<usize>,
+    /// How many key groups there are.
+    pub key_groups: u16,
+    /// Output columns.
+    pub schema: SchemaRef,
+}
+
 /// Evaluates the rows of changed keys.
 ///
-/// Input: rows of any schema. Output, at the barrier: the difference in the results.
+/// Input: rows of any schema. Output, at the barrier: the difference in the results. A key that the
+/// watermark of one of its columns has passed gets no more rows: it is forgotten, and what was emitted
+/// stays.
 pub struct Recompute {
     // Fixed by the plan.
-    keys: Vec<Vec<usize>>,
-    hashed_by: Vec<usize>,
-    key_groups: u16,
-    schema: SchemaRef,
+    plan: RecomputePlan,
     evaluator: Evaluator,
     // One table of rows an input, then the results: key columns, then output columns.
     tables: Vec<StateTable>,
 }
 
 impl Recompute {
-    /// An evaluation of rows by `keys`, with its state in `tables`, whose schemas are
+    /// An evaluation of rows by key, with its state in `tables`, whose schemas are
     /// [`Recompute::table_schemas`].
     #[must_use]
-    pub fn new(
-        keys: Vec<Vec<usize>>,
-        hashed_by: Vec<usize>,
-        key_groups: u16,
-        schema: SchemaRef,
-        evaluator: Evaluator,
-        tables: Vec<StateTable>,
-    ) -> Self {
+    pub fn new(plan: RecomputePlan, evaluator: Evaluator, tables: Vec<StateTable>) -> Self {
         Self {
-            keys,
-            hashed_by,
-            key_groups,
-            schema,
+            plan,
             evaluator,
             tables,
         }
@@ -73,16 +77,17 @@ impl Recompute {
     pub fn table_schemas(
         inputs: &[SchemaRef],
         keys: &[Vec<usize>],
+        forgets: Option<usize>,
         output: &SchemaRef,
     ) -> Vec<TableSchema> {
         let table = |columns: SchemaRef, key: Vec<usize>| TableSchema {
             id: TableId { job: 0, table: 0 },
             columns,
+            ordered_by: forgets.map(|column| key[column]),
             key,
-            ordered_by: None,
             measures: vec![MeasureType::Int64],
             visible: false,
-            evictable: true,
+            evictable: forgets.is_none(),
         };
         let rows = inputs.iter().zip(keys);
         let mut tables: Vec<_> = rows
@@ -96,17 +101,17 @@ impl Recompute {
     /// The keys of the rows that changed, each once, as rows of key columns.
     fn changed_keys(&self) -> Result<Option<ChangeBatch>> {
         let fields = self.results().schema().columns.fields();
-        let schema = Arc::new(Schema::new(fields[..self.keys[0].len()].to_vec()));
+        let schema = Arc::new(Schema::new(fields[..self.plan.keys[0].len()].to_vec()));
         let mut distinct = StateTable::new(
             TableSchema {
                 columns: Arc::clone(&schema),
-                key: (0..self.keys[0].len()).collect(),
+                key: (0..self.plan.keys[0].len()).collect(),
                 evictable: false,
                 ..self.results().schema().clone()
             },
             self.results().owned().iter(),
         );
-        for (rows, key) in self.tables.iter().zip(&self.keys) {
+        for (rows, key) in self.tables.iter().zip(&self.plan.keys) {
             for changed in ChangedRows::pieces(rows)? {
                 let columns: Vec<ArrayRef> =
                     key.iter().map(|&at| changed.columns[at].clone()).collect();
@@ -138,9 +143,9 @@ impl Recompute {
         let schema = Arc::clone(&self.results().schema().columns);
         let rows = new.num_rows();
         let new = batch(&schema, new.columns().to_vec(), rows)?;
-        let new = ChangeBatch::unkeyed(new, None).keyed(&self.hashed_by, self.key_groups);
+        let new = ChangeBatch::unkeyed(new, None).keyed(&self.plan.hashed_by, self.plan.key_groups);
         let old = ChangeBatch::unkeyed(old.0, Some(old.1.iter().map(|weight| -weight).collect()))
-            .keyed(&self.hashed_by, self.key_groups);
+            .keyed(&self.plan.hashed_by, self.plan.key_groups);
         let results = self.tables.last_mut();
         let results = results.expect("the results are the last table");
         for change in [old, new] {
@@ -155,8 +160,8 @@ impl Recompute {
         let (old, new) = (changed.old.int64(0), changed.new.int64(0));
         let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
         let weights: Vec<i64> = new.iter().zip(old).map(|(new, old)| new - old).collect();
-        let columns = changed.columns[self.keys[0].len()..].to_vec();
-        let columns = batch(&self.schema, columns, changed.len())?;
+        let columns = changed.columns[self.plan.keys[0].len()..].to_vec();
+        let columns = batch(&self.plan.schema, columns, changed.len())?;
         let differs = weights.iter().map(|&weight| Some(weight != 0)).collect();
         let all = ChangeBatch::new(columns, Some(weights.into()), changed.runs.clone().into());
         super::filter::keep(all, &differs)
@@ -184,6 +189,18 @@ impl Operator for Recompute {
         }
         for changed in ChangedRows::pieces(self.results())? {
             out.push(self.emit(&changed)?);
+        }
+        Ok(())
+    }
+
+    fn on_watermarks(&mut self, inputs: &[Watermarks], _out: &mut Output) -> Result<()> {
+        let Some(forgets) = self.plan.forgets else {
+            return Ok(());
+        };
+        if let Some(watermark) = inputs[0].get(self.plan.keys[0][forgets]) {
+            for table in &mut self.tables {
+                TableRows::forget_below(table, watermark)?;
+            }
         }
         Ok(())
     }

@@ -11,7 +11,8 @@ use crate::error::Result;
 use crate::operator::Operator;
 use crate::operators::{
     AggPlan, Dml, Filter, HashAgg, HashJoin, JoinPlan, LocalAgg, Materialize, Project, Recompute,
-    Scan, TemporalFilter, TemporalJoin, TemporalJoinPlan, Unnest, Values, WatermarkFilter,
+    RecomputePlan, Scan, TemporalFilter, TemporalJoin, TemporalJoinPlan, Unnest, Values,
+    WatermarkFilter,
 };
 use crate::sources::Nexmark;
 
@@ -58,7 +59,12 @@ pub(super) fn table_schemas(node: &Node, inputs: &[SchemaRef]) -> Result<Vec<Tab
         Node::TemporalJoin { right_keys, .. } => {
             TemporalJoin::table_schemas([&inputs[0], &inputs[1]], right_keys)
         }
-        Node::Recompute { keys, schema, .. } => Recompute::table_schemas(inputs, keys, schema),
+        Node::Recompute {
+            keys,
+            forgets,
+            schema,
+            ..
+        } => Recompute::table_schemas(inputs, keys, *forgets, schema),
         Node::Materialize { key, .. } => Materialize::table_schemas(&inputs[0], key),
         Node::Dml { watermark, .. } => Dml::table_schemas(watermark.is_some()),
         Node::Nexmark { .. } => Nexmark::table_schemas(),
@@ -196,17 +202,20 @@ pub(super) fn operator(
         Node::Recompute {
             keys,
             hashed_by,
+            forgets,
             evaluation,
             schema,
             ..
-        } => Box::new(Recompute::new(
-            keys.clone(),
-            hashed_by.clone(),
-            context.key_groups,
-            Arc::clone(schema),
-            evaluation.start()?,
-            tables,
-        )),
+        } => {
+            let plan = RecomputePlan {
+                keys: keys.clone(),
+                hashed_by: hashed_by.clone(),
+                forgets: *forgets,
+                key_groups: context.key_groups,
+                schema: Arc::clone(schema),
+            };
+            Box::new(Recompute::new(plan, evaluation.start()?, tables))
+        }
         Node::Materialize { .. } => Box::new(Materialize::new(
             Arc::clone(&context.backfilling),
             tables.pop().expect(ONE),

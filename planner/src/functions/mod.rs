@@ -31,6 +31,7 @@ mod rows;
 pub(crate) mod sort_keys;
 mod string_agg;
 mod strings;
+pub(crate) mod sum;
 pub(crate) mod syntax;
 
 pub(crate) use random_uuid::random_uuid;

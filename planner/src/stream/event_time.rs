@@ -109,7 +109,22 @@ impl Windows {
                 *forgets = expiries(keys, residual.as_ref(), width, &timed);
                 return Ok(());
             }
-            Node::Recompute { .. } if on_close => return Err(not_executable()),
+            Node::Recompute {
+                inputs: children,
+                keys,
+                key_columns,
+                forgets,
+                ..
+            } => {
+                let timed = of(&children[0]);
+                let passed = |column: &usize| children.len() == 1 && timed.contains(column);
+                *forgets = keys[0].iter().position(passed);
+                if !on_close {
+                    return Ok(());
+                }
+                let closing = forgets.and_then(|at| key_columns[at]);
+                closing.ok_or_else(not_executable)?
+            }
             Node::TemporalFilter {
                 side: Side::Ahead, ..
             } if on_close => return Err(not_executable()),

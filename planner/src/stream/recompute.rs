@@ -248,7 +248,9 @@ impl Builder<'_> {
                 .map(|(at, _)| if at == 0 { key.clone() } else { Vec::new() })
                 .collect(),
             inputs,
+            key_columns: key.iter().map(|column| output(*column)).collect(),
             hashed_by: hashed_by.clone(),
+            forgets: None,
             evaluation,
             schema: Arc::clone(&schema),
         };

@@ -578,7 +578,7 @@ impl Writer<'_> {
             }
             12 => {
                 let of = self.expr(Type::Numeric, scope, 1);
-                Expr::new(Type::Text, "CAST(avg({}) AS TEXT)", vec![of])
+                Expr::new(Type::Text, "CAST(round(avg({}), 4) AS TEXT)", vec![of])
             }
             1 => Expr::new(Type::Int, "count({})", vec![int(self)]),
             2 => Expr::new(Type::Int, "sum({})", vec![int(self)]),
