@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::faults::{FaultInjector, Faults};
 use crate::gate::Gate;
 use crate::job::JobSpec;
+use crate::load::OperatorStatus;
 use crate::message::Widening;
 use crate::operators::{Lateness, RowError, RowErrors};
 use crate::rescale::{
@@ -479,6 +480,15 @@ impl Engine {
     /// If the engine has stopped.
     pub async fn observe(&self) -> Result<Observation> {
         self.ask(|reply| Command::Observe { reply }).await
+    }
+
+    /// What the operators of a job do: by fragment, and there in the order of the plan, each operator
+    /// in front of those that it reads from. Nothing of a job that does not run.
+    ///
+    /// # Errors
+    /// If the engine has stopped.
+    pub async fn operators(&self, job: u32) -> Result<Vec<Vec<OperatorStatus>>> {
+        self.ask(|reply| Command::Operators { job, reply }).await
     }
 
     /// Writes changes to a table: rows of the table's columns, with a weight each. Durable, and

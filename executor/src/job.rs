@@ -11,6 +11,7 @@ use planner::dataflow::{Dataflow, Distribution, Fragment, Node, Upstream};
 use scaling::{Assignment, ChannelId, ExecutorId, KeyGroup};
 use storage::TableSnapshot;
 
+use crate::load::{OperatorLoad, RowCounts};
 use crate::message::{EdgeKey, EdgeSpec, FragmentKey, Routing, Topology};
 
 /// A job to run: a table or a materialized view.
@@ -71,6 +72,8 @@ pub(crate) struct Job {
     pub(crate) outside: ExecutorId,
     /// Upstream rows that existed when the job was created, while they are still being read.
     pub(crate) pinned: BTreeMap<u32, Arc<TableSnapshot>>,
+    /// By fragment and operator, the rows since the job was started.
+    pub(crate) operator_rows: Vec<Vec<RowCounts>>,
 }
 
 impl Job {
@@ -82,6 +85,15 @@ impl Job {
     /// Index of the fragment that materializes the job's rows.
     pub(crate) fn last_fragment(&self) -> usize {
         self.spec.dataflow.fragments.len() - 1
+    }
+
+    /// Notes what the operators of a fragment did on one of its executors.
+    pub(crate) fn count(&mut self, fragment: usize, operators: &[OperatorLoad]) {
+        let counted = &mut self.operator_rows[fragment];
+        counted.resize(operators.len(), RowCounts::default());
+        for (counted, load) in counted.iter_mut().zip(operators) {
+            counted.add(load.rows);
+        }
     }
 
     pub(crate) fn executors(&self) -> impl Iterator<Item = ExecutorId> + '_ {
@@ -195,6 +207,7 @@ impl Jobs {
             placements,
             outside,
             pinned: BTreeMap::new(),
+            operator_rows: vec![Vec::new(); spec.dataflow.fragments.len()],
             spec,
         };
         self.jobs.insert(job.spec.id, job);

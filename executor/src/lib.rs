@@ -50,7 +50,7 @@ pub use error::{Error, Result};
 pub use executor::MoveFigures;
 pub use faults::{FaultInjector, FaultSite, FaultStep};
 pub use job::JobSpec;
-pub use load::{KeyGroupLoad, Times};
+pub use load::{KeyGroupLoad, OperatorStatus, RowCounts, TableStatus, Times};
 pub use operator::{Barrier, Operator, Output, Watermarks};
 pub use operators::{Lateness, RowError};
 pub use pipeline::Pipeline;

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use planner::Dataflow;
 use scaling::{CoordinatorEvent, Epoch, ExecutorId, HandOverSpeed, KeyGroup};
-use storage::{CatalogChange, Checkpoint, DatabaseSnapshot, crash_point};
+use storage::{CatalogChange, Checkpoint, DatabaseSnapshot, StateSize, crash_point};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -41,9 +41,9 @@ use tokio::time::Instant;
 use crate::channel::Network;
 use crate::engine::{Observation, Shared};
 use crate::error::{Error, Result};
-use crate::executor::{Collected, Report, StateSize};
+use crate::executor::{Collected, Report};
 use crate::job::{Job, JobSpec, Jobs, is_root};
-use crate::load::LoadAverage;
+use crate::load::{LoadAverage, OperatorStatus};
 use crate::message::{Message, Topology, Widening};
 use crate::operator::Barrier;
 use crate::operators::Lateness;
@@ -89,6 +89,10 @@ pub(crate) enum Command {
     Observe {
         reply: oneshot::Sender<Result<Observation>>,
     },
+    Operators {
+        job: u32,
+        reply: oneshot::Sender<Result<Vec<Vec<OperatorStatus>>>>,
+    },
     Flush {
         reply: oneshot::Sender<Result<Epoch>>,
     },
@@ -111,6 +115,7 @@ impl Command {
             Command::Rescale(request) => drop(request.reply.send(Err(error))),
             Command::ExplainRescale { reply, .. } => drop(reply.send(Err(error))),
             Command::Observe { reply } => drop(reply.send(Err(error))),
+            Command::Operators { reply, .. } => drop(reply.send(Err(error))),
             Command::Flush { reply } => drop(reply.send(Err(error))),
         }
     }
@@ -442,6 +447,9 @@ impl Conductor {
             Command::Observe { reply } => {
                 let _ = reply.send(Ok(self.observe()));
             }
+            Command::Operators { job, reply } => {
+                let _ = reply.send(Ok(self.operators(job)));
+            }
         }
     }
 
@@ -608,7 +616,7 @@ impl Conductor {
         self.network.passed(barrier.epoch);
         self.publish(&barrier, &owner, &mut collected);
         crash_point!("epoch.published");
-        self.take_figures(&owner, &collected, duration);
+        self.take_figures(&owner, &mut collected, duration);
         self.changed_bytes = collected.iter().map(|part| part.changed_bytes).sum();
         for flush in flushes {
             let _ = flush.send(Ok(barrier.epoch));

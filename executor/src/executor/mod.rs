@@ -29,7 +29,7 @@ use scaling::{
     Action, ChannelId, Early, Epoch, Event, ExecutorId, HoldLimit, KeyGroup, KeyGroupSet,
     Mechanism, Migration, Rules, Scheduler, Subscale, SubscaleId,
 };
-use storage::crash_point;
+use storage::{StateSize, crash_point};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
@@ -48,7 +48,7 @@ use crate::world;
 
 use reading::Reading;
 pub use report::MoveFigures;
-pub(crate) use report::{Collected, HandOver, Report, StateSize};
+pub(crate) use report::{Collected, HandOver, Report};
 
 /// Time after which other tasks of the thread get their turn: under a backlog every executor has
 /// work, and a signal waits for a turn of each at every hop.
@@ -570,6 +570,7 @@ impl Executor {
         self.moved.suspended += load.times.suspended;
         let mut collected = Collected {
             executor: self.id,
+            fragment: self.fragment,
             epoch,
             deltas: Vec::new(),
             snapshots: Vec::new(),
@@ -581,6 +582,7 @@ impl Executor {
             changed_bytes: 0,
             moved: std::mem::take(&mut self.moved),
             load,
+            operators: Vec::new(),
         };
         let mut changed = KeyGroupSet::new();
         for table in self.pipeline.tables() {
@@ -591,6 +593,7 @@ impl Executor {
             changed.extend(&committed.key_groups);
         }
         self.pipeline.relieve()?;
+        collected.operators = self.pipeline.take_load();
         if barrier.durable {
             collected.state_sizes = self.state_sizes(&changed);
         }
@@ -627,9 +630,7 @@ impl Executor {
         let size = |key_group| {
             let mut size = StateSize::default();
             for table in &tables {
-                size.rows += table.rows(key_group);
-                size.bytes += table.bytes(key_group);
-                size.evicted_bytes += table.evicted_bytes(key_group);
+                size.add(&table.size_of(key_group));
             }
             (key_group, size)
         };

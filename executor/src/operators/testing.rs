@@ -26,7 +26,9 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use scaling::{Epoch, KeyGroup};
 use storage::memory_kv::MemoryKv;
-use storage::{Checkpoint, PartitionSnapshot, PartitionState, Run, StateMemory, Storage};
+use storage::{
+    Checkpoint, PartitionSnapshot, PartitionState, Run, StateMemory, StateSize, Storage,
+};
 
 use crate::change::ChangeBatch;
 use crate::operator::{Barrier, Output, Watermarks};
@@ -219,6 +221,9 @@ impl Twins {
                 deltas.extend(committed.deltas);
             }
             self.instances[instance].relieve().unwrap();
+            if durable {
+                check_sizes(&mut self.instances[instance]);
+            }
         }
         if durable {
             self.writing = Some(Checkpoint {
@@ -272,6 +277,17 @@ impl Twins {
         for batch in out.drain() {
             self.result.add(&batch);
         }
+    }
+}
+
+/// A table has what its key groups have.
+fn check_sizes(pipeline: &mut Pipeline) {
+    for table in pipeline.tables() {
+        let mut sum = StateSize::default();
+        for key_group in &table.owned() {
+            sum.add(&table.size_of(key_group));
+        }
+        assert_eq!(table.size(), sum, "{:?}", table.schema().id);
     }
 }
 

@@ -6,7 +6,8 @@ use arrow::datatypes::SchemaRef;
 use planner::dataflow::{Node, Watermark};
 use storage::{NullEquality, StateTable, TableSchema};
 
-use super::{Context, Kind};
+use super::Context;
+use super::layout::Kind;
 use crate::error::Result;
 use crate::operator::Operator;
 use crate::operators::{
