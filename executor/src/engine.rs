@@ -172,6 +172,8 @@ pub enum JobState {
         rows_remaining: u64,
         /// All rows that there were.
         rows: u64,
+        /// How many are read a second, at most.
+        rate_limit: Option<u64>,
     },
     /// Has failed, and will be started again: at this time, or when what it reads runs again, or
     /// any moment.
@@ -386,6 +388,16 @@ impl Engine {
     /// If the engine has stopped.
     pub async fn cancel_jobs(&self, jobs: Vec<u32>) -> Result<Vec<u32>> {
         self.ask(|reply| Command::CancelJobs { jobs, reply }).await
+    }
+
+    /// Changes how many rows a second a job that is being created reads of those that exist: `None`
+    /// as many as it can, 0 none for now. Of a job that is complete nothing changes.
+    ///
+    /// # Errors
+    /// If the engine has stopped.
+    pub async fn limit_backfill(&self, job: u32, limit: Option<u64>) -> Result<()> {
+        self.ask(|reply| Command::LimitBackfill { job, limit, reply })
+            .await
     }
 
     /// Ends jobs and deletes their rows; durable, with `catalog`, when it returns. Jobs that

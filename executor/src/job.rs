@@ -25,6 +25,8 @@ pub struct JobSpec {
     pub dataflow: Dataflow,
     /// Executors of each of its fragments that has inputs.
     pub parallelism: usize,
+    /// How many rows a second it reads, at most, of those that exist when it is created.
+    pub backfill_rate_limit: Option<u64>,
 }
 
 impl JobSpec {

@@ -35,6 +35,7 @@ mod job;
 mod load;
 mod message;
 mod rescale;
+mod throttle;
 mod wal;
 mod wire;
 mod world;
@@ -58,3 +59,4 @@ pub use rescale::{
     CatalogOfParallelism, Placing, RESCALES_KEPT, RescaleOptions, RescalePlan, RescaleProgress,
     RescaleState, RescaleSummary, RescaleTarget, SubscaleState, SubscaleStatus,
 };
+pub use throttle::Throttle;

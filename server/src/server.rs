@@ -463,6 +463,7 @@ pub fn job(entry: &Entry, dataflow: planner::Dataflow) -> JobSpec {
         name: entry.name.clone(),
         dataflow,
         parallelism: entry.parallelism,
+        backfill_rate_limit: entry.backfill_rate_limit,
     }
 }
 

@@ -50,6 +50,7 @@ use crate::operators::Lateness;
 use crate::rescale::{
     Phase, Rescale, RescaleOptions, RescalePlan, RescaleRequest, RescaleState, RescaleSummary,
 };
+use crate::throttle::Throttle;
 use crate::world;
 use barriers::{Patience, Writing};
 use failures::{Failure, Restarts};
@@ -74,6 +75,11 @@ pub(crate) enum Command {
     CancelJobs {
         jobs: Vec<u32>,
         reply: oneshot::Sender<Result<Vec<u32>>>,
+    },
+    LimitBackfill {
+        job: u32,
+        limit: Option<u64>,
+        reply: oneshot::Sender<Result<()>>,
     },
     Widen(WidenRequest),
     Rescale(RescaleRequest),
@@ -108,6 +114,7 @@ impl Command {
         match self {
             Command::Create { reply, .. }
             | Command::Drop { reply, .. }
+            | Command::LimitBackfill { reply, .. }
             | Command::CancelRescale { reply, .. }
             | Command::Shutdown { reply } => drop(reply.send(Err(error))),
             Command::CancelJobs { reply, .. } => drop(reply.send(Err(error))),
@@ -191,6 +198,7 @@ struct Backfill {
     since: Epoch,
     /// Cleared before the first barrier that has all of the job's rows in front of it.
     backfilling: Arc<AtomicBool>,
+    throttle: Arc<Throttle>,
 }
 
 /// A statement that creates a job.
@@ -433,6 +441,10 @@ impl Conductor {
             }
             Command::CancelJobs { jobs, reply } => {
                 let _ = reply.send(Ok(self.cancel_jobs(&jobs)));
+            }
+            Command::LimitBackfill { job, limit, reply } => {
+                self.limit_backfill(job, limit);
+                let _ = reply.send(Ok(()));
             }
             Command::Widen(request) => self.queue.push_back(Queued::Widen(request)),
             Command::Rescale(request) => self.on_rescale(request),
@@ -683,6 +695,7 @@ impl Conductor {
         self.backfills = open;
         for backfill in done {
             crash_point!("create.backfilled");
+            backfill.throttle.set(None);
             if let Some(job) = self.jobs.get_mut(backfill.job) {
                 job.pinned.clear();
                 self.backfilled.push(backfill.job);

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::job::{JobSpec, Placement};
 use crate::message::FragmentKey;
 use crate::rescale::RescaleState;
+use crate::throttle::Throttle;
 
 impl Conductor {
     /// Takes what can begin now.
@@ -142,6 +143,25 @@ impl Conductor {
         cancelled
     }
 
+    /// Changes how fast a job that is being created, or is to be, may read what exists. Of any other
+    /// nothing changes.
+    pub(super) fn limit_backfill(&mut self, job: u32, limit: Option<u64>) {
+        for queued in &mut self.queue {
+            if let Queued::Create { spec, .. } = queued
+                && spec.id == job
+            {
+                spec.backfill_rate_limit = limit;
+            }
+        }
+        if let Some(placed) = self.jobs.get_mut(job) {
+            placed.spec.backfill_rate_limit = limit;
+        }
+        let mut backfills = self.backfills.iter();
+        if let Some(backfill) = backfills.find(|b| b.job == job && b.creation.is_some()) {
+            backfill.throttle.set(limit);
+        }
+    }
+
     /// Whether a job is being dropped, or about to be.
     pub(super) fn is_ending(&self, job: u32) -> bool {
         let of_queue =
@@ -221,6 +241,11 @@ impl Conductor {
             .filter_map(|id| Some((*id, Arc::clone(snapshot.tables.get(id)?))))
             .collect();
         let rows_remaining = pinned.values().map(|table| table.rows()).sum();
+        // A job that is started again has been waited for long enough.
+        let limit = placed
+            .spec
+            .backfill_rate_limit
+            .filter(|_| creation.is_some());
         self.jobs.get_mut(job).expect("placed").pinned = pinned;
         self.backfills.push(Backfill {
             job,
@@ -229,6 +254,7 @@ impl Conductor {
             rows: rows_remaining,
             since: self.epoch,
             backfilling: Arc::new(AtomicBool::new(true)),
+            throttle: Arc::new(Throttle::new(limit)),
         });
         for (key, executor) in self.executors_of(job) {
             let parts = self.parts(key, executor, Vec::new())?;

@@ -135,6 +135,7 @@ impl Conductor {
                 (_, Some(backfill), _) => JobState::Backfilling {
                     rows_remaining: backfill.rows_remaining,
                     rows: backfill.rows,
+                    rate_limit: backfill.throttle.limit(),
                 },
                 (_, _, Some(rescale)) => JobState::Rescaling {
                     parallelism: rescale.summary.to,

@@ -54,6 +54,7 @@ impl Conductor {
             pipeline,
             paced: has_source(fragment),
             gate: Arc::clone(&self.shared.gate),
+            throttle: context.throttle,
             faults: Arc::clone(&self.shared.faults),
             migration,
             reports: self.report_to.clone(),
@@ -79,6 +80,8 @@ impl Conductor {
             errors: self.shared.row_errors_of(job.spec.id),
             backfilling: incomplete
                 .map_or_else(Arc::default, |backfill| Arc::clone(&backfill.backfilling)),
+            throttle: incomplete
+                .map_or_else(Arc::default, |backfill| Arc::clone(&backfill.throttle)),
             clock: Arc::clone(&self.shared.options.clock),
             nexmark_events: self.shared.options.nexmark_events.clone(),
             snapshots: fragment.inputs.iter().map(pinned).collect(),

@@ -44,6 +44,7 @@ use crate::load::{Meter, Wait};
 use crate::message::{Control, FragmentKey, Message, MigrationMessage, Topology, TopologyChange};
 use crate::operator::{Barrier, Output, Watermarks};
 use crate::pipeline::Pipeline;
+use crate::throttle::Throttle;
 use crate::world;
 
 use reading::Reading;
@@ -55,7 +56,7 @@ pub(crate) use report::{Collected, HandOver, Report};
 const TURN: Duration = Duration::from_millis(1);
 /// Moving state may take so many times the time of rows that wait meanwhile.
 const MOVING_SHARE: u32 = 2;
-/// How often a source that paces itself looks at the clock.
+/// How often a source that paces itself, or a backfill that is slowed down, looks at the clock.
 const SOURCE_PERIOD: Duration = Duration::from_millis(5);
 
 /// What an executor starts with.
@@ -69,6 +70,7 @@ pub(crate) struct ExecutorParts {
     /// Whether it generates rows by the clock.
     pub(crate) paced: bool,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) throttle: Arc<Throttle>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) migration: Migration,
     pub(crate) reports: UnboundedSender<Report>,
@@ -108,6 +110,7 @@ pub(crate) struct Executor {
     pipeline: Pipeline,
     paced: bool,
     gate: Arc<Gate>,
+    throttle: Arc<Throttle>,
     faults: Arc<Faults>,
     dispatcher: Dispatcher,
     out: Output,
@@ -143,6 +146,7 @@ impl Executor {
             pipeline: parts.pipeline,
             paced: parts.paced,
             gate: parts.gate,
+            throttle: parts.throttle,
             faults: parts.faults,
             dispatcher: parts.dispatcher,
             out: Output::new(),
@@ -196,7 +200,8 @@ impl Executor {
                     }
                 }
                 Step::Waits(why) => {
-                    if self.paced || !self.gate.is_open() {
+                    let by_the_clock = self.paced || self.throttle.limit().is_some();
+                    if by_the_clock || !self.gate.is_open() {
                         self.inbox.wait_at_most(SOURCE_PERIOD).await;
                     } else {
                         self.inbox.wait().await;

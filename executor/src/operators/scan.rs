@@ -26,6 +26,7 @@ use super::progress::Progress;
 use crate::change::ChangeBatch;
 use crate::error::Result;
 use crate::operator::{Operator, Output};
+use crate::throttle::Throttle;
 
 /// Most rows of a snapshot pushed by one call.
 const POLL_ROWS_MAX: usize = 4096;
@@ -39,6 +40,7 @@ pub struct Scan {
     backfill: Option<Backfill>,
     /// Whether any executor of the job may have rows of its snapshot left; it changes between two barriers.
     backfilling: Arc<AtomicBool>,
+    throttle: Arc<Throttle>,
     progress: Progress,
 }
 
@@ -61,12 +63,14 @@ impl Scan {
         width: usize,
         snapshot: Option<Arc<TableSnapshot>>,
         backfilling: Arc<AtomicBool>,
+        throttle: Arc<Throttle>,
         progress: StateTable,
     ) -> Result<Self> {
         Ok(Self {
             columns: (0..width).collect(),
             backfill: snapshot.map(Backfill::new).transpose()?,
             backfilling,
+            throttle,
             progress: Progress::new(progress),
         })
     }
@@ -164,9 +168,13 @@ impl Operator for Scan {
         let Some(backfill) = &mut self.backfill else {
             return Ok(false);
         };
-        let mut room = POLL_ROWS_MAX;
+        let unfinished = backfill.unfinished(&self.progress);
+        if unfinished.is_empty() {
+            return Ok(false);
+        }
+        let mut room = self.throttle.take(POLL_ROWS_MAX);
         let (mut pieces, mut steps) = (Vec::new(), Vec::new());
-        for (key_group, pushed) in backfill.unfinished(&self.progress) {
+        for (key_group, pushed) in unfinished {
             if room == 0 {
                 break;
             }
@@ -180,6 +188,7 @@ impl Operator for Scan {
             steps.push((key_group, rows as u64));
             room -= rows;
         }
+        self.throttle.give_back(room);
         if pieces.is_empty() {
             return Ok(false);
         }

@@ -61,6 +61,7 @@ pub(crate) fn context() -> Context {
         memory: Arc::new(StateMemory::new(Arc::new(storage), 0)),
         errors: RowErrors::new(),
         backfilling: Arc::new(AtomicBool::new(false)),
+        throttle: Arc::default(),
         clock: Arc::new(ManualClock::default()),
         nexmark_events: None,
         snapshots: Vec::new(),

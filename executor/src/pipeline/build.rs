@@ -80,7 +80,9 @@ pub(super) fn operator(
             let progress = tables.pop().expect(ONE);
             let width = inputs[0].fields().len();
             let backfilling = Arc::clone(&context.backfilling);
-            return Ok(Box::new(Scan::new(width, snapshot, backfilling, progress)?));
+            let throttle = Arc::clone(&context.throttle);
+            let scan = Scan::new(width, snapshot, backfilling, throttle, progress)?;
+            return Ok(Box::new(scan));
         }
     };
     let errors = context.errors.clone();

@@ -39,6 +39,7 @@ use crate::operator::{Barrier, Operator, Output, Watermarks};
 use crate::operators::watermark_filter::numbers;
 use crate::operators::{Lateness, RowErrors};
 use crate::sources::{Clock, NexmarkEvents};
+use crate::throttle::Throttle;
 use layout::{End, Layout, NodePlace};
 use tally::Tally;
 
@@ -60,6 +61,8 @@ pub struct Context {
     /// True while this job, or one it reads from, is being backfilled: until then a view may miss
     /// rows that a retraction already speaks of. It changes between two barriers.
     pub backfilling: Arc<AtomicBool>,
+    /// How fast backfills may go.
+    pub throttle: Arc<Throttle>,
     /// The time that paces sources.
     pub clock: Arc<dyn Clock>,
     /// What NEXMark sources give instead of what they would generate.

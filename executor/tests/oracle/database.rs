@@ -261,6 +261,7 @@ impl Database {
             name: name.clone(),
             dataflow,
             parallelism,
+            backfill_rate_limit: None,
         };
         self.engine()
             .create_job(spec.clone(), CatalogChange::default())

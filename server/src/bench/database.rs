@@ -127,6 +127,7 @@ impl Database {
             name,
             dataflow,
             parallelism,
+            backfill_rate_limit: None,
         };
         self.engine
             .create_job(spec, CatalogChange::default())

@@ -1,6 +1,106 @@
 //! `SET background_ddl`: views that are created while the session goes on.
 
-use crate::harness::TestServer;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Connection, TestServer};
+
+/// What SHOW JOBS says of the view `m`, once it says so.
+async fn job_becomes(db: &Connection, is_it: impl Fn(&str) -> bool) -> String {
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        let jobs = db.rows("SHOW JOBS").await;
+        let job = jobs.into_iter().find(|job| job.contains("|m|"));
+        let job = job.unwrap_or_default();
+        if is_it(&job) {
+            return job;
+        }
+        assert!(Instant::now() < until, "{job}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Rows that the view `m` has still to read.
+fn rows_left(job: &str) -> u64 {
+    let (_, rest) = job.split_once(" % done, ").unwrap();
+    rest.split_once(' ').unwrap().0.parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_goes_as_fast_as_it_may() {
+    let server = TestServer::start().await;
+    let db = server.connect().await;
+    db.run(
+        "CREATE TABLE t (a int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 20000);
+         SET background_ddl = true; SET backfill_rate_limit = 0;
+         CREATE MATERIALIZED VIEW m AS SELECT sum(a) AS s FROM t",
+    )
+    .await;
+    let paused = job_becomes(&db, |job| job.contains("paused")).await;
+    assert!(
+        paused.contains("backfilling, 0 % done, 20000 rows left, paused"),
+        "{paused}"
+    );
+    // Everybody else goes on.
+    db.run("INSERT INTO t VALUES (0), (20001); DELETE FROM t WHERE a = 7; UPDATE t SET a = 20002 WHERE a = 8")
+        .await;
+    assert_eq!(db.value("SELECT count(*) FROM t").await, "20001");
+    assert_eq!(db.code("SELECT * FROM m").await, "55000");
+    for wrong in ["-2", "'fast'", "1.5", "99999999999"] {
+        let sql = format!("ALTER MATERIALIZED VIEW m SET BACKFILL_RATE_LIMIT = {wrong}");
+        assert_eq!(db.code(&sql).await, "22023", "{sql}");
+    }
+    db.run("ALTER MATERIALIZED VIEW m SET BACKFILL_RATE_LIMIT = 2000")
+        .await;
+    let slow = job_becomes(&db, |job| {
+        job.contains("rows left") && rows_left(job) < 20000
+    })
+    .await;
+    assert!(slow.contains("at most 2000 a second"), "{slow}");
+    db.run("ALTER MATERIALIZED VIEW m SET BACKFILL_RATE_LIMIT TO 0")
+        .await;
+    job_becomes(&db, |job| job.contains("paused")).await;
+    db.run("ALTER MATERIALIZED VIEW m SET BACKFILL_RATE_LIMIT = DEFAULT; WAIT")
+        .await;
+    assert_eq!(
+        db.value("SELECT s FROM m").await,
+        db.value("SELECT sum(a) FROM t").await
+    );
+    db.notices();
+    db.run("ALTER MATERIALIZED VIEW m SET BACKFILL_RATE_LIMIT = 10")
+        .await;
+    let notices = db.notices();
+    assert!(notices[0].contains("\"m\" is complete"), "{notices:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_created_in_the_foreground_is_slowed_down_too() {
+    let server = TestServer::start().await;
+    let db = server.connect().await;
+    db.run("CREATE TABLE t (a int PRIMARY KEY, b int); INSERT INTO t SELECT x, x FROM generate_series(1, 3000) AS g(x)")
+        .await;
+    db.run("SET backfill_rate_limit = 10000").await;
+    for sql in [
+        "CREATE INDEX i ON t (b)",
+        "CREATE MATERIALIZED VIEW m AS SELECT * FROM t",
+    ] {
+        let began = Instant::now();
+        db.run(sql).await;
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(250), "{sql}: {took:?}");
+    }
+    assert_eq!(db.value("SELECT count(*) FROM m").await, "3000");
+    // Paused for good, and given up.
+    db.run("SET backfill_rate_limit = 0; SET statement_timeout = '300ms'")
+        .await;
+    assert_eq!(
+        db.code("CREATE MATERIALIZED VIEW n AS SELECT * FROM t")
+            .await,
+        "57014"
+    );
+    db.run("RESET backfill_rate_limit; RESET statement_timeout; CREATE MATERIALIZED VIEW n AS SELECT * FROM m")
+        .await;
+    assert_eq!(db.value("SELECT count(*) FROM n").await, "3000");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_view_is_there_at_once_and_complete_later() {
