@@ -1,8 +1,9 @@
 //! Materialized views that are created in the background (`SET background_ddl`).
 //!
 //! Such a view is in the catalog, durably, before it has rows: its name is taken, and what it reads
-//! cannot be dropped without it. It cannot be read. A task creates its job; a server that starts
-//! finds it and begins again.
+//! cannot be dropped without it. It cannot be read. A task creates its job. A server that starts finds it
+//! and starts its job with all others, which goes on where it was at the last checkpoint; the task
+//! then waits for it to be complete.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::settings::parse_rate_limit;
 use crate::statement::Outcome;
 use crate::statement::ddl::write_catalog;
 
-/// Pause before another try if what the view reads has failed.
+/// Pause before another try if what the view reads has failed, or a checkpoint.
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Session {
@@ -27,6 +28,10 @@ impl Session {
             creating: true,
             backfill_rate_limit: self.settings().backfill_rate_limit(),
             ..entry
+        };
+        let spec = JobSpec {
+            resumable: true,
+            ..spec
         };
         self.add_without_job(entry).await?;
         start(&self.shared, spec);
@@ -104,7 +109,10 @@ async fn create(shared: &Shared, spec: JobSpec) -> Result<()> {
             ..spec.clone()
         };
         match shared.engine.create_job(spec, change).await {
-            Err(executor::Error::Restarting { .. }) => tokio::time::sleep(PAUSE).await,
+            // It goes on where it was, if there was a disk to write to.
+            Err(executor::Error::Restarting { .. } | executor::Error::Write { .. }) => {
+                tokio::time::sleep(PAUSE).await;
+            }
             // The next server goes on.
             Err(executor::Error::Stopped) => return Ok(()),
             created => break created,

@@ -627,6 +627,19 @@ impl StateTable {
         rows
     }
 
+    /// All rows of a key group whose first measure is not zero; none if it is not owned.
+    #[must_use]
+    pub fn rows_of(&self, key_group: KeyGroup) -> Vec<RowRef> {
+        let partition = self.partition(key_group).into_iter();
+        let places = partition.flat_map(|partition| partition.all());
+        let row = |place: Place| RowRef {
+            key_group,
+            chunk: place.chunk,
+            row: place.row,
+        };
+        places.map(row).collect()
+    }
+
     /// The given columns of rows that a look-up found, in the order given.
     ///
     /// # Errors

@@ -332,6 +332,9 @@ impl Conductor {
                 self.backfills.push(backfill);
                 continue;
             }
+            if backfill.awaits_statement {
+                created.insert(backfill.job);
+            }
             if let Some(creation) = backfill.creation {
                 created.insert(backfill.job);
                 let _ = creation.reply.send(Err(error()));

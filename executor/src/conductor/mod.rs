@@ -24,6 +24,7 @@ mod failures;
 mod operations;
 mod publish;
 mod rescales;
+mod resume;
 mod start;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -191,6 +192,8 @@ struct Backfill {
     job: u32,
     /// The statement that waits for it; a job that is started again has none.
     creation: Option<Creation>,
+    /// Whether there will be one, and the job is not complete before.
+    awaits_statement: bool,
     rows_remaining: u64,
     /// Rows that there were when it began.
     rows: u64,
@@ -209,7 +212,7 @@ struct Creation {
 
 impl Backfill {
     fn is_complete(&self) -> bool {
-        self.rows_remaining == 0
+        self.rows_remaining == 0 && !self.awaits_statement
     }
 }
 
@@ -233,6 +236,8 @@ struct InFlight {
 struct Persisting {
     replies: Vec<oneshot::Sender<Result<()>>>,
     rescales: Vec<Rescale>,
+    /// Jobs whose creation goes on after a restart, and ends with this checkpoint.
+    completed: Vec<u32>,
     /// A table's dataflow before it got more columns.
     widened: Option<(u32, Dataflow)>,
     shutdown: Option<oneshot::Sender<Result<()>>>,
@@ -271,6 +276,8 @@ pub(crate) struct Conductor {
     topology: Topology,
     carried: Vec<Carried>,
     backfills: Vec<Backfill>,
+    /// Statements that create jobs, while all jobs start again.
+    creations: BTreeMap<u32, Creation>,
     /// Jobs that have failed and are not up to date again.
     failures: BTreeMap<u32, Failure>,
     /// Jobs that have failed since the start.
@@ -340,6 +347,7 @@ impl Conductor {
             topology: Topology::default(),
             carried: Vec::new(),
             backfills: Vec::new(),
+            creations: BTreeMap::new(),
             failures: BTreeMap::new(),
             restarts: BTreeMap::new(),
             rebuilding: BTreeSet::new(),
@@ -419,11 +427,7 @@ impl Conductor {
                 spec,
                 catalog,
                 reply,
-            } => self.queue.push_back(Queued::Create {
-                spec,
-                catalog,
-                reply,
-            }),
+            } => self.on_create(*spec, catalog, reply),
             Command::Drop {
                 jobs,
                 catalog,
@@ -698,6 +702,10 @@ impl Conductor {
             backfill.throttle.set(None);
             if let Some(job) = self.jobs.get_mut(backfill.job) {
                 job.pinned.clear();
+                job.backlogs.clear();
+                if std::mem::take(&mut job.spec.resumable) {
+                    persisting.completed.push(backfill.job);
+                }
                 self.backfilled.push(backfill.job);
             }
             let Some(creation) = backfill.creation else {
@@ -760,6 +768,12 @@ impl Conductor {
             && let Some(job) = self.jobs.get_mut(job)
         {
             job.spec.dataflow = dataflow;
+        }
+        for job in std::mem::take(&mut persisting.completed) {
+            if let Some(job) = self.jobs.get_mut(job) {
+                // What is stored is not whole yet.
+                job.spec.resumable = outcome.is_err();
+            }
         }
         let mut restarted = Ok(());
         if outcome.is_ok() {

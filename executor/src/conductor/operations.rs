@@ -62,7 +62,13 @@ impl Conductor {
     ) -> Option<Operation> {
         let job = spec.id;
         let upstream = spec.upstream_jobs();
-        if let Err(error) = upstream.iter().try_for_each(|job| self.check_runs(*job)) {
+        let mut runs = upstream.iter().try_for_each(|job| self.check_runs(*job));
+        if self.discarded.contains(&job) {
+            // What is stored of it goes with the next checkpoint.
+            let (name, reason) = (spec.name.clone(), String::new());
+            runs = Err(Error::Restarting { name, reason });
+        }
+        if let Err(error) = runs {
             let _ = reply.send(Err(error));
             return None;
         }
@@ -123,12 +129,12 @@ impl Conductor {
                 other => self.queue.push_back(other),
             }
         }
-        for mut backfill in std::mem::take(&mut self.backfills) {
-            let creation = backfill.creation.take_if(|_| jobs.contains(&backfill.job));
-            let Some(creation) = creation else {
+        for backfill in std::mem::take(&mut self.backfills) {
+            let is_created = backfill.creation.is_some() || backfill.awaits_statement;
+            if !is_created || !jobs.contains(&backfill.job) {
                 self.backfills.push(backfill);
                 continue;
-            };
+            }
             cancelled.push(backfill.job);
             self.end_rescales_of(backfill.job, &RescaleState::Cancelled);
             // Nothing of it is durable or known: what runs goes like a job that is dropped.
@@ -138,7 +144,9 @@ impl Conductor {
                 catalog: CatalogChange::default(),
                 reply,
             });
-            let _ = creation.reply.send(Err(Error::Cancelled));
+            if let Some(creation) = backfill.creation {
+                let _ = creation.reply.send(Err(Error::Cancelled));
+            }
         }
         cancelled
     }
@@ -250,6 +258,7 @@ impl Conductor {
         self.backfills.push(Backfill {
             job,
             creation,
+            awaits_statement: false,
             rows_remaining,
             rows: rows_remaining,
             since: self.epoch,

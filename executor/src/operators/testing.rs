@@ -65,6 +65,8 @@ pub(crate) fn context() -> Context {
         clock: Arc::new(ManualClock::default()),
         nexmark_events: None,
         snapshots: Vec::new(),
+        backlogs: BTreeMap::new(),
+        resumable: true,
     }
 }
 

@@ -9,7 +9,7 @@ use storage::{TableId, TableSchema};
 
 use super::{Port, TABLES_PER_FRAGMENT, build};
 use crate::error::{Error, Result};
-use crate::operators::Scan;
+use crate::operators::{Scan, ScanTables};
 
 /// A fragment's tree, flattened, before any operator exists.
 pub(super) struct Layout<'a> {
@@ -57,7 +57,27 @@ pub(super) enum End {
     Edge(usize),
 }
 
+/// Which table of a scan is numbered from the end: scans had one table first.
+const PASSED: usize = 1;
+
 impl<'a> Layout<'a> {
+    /// The tables of the scans of a fragment.
+    pub(super) fn scans(&self, fragment: &Fragment) -> Vec<ScanTables> {
+        let scans = self.plans.iter().filter_map(|plan| match plan.kind {
+            Kind::Scan(input) => Some((plan, fragment.inputs[input].from)),
+            Kind::Node(_) => None,
+        });
+        let tables = |(plan, from): (&StagePlan<'_>, Upstream)| match (from, &plan.tables[..]) {
+            (Upstream::Relation(relation), [progress, passed]) => Some(ScanTables {
+                relation: relation.0,
+                progress: progress.clone(),
+                passed: passed.clone(),
+            }),
+            _ => None,
+        };
+        scans.filter_map(tables).collect()
+    }
+
     pub(super) fn of(fragment: &'a Fragment, job: u32, fragment_index: usize) -> Result<Self> {
         let first = u16::try_from(fragment_index)
             .ok()
@@ -144,7 +164,7 @@ impl<'a> Layout<'a> {
             kind: Kind::Scan(input),
             inputs: vec![Arc::clone(&schema)],
             schema,
-            tables: Scan::table_schemas(),
+            tables: Scan::table_schemas(&edge.schema).into(),
             parent: Port::Out,
             sources: vec![vec![End::Edge(input)]],
             derived: columns.map(|at| Derived::copied(at, at)).collect(),
@@ -154,14 +174,20 @@ impl<'a> Layout<'a> {
     }
 
     fn push(&mut self, mut plan: StagePlan<'a>) -> Result<usize> {
-        for table in &mut plan.tables {
+        let is_scan = matches!(plan.kind, Kind::Scan(_));
+        for (at, table) in plan.tables.iter_mut().enumerate() {
             if self.next_table.table == self.table_end {
                 return Err(Error::Plan {
                     reason: format!("a fragment with more than {TABLES_PER_FRAGMENT} state tables"),
                 });
             }
             table.id = self.next_table;
-            self.next_table.table += 1;
+            if is_scan && at == PASSED {
+                self.table_end -= 1;
+                table.id.table = self.table_end;
+            } else {
+                self.next_table.table += 1;
+            }
         }
         self.plans.push(plan);
         Ok(self.plans.len() - 1)

@@ -12,8 +12,9 @@
 //! parent before the parent's own barrier. A union needs no stage: its edges lead to the same
 //! parent. Watermarks go the same way, right behind the barrier.
 //!
-//! State tables are numbered in stage order, `fragment * 64 + n`: the numbers depend on the plan
-//! alone, so a restart finds them again.
+//! State tables are numbered in stage order, `fragment * 64 + n`, but for those of what scans have passed
+//! on, which are numbered from the end: the numbers depend on the plan alone, so a restart finds them
+//! again.
 //!
 //! Not here: where batches come from and go to, alignment, commit (`executor`).
 
@@ -21,6 +22,7 @@ mod build;
 mod layout;
 mod tally;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -30,14 +32,14 @@ use arrow::datatypes::{DataType, SchemaRef};
 use planner::dataflow::Fragment;
 use planner::watermarks::{Derived, Term};
 use scaling::KeyGroup;
-use storage::{StateMemory, StateTable, TableSchema, TableSnapshot};
+use storage::{StateMemory, StateTable, TableId, TableSchema, TableSnapshot};
 
 use crate::change::ChangeBatch;
 use crate::error::{Error, Result};
 use crate::load::OperatorLoad;
 use crate::operator::{Barrier, Operator, Output, Watermarks};
 use crate::operators::watermark_filter::numbers;
-use crate::operators::{Lateness, RowErrors};
+use crate::operators::{Backlog, Lateness, RowErrors, ScanTables};
 use crate::sources::{Clock, NexmarkEvents};
 use crate::throttle::Throttle;
 use layout::{End, Layout, NodePlace};
@@ -70,6 +72,10 @@ pub struct Context {
     /// By input of the fragment: the rows to backfill from, pinned where the input's live changes
     /// begin. `None` for inputs from fragments, after a recovery, and when the backfill is done.
     pub snapshots: Vec<Option<Arc<TableSnapshot>>>,
+    /// By the first table of a scan: what it has left of a backfill that goes on after a restart.
+    pub backlogs: BTreeMap<TableId, Backlog>,
+    /// Whether backfills go on after a restart.
+    pub resumable: bool,
 }
 
 /// The operators of one fragment on one executor.
@@ -173,6 +179,18 @@ impl Pipeline {
             .into_iter()
             .flat_map(|plan| plan.tables)
             .collect())
+    }
+
+    /// The tables of the scans of a fragment.
+    ///
+    /// # Errors
+    /// If the plan asks for something no operator does.
+    pub(crate) fn scans(
+        fragment: &Fragment,
+        job: u32,
+        fragment_index: usize,
+    ) -> Result<Vec<ScanTables>> {
+        Ok(Layout::of(fragment, job, fragment_index)?.scans(fragment))
     }
 
     /// Number of inputs of the fragment.
@@ -550,9 +568,10 @@ mod tests {
             .iter()
             .map(|schema| (schema.id.job, schema.id.table, schema.visible))
             .collect();
-        // Scan, groups, extremes emitted, values of min, view.
+        // Scan, what it has passed on, groups, extremes emitted, values of min, view.
         let expected = [
             (9, 128, false),
+            (9, 191, false),
             (9, 129, false),
             (9, 130, false),
             (9, 131, false),

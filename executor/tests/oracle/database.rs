@@ -262,6 +262,7 @@ impl Database {
             dataflow,
             parallelism,
             backfill_rate_limit: None,
+            resumable: false,
         };
         self.engine()
             .create_job(spec.clone(), CatalogChange::default())

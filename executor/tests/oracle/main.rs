@@ -489,6 +489,7 @@ async fn create_table(engine: &Engine, sql: &str) {
         dataflow: plan_table(&table).unwrap(),
         parallelism: 2,
         backfill_rate_limit: None,
+        resumable: false,
     };
     let created = engine.create_job(spec, CatalogChange::default()).await;
     created.unwrap();

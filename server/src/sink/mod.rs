@@ -81,6 +81,7 @@ pub fn delivered_job(entry: &Entry, sink: &Sink) -> Result<JobSpec> {
         dataflow: planner::plan_table(&definition)?,
         parallelism: entry.parallelism,
         backfill_rate_limit: None,
+        resumable: false,
     })
 }
 

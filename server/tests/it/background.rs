@@ -72,6 +72,69 @@ async fn a_backfill_goes_as_fast_as_it_may() {
     assert!(notices[0].contains("\"m\" is complete"), "{notices:?}");
 }
 
+const TWICE: &str = "SELECT x.b, count(*) AS n, sum(y.a) AS s, max(x.a) AS hi \
+                     FROM t AS x JOIN t AS y ON x.a = y.a GROUP BY x.b";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_goes_on_after_a_restart() {
+    let mut server = TestServer::start().await;
+    let mut db = server.connect().await;
+    db.run(&format!(
+        "CREATE TABLE t (a int PRIMARY KEY, b int) ;
+         INSERT INTO t SELECT x, x % 100 FROM generate_series(1, 6000) AS g(x);
+         SET background_ddl = true; SET backfill_rate_limit = 0;
+         CREATE MATERIALIZED VIEW m AS {TWICE}; CREATE MATERIALIZED VIEW copied AS SELECT * FROM t"
+    ))
+    .await;
+    // It reads t twice.
+    job_becomes(&db, |job| job.contains("paused")).await;
+    let mut left = 12000;
+    for round in 0..3 {
+        db.run("ALTER MATERIALIZED VIEW m SET BACKFILL_RATE_LIMIT = 3000; ALTER MATERIALIZED VIEW copied SET BACKFILL_RATE_LIMIT = 1500")
+            .await;
+        job_becomes(&db, |job| rows_left(job) < left - 1000).await;
+        db.run("ALTER MATERIALIZED VIEW m SET BACKFILL_RATE_LIMIT = 0; ALTER MATERIALIZED VIEW copied SET BACKFILL_RATE_LIMIT = 0")
+            .await;
+        db.run(&format!(
+            "INSERT INTO t SELECT x, x % 7 FROM generate_series({}, {}) AS g(x);
+             DELETE FROM t WHERE a % 50 = {round}; UPDATE t SET b = b + 1 WHERE a % 13 = {round};
+             UPDATE t SET a = -a WHERE a % 101 = {round}; FLUSH",
+            6001 + 200 * round,
+            6200 + 200 * round,
+        ))
+        .await;
+        let before = job_becomes(&db, |job| job.contains("paused")).await;
+        drop(db);
+        server.restart().await;
+        db = server.connect().await;
+        let after = job_becomes(&db, |job| job.contains("rows left")).await;
+        assert!(after.contains("paused"), "{after}");
+        left = rows_left(&after);
+        assert_eq!(left, rows_left(&before), "{before} {after}");
+        assert_eq!(db.code("SELECT * FROM m").await, "55000");
+        // It is not complete before it has been waited for, and changes go on.
+        db.run(&format!("DELETE FROM t WHERE a % 50 = {}", round + 10))
+            .await;
+    }
+    db.run("ALTER MATERIALIZED VIEW m SET BACKFILL_RATE_LIMIT = DEFAULT; ALTER MATERIALIZED VIEW copied SET BACKFILL_RATE_LIMIT = DEFAULT; WAIT")
+        .await;
+    for _ in 0..2 {
+        assert_eq!(db.rows("SELECT * FROM m").await, db.rows(TWICE).await);
+        assert_eq!(
+            db.rows("SELECT * FROM copied").await,
+            db.rows("SELECT * FROM t").await
+        );
+        db.run("VERIFY MATERIALIZED VIEW m; VERIFY MATERIALIZED VIEW copied")
+            .await;
+        db.run("DELETE FROM t WHERE a % 11 = 3; INSERT INTO t VALUES (-1000000, 5)")
+            .await;
+        db.run("DELETE FROM t WHERE a = -1000000").await;
+        drop(db);
+        server.restart().await;
+        db = server.connect().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_created_in_the_foreground_is_slowed_down_too() {
     let server = TestServer::start().await;
