@@ -1,6 +1,10 @@
 //! `SET background_ddl`: views that are created while the session goes on.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use executor::{Error, FaultSite, FaultStep};
 
 use crate::harness::{Connection, TestServer};
 
@@ -72,35 +76,66 @@ async fn a_backfill_goes_as_fast_as_it_may() {
     assert!(notices[0].contains("\"m\" is complete"), "{notices:?}");
 }
 
-const TWICE: &str = "SELECT x.b, count(*) AS n, sum(y.a) AS s, max(x.a) AS hi \
-                     FROM t AS x JOIN t AS y ON x.a = y.a GROUP BY x.b";
+/// Views of a table with a key that they read twice, or once, of one without, and of one from which
+/// nothing is taken back.
+const VIEWS: [(&str, &str); 4] = [
+    (
+        "m",
+        "SELECT x.b, count(*) AS n, sum(y.a) AS s, max(x.a) AS hi FROM t AS x JOIN t AS y ON x.a = y.a GROUP BY x.b",
+    ),
+    ("copied", "SELECT * FROM t"),
+    ("counted", "SELECT a, count(*) AS n FROM bag GROUP BY a"),
+    ("highest", "SELECT a, max(b) AS hi FROM log GROUP BY a"),
+];
+
+/// Lets the views that are being created read so many rows a second.
+async fn limit(db: &Connection, limit: &str) {
+    for (view, _) in VIEWS {
+        let sql = format!("ALTER MATERIALIZED VIEW {view} SET BACKFILL_RATE_LIMIT = {limit}");
+        db.run(&sql).await;
+    }
+}
+
+async fn check_views(db: &Connection) {
+    for (view, query) in VIEWS {
+        let rows = db.rows(&format!("SELECT * FROM {view}")).await;
+        assert_eq!(rows, db.rows(query).await, "{view}");
+        db.run(&format!("VERIFY MATERIALIZED VIEW {view}")).await;
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backfill_goes_on_after_a_restart() {
     let mut server = TestServer::start().await;
     let mut db = server.connect().await;
-    db.run(&format!(
-        "CREATE TABLE t (a int PRIMARY KEY, b int) ;
-         INSERT INTO t SELECT x, x % 100 FROM generate_series(1, 6000) AS g(x);
-         SET background_ddl = true; SET backfill_rate_limit = 0;
-         CREATE MATERIALIZED VIEW m AS {TWICE}; CREATE MATERIALIZED VIEW copied AS SELECT * FROM t"
-    ))
+    db.run(
+        "CREATE TABLE t (a int PRIMARY KEY, b int); CREATE TABLE bag (a int);
+         CREATE TABLE log (a int, b int) APPEND ONLY;
+         INSERT INTO t SELECT x, x % 100 FROM generate_series(1, 3000) AS g(x);
+         INSERT INTO bag SELECT x % 700 FROM generate_series(1, 3000) AS g(x);
+         INSERT INTO log SELECT x % 90, x FROM generate_series(1, 3000) AS g(x);
+         SET background_ddl = true; SET backfill_rate_limit = 0",
+    )
     .await;
-    // It reads t twice.
+    for (view, query) in VIEWS {
+        db.run(&format!("CREATE MATERIALIZED VIEW {view} AS {query}"))
+            .await;
+    }
     job_becomes(&db, |job| job.contains("paused")).await;
-    let mut left = 12000;
+    // It reads t twice.
+    let mut left = 6000;
     for round in 0..3 {
-        db.run("ALTER MATERIALIZED VIEW m SET BACKFILL_RATE_LIMIT = 3000; ALTER MATERIALIZED VIEW copied SET BACKFILL_RATE_LIMIT = 1500")
-            .await;
-        job_becomes(&db, |job| rows_left(job) < left - 1000).await;
-        db.run("ALTER MATERIALIZED VIEW m SET BACKFILL_RATE_LIMIT = 0; ALTER MATERIALIZED VIEW copied SET BACKFILL_RATE_LIMIT = 0")
-            .await;
+        limit(&db, "1000").await;
+        job_becomes(&db, |job| rows_left(job) < left - 500).await;
+        limit(&db, "0").await;
         db.run(&format!(
             "INSERT INTO t SELECT x, x % 7 FROM generate_series({}, {}) AS g(x);
              DELETE FROM t WHERE a % 50 = {round}; UPDATE t SET b = b + 1 WHERE a % 13 = {round};
-             UPDATE t SET a = -a WHERE a % 101 = {round}; FLUSH",
-            6001 + 200 * round,
-            6200 + 200 * round,
+             UPDATE t SET a = -a WHERE a % 101 = {round};
+             DELETE FROM bag WHERE a % 60 = {round}; INSERT INTO bag SELECT a + 1 FROM bag WHERE a % 9 = {round};
+             INSERT INTO log SELECT a + 1, b + 1 FROM log WHERE a % 11 = {round}; FLUSH",
+            3001 + 100 * round,
+            3100 + 100 * round,
         ))
         .await;
         let before = job_becomes(&db, |job| job.contains("paused")).await;
@@ -112,27 +147,85 @@ async fn a_backfill_goes_on_after_a_restart() {
         left = rows_left(&after);
         assert_eq!(left, rows_left(&before), "{before} {after}");
         assert_eq!(db.code("SELECT * FROM m").await, "55000");
-        // It is not complete before it has been waited for, and changes go on.
-        db.run(&format!("DELETE FROM t WHERE a % 50 = {}", round + 10))
-            .await;
-    }
-    db.run("ALTER MATERIALIZED VIEW m SET BACKFILL_RATE_LIMIT = DEFAULT; ALTER MATERIALIZED VIEW copied SET BACKFILL_RATE_LIMIT = DEFAULT; WAIT")
+        db.run(&format!(
+            "DELETE FROM t WHERE a % 50 = {0}; DELETE FROM bag WHERE a % 60 = {0}",
+            round + 10
+        ))
         .await;
-    for _ in 0..2 {
-        assert_eq!(db.rows("SELECT * FROM m").await, db.rows(TWICE).await);
-        assert_eq!(
-            db.rows("SELECT * FROM copied").await,
-            db.rows("SELECT * FROM t").await
-        );
-        db.run("VERIFY MATERIALIZED VIEW m; VERIFY MATERIALIZED VIEW copied")
-            .await;
-        db.run("DELETE FROM t WHERE a % 11 = 3; INSERT INTO t VALUES (-1000000, 5)")
-            .await;
-        db.run("DELETE FROM t WHERE a = -1000000").await;
-        drop(db);
-        server.restart().await;
-        db = server.connect().await;
     }
+    limit(&db, "DEFAULT").await;
+    db.run("WAIT").await;
+    check_views(&db).await;
+    drop(db);
+    server.restart().await;
+    let db = server.connect().await;
+    db.run("DELETE FROM t WHERE a % 11 = 3; DELETE FROM bag WHERE a % 2 = 0; INSERT INTO log VALUES (1, 100000)")
+        .await;
+    check_views(&db).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_goes_on_after_a_failure_of_all_jobs() {
+    let server = TestServer::start().await;
+    let db = server.connect().await;
+    db.run(
+        "CREATE TABLE t (a int PRIMARY KEY, b int);
+         INSERT INTO t SELECT x, x % 100 FROM generate_series(1, 3000) AS g(x);
+         SET background_ddl = true; SET backfill_rate_limit = 0;
+         CREATE MATERIALIZED VIEW m AS SELECT b, count(*) AS n, sum(a) AS s FROM t GROUP BY b",
+    )
+    .await;
+    let job = job_becomes(&db, |job| job.contains("paused")).await;
+    let table = server.engine().jobs().iter().map(|job| job.id).min();
+    let mut left = rows_left(&job);
+    let steps = [
+        FaultStep::Barrier { durable: false },
+        FaultStep::Barrier { durable: true },
+        FaultStep::Committed { durable: true },
+    ];
+    for (round, step) in steps.into_iter().enumerate() {
+        db.run("ALTER MATERIALIZED VIEW m SET BACKFILL_RATE_LIMIT = 2000")
+            .await;
+        job_becomes(&db, |job| rows_left(job) + 300 < left).await;
+        db.run("ALTER MATERIALIZED VIEW m SET BACKFILL_RATE_LIMIT = 0; FLUSH")
+            .await;
+        // Whoever creates a table waits for a checkpoint.
+        db.run(&format!("CREATE TABLE checkpoint_{round} (a int)"))
+            .await;
+        let before = job_becomes(&db, |job| job.contains("paused")).await;
+        db.run(&format!(
+            "DELETE FROM t WHERE a % 50 = {round}; UPDATE t SET b = b + 1 WHERE a % 13 = {round}"
+        ))
+        .await;
+        // A table does not fail alone.
+        let is_due = Arc::new(AtomicBool::new(true));
+        let due = Arc::clone(&is_due);
+        server
+            .engine()
+            .inject_faults(Some(Arc::new(move |site: FaultSite| {
+                let is_it = Some(site.job) == table && site.step == step;
+                match is_it && due.swap(false, Ordering::SeqCst) {
+                    true => Err(Error::Plan {
+                        reason: "as the test wants it".to_owned(),
+                    }),
+                    false => Ok(()),
+                }
+            })));
+        while is_due.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        db.run("FLUSH").await;
+        let after = job_becomes(&db, |job| job.contains("rows left")).await;
+        left = rows_left(&after);
+        assert_eq!(left, rows_left(&before), "{before} {after}");
+    }
+    db.run("ALTER MATERIALIZED VIEW m SET BACKFILL_RATE_LIMIT = DEFAULT; WAIT")
+        .await;
+    let query = "SELECT b, count(*), sum(a) FROM t GROUP BY b";
+    assert_eq!(db.rows("SELECT * FROM m").await, db.rows(query).await);
+    db.run("DELETE FROM t WHERE a % 3 = 0; VERIFY MATERIALIZED VIEW m")
+        .await;
+    assert_eq!(db.rows("SELECT * FROM m").await, db.rows(query).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
