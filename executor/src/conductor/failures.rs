@@ -332,11 +332,10 @@ impl Conductor {
                 self.backfills.push(backfill);
                 continue;
             }
-            if backfill.awaits_statement {
+            if backfill.is_creation() {
                 created.insert(backfill.job);
             }
             if let Some(creation) = backfill.creation {
-                created.insert(backfill.job);
                 let _ = creation.reply.send(Err(error()));
             }
         }

@@ -211,6 +211,11 @@ struct Creation {
 }
 
 impl Backfill {
+    /// Whether the job is being created, and not started again.
+    fn is_creation(&self) -> bool {
+        self.creation.is_some() || self.awaits_statement
+    }
+
     fn is_complete(&self) -> bool {
         self.rows_remaining == 0 && !self.awaits_statement
     }

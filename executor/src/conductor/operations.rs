@@ -130,8 +130,7 @@ impl Conductor {
             }
         }
         for backfill in std::mem::take(&mut self.backfills) {
-            let is_created = backfill.creation.is_some() || backfill.awaits_statement;
-            if !is_created || !jobs.contains(&backfill.job) {
+            if !backfill.is_creation() || !jobs.contains(&backfill.job) {
                 self.backfills.push(backfill);
                 continue;
             }
@@ -165,7 +164,7 @@ impl Conductor {
             placed.spec.backfill_rate_limit = limit;
         }
         let mut backfills = self.backfills.iter();
-        if let Some(backfill) = backfills.find(|b| b.job == job && b.creation.is_some()) {
+        if let Some(backfill) = backfills.find(|b| b.job == job && b.is_creation()) {
             backfill.throttle.set(limit);
         }
     }

@@ -38,6 +38,7 @@ impl Conductor {
         match backfills.find(|backfill| backfill.job == spec.id && backfill.awaits_statement) {
             Some(backfill) => {
                 backfill.awaits_statement = false;
+                backfill.throttle.set(spec.backfill_rate_limit);
                 backfill.creation = Some(Creation { catalog, reply });
             }
             None => self.queue.push_back(Queued::Create {
@@ -56,6 +57,10 @@ impl Conductor {
             let has_inputs = spec.upstream_jobs().is_subset(&there);
             if spec.resumable && !has_inputs {
                 self.discarded.push(spec.id);
+                if let Some(creation) = self.creations.remove(&spec.id) {
+                    let (name, reason) = (spec.name.clone(), String::new());
+                    let _ = creation.reply.send(Err(Error::Restarting { name, reason }));
+                }
             }
             has_inputs || !spec.resumable
         });

@@ -105,10 +105,8 @@ impl Scan {
         let key_groups = batch.runs().iter().map(|run| run.key_group);
         let key_groups: Vec<KeyGroup> = key_groups.collect();
         let open = backfill.open(&self.progress, &key_groups);
-        let is_open = |run: &&Run| {
-            open.iter()
-                .any(|(key_group, _)| *key_group == run.key_group)
-        };
+        let open: KeyGroupSet = open.into_iter().map(|(key_group, _)| key_group).collect();
+        let is_open = |run: &&Run| open.contains(run.key_group);
         let runs: Vec<Run> = batch.runs().iter().filter(is_open).cloned().collect();
         match runs.is_empty() {
             true => Ok(()),
