@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::faults::{FaultInjector, Faults};
 use crate::gate::Gate;
 use crate::job::JobSpec;
+use crate::load::OperatorStatus;
 use crate::message::Widening;
 use crate::operators::{Lateness, RowError, RowErrors};
 use crate::rescale::{
@@ -171,6 +172,8 @@ pub enum JobState {
         rows_remaining: u64,
         /// All rows that there were.
         rows: u64,
+        /// How many are read a second, at most.
+        rate_limit: Option<u64>,
     },
     /// Has failed, and will be started again: at this time, or when what it reads runs again, or
     /// any moment.
@@ -387,6 +390,16 @@ impl Engine {
         self.ask(|reply| Command::CancelJobs { jobs, reply }).await
     }
 
+    /// Changes how many rows a second a job that is being created reads of those that exist: `None`
+    /// as many as it can, 0 none for now. Of a job that is complete nothing changes.
+    ///
+    /// # Errors
+    /// If the engine has stopped.
+    pub async fn limit_backfill(&self, job: u32, limit: Option<u64>) -> Result<()> {
+        self.ask(|reply| Command::LimitBackfill { job, limit, reply })
+            .await
+    }
+
     /// Ends jobs and deletes their rows; durable, with `catalog`, when it returns. Jobs that
     /// read them must be among them.
     ///
@@ -479,6 +492,15 @@ impl Engine {
     /// If the engine has stopped.
     pub async fn observe(&self) -> Result<Observation> {
         self.ask(|reply| Command::Observe { reply }).await
+    }
+
+    /// What the operators of a job do: by fragment, and there in the order of the plan, each operator
+    /// in front of those that it reads from. Nothing of a job that does not run.
+    ///
+    /// # Errors
+    /// If the engine has stopped.
+    pub async fn operators(&self, job: u32) -> Result<Vec<Vec<OperatorStatus>>> {
+        self.ask(|reply| Command::Operators { job, reply }).await
     }
 
     /// Writes changes to a table: rows of the table's columns, with a weight each. Durable, and

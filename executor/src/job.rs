@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use planner::dataflow::{Dataflow, Distribution, Fragment, Node, Upstream};
 use scaling::{Assignment, ChannelId, ExecutorId, KeyGroup};
-use storage::TableSnapshot;
+use storage::{TableId, TableSnapshot};
 
+use crate::load::{OperatorLoad, RowCounts};
 use crate::message::{EdgeKey, EdgeSpec, FragmentKey, Routing, Topology};
+use crate::operators::Backlog;
 
 /// A job to run: a table or a materialized view.
 #[derive(Debug, Clone)]
@@ -24,6 +26,11 @@ pub struct JobSpec {
     pub dataflow: Dataflow,
     /// Executors of each of its fragments that has inputs.
     pub parallelism: usize,
+    /// How many rows a second it reads, at most, of those that exist when it is created.
+    pub backfill_rate_limit: Option<u64>,
+    /// Whether it is being created in a way that goes on where it was when all jobs start again. Until
+    /// then it is not complete.
+    pub resumable: bool,
 }
 
 impl JobSpec {
@@ -71,6 +78,10 @@ pub(crate) struct Job {
     pub(crate) outside: ExecutorId,
     /// Upstream rows that existed when the job was created, while they are still being read.
     pub(crate) pinned: BTreeMap<u32, Arc<TableSnapshot>>,
+    /// By scan, what is left of a backfill that was taken up again, while it is being read.
+    pub(crate) backlogs: BTreeMap<TableId, Backlog>,
+    /// By fragment and operator, the rows since the job was started.
+    pub(crate) operator_rows: Vec<Vec<RowCounts>>,
 }
 
 impl Job {
@@ -82,6 +93,15 @@ impl Job {
     /// Index of the fragment that materializes the job's rows.
     pub(crate) fn last_fragment(&self) -> usize {
         self.spec.dataflow.fragments.len() - 1
+    }
+
+    /// Notes what the operators of a fragment did on one of its executors.
+    pub(crate) fn count(&mut self, fragment: usize, operators: &[OperatorLoad]) {
+        let counted = &mut self.operator_rows[fragment];
+        counted.resize(operators.len(), RowCounts::default());
+        for (counted, load) in counted.iter_mut().zip(operators) {
+            counted.add(load.rows);
+        }
     }
 
     pub(crate) fn executors(&self) -> impl Iterator<Item = ExecutorId> + '_ {
@@ -195,6 +215,8 @@ impl Jobs {
             placements,
             outside,
             pinned: BTreeMap::new(),
+            backlogs: BTreeMap::new(),
+            operator_rows: vec![Vec::new(); spec.dataflow.fragments.len()],
             spec,
         };
         self.jobs.insert(job.spec.id, job);

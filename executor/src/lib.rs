@@ -35,6 +35,7 @@ mod job;
 mod load;
 mod message;
 mod rescale;
+mod throttle;
 mod wal;
 mod wire;
 mod world;
@@ -50,7 +51,7 @@ pub use error::{Error, Result};
 pub use executor::MoveFigures;
 pub use faults::{FaultInjector, FaultSite, FaultStep};
 pub use job::JobSpec;
-pub use load::{KeyGroupLoad, Times};
+pub use load::{KeyGroupLoad, OperatorStatus, RowCounts, TableStatus, Times};
 pub use operator::{Barrier, Operator, Output, Watermarks};
 pub use operators::{Lateness, RowError};
 pub use pipeline::Pipeline;
@@ -58,3 +59,4 @@ pub use rescale::{
     CatalogOfParallelism, Placing, RESCALES_KEPT, RescaleOptions, RescalePlan, RescaleProgress,
     RescaleState, RescaleSummary, RescaleTarget, SubscaleState, SubscaleStatus,
 };
+pub use throttle::Throttle;

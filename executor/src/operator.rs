@@ -13,8 +13,8 @@
 //!
 //! Weights may be negative inside an epoch, never at its barrier.
 //!
-//! Not here: alignment, commit, forwarding, migration (`executor`), how operators are chained
-//! (`pipeline`).
+//! Not here: alignment, commit, forwarding, migration (`executor`), how operators are chained, and
+//! what is counted of them (`pipeline`).
 
 use std::collections::BTreeMap;
 

@@ -35,6 +35,34 @@ use crate::watermarks::columns;
 /// Names of relations, by number; without one the number is shown.
 type Names<'a> = &'a dyn Fn(RelationId) -> Option<String>;
 
+/// What is known of a running dataflow, to be shown with its plan. Operators are numbered within
+/// their fragment, each in front of those that it reads from; tables within their operator.
+pub trait Figures {
+    /// Lines behind the head of a fragment.
+    fn of_fragment(&self, fragment: usize) -> Vec<String>;
+    /// What an operator does.
+    fn of_operator(&self, fragment: usize, operator: usize) -> Option<String>;
+    /// What a state table has.
+    fn of_table(&self, fragment: usize, operator: usize, table: usize) -> Option<String>;
+}
+
+/// A dataflow that does not run.
+struct Plan;
+
+impl Figures for Plan {
+    fn of_fragment(&self, _fragment: usize) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn of_operator(&self, _fragment: usize, _operator: usize) -> Option<String> {
+        None
+    }
+
+    fn of_table(&self, _fragment: usize, _operator: usize, _table: usize) -> Option<String> {
+        None
+    }
+}
+
 /// A dataflow as indented lines, one fragment after the other: its inputs with their distribution,
 /// its operators with the last one first, and its state tables.
 #[must_use]
@@ -54,40 +82,47 @@ pub fn explain(dataflow: &Dataflow, names: Names<'_>) -> Vec<String> {
         "view ({}), stream key {key}, append-only: {append_only}",
         columns.join(", ")
     )];
-    for (at, fragment) in dataflow.fragments.iter().enumerate() {
-        explain_fragment(at, fragment, names, &mut lines);
-    }
+    lines.extend(explain_with(dataflow, names, &Plan));
     lines
 }
 
-/// As [`explain`], with lines of the caller's behind the head of each fragment.
+/// As [`explain`], without its first line, and with the figures of a running dataflow.
 #[must_use]
-pub fn explain_with(
-    dataflow: &Dataflow,
-    names: Names<'_>,
-    of_fragment: &dyn Fn(usize) -> Vec<String>,
-) -> Vec<String> {
-    let mut lines = Vec::new();
-    for (at, fragment) in dataflow.fragments.iter().enumerate() {
-        let head = lines.len() + 1;
-        explain_fragment(at, fragment, names, &mut lines);
-        let indented = of_fragment(at).into_iter().map(|line| format!("  {line}"));
-        lines.splice(head..head, indented);
-    }
-    lines
+pub fn explain_with(dataflow: &Dataflow, names: Names<'_>, figures: &dyn Figures) -> Vec<String> {
+    let fragments = dataflow.fragments.iter().enumerate();
+    fragments
+        .flat_map(|(at, fragment)| explain_fragment(at, fragment, names, figures))
+        .collect()
 }
 
-fn explain_fragment(at: usize, fragment: &Fragment, names: Names<'_>, lines: &mut Vec<String>) {
+fn explain_fragment(
+    at: usize,
+    fragment: &Fragment,
+    names: Names<'_>,
+    figures: &dyn Figures,
+) -> Vec<String> {
     let tasks = if fragment.inputs.is_empty() {
         ", one executor"
     } else {
         ""
     };
-    lines.push(format!("fragment {at}{tasks}"));
+    let mut lines = vec![format!("fragment {at}{tasks}")];
+    let of_fragment = figures.of_fragment(at).into_iter();
+    lines.extend(of_fragment.map(|line| format!("  {line}")));
     for (at, input) in fragment.inputs.iter().enumerate() {
         lines.push(format!("  input {at}: {}", input_line(input, names)));
     }
-    operators(&fragment.root, 1, lines);
+    let mut nodes = Vec::new();
+    in_order(&fragment.root, 1, &mut nodes);
+    for (number, (depth, node)) in nodes.iter().enumerate() {
+        let figures = figures.of_operator(at, number);
+        let figures = figures.map_or_else(String::new, |figures| format!("  ({figures})"));
+        lines.push(format!(
+            "{}{}{figures}",
+            "  ".repeat(*depth),
+            operator(node)
+        ));
+    }
     let watermarks: Vec<usize> = columns(&fragment.root, &fragment.inputs)
         .into_iter()
         .collect();
@@ -95,7 +130,22 @@ fn explain_fragment(at: usize, fragment: &Fragment, names: Names<'_>, lines: &mu
         let watermarks = list(&fragment.root.schema(), &watermarks);
         lines.push(format!("  watermarks: {watermarks}"));
     }
-    state_tables(&fragment.root, lines);
+    for (number, (_, node)) in nodes.iter().enumerate() {
+        for (table, text) in state_tables(node).into_iter().enumerate() {
+            let figures = figures.of_table(at, number, table);
+            let figures = figures.map_or_else(String::new, |figures| format!(": {figures}"));
+            lines.push(format!("  state: {text}{figures}"));
+        }
+    }
+    lines
+}
+
+/// The operators of a fragment with their depth, each in front of those that it reads from.
+fn in_order<'a>(node: &'a Node, depth: usize, nodes: &mut Vec<(usize, &'a Node)>) {
+    nodes.push((depth, node));
+    for child in node.children() {
+        in_order(child, depth + 1, nodes);
+    }
 }
 
 fn input_line(input: &Input, names: Names<'_>) -> String {
@@ -109,13 +159,6 @@ fn input_line(input: &Input, names: Names<'_>) -> String {
         Distribution::Forward => format!("{from} {columns}, forward"),
         Distribution::Hash(keys) if keys.is_empty() => format!("{from} {columns}, one key group"),
         Distribution::Hash(keys) => format!("{from} {columns}, hash {}", list(&input.schema, keys)),
-    }
-}
-
-fn operators(node: &Node, depth: usize, lines: &mut Vec<String>) {
-    lines.push(format!("{}{}", "  ".repeat(depth), operator(node)));
-    for child in node.children() {
-        operators(child, depth + 1, lines);
     }
 }
 
@@ -309,27 +352,22 @@ fn join_text(node: &Node) -> String {
     text
 }
 
-/// The tables that the operators of a fragment keep, from the last operator up.
-fn state_tables(node: &Node, lines: &mut Vec<String>) {
+/// The tables that an operator keeps rows in, in their order.
+fn state_tables(node: &Node) -> Vec<String> {
+    let all = |schema: &Schema| (0..schema.fields().len()).collect::<Vec<usize>>();
     match node {
         Node::Materialize { input, key } => {
             let schema = input.schema();
-            let all: Vec<usize> = (0..schema.fields().len()).collect();
-            let key = if key.is_empty() { &all } else { key };
-            let rows = list(&schema, &all);
-            lines.push(format!(
-                "  state: Materialize rows {rows}, key {}",
-                list(&schema, key)
-            ));
+            let rows = all(&schema);
+            let key = if key.is_empty() { &rows } else { key };
+            let (rows, key) = (list(&schema, &rows), list(&schema, key));
+            vec![format!("Materialize rows {rows}, key {key}")]
         }
         Node::TemporalFilter { input, column, .. } => {
             let schema = input.schema();
-            let all: Vec<usize> = (0..schema.fields().len()).collect();
-            let rows = list(&schema, &all);
+            let rows = list(&schema, &all(&schema));
             let column = schema.field(*column).name();
-            lines.push(format!(
-                "  state: TemporalFilter rows {rows}, ordered by {column}"
-            ));
+            vec![format!("TemporalFilter rows {rows}, ordered by {column}")]
         }
         Node::HashAgg {
             input,
@@ -341,14 +379,8 @@ fn state_tables(node: &Node, lines: &mut Vec<String>) {
             ..
         } => {
             let window = forgets.map(|at| group_by[at]);
-            agg_state(
-                partial_of.as_ref().unwrap_or(&input.schema()),
-                group_by,
-                calls,
-                *append_only,
-                window,
-                lines,
-            );
+            let rows = partial_of.clone().unwrap_or_else(|| input.schema());
+            agg_tables(&rows, group_by, calls, *append_only, window)
         }
         Node::HashJoin {
             left,
@@ -359,16 +391,14 @@ fn state_tables(node: &Node, lines: &mut Vec<String>) {
             ..
         } => {
             let sides = [("left", left, left_keys), ("right", right, right_keys)];
+            let mut tables = Vec::new();
             for ((side, node, keys), expiry) in sides.into_iter().zip(forgets) {
                 let schema = node.schema();
-                let all: Vec<usize> = (0..schema.fields().len()).collect();
-                let rows = list(&schema, &all);
-                lines.push(format!(
-                    "  state: HashJoin {side} rows {rows}, key {}{}",
-                    list(&schema, keys),
-                    forgotten(&schema, expiry.map(|expiry| expiry.column))
-                ));
+                let (rows, key) = (list(&schema, &all(&schema)), list(&schema, keys));
+                let forgotten = forgotten(&schema, expiry.map(|expiry| expiry.column));
+                tables.push(format!("HashJoin {side} rows {rows}, key {key}{forgotten}"));
             }
+            tables
         }
         Node::TemporalJoin {
             left,
@@ -376,16 +406,13 @@ fn state_tables(node: &Node, lines: &mut Vec<String>) {
             right_keys,
             ..
         } => {
-            let all = |schema: &Schema| (0..schema.fields().len()).collect::<Vec<usize>>();
             let (left, right) = (left.schema(), right.schema());
             let waiting = list(&left, &all(&left));
-            lines.push(format!(
-                "  state: TemporalJoin left rows of the epoch {waiting}"
-            ));
             let (rows, key) = (list(&right, &all(&right)), list(&right, right_keys));
-            lines.push(format!(
-                "  state: TemporalJoin right rows {rows}, key {key}"
-            ));
+            vec![
+                format!("TemporalJoin left rows of the epoch {waiting}"),
+                format!("TemporalJoin right rows {rows}, key {key}"),
+            ]
         }
         Node::Recompute {
             inputs,
@@ -394,19 +421,19 @@ fn state_tables(node: &Node, lines: &mut Vec<String>) {
             schema,
             ..
         } => {
-            let (input, key) = (inputs[0].schema(), &keys[0]);
-            let all: Vec<usize> = (0..input.fields().len()).collect();
-            let rows = list(&input, &all);
-            let key = list(&input, key);
+            let of_input = |(input, key): (&Node, &Vec<usize>)| {
+                let schema = input.schema();
+                let forgotten = forgotten(&schema, forgets.map(|at| key[at]));
+                let (rows, key) = (list(&schema, &all(&schema)), list(&schema, key));
+                format!("Recompute rows {rows}, key {key}{forgotten}")
+            };
+            let mut tables: Vec<String> = inputs.iter().zip(keys).map(of_input).collect();
+            let results = list(schema, &all(schema));
+            let input = inputs[0].schema();
             let forgotten = forgotten(&input, forgets.map(|at| keys[0][at]));
-            lines.push(format!(
-                "  state: Recompute rows {rows}, key {key}{forgotten}"
-            ));
-            let all: Vec<usize> = (0..schema.fields().len()).collect();
-            let results = list(schema, &all);
-            lines.push(format!(
-                "  state: Recompute results {results}, key {key}{forgotten}"
-            ));
+            let key = list(&input, &keys[0]);
+            tables.push(format!("Recompute results {results}, key {key}{forgotten}"));
+            tables
         }
         Node::Input { .. }
         | Node::Union { .. }
@@ -417,10 +444,7 @@ fn state_tables(node: &Node, lines: &mut Vec<String>) {
         | Node::LocalAgg { .. }
         | Node::Dml { .. }
         | Node::Nexmark { .. }
-        | Node::Values { .. } => {}
-    }
-    for child in node.children() {
-        state_tables(child, lines);
+        | Node::Values { .. } => Vec::new(),
     }
 }
 
@@ -434,15 +458,15 @@ fn agg_text(rows: &Schema, group_by: &[usize], calls: &[AggCall]) -> String {
     }
 }
 
-/// One row a group with additive measures; for least and greatest values all values of the group.
-fn agg_state(
+/// One row a group with additive measures; for least and greatest values the last ones emitted, and
+/// all values of the group.
+fn agg_tables(
     schema: &Schema,
     group_by: &[usize],
     calls: &[AggCall],
     append_only: bool,
     window: Option<usize>,
-    lines: &mut Vec<String>,
-) {
+) -> Vec<String> {
     let is_value = |call: &&AggCall| {
         matches!(call.function, AggFunction::Min | AggFunction::Max)
             && !call.is_greatest(schema, append_only)
@@ -455,15 +479,20 @@ fn agg_state(
         measures.push(call_text(call, schema));
     }
     let groups = list(schema, group_by);
-    lines.push(format!(
-        "  state: HashAgg groups {groups}, measures ({}){}",
+    let mut tables = vec![format!(
+        "HashAgg groups {groups}, measures ({}){}",
         measures.join(", "),
         forgotten(schema, window)
-    ));
-    for call in calls.iter().filter(is_value) {
-        let call = call_text(call, schema);
-        lines.push(format!("  state: HashAgg values of {call}, key {groups}"));
+    )];
+    let values = calls.iter().filter(is_value);
+    let values: Vec<String> = values.map(|call| call_text(call, schema)).collect();
+    if !values.is_empty() {
+        let emitted = values.join(", ");
+        tables.push(format!("HashAgg last {emitted}, key {groups}"));
     }
+    let of_call = |call| format!("HashAgg values of {call}, key {groups}");
+    tables.extend(values.iter().map(of_call));
+    tables
 }
 
 /// That rows are forgotten behind a watermark, and by which column.

@@ -323,6 +323,7 @@ pub(crate) mod tests {
             acl: None,
             temporary: false,
             creating: false,
+            backfill_rate_limit: None,
             bindings: BTreeMap::new(),
             functions: BTreeMap::new(),
             layout: None,

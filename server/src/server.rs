@@ -198,18 +198,16 @@ impl Server {
         crash_point!("recovery.catalog_read");
         check_exposure(&config, tls.as_ref(), catalogs.access())?;
         let mock = mock(&storage, &rows)?;
-        let (mut jobs, mut creating) = (Vec::new(), Vec::new());
+        let mut jobs = Vec::new();
         for catalog in catalogs.catalogs.values_mut() {
             temporary_view::remove_left_behind(catalog, &storage)?;
             let (planned, of_catalog) = plan_jobs(catalog.clone()).await?;
             *catalog = planned;
-            let (left, done) = of_catalog
-                .into_iter()
-                .partition(|job| is_creating(catalog, job));
-            jobs.extend::<Vec<JobSpec>>(done);
-            creating.extend::<Vec<JobSpec>>(left);
+            jobs.extend(of_catalog);
         }
         jobs.sort_by_key(|job| job.id);
+        let creating = jobs.iter().filter(|job| job.resumable);
+        let creating: Vec<JobSpec> = creating.cloned().collect();
         crash_point!("recovery.planned");
         let options = EngineOptions {
             barrier_interval: config.barrier_interval,
@@ -389,11 +387,6 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
     .await
 }
 
-/// Whether a job is of a view that was not complete when the server ended.
-fn is_creating(catalog: &Catalog, job: &JobSpec) -> bool {
-    catalog.by_id(job.id).is_some_and(|entry| entry.creating)
-}
-
 /// The job that keeps a table's rows.
 ///
 /// # Errors
@@ -464,6 +457,8 @@ pub fn job(entry: &Entry, dataflow: planner::Dataflow) -> JobSpec {
         name: entry.name.clone(),
         dataflow,
         parallelism: entry.parallelism,
+        backfill_rate_limit: entry.backfill_rate_limit,
+        resumable: entry.creating,
     }
 }
 

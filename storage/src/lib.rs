@@ -30,6 +30,7 @@ pub mod schema;
 pub mod snapshot;
 pub mod snapshot_changes;
 pub mod state_memory;
+pub mod state_size;
 pub mod state_table;
 pub mod storage;
 
@@ -51,6 +52,7 @@ pub use crate::schema::{Run, TableId, TableSchema};
 pub use crate::snapshot::{DatabaseSnapshot, PartitionSnapshot, TableSnapshot};
 pub use crate::snapshot_changes::RowChanges;
 pub use crate::state_memory::StateMemory;
+pub use crate::state_size::StateSize;
 pub use crate::state_table::{
     Changed, Committed, Matches, NullEquality, RowRef, StateDelta, StateTable,
 };

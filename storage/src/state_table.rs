@@ -40,6 +40,7 @@ use crate::rows::{Incoming, Place};
 use crate::schema::{Run, TableId, TableSchema};
 use crate::snapshot::PartitionSnapshot;
 use crate::state_memory::{Account, StateMemory};
+use crate::state_size::StateSize;
 
 /// What a new row takes beside its columns, in slots and indexes: about, a commit looks closely.
 const ROW_BYTES: usize = 64;
@@ -140,8 +141,9 @@ pub struct StateTable {
     partitions: Vec<Option<Box<Partition>>>,
     /// What it takes of the memory that tables share; `None` if it shares none.
     account: Option<Account>,
-    /// Bytes in memory at the last look, and rows on disk alone.
-    measured: u64,
+    /// What it had at the last look.
+    measured: StateSize,
+    /// Rows on disk alone.
     evicted_rows: u64,
     /// Key groups with rows of a checkpoint that may not be written yet; only where rows can be evicted.
     writing: KeyGroupSet,
@@ -218,7 +220,7 @@ impl StateTable {
             shape: Shape::new(schema),
             partitions: Vec::new(),
             account: None,
-            measured: 0,
+            measured: StateSize::default(),
             evicted_rows: 0,
             writing: KeyGroupSet::new(),
             settled: Epoch(0),
@@ -262,24 +264,23 @@ impl StateTable {
             .map_or(0, |p| p.len() as u64 + p.evicted().rows)
     }
 
-    /// What the rows of a key group that are on disk alone took in memory, in bytes, about; zero if it
-    /// is not owned.
-    #[must_use]
-    pub fn evicted_bytes(&self, key_group: KeyGroup) -> u64 {
-        self.partition(key_group).map_or(0, |p| p.evicted().bytes)
-    }
-
     /// Whether rows are on disk alone, so that a change or a look-up may have to wait for them.
     #[must_use]
     pub fn has_evicted(&self) -> bool {
         self.account.as_ref().is_some_and(|a| a.evicted_rows() > 0)
     }
 
-    /// Memory of a key group in bytes, about; zero if it is not owned.
+    /// What a key group has; nothing if it is not owned.
     #[must_use]
-    pub fn bytes(&self, key_group: KeyGroup) -> u64 {
-        self.partition(key_group)
-            .map_or(0, |p| p.bytes(&self.shape) as u64)
+    pub fn size_of(&self, key_group: KeyGroup) -> StateSize {
+        let partition = self.partition(key_group);
+        partition.map_or_else(StateSize::default, |p| p.size(&self.shape))
+    }
+
+    /// What all key groups have, as of the last commit; nothing if the table shares no memory.
+    #[must_use]
+    pub fn size(&self) -> StateSize {
+        self.measured
     }
 
     /// Adds to the measures of rows, which begin at zero. `columns` are all columns of the table,
@@ -581,9 +582,9 @@ impl StateTable {
         }
         for key_group in key_groups {
             if let Some(Some(partition)) = self.partitions.get_mut(key_group.index()) {
-                let before = partition.measured;
-                partition.measured = partition.bytes(&self.shape) as u64;
-                self.measured = self.measured + partition.measured - before;
+                self.measured.subtract(&partition.measured);
+                partition.measured = partition.size(&self.shape);
+                self.measured.add(&partition.measured);
             }
         }
         self.settle_account();
@@ -591,7 +592,7 @@ impl StateTable {
 
     fn settle_account(&mut self) {
         if let Some(account) = &mut self.account {
-            account.set(self.measured, self.evicted_rows);
+            account.set(self.measured.bytes, self.evicted_rows);
         }
     }
 
@@ -624,6 +625,19 @@ impl StateTable {
             }));
         }
         rows
+    }
+
+    /// All rows of a key group whose first measure is not zero; none if it is not owned.
+    #[must_use]
+    pub fn rows_of(&self, key_group: KeyGroup) -> Vec<RowRef> {
+        let partition = self.partition(key_group).into_iter();
+        let places = partition.flat_map(|partition| partition.all());
+        let row = |place: Place| RowRef {
+            key_group,
+            chunk: place.chunk,
+            row: place.row,
+        };
+        places.map(row).collect()
     }
 
     /// The given columns of rows that a look-up found, in the order given.
@@ -720,7 +734,7 @@ impl StateTable {
         let state = partition.extract(&self.shape)?;
         let measured = partition.measured;
         *self.entry(key_group) = None;
-        self.measured -= measured;
+        self.measured.subtract(&measured);
         self.evicted_rows -= state.evicted.rows;
         self.settle_account();
         Ok(state)
@@ -745,8 +759,9 @@ impl StateTable {
         );
         let partition = Partition::install(&self.shape, key_group, &state)?;
         let (evicted_rows, writes) = (state.evicted.rows, partition.is_writing());
-        let before = self.entry(key_group).replace(Box::new(partition));
-        self.measured -= before.map_or(0, |empty| empty.measured);
+        if let Some(empty) = self.entry(key_group).replace(Box::new(partition)) {
+            self.measured.subtract(&empty.measured);
+        }
         self.touched.insert(key_group);
         self.dirty.insert(key_group);
         self.evicted_rows += evicted_rows;

@@ -332,8 +332,10 @@ impl Conductor {
                 self.backfills.push(backfill);
                 continue;
             }
-            if let Some(creation) = backfill.creation {
+            if backfill.is_creation() {
                 created.insert(backfill.job);
+            }
+            if let Some(creation) = backfill.creation {
                 let _ = creation.reply.send(Err(error()));
             }
         }

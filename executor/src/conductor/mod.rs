@@ -24,6 +24,7 @@ mod failures;
 mod operations;
 mod publish;
 mod rescales;
+mod resume;
 mod start;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,7 +34,7 @@ use std::time::Duration;
 
 use planner::Dataflow;
 use scaling::{CoordinatorEvent, Epoch, ExecutorId, HandOverSpeed, KeyGroup};
-use storage::{CatalogChange, Checkpoint, DatabaseSnapshot, crash_point};
+use storage::{CatalogChange, Checkpoint, DatabaseSnapshot, StateSize, crash_point};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -41,15 +42,16 @@ use tokio::time::Instant;
 use crate::channel::Network;
 use crate::engine::{Observation, Shared};
 use crate::error::{Error, Result};
-use crate::executor::{Collected, Report, StateSize};
+use crate::executor::{Collected, Report};
 use crate::job::{Job, JobSpec, Jobs, is_root};
-use crate::load::LoadAverage;
+use crate::load::{LoadAverage, OperatorStatus};
 use crate::message::{Message, Topology, Widening};
 use crate::operator::Barrier;
 use crate::operators::Lateness;
 use crate::rescale::{
     Phase, Rescale, RescaleOptions, RescalePlan, RescaleRequest, RescaleState, RescaleSummary,
 };
+use crate::throttle::Throttle;
 use crate::world;
 use barriers::{Patience, Writing};
 use failures::{Failure, Restarts};
@@ -75,6 +77,11 @@ pub(crate) enum Command {
         jobs: Vec<u32>,
         reply: oneshot::Sender<Result<Vec<u32>>>,
     },
+    LimitBackfill {
+        job: u32,
+        limit: Option<u64>,
+        reply: oneshot::Sender<Result<()>>,
+    },
     Widen(WidenRequest),
     Rescale(RescaleRequest),
     CancelRescale {
@@ -88,6 +95,10 @@ pub(crate) enum Command {
     },
     Observe {
         reply: oneshot::Sender<Result<Observation>>,
+    },
+    Operators {
+        job: u32,
+        reply: oneshot::Sender<Result<Vec<Vec<OperatorStatus>>>>,
     },
     Flush {
         reply: oneshot::Sender<Result<Epoch>>,
@@ -104,6 +115,7 @@ impl Command {
         match self {
             Command::Create { reply, .. }
             | Command::Drop { reply, .. }
+            | Command::LimitBackfill { reply, .. }
             | Command::CancelRescale { reply, .. }
             | Command::Shutdown { reply } => drop(reply.send(Err(error))),
             Command::CancelJobs { reply, .. } => drop(reply.send(Err(error))),
@@ -111,6 +123,7 @@ impl Command {
             Command::Rescale(request) => drop(request.reply.send(Err(error))),
             Command::ExplainRescale { reply, .. } => drop(reply.send(Err(error))),
             Command::Observe { reply } => drop(reply.send(Err(error))),
+            Command::Operators { reply, .. } => drop(reply.send(Err(error))),
             Command::Flush { reply } => drop(reply.send(Err(error))),
         }
     }
@@ -179,6 +192,8 @@ struct Backfill {
     job: u32,
     /// The statement that waits for it; a job that is started again has none.
     creation: Option<Creation>,
+    /// Whether there will be one, and the job is not complete before.
+    awaits_statement: bool,
     rows_remaining: u64,
     /// Rows that there were when it began.
     rows: u64,
@@ -186,6 +201,7 @@ struct Backfill {
     since: Epoch,
     /// Cleared before the first barrier that has all of the job's rows in front of it.
     backfilling: Arc<AtomicBool>,
+    throttle: Arc<Throttle>,
 }
 
 /// A statement that creates a job.
@@ -195,8 +211,13 @@ struct Creation {
 }
 
 impl Backfill {
+    /// Whether the job is being created, and not started again.
+    fn is_creation(&self) -> bool {
+        self.creation.is_some() || self.awaits_statement
+    }
+
     fn is_complete(&self) -> bool {
-        self.rows_remaining == 0
+        self.rows_remaining == 0 && !self.awaits_statement
     }
 }
 
@@ -220,6 +241,8 @@ struct InFlight {
 struct Persisting {
     replies: Vec<oneshot::Sender<Result<()>>>,
     rescales: Vec<Rescale>,
+    /// Jobs whose creation goes on after a restart, and ends with this checkpoint.
+    completed: Vec<u32>,
     /// A table's dataflow before it got more columns.
     widened: Option<(u32, Dataflow)>,
     shutdown: Option<oneshot::Sender<Result<()>>>,
@@ -258,6 +281,8 @@ pub(crate) struct Conductor {
     topology: Topology,
     carried: Vec<Carried>,
     backfills: Vec<Backfill>,
+    /// Statements that create jobs, while all jobs start again.
+    creations: BTreeMap<u32, Creation>,
     /// Jobs that have failed and are not up to date again.
     failures: BTreeMap<u32, Failure>,
     /// Jobs that have failed since the start.
@@ -327,6 +352,7 @@ impl Conductor {
             topology: Topology::default(),
             carried: Vec::new(),
             backfills: Vec::new(),
+            creations: BTreeMap::new(),
             failures: BTreeMap::new(),
             restarts: BTreeMap::new(),
             rebuilding: BTreeSet::new(),
@@ -406,11 +432,7 @@ impl Conductor {
                 spec,
                 catalog,
                 reply,
-            } => self.queue.push_back(Queued::Create {
-                spec,
-                catalog,
-                reply,
-            }),
+            } => self.on_create(*spec, catalog, reply),
             Command::Drop {
                 jobs,
                 catalog,
@@ -429,6 +451,10 @@ impl Conductor {
             Command::CancelJobs { jobs, reply } => {
                 let _ = reply.send(Ok(self.cancel_jobs(&jobs)));
             }
+            Command::LimitBackfill { job, limit, reply } => {
+                self.limit_backfill(job, limit);
+                let _ = reply.send(Ok(()));
+            }
             Command::Widen(request) => self.queue.push_back(Queued::Widen(request)),
             Command::Rescale(request) => self.on_rescale(request),
             Command::CancelRescale { id, reply } => self.on_cancel(id, reply),
@@ -441,6 +467,9 @@ impl Conductor {
             }
             Command::Observe { reply } => {
                 let _ = reply.send(Ok(self.observe()));
+            }
+            Command::Operators { job, reply } => {
+                let _ = reply.send(Ok(self.operators(job)));
             }
         }
     }
@@ -608,7 +637,7 @@ impl Conductor {
         self.network.passed(barrier.epoch);
         self.publish(&barrier, &owner, &mut collected);
         crash_point!("epoch.published");
-        self.take_figures(&owner, &collected, duration);
+        self.take_figures(&owner, &mut collected, duration);
         self.changed_bytes = collected.iter().map(|part| part.changed_bytes).sum();
         for flush in flushes {
             let _ = flush.send(Ok(barrier.epoch));
@@ -675,8 +704,13 @@ impl Conductor {
         self.backfills = open;
         for backfill in done {
             crash_point!("create.backfilled");
+            backfill.throttle.set(None);
             if let Some(job) = self.jobs.get_mut(backfill.job) {
                 job.pinned.clear();
+                job.backlogs.clear();
+                if std::mem::take(&mut job.spec.resumable) {
+                    persisting.completed.push(backfill.job);
+                }
                 self.backfilled.push(backfill.job);
             }
             let Some(creation) = backfill.creation else {
@@ -739,6 +773,12 @@ impl Conductor {
             && let Some(job) = self.jobs.get_mut(job)
         {
             job.spec.dataflow = dataflow;
+        }
+        for job in std::mem::take(&mut persisting.completed) {
+            if let Some(job) = self.jobs.get_mut(job) {
+                // What is stored is not whole yet.
+                job.spec.resumable = outcome.is_err();
+            }
         }
         let mut restarted = Ok(());
         if outcome.is_ok() {

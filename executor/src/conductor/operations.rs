@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::job::{JobSpec, Placement};
 use crate::message::FragmentKey;
 use crate::rescale::RescaleState;
+use crate::throttle::Throttle;
 
 impl Conductor {
     /// Takes what can begin now.
@@ -61,7 +62,13 @@ impl Conductor {
     ) -> Option<Operation> {
         let job = spec.id;
         let upstream = spec.upstream_jobs();
-        if let Err(error) = upstream.iter().try_for_each(|job| self.check_runs(*job)) {
+        let mut runs = upstream.iter().try_for_each(|job| self.check_runs(*job));
+        if self.discarded.contains(&job) {
+            // What is stored of it goes with the next checkpoint.
+            let (name, reason) = (spec.name.clone(), String::new());
+            runs = Err(Error::Restarting { name, reason });
+        }
+        if let Err(error) = runs {
             let _ = reply.send(Err(error));
             return None;
         }
@@ -122,12 +129,11 @@ impl Conductor {
                 other => self.queue.push_back(other),
             }
         }
-        for mut backfill in std::mem::take(&mut self.backfills) {
-            let creation = backfill.creation.take_if(|_| jobs.contains(&backfill.job));
-            let Some(creation) = creation else {
+        for backfill in std::mem::take(&mut self.backfills) {
+            if !backfill.is_creation() || !jobs.contains(&backfill.job) {
                 self.backfills.push(backfill);
                 continue;
-            };
+            }
             cancelled.push(backfill.job);
             self.end_rescales_of(backfill.job, &RescaleState::Cancelled);
             // Nothing of it is durable or known: what runs goes like a job that is dropped.
@@ -137,9 +143,30 @@ impl Conductor {
                 catalog: CatalogChange::default(),
                 reply,
             });
-            let _ = creation.reply.send(Err(Error::Cancelled));
+            if let Some(creation) = backfill.creation {
+                let _ = creation.reply.send(Err(Error::Cancelled));
+            }
         }
         cancelled
+    }
+
+    /// Changes how fast a job that is being created, or is to be, may read what exists. Of any other
+    /// nothing changes.
+    pub(super) fn limit_backfill(&mut self, job: u32, limit: Option<u64>) {
+        for queued in &mut self.queue {
+            if let Queued::Create { spec, .. } = queued
+                && spec.id == job
+            {
+                spec.backfill_rate_limit = limit;
+            }
+        }
+        if let Some(placed) = self.jobs.get_mut(job) {
+            placed.spec.backfill_rate_limit = limit;
+        }
+        let mut backfills = self.backfills.iter();
+        if let Some(backfill) = backfills.find(|b| b.job == job && b.is_creation()) {
+            backfill.throttle.set(limit);
+        }
     }
 
     /// Whether a job is being dropped, or about to be.
@@ -221,14 +248,21 @@ impl Conductor {
             .filter_map(|id| Some((*id, Arc::clone(snapshot.tables.get(id)?))))
             .collect();
         let rows_remaining = pinned.values().map(|table| table.rows()).sum();
+        // A job that is started again has been waited for long enough.
+        let limit = placed
+            .spec
+            .backfill_rate_limit
+            .filter(|_| creation.is_some());
         self.jobs.get_mut(job).expect("placed").pinned = pinned;
         self.backfills.push(Backfill {
             job,
             creation,
+            awaits_statement: false,
             rows_remaining,
             rows: rows_remaining,
             since: self.epoch,
             backfilling: Arc::new(AtomicBool::new(true)),
+            throttle: Arc::new(Throttle::new(limit)),
         });
         for (key, executor) in self.executors_of(job) {
             let parts = self.parts(key, executor, Vec::new())?;

@@ -11,7 +11,8 @@ use super::Conductor;
 use super::failures::add_rows;
 use crate::engine::{JobState, JobStatus};
 use crate::executor::Collected;
-use crate::job::JobSpec;
+use crate::job::{JobSpec, Placement};
+use crate::load::{LoadAverage, OperatorStatus, RowCounts, statuses};
 use crate::operator::Barrier;
 
 impl Conductor {
@@ -59,11 +60,11 @@ impl Conductor {
     pub(super) fn take_figures(
         &mut self,
         owner: &BTreeMap<ExecutorId, u32>,
-        collected: &[Collected],
+        collected: &mut [Collected],
         duration: Duration,
     ) {
         let mut remaining: BTreeMap<u32, u64> = BTreeMap::new();
-        for part in collected {
+        for part in &*collected {
             let Some(&job) = owner.get(&part.executor) else {
                 continue;
             };
@@ -75,8 +76,13 @@ impl Conductor {
                 self.writes_applied.insert(job, sequence);
             }
         }
-        for part in collected {
-            self.loads.entry(part.executor).or_default().add(&part.load);
+        for part in &mut *collected {
+            let operators = std::mem::take(&mut part.operators);
+            if let Some(job) = self.jobs.get_mut(part.fragment.job) {
+                job.count(part.fragment.fragment, &operators);
+            }
+            let average = self.loads.entry(part.executor).or_default();
+            average.add(&part.load, operators);
             let sizes = part.state_sizes.iter();
             self.state_sizes
                 .extend(sizes.map(|(&key_group, &size)| ((part.executor, key_group), size)));
@@ -99,6 +105,21 @@ impl Conductor {
         }
     }
 
+    /// What the operators of a job do, by fragment and in the order of the plan; nothing of one that
+    /// does not run.
+    pub(super) fn operators(&self, job: u32) -> Vec<Vec<OperatorStatus>> {
+        let Some(job) = self.jobs.get(job) else {
+            return Vec::new();
+        };
+        let of_fragment = |(rows, placement): (&Vec<RowCounts>, &Placement)| {
+            let loads = placement.executors.iter().map(|e| self.loads.get(e));
+            let executors: Vec<_> = loads.flatten().map(LoadAverage::operators).collect();
+            statuses(rows, &executors)
+        };
+        let fragments = job.operator_rows.iter().zip(&job.placements);
+        fragments.map(of_fragment).collect()
+    }
+
     /// Shows what jobs do.
     pub(super) fn publish_status(&self) {
         let status = |spec: &JobSpec| {
@@ -114,6 +135,7 @@ impl Conductor {
                 (_, Some(backfill), _) => JobState::Backfilling {
                     rows_remaining: backfill.rows_remaining,
                     rows: backfill.rows,
+                    rate_limit: backfill.throttle.limit(),
                 },
                 (_, _, Some(rescale)) => JobState::Rescaling {
                     parallelism: rescale.summary.to,

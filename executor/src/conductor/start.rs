@@ -8,7 +8,9 @@ use scaling::{ExecutorId, Migration, Rules};
 use storage::{canary, crash_point};
 use tokio::sync::mpsc;
 
-use super::{Command, Conductor, Operation, Queued, RESTART_DELAY_MAX, error_chain, wait_for};
+use super::{
+    Command, Conductor, Creation, Operation, Queued, RESTART_DELAY_MAX, error_chain, wait_for,
+};
 use crate::channel::Network;
 use crate::dispatch::Dispatcher;
 use crate::error::{Error, Result};
@@ -54,6 +56,7 @@ impl Conductor {
             pipeline,
             paced: has_source(fragment),
             gate: Arc::clone(&self.shared.gate),
+            throttle: context.throttle,
             faults: Arc::clone(&self.shared.faults),
             migration,
             reports: self.report_to.clone(),
@@ -79,9 +82,13 @@ impl Conductor {
             errors: self.shared.row_errors_of(job.spec.id),
             backfilling: incomplete
                 .map_or_else(Arc::default, |backfill| Arc::clone(&backfill.backfilling)),
+            throttle: incomplete
+                .map_or_else(Arc::default, |backfill| Arc::clone(&backfill.throttle)),
             clock: Arc::clone(&self.shared.options.clock),
             nexmark_events: self.shared.options.nexmark_events.clone(),
             snapshots: fragment.inputs.iter().map(pinned).collect(),
+            backlogs: job.backlogs.clone(),
+            resumable: job.spec.resumable,
         }
     }
 
@@ -95,13 +102,15 @@ impl Conductor {
     /// Builds all jobs from storage: state of the last checkpoint, then the logged writes. Those of
     /// which nothing whole is stored are started again afterwards.
     pub(super) async fn start(&mut self, specs: Vec<JobSpec>) -> Result<()> {
-        let mut ordered = self.startable(specs)?;
+        let startable = self.startable(specs)?;
+        let mut ordered = self.with_inputs(startable);
         ordered.sort_by_key(|spec| spec.id);
         let ids: Vec<u32> = ordered.iter().map(|spec| spec.id).collect();
         for spec in ordered {
             self.jobs.place(spec);
         }
         crash_point!("recovery.placed");
+        self.resume(&ids)?;
         let mut applied = BTreeMap::new();
         let mut ready = Vec::new();
         for &job in &ids {
@@ -278,6 +287,13 @@ impl Conductor {
             cause: Arc::clone(cause),
         };
         match self.operation.take() {
+            Some(Operation::Create {
+                job,
+                catalog,
+                reply,
+            }) if self.is_resumable(job) => {
+                self.creations.insert(job, Creation { catalog, reply });
+            }
             Some(Operation::Create { job, reply, .. }) => {
                 self.forget(job);
                 let _ = reply.send(Err(failed()));
@@ -303,7 +319,12 @@ impl Conductor {
         }
         self.fail_rescales(failed);
         for backfill in std::mem::take(&mut self.backfills) {
-            if let Some(creation) = backfill.creation {
+            let Some(creation) = backfill.creation else {
+                continue;
+            };
+            if self.is_resumable(backfill.job) {
+                self.creations.insert(backfill.job, creation);
+            } else {
                 self.forget(backfill.job);
                 self.discarded.push(backfill.job);
                 let _ = creation.reply.send(Err(failed()));

@@ -29,7 +29,7 @@ use scaling::{
     Action, ChannelId, Early, Epoch, Event, ExecutorId, HoldLimit, KeyGroup, KeyGroupSet,
     Mechanism, Migration, Rules, Scheduler, Subscale, SubscaleId,
 };
-use storage::crash_point;
+use storage::{StateSize, crash_point};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
@@ -44,18 +44,19 @@ use crate::load::{Meter, Wait};
 use crate::message::{Control, FragmentKey, Message, MigrationMessage, Topology, TopologyChange};
 use crate::operator::{Barrier, Output, Watermarks};
 use crate::pipeline::Pipeline;
+use crate::throttle::Throttle;
 use crate::world;
 
 use reading::Reading;
 pub use report::MoveFigures;
-pub(crate) use report::{Collected, HandOver, Report, StateSize};
+pub(crate) use report::{Collected, HandOver, Report};
 
 /// Time after which other tasks of the thread get their turn: under a backlog every executor has
 /// work, and a signal waits for a turn of each at every hop.
 const TURN: Duration = Duration::from_millis(1);
 /// Moving state may take so many times the time of rows that wait meanwhile.
 const MOVING_SHARE: u32 = 2;
-/// How often a source that paces itself looks at the clock.
+/// How often a source that paces itself, or a backfill that is slowed down, looks at the clock.
 const SOURCE_PERIOD: Duration = Duration::from_millis(5);
 
 /// What an executor starts with.
@@ -69,6 +70,7 @@ pub(crate) struct ExecutorParts {
     /// Whether it generates rows by the clock.
     pub(crate) paced: bool,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) throttle: Arc<Throttle>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) migration: Migration,
     pub(crate) reports: UnboundedSender<Report>,
@@ -108,6 +110,7 @@ pub(crate) struct Executor {
     pipeline: Pipeline,
     paced: bool,
     gate: Arc<Gate>,
+    throttle: Arc<Throttle>,
     faults: Arc<Faults>,
     dispatcher: Dispatcher,
     out: Output,
@@ -143,6 +146,7 @@ impl Executor {
             pipeline: parts.pipeline,
             paced: parts.paced,
             gate: parts.gate,
+            throttle: parts.throttle,
             faults: parts.faults,
             dispatcher: parts.dispatcher,
             out: Output::new(),
@@ -196,7 +200,8 @@ impl Executor {
                     }
                 }
                 Step::Waits(why) => {
-                    if self.paced || !self.gate.is_open() {
+                    let by_the_clock = self.paced || self.throttle.limit().is_some();
+                    if by_the_clock || !self.gate.is_open() {
                         self.inbox.wait_at_most(SOURCE_PERIOD).await;
                     } else {
                         self.inbox.wait().await;
@@ -570,6 +575,7 @@ impl Executor {
         self.moved.suspended += load.times.suspended;
         let mut collected = Collected {
             executor: self.id,
+            fragment: self.fragment,
             epoch,
             deltas: Vec::new(),
             snapshots: Vec::new(),
@@ -581,6 +587,7 @@ impl Executor {
             changed_bytes: 0,
             moved: std::mem::take(&mut self.moved),
             load,
+            operators: Vec::new(),
         };
         let mut changed = KeyGroupSet::new();
         for table in self.pipeline.tables() {
@@ -591,6 +598,7 @@ impl Executor {
             changed.extend(&committed.key_groups);
         }
         self.pipeline.relieve()?;
+        collected.operators = self.pipeline.take_load();
         if barrier.durable {
             collected.state_sizes = self.state_sizes(&changed);
         }
@@ -627,9 +635,7 @@ impl Executor {
         let size = |key_group| {
             let mut size = StateSize::default();
             for table in &tables {
-                size.rows += table.rows(key_group);
-                size.bytes += table.bytes(key_group);
-                size.evicted_bytes += table.evicted_bytes(key_group);
+                size.add(&table.size_of(key_group));
             }
             (key_group, size)
         };

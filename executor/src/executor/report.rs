@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use scaling::{Epoch, ExecutorId, KeyGroup, SubscaleId};
 use serde::{Deserialize, Serialize};
-use storage::{PartitionSnapshot, StateDelta};
+use storage::{PartitionSnapshot, StateDelta, StateSize};
 use tokio::time::Instant;
 
 use crate::error::Error;
-use crate::load::Load;
+use crate::load::{Load, OperatorLoad};
+use crate::message::FragmentKey;
 use crate::operator::Watermarks;
 use crate::operators::Lateness;
 
@@ -55,6 +56,7 @@ impl Report {
 #[derive(Debug)]
 pub(crate) struct Collected {
     pub(crate) executor: ExecutorId,
+    pub(crate) fragment: FragmentKey,
     pub(crate) epoch: Epoch,
     /// Rows of state changed since the last checkpoint; only at a durable barrier.
     pub(crate) deltas: Vec<StateDelta>,
@@ -76,16 +78,8 @@ pub(crate) struct Collected {
     pub(crate) moved: MoveFigures,
     /// Where the time went since the last report.
     pub(crate) load: Load,
-}
-
-/// How much state a key group has.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct StateSize {
-    pub(crate) rows: u64,
-    /// In memory.
-    pub(crate) bytes: u64,
-    /// What the rows that are on disk alone took in memory.
-    pub(crate) evicted_bytes: u64,
+    /// What each operator did since the last report, in the order of the plan.
+    pub(crate) operators: Vec<OperatorLoad>,
 }
 
 /// The way of one key group to its new owner.

@@ -7,7 +7,7 @@
 //! | `hash_join` | the rows of both sides | pairs at once, rows without a match at the barrier |
 //! | `recompute` | its input and its output | at the barrier |
 //! | `materialize` | the view's rows | at once |
-//! | `scan` | how far a backfill is | at once, and when polled |
+//! | `scan` | how far a backfill is, and what it has passed on of it | at once, and when polled |
 //! | `dml` | the last write applied | at once |
 //! | `temporal_filter` | rows ahead of a time | at the barrier |
 //! | `temporal_join` | the rows of the right side, and of the epoch | at the barrier |
@@ -25,6 +25,7 @@ pub mod filter;
 pub mod hash_agg;
 pub mod hash_join;
 pub mod materialize;
+mod passed;
 pub mod progress;
 pub mod project;
 pub mod recompute;
@@ -44,10 +45,12 @@ pub use filter::Filter;
 pub use hash_agg::{AggPlan, HashAgg, LocalAgg};
 pub use hash_join::{HashJoin, JoinPlan};
 pub use materialize::Materialize;
+pub use passed::Backlog;
+pub(crate) use passed::ScanTables;
 pub use project::Project;
 pub use recompute::{Recompute, RecomputePlan};
 pub use row_errors::{RowError, RowErrors};
-pub use scan::Scan;
+pub use scan::{Scan, ScanPlan};
 pub use temporal_filter::TemporalFilter;
 pub use temporal_join::{TemporalJoin, TemporalJoinPlan};
 pub use unnest::Unnest;

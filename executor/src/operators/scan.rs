@@ -14,74 +14,126 @@
 //!
 //! How far each key group is, is kept in a state table, so that a key group may leave in the middle
 //! of its backfill: the new owner, which has the same snapshot, goes on there. The rows of a
-//! snapshot have a fixed order.
+//! snapshot have a fixed order. A backfill that shall go on after a restart, which no snapshot outlives,
+//! keeps what it has passed on of key groups that are not complete (`passed`); it is brought up to
+//! date at barriers, so of what is pushed and complete between two of them nothing is kept.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arrow::array::AsArray;
+use arrow::datatypes::{Int32Type, SchemaRef};
 use scaling::{KeyGroup, KeyGroupSet};
-use storage::{Run, StateTable, TableSchema, TableSnapshot};
+use storage::{Run, StateTable, TableSchema};
 
+use super::passed::{Backlog, Passed, Pushed};
 use super::progress::Progress;
 use crate::change::ChangeBatch;
 use crate::error::Result;
-use crate::operator::{Operator, Output};
+use crate::operator::{Barrier, Operator, Output};
+use crate::throttle::Throttle;
 
 /// Most rows of a snapshot pushed by one call.
 const POLL_ROWS_MAX: usize = 4096;
+
+/// What a scan backfills from, and how.
+pub struct ScanPlan {
+    /// Columns of the relation that it knows; later ones are cut off.
+    pub width: usize,
+    /// The rows to push, if there are any.
+    pub backlog: Option<Backlog>,
+    /// Whether the backfill goes on after a restart.
+    pub resumable: bool,
+    /// Whether any executor of the job may have rows left; it changes between two barriers.
+    pub backfilling: Arc<AtomicBool>,
+    /// How fast it may go.
+    pub throttle: Arc<Throttle>,
+}
 
 /// Passes changes on, and the rows of a pinned snapshot when polled.
 ///
 /// Output: the relation's columns, in the key groups the rows have there.
 pub struct Scan {
-    /// Columns that the plan knows; later ones are cut off.
     columns: Vec<usize>,
     backfill: Option<Backfill>,
-    /// Whether any executor of the job may have rows of its snapshot left; it changes between two barriers.
+    resumable: bool,
     backfilling: Arc<AtomicBool>,
+    throttle: Arc<Throttle>,
     progress: Progress,
+    passed: Passed,
 }
 
 /// A pinned snapshot.
 struct Backfill {
-    snapshot: Arc<TableSnapshot>,
+    backlog: Backlog,
     /// Distinct rows by key group.
     rows: Vec<u64>,
-    // Derived: key groups found to be done when last looked at, so that looking again costs
+    // Derived: key groups found to be complete when last looked at, so that looking again costs
     // nothing.
-    done: KeyGroupSet,
+    complete: KeyGroupSet,
 }
 
 impl Scan {
-    /// A scan of the first `width` columns that backfills from `snapshot`, if there is one.
+    /// A scan with these state tables, whose schemas are [`Scan::table_schemas`].
     ///
     /// # Errors
     /// If the snapshot cannot be read.
-    pub fn new(
-        width: usize,
-        snapshot: Option<Arc<TableSnapshot>>,
-        backfilling: Arc<AtomicBool>,
-        progress: StateTable,
-    ) -> Result<Self> {
+    pub fn new(plan: ScanPlan, progress: StateTable, passed: StateTable) -> Result<Self> {
         Ok(Self {
-            columns: (0..width).collect(),
-            backfill: snapshot.map(Backfill::new).transpose()?,
-            backfilling,
+            columns: (0..plan.width).collect(),
+            backfill: plan.backlog.map(Backfill::new).transpose()?,
+            resumable: plan.resumable,
+            backfilling: plan.backfilling,
+            throttle: plan.throttle,
             progress: Progress::new(progress),
+            passed: Passed::new(passed),
         })
     }
 
-    /// The schemas of its state tables.
+    /// The schemas of its state tables: how far it is, and what it has passed on.
     #[must_use]
-    pub fn table_schemas() -> Vec<TableSchema> {
-        vec![Progress::table_schema()]
+    pub fn table_schemas(columns: &SchemaRef) -> [TableSchema; 2] {
+        [Progress::table_schema(), Passed::table_schema(columns)]
+    }
+
+    /// Notes changes that are passed on, those of key groups that are not complete.
+    fn note(&mut self, batch: &ChangeBatch) -> Result<()> {
+        let Some(backfill) = self.backfill.as_mut().filter(|_| self.resumable) else {
+            return Ok(());
+        };
+        let key_groups = batch.runs().iter().map(|run| run.key_group);
+        let key_groups: Vec<KeyGroup> = key_groups.collect();
+        let open = backfill.open(&self.progress, &key_groups);
+        let open: KeyGroupSet = open.into_iter().map(|(key_group, _)| key_group).collect();
+        let is_open = |run: &&Run| open.contains(run.key_group);
+        let runs: Vec<Run> = batch.runs().iter().filter(is_open).cloned().collect();
+        match runs.is_empty() {
+            true => Ok(()),
+            false => self.passed.add(batch, &runs),
+        }
+    }
+
+    /// The key groups that the epoch pushed rows of, and how many they had pushed before it.
+    fn pushed_before_epoch(&mut self) -> Result<BTreeMap<KeyGroup, Pushed>> {
+        let mut before = BTreeMap::new();
+        for changed in self.progress.table().changed() {
+            let changed = changed?;
+            let key_groups = changed.columns[0].as_primitive::<Int32Type>().values();
+            let numbers = changed.old.int64(0).expect("progress is a number");
+            for (&key_group, &number) in key_groups.iter().zip(numbers) {
+                let pushed = Pushed::from(number.unsigned_abs());
+                before.insert(KeyGroup(key_group as u16), pushed);
+            }
+        }
+        Ok(before)
     }
 }
 
 impl Backfill {
-    fn new(snapshot: Arc<TableSnapshot>) -> Result<Self> {
-        let mut rows = Vec::with_capacity(snapshot.partitions.len());
-        for partition in &snapshot.partitions {
+    fn new(backlog: Backlog) -> Result<Self> {
+        let mut rows = Vec::with_capacity(backlog.snapshot.partitions.len());
+        for partition in &backlog.snapshot.partitions {
             let batches = match partition {
                 Some(partition) => partition.batches_with_weights(Some(&[]))?,
                 None => Vec::new(),
@@ -94,29 +146,41 @@ impl Backfill {
             );
         }
         Ok(Self {
-            snapshot,
+            backlog,
             rows,
-            done: KeyGroupSet::new(),
+            complete: KeyGroupSet::new(),
         })
     }
 
     fn rows_of(&self, key_group: KeyGroup) -> u64 {
-        let rows = self.rows.get(usize::from(key_group.0));
+        let rows = self.rows.get(key_group.index());
         rows.copied().unwrap_or(0)
     }
 
-    /// Key groups with rows to come, and how many have been pushed.
-    fn unfinished(&self, progress: &Progress) -> Vec<(KeyGroup, u64)> {
-        let owned = progress.owned();
-        let open: Vec<KeyGroup> = owned
-            .iter()
-            .filter(|&key_group| !self.done.contains(key_group) && self.rows_of(key_group) > 0)
-            .collect();
-        if open.is_empty() {
+    /// How many rows of the snapshot have been pushed.
+    fn position(&self, key_group: KeyGroup, pushed: Pushed) -> u64 {
+        let before = self.backlog.pushed_before.get(key_group.index());
+        pushed.rows - before.copied().unwrap_or(0)
+    }
+
+    /// Those of some key groups that are not known to be complete, with their positions.
+    fn open(&mut self, progress: &Progress, of: &[KeyGroup]) -> Vec<(KeyGroup, u64)> {
+        let unsure = of.iter().copied();
+        let unsure = unsure.filter(|&key_group| !self.complete.contains(key_group));
+        let unsure: Vec<KeyGroup> = unsure.collect();
+        if unsure.is_empty() {
             return Vec::new();
         }
-        let pushed = progress.get(&open);
-        open.into_iter().zip(pushed).collect()
+        let mut open = Vec::with_capacity(unsure.len());
+        for (&key_group, number) in unsure.iter().zip(progress.get(&unsure)) {
+            let pushed = Pushed::from(number);
+            if pushed.is_complete {
+                self.complete.insert(key_group);
+            } else {
+                open.push((key_group, self.position(key_group, pushed)));
+            }
+        }
+        open
     }
 
     /// At most `limit` rows of a key group, those after the first `pushed`.
@@ -128,7 +192,8 @@ impl Backfill {
         limit: usize,
     ) -> Result<Vec<ChangeBatch>> {
         let mut pieces = Vec::new();
-        let Some(Some(partition)) = self.snapshot.partitions.get(usize::from(key_group.0)) else {
+        let partition = self.backlog.snapshot.partitions.get(key_group.index());
+        let Some(Some(partition)) = partition else {
             return Ok(pieces);
         };
         for (columns, weights) in partition.part_with_weights(columns, pushed as usize, limit)? {
@@ -148,38 +213,74 @@ impl Backfill {
 
 impl Operator for Scan {
     fn on_batch(&mut self, _input: usize, batch: ChangeBatch, out: &mut Output) -> Result<()> {
-        if batch.columns().num_columns() == self.columns.len() {
-            out.push(batch);
-        } else {
-            out.push(batch.with_columns(batch.columns().project(&self.columns)?));
+        let batch = match batch.columns().num_columns() == self.columns.len() {
+            true => batch,
+            false => batch.with_columns(batch.columns().project(&self.columns)?),
+        };
+        self.note(&batch)?;
+        out.push(batch);
+        Ok(())
+    }
+
+    /// Finds key groups that are complete; of others, notes what was pushed.
+    fn on_barrier(&mut self, _barrier: &Barrier, _out: &mut Output) -> Result<()> {
+        if self.backfill.is_none() {
+            return Ok(());
+        }
+        let before = self.pushed_before_epoch()?;
+        let Some(backfill) = &mut self.backfill else {
+            return Ok(());
+        };
+        let owned: Vec<KeyGroup> = self.progress.owned().iter().collect();
+        let mut steps = Vec::new();
+        for (key_group, position) in backfill.open(&self.progress, &owned) {
+            if position >= backfill.rows_of(key_group) {
+                steps.push((key_group, Pushed::COMPLETE));
+                self.passed.forget(key_group)?;
+                continue;
+            }
+            let Some(&pushed) = before.get(&key_group).filter(|_| self.resumable) else {
+                continue;
+            };
+            let from = backfill.position(key_group, pushed);
+            let count = (position - from) as usize;
+            for piece in backfill.read(key_group, &self.columns, from, count)? {
+                self.passed.add(&piece, piece.runs())?;
+            }
+        }
+        if !steps.is_empty() {
+            self.progress.advance(&steps)?;
         }
         Ok(())
     }
 
     fn tables(&mut self) -> Vec<&mut StateTable> {
-        vec![self.progress.table()]
+        vec![self.progress.table(), self.passed.table()]
     }
 
     fn poll(&mut self, out: &mut Output) -> Result<bool> {
         let Some(backfill) = &mut self.backfill else {
             return Ok(false);
         };
-        let mut room = POLL_ROWS_MAX;
+        let owned: Vec<KeyGroup> = self.progress.owned().iter().collect();
+        let mut open = backfill.open(&self.progress, &owned);
+        open.retain(|&(key_group, position)| position < backfill.rows_of(key_group));
+        if open.is_empty() {
+            return Ok(false);
+        }
+        let mut room = self.throttle.take(POLL_ROWS_MAX);
         let (mut pieces, mut steps) = (Vec::new(), Vec::new());
-        for (key_group, pushed) in backfill.unfinished(&self.progress) {
+        for (key_group, position) in open {
             if room == 0 {
                 break;
             }
-            let found = backfill.read(key_group, &self.columns, pushed, room)?;
+            let found = backfill.read(key_group, &self.columns, position, room)?;
             let rows: usize = found.iter().map(ChangeBatch::num_rows).sum();
-            if rows == 0 {
-                backfill.done.insert(key_group);
-                continue;
-            }
             pieces.extend(found);
-            steps.push((key_group, rows as u64));
+            steps.push((key_group, Pushed::step(rows as u64)));
             room -= rows;
         }
+        self.throttle.give_back(room);
         if pieces.is_empty() {
             return Ok(false);
         }
@@ -192,11 +293,24 @@ impl Operator for Scan {
         let Some(backfill) = &self.backfill else {
             return 0;
         };
-        let unfinished = backfill.unfinished(&self.progress);
-        unfinished
-            .into_iter()
-            .map(|(key_group, pushed)| backfill.rows_of(key_group).saturating_sub(pushed))
-            .sum()
+        let owned = self.progress.owned();
+        let unsure: Vec<KeyGroup> = owned
+            .iter()
+            .filter(|&key_group| !backfill.complete.contains(key_group))
+            .collect();
+        if unsure.is_empty() {
+            return 0;
+        }
+        let left = |(&key_group, number): (&KeyGroup, u64)| match Pushed::from(number) {
+            Pushed {
+                is_complete: true, ..
+            } => 0,
+            pushed => backfill
+                .rows_of(key_group)
+                .saturating_sub(backfill.position(key_group, pushed)),
+        };
+        let numbers = self.progress.get(&unsure);
+        unsure.iter().zip(numbers).map(left).sum()
     }
 
     fn end_backfill(&mut self) {
@@ -214,6 +328,7 @@ mod tests {
     use planner::RelationId;
     use planner::dataflow::{Distribution, Fragment, Input, Node, Upstream};
     use rand::Rng;
+    use storage::TableSnapshot;
 
     use super::*;
     use crate::operators::testing::{
@@ -297,7 +412,7 @@ mod tests {
         for_seeds(|random| {
             let mut input = random_input();
             let snapshot = upstream(&mut input, random);
-            let backfill = Backfill::new(Arc::clone(&snapshot)).unwrap();
+            let backfill = Backfill::new(Backlog::from(Arc::clone(&snapshot))).unwrap();
             let mut rows = TextRows::default();
             for key_group in (0..KEY_GROUPS).map(KeyGroup) {
                 let mut pushed = 0;

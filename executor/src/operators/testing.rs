@@ -26,7 +26,9 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use scaling::{Epoch, KeyGroup};
 use storage::memory_kv::MemoryKv;
-use storage::{Checkpoint, PartitionSnapshot, PartitionState, Run, StateMemory, Storage};
+use storage::{
+    Checkpoint, PartitionSnapshot, PartitionState, Run, StateMemory, StateSize, Storage,
+};
 
 use crate::change::ChangeBatch;
 use crate::operator::{Barrier, Output, Watermarks};
@@ -59,9 +61,12 @@ pub(crate) fn context() -> Context {
         memory: Arc::new(StateMemory::new(Arc::new(storage), 0)),
         errors: RowErrors::new(),
         backfilling: Arc::new(AtomicBool::new(false)),
+        throttle: Arc::default(),
         clock: Arc::new(ManualClock::default()),
         nexmark_events: None,
         snapshots: Vec::new(),
+        backlogs: BTreeMap::new(),
+        resumable: true,
     }
 }
 
@@ -219,6 +224,9 @@ impl Twins {
                 deltas.extend(committed.deltas);
             }
             self.instances[instance].relieve().unwrap();
+            if durable {
+                check_sizes(&mut self.instances[instance]);
+            }
         }
         if durable {
             self.writing = Some(Checkpoint {
@@ -272,6 +280,17 @@ impl Twins {
         for batch in out.drain() {
             self.result.add(&batch);
         }
+    }
+}
+
+/// A table has what its key groups have.
+fn check_sizes(pipeline: &mut Pipeline) {
+    for table in pipeline.tables() {
+        let mut sum = StateSize::default();
+        for key_group in &table.owned() {
+            sum.add(&table.size_of(key_group));
+        }
+        assert_eq!(table.size(), sum, "{:?}", table.schema().id);
     }
 }
 

@@ -6,13 +6,14 @@ use arrow::datatypes::SchemaRef;
 use planner::dataflow::{Node, Watermark};
 use storage::{NullEquality, StateTable, TableSchema};
 
-use super::{Context, Kind};
+use super::Context;
+use super::layout::Kind;
 use crate::error::Result;
 use crate::operator::Operator;
 use crate::operators::{
-    AggPlan, Dml, Filter, HashAgg, HashJoin, JoinPlan, LocalAgg, Materialize, Project, Recompute,
-    RecomputePlan, Scan, TemporalFilter, TemporalJoin, TemporalJoinPlan, Unnest, Values,
-    WatermarkFilter,
+    AggPlan, Backlog, Dml, Filter, HashAgg, HashJoin, JoinPlan, LocalAgg, Materialize, Project,
+    Recompute, RecomputePlan, Scan, ScanPlan, TemporalFilter, TemporalJoin, TemporalJoinPlan,
+    Unnest, Values, WatermarkFilter,
 };
 use crate::sources::Nexmark;
 
@@ -84,11 +85,18 @@ pub(super) fn operator(
     let node = match kind {
         Kind::Node(node) => node,
         Kind::Scan(input) => {
-            let snapshot = context.snapshots.get(*input).cloned().flatten();
-            let progress = tables.pop().expect(ONE);
-            let width = inputs[0].fields().len();
-            let backfilling = Arc::clone(&context.backfilling);
-            return Ok(Box::new(Scan::new(width, snapshot, backfilling, progress)?));
+            let [progress, passed] =
+                <[StateTable; 2]>::try_from(tables).expect("a scan asked for two tables");
+            let pinned = context.snapshots.get(*input).cloned().flatten();
+            let left = context.backlogs.get(&progress.schema().id).cloned();
+            let plan = ScanPlan {
+                width: inputs[0].fields().len(),
+                backlog: left.or_else(|| pinned.map(Backlog::from)),
+                resumable: context.resumable,
+                backfilling: Arc::clone(&context.backfilling),
+                throttle: Arc::clone(&context.throttle),
+            };
+            return Ok(Box::new(Scan::new(plan, progress, passed)?));
         }
     };
     let errors = context.errors.clone();

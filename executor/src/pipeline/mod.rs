@@ -12,30 +12,38 @@
 //! parent before the parent's own barrier. A union needs no stage: its edges lead to the same
 //! parent. Watermarks go the same way, right behind the barrier.
 //!
-//! State tables are numbered in stage order, `fragment * 64 + n`: the numbers depend on the plan
-//! alone, so a restart finds them again.
+//! State tables are numbered in stage order, `fragment * 64 + n`, but for those of what scans have passed
+//! on, which are numbered from the end: the numbers depend on the plan alone, so a restart finds them
+//! again.
 //!
 //! Not here: where batches come from and go to, alignment, commit (`executor`).
 
 mod build;
+mod layout;
+mod tally;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
-use planner::dataflow::{Fragment, Node, Upstream};
-use planner::watermarks::{Derived, Term, derived};
+use planner::dataflow::Fragment;
+use planner::watermarks::{Derived, Term};
 use scaling::KeyGroup;
 use storage::{StateMemory, StateTable, TableId, TableSchema, TableSnapshot};
 
 use crate::change::ChangeBatch;
 use crate::error::{Error, Result};
+use crate::load::OperatorLoad;
 use crate::operator::{Barrier, Operator, Output, Watermarks};
 use crate::operators::watermark_filter::numbers;
-use crate::operators::{Lateness, RowErrors, Scan};
+use crate::operators::{Backlog, Lateness, RowErrors, ScanTables};
 use crate::sources::{Clock, NexmarkEvents};
+use crate::throttle::Throttle;
+use layout::{End, Layout, NodePlace};
+use tally::Tally;
 
 /// Rows of a write that operators are given at once. A write may have any number of rows.
 const WRITE_ROWS_MAX: usize = 16 << 10;
@@ -55,6 +63,8 @@ pub struct Context {
     /// True while this job, or one it reads from, is being backfilled: until then a view may miss
     /// rows that a retraction already speaks of. It changes between two barriers.
     pub backfilling: Arc<AtomicBool>,
+    /// How fast backfills may go.
+    pub throttle: Arc<Throttle>,
     /// The time that paces sources.
     pub clock: Arc<dyn Clock>,
     /// What NEXMark sources give instead of what they would generate.
@@ -62,6 +72,10 @@ pub struct Context {
     /// By input of the fragment: the rows to backfill from, pinned where the input's live changes
     /// begin. `None` for inputs from fragments, after a recovery, and when the backfill is done.
     pub snapshots: Vec<Option<Arc<TableSnapshot>>>,
+    /// By the first table of a scan: what it has left of a backfill that goes on after a restart.
+    pub backlogs: BTreeMap<TableId, Backlog>,
+    /// Whether backfills go on after a restart.
+    pub resumable: bool,
 }
 
 /// The operators of one fragment on one executor.
@@ -73,6 +87,9 @@ pub struct Pipeline {
     edges: Vec<Vec<Port>>,
     /// What leads out of the fragment.
     ends: Vec<End>,
+    /// By node of the plan, each in front of its children.
+    nodes: Vec<NodePlace>,
+    tally: Tally,
     memory: Arc<StateMemory>,
     // Empty between calls; keep their allocation.
     scratch: Vec<Output>,
@@ -134,11 +151,14 @@ impl Pipeline {
             });
         }
         let scratch = stages.iter().map(|_| Output::new()).collect();
+        let tally = Tally::new(layout.edges.len(), stages.len());
         Ok(Self {
             fragment: fragment_index,
             stages,
             edges: layout.edges,
             ends: layout.ends,
+            nodes: layout.nodes,
+            tally,
             memory: Arc::clone(&context.memory),
             scratch,
         })
@@ -161,6 +181,18 @@ impl Pipeline {
             .collect())
     }
 
+    /// The tables of the scans of a fragment.
+    ///
+    /// # Errors
+    /// If the plan asks for something no operator does.
+    pub(crate) fn scans(
+        fragment: &Fragment,
+        job: u32,
+        fragment_index: usize,
+    ) -> Result<Vec<ScanTables>> {
+        Ok(Layout::of(fragment, job, fragment_index)?.scans(fragment))
+    }
+
     /// Number of inputs of the fragment.
     #[must_use]
     pub fn inputs(&self) -> usize {
@@ -180,6 +212,8 @@ impl Pipeline {
         batch: ChangeBatch,
         out: &mut Output,
     ) -> Result<()> {
+        self.tally.begin();
+        self.tally.arrive(input_edge, batch.num_rows());
         // An input the plan does not read has no ports, one that it reads twice has two.
         for at in 0..self.edges[input_edge].len() {
             let port = self.edges[input_edge][at];
@@ -207,6 +241,7 @@ impl Pipeline {
             });
             Watermarks::least(streams).unwrap_or_default()
         };
+        self.tally.begin();
         for index in 0..self.stages.len() {
             let mut produced = std::mem::take(&mut self.scratch[index]);
             let stage = &mut self.stages[index];
@@ -215,6 +250,7 @@ impl Pipeline {
             stage.operator.on_barrier(barrier, &mut produced)?;
             stage.operator.on_watermarks(&sources, &mut produced)?;
             watermarks.push(stage.watermarks(&sources)?);
+            self.tally.worked(index);
             self.pass_on(index, produced, out)?;
         }
         Ok(least(&self.ends, &watermarks))
@@ -226,9 +262,13 @@ impl Pipeline {
     /// If an operator fails.
     pub fn poll(&mut self, out: &mut Output) -> Result<bool> {
         let mut any = false;
+        self.tally.begin();
         for index in 0..self.stages.len() {
             let mut produced = std::mem::take(&mut self.scratch[index]);
-            any |= self.stages[index].operator.poll(&mut produced)?;
+            if self.stages[index].operator.poll(&mut produced)? {
+                any = true;
+                self.tally.worked(index);
+            }
             self.pass_on(index, produced, out)?;
         }
         Ok(any)
@@ -244,6 +284,7 @@ impl Pipeline {
             let Some(dml) = self.stages[index].operator.as_dml() else {
                 continue;
             };
+            self.tally.begin();
             let batch = dml.apply(sequence, batch)?;
             for piece in batch.pieces(WRITE_ROWS_MAX) {
                 self.deliver(Port::Stage { index, input: 0 }, piece, out)?;
@@ -329,6 +370,35 @@ impl Pipeline {
             .collect()
     }
 
+    /// What each operator of the plan did since the last call, each in front of those that it reads
+    /// from, and what its tables have.
+    pub(crate) fn take_load(&mut self) -> Vec<OperatorLoad> {
+        let (stages, tally) = (&mut self.stages, &self.tally);
+        let mut of_node = |place: &NodePlace| {
+            let mut load = OperatorLoad::default();
+            match place {
+                NodePlace::Own(ends) => {
+                    for end in ends {
+                        load.rows.add(tally.rows(*end));
+                        if let End::Stage(index) = *end {
+                            load.busy += tally.busy(index);
+                            let tables = stages[index].operator.tables();
+                            load.tables.extend(tables.iter().map(|table| table.size()));
+                        }
+                    }
+                }
+                NodePlace::Children(ends) => {
+                    let rows = ends.iter().map(|end| tally.rows(*end).output).sum();
+                    (load.rows.input, load.rows.output) = (rows, rows);
+                }
+            }
+            load
+        };
+        let loads = self.nodes.iter().map(&mut of_node).collect();
+        self.tally.clear();
+        loads
+    }
+
     /// Whether rows of state are on disk alone, so that operators may have to wait for them.
     pub fn may_wait(&mut self) -> bool {
         self.memory.has_evicted() && self.tables().iter().any(|table| table.has_evicted())
@@ -356,10 +426,12 @@ impl Pipeline {
                 Ok(())
             }
             Port::Stage { index, input } => {
+                self.tally.give(index, batch.num_rows());
                 let mut produced = std::mem::take(&mut self.scratch[index]);
                 self.stages[index]
                     .operator
                     .on_batch(input, batch, &mut produced)?;
+                self.tally.worked(index);
                 self.pass_on(index, produced, out)
             }
         }
@@ -369,6 +441,7 @@ impl Pipeline {
     fn pass_on(&mut self, index: usize, mut produced: Output, out: &mut Output) -> Result<()> {
         let parent = self.stages[index].parent;
         for batch in produced.drain() {
+            self.tally.take(index, batch.num_rows());
             if cfg!(debug_assertions) {
                 self.check_schema(index, &batch)?;
             }
@@ -447,158 +520,15 @@ fn of_number(value: i64, data_type: &DataType) -> Result<ArrayRef> {
     })
 }
 
-/// A fragment's tree, flattened, before any operator exists.
-struct Layout<'a> {
-    plans: Vec<StagePlan<'a>>,
-    edges: Vec<Vec<Port>>,
-    ends: Vec<End>,
-    next_table: TableId,
-    table_end: u16,
-}
-
-struct StagePlan<'a> {
-    kind: Kind<'a>,
-    /// Schemas of the stage's inputs.
-    inputs: Vec<SchemaRef>,
-    schema: SchemaRef,
-    tables: Vec<TableSchema>,
-    parent: Port,
-    sources: Vec<Vec<End>>,
-    derived: Vec<Derived>,
-}
-
-/// What operator a stage gets.
-enum Kind<'a> {
-    /// That of a node.
-    Node(&'a Node),
-    /// A scan of this input of the fragment, which reads a relation.
-    Scan(usize),
-}
-
-/// What a subtree ends in, to be connected to its parent.
-#[derive(Debug, Clone, Copy)]
-enum End {
-    Stage(usize),
-    Edge(usize),
-}
-
-impl<'a> Layout<'a> {
-    fn of(fragment: &'a Fragment, job: u32, fragment_index: usize) -> Result<Self> {
-        let first = u16::try_from(fragment_index)
-            .ok()
-            .and_then(|index| index.checked_mul(TABLES_PER_FRAGMENT))
-            .filter(|first| first.checked_add(TABLES_PER_FRAGMENT).is_some())
-            .ok_or_else(|| Error::Plan {
-                reason: format!("fragment {fragment_index} is one too many for state tables"),
-            })?;
-        let mut layout = Self {
-            plans: Vec::new(),
-            edges: vec![Vec::new(); fragment.inputs.len()],
-            ends: Vec::new(),
-            next_table: TableId { job, table: first },
-            table_end: first + TABLES_PER_FRAGMENT,
-        };
-        let ends = layout.flatten(&fragment.root, fragment)?;
-        layout.connect(&ends, Port::Out);
-        layout.ends = ends;
-        Ok(layout)
-    }
-
-    /// Adds the stages of a subtree, children first.
-    fn flatten(&mut self, node: &'a Node, fragment: &'a Fragment) -> Result<Vec<End>> {
-        if let Node::Input { inputs, .. } = node {
-            return inputs
-                .iter()
-                .map(|&input| self.flatten_input(input, fragment))
-                .collect();
-        }
-        if let Node::Union { inputs, .. } = node {
-            let mut ends = Vec::with_capacity(inputs.len());
-            for input in inputs {
-                ends.extend(self.flatten(input, fragment)?);
-            }
-            return Ok(ends);
-        }
-        let children = node.children();
-        let inputs: Vec<SchemaRef> = children.iter().map(|child| child.schema()).collect();
-        let mut ends = Vec::with_capacity(children.len());
-        for child in children {
-            ends.push(self.flatten(child, fragment)?);
-        }
-        let tables = build::table_schemas(node, &inputs)?;
-        let index = self.push(StagePlan {
-            kind: Kind::Node(node),
-            inputs,
-            schema: node.schema(),
-            tables,
-            parent: Port::Out,
-            sources: ends.clone(),
-            derived: derived(node, &fragment.inputs),
-        })?;
-        for (input, ends) in ends.iter().enumerate() {
-            self.connect(ends, Port::Stage { index, input });
-        }
-        Ok(vec![End::Stage(index)])
-    }
-
-    /// An edge from a fragment leads straight on; one from a relation has a scan of its own.
-    fn flatten_input(&mut self, input: usize, fragment: &'a Fragment) -> Result<End> {
-        let Some(edge) = fragment.inputs.get(input) else {
-            return Err(Error::Plan {
-                reason: format!("input {input} does not exist"),
-            });
-        };
-        if let Upstream::Fragment(_) = edge.from {
-            return Ok(End::Edge(input));
-        }
-        let schema = Arc::clone(&edge.schema);
-        let columns = 0..schema.fields().len();
-        let index = self.push(StagePlan {
-            kind: Kind::Scan(input),
-            inputs: vec![Arc::clone(&schema)],
-            schema,
-            tables: Scan::table_schemas(),
-            parent: Port::Out,
-            sources: vec![vec![End::Edge(input)]],
-            derived: columns.map(|at| Derived::copied(at, at)).collect(),
-        })?;
-        self.connect(&[End::Edge(input)], Port::Stage { index, input: 0 });
-        Ok(End::Stage(index))
-    }
-
-    fn push(&mut self, mut plan: StagePlan<'a>) -> Result<usize> {
-        for table in &mut plan.tables {
-            if self.next_table.table == self.table_end {
-                return Err(Error::Plan {
-                    reason: format!("a fragment with more than {TABLES_PER_FRAGMENT} state tables"),
-                });
-            }
-            table.id = self.next_table;
-            self.next_table.table += 1;
-        }
-        self.plans.push(plan);
-        Ok(self.plans.len() - 1)
-    }
-
-    fn connect(&mut self, ends: &[End], port: Port) {
-        for end in ends {
-            match *end {
-                End::Stage(index) => self.plans[index].parent = port,
-                End::Edge(input) => self.edges[input].push(port),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use arrow::datatypes::DataType;
     use planner::RelationId;
-    use planner::dataflow::{AggCall, AggFunction, Distribution, Input};
+    use planner::dataflow::{AggCall, AggFunction, Distribution, Input, Node, Upstream};
 
     use super::*;
     use crate::operators::testing::{
-        context, expression, fragment, input_node, output_to_text, schema, two_columns,
+        KEY_GROUPS, context, expression, fragment, input_node, output_to_text, schema, two_columns,
     };
 
     fn least_b() -> AggCall {
@@ -639,9 +569,10 @@ mod tests {
             .iter()
             .map(|schema| (schema.id.job, schema.id.table, schema.visible))
             .collect();
-        // Scan, groups, extremes emitted, values of min, view.
+        // Scan, what it has passed on, groups, extremes emitted, values of min, view.
         let expected = [
             (9, 128, false),
+            (9, 191, false),
             (9, 129, false),
             (9, 130, false),
             (9, 131, false),
@@ -681,6 +612,57 @@ mod tests {
         assert_eq!(
             output_to_text(&mut out),
             "+1 | 1 | 0\n+1 | 2 | 0\n+1 | 2 | 0\n"
+        );
+    }
+
+    /// What each operator did since the last call: rows in, rows out, rows of its tables.
+    fn counted(pipeline: &mut Pipeline) -> Vec<(u64, u64, Vec<u64>)> {
+        let of = |load: &OperatorLoad| {
+            let tables = load.tables.iter().map(|table| table.rows).collect();
+            (load.rows.input, load.rows.output, tables)
+        };
+        pipeline.take_load().iter().map(of).collect()
+    }
+
+    #[test]
+    fn rows_are_counted_by_operator_in_the_order_of_the_plan() {
+        let of_fragment = |input: usize| Node::Filter {
+            input: Box::new(input_node(&[input], &two_columns())),
+            predicate: expression(&two_columns(), "a > 0"),
+        };
+        let union = Node::Union {
+            inputs: vec![of_fragment(0), input_node(&[1], &two_columns())],
+            schema: two_columns(),
+        };
+        let root = Node::Materialize {
+            input: Box::new(union),
+            key: vec![],
+        };
+        let inputs = [(two_columns(), vec![0]), (two_columns(), vec![0])];
+        let owned = (0..KEY_GROUPS).map(KeyGroup);
+        let fragment = fragment(root, &inputs);
+        let mut pipeline = Pipeline::build(&fragment, 1, 0, owned, &context()).unwrap();
+        let mut out = Output::new();
+        let rows = ["+1 | 1 | 0\n+1 | 0 | 0\n+1 | 2 | 0", "+1 | 3 | 0"];
+        for (input, text) in rows.iter().enumerate() {
+            let batch = ChangeBatch::from_text(&two_columns(), text).keyed(&[0], KEY_GROUPS);
+            pipeline.on_batch(input, batch, &mut out).unwrap();
+        }
+        for table in pipeline.tables() {
+            let _ = table.commit(false).unwrap();
+        }
+        let expected = [
+            (3, 3, vec![3]),
+            (3, 3, vec![]),
+            (3, 2, vec![]),
+            (3, 3, vec![]),
+            (1, 1, vec![]),
+        ];
+        assert_eq!(counted(&mut pipeline), expected);
+        let expected = [vec![3], vec![], vec![], vec![], vec![]];
+        assert_eq!(
+            counted(&mut pipeline),
+            expected.map(|tables| (0, 0, tables))
         );
     }
 

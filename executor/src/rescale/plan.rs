@@ -10,10 +10,10 @@ use scaling::{
     Assignment, Division, ExecutorId, HandOverSpeed, KeyGroup, PAUSE_DEFAULT, Subscale, SubscaleId,
     divide,
 };
+use storage::StateSize;
 
 use super::report::{Placing, RescaleOptions, RescaleTarget};
 use crate::error::{Error, Result};
-use crate::executor::StateSize;
 use crate::job::{Jobs, is_root};
 use crate::load::LoadAverage;
 use crate::message::FragmentKey;

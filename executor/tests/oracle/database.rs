@@ -261,6 +261,8 @@ impl Database {
             name: name.clone(),
             dataflow,
             parallelism,
+            backfill_rate_limit: None,
+            resumable: false,
         };
         self.engine()
             .create_job(spec.clone(), CatalogChange::default())

@@ -488,6 +488,8 @@ async fn create_table(engine: &Engine, sql: &str) {
         name: "t".to_owned(),
         dataflow: plan_table(&table).unwrap(),
         parallelism: 2,
+        backfill_rate_limit: None,
+        resumable: false,
     };
     let created = engine.create_job(spec, CatalogChange::default()).await;
     created.unwrap();

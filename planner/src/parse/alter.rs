@@ -1,4 +1,5 @@
-//! `ALTER … RENAME TO`, `OWNER TO` and `SET SCHEMA`, for relations of all kinds; `ALTER SEQUENCE … RESTART`.
+//! `ALTER … RENAME TO`, `OWNER TO` and `SET SCHEMA`, for relations of all kinds; `ALTER SEQUENCE … RESTART`;
+//! `ALTER MATERIALIZED VIEW … SET BACKFILL_RATE_LIMIT`.
 //! Not here: what changes who works for a relation (`scaling`).
 
 use sqlparser::ast::{Expr, Ident, ObjectName};
@@ -34,11 +35,18 @@ pub enum RelationChange {
     Schema(Ident),
     /// `RESTART [[WITH] number]`, of a sequence
     Restart(Option<Box<Expr>>),
+    /// `SET BACKFILL_RATE_LIMIT {= | TO} value`, of a materialized view; the value as written
+    BackfillRateLimit(String),
 }
 
 /// Reads one of these statements; `None`, with nothing consumed, if it is another.
 pub(super) fn alter_relation(parser: &mut Parser<'_>) -> Result<Option<AlterRelation>> {
-    Ok(parser.maybe_parse(whole)?)
+    let alter = parser.maybe_parse(whole)?;
+    let change = alter.as_ref().map(|alter| &alter.change);
+    if matches!(change, Some(RelationChange::BackfillRateLimit(value)) if value.is_empty()) {
+        return Ok(parser.expected_ref("a number or DEFAULT", parser.peek_token_ref())?);
+    }
+    Ok(alter)
 }
 
 fn whole(parser: &mut Parser<'_>) -> std::result::Result<AlterRelation, ParserError> {
@@ -70,6 +78,9 @@ fn whole(parser: &mut Parser<'_>) -> std::result::Result<AlterRelation, ParserEr
         let is_given = take(parser, &["WITH"]) || parser.peek_token_ref().token != Token::EOF;
         let number = is_given.then(|| number(parser).map(Box::new)).transpose()?;
         RelationChange::Restart(number)
+    } else if kind == ObjectKind::MaterializedView && take(parser, &["SET", "BACKFILL_RATE_LIMIT"])
+    {
+        RelationChange::BackfillRateLimit(value(parser))
     } else {
         return parser.expected_ref("RENAME TO, OWNER TO or SET SCHEMA", parser.peek_token_ref());
     };
@@ -79,4 +90,20 @@ fn whole(parser: &mut Parser<'_>) -> std::result::Result<AlterRelation, ParserEr
         name,
         change,
     })
+}
+
+/// `[= | TO] value`, up to the end of the statement; empty if there is none.
+fn value(parser: &mut Parser<'_>) -> String {
+    if !parser.consume_token(&Token::Eq) {
+        take(parser, &["TO"]);
+    }
+    let mut written = String::new();
+    loop {
+        match parser.peek_token_ref().token.clone() {
+            Token::EOF | Token::SemiColon => return written,
+            Token::SingleQuotedString(text) => written.push_str(&text),
+            token => written.push_str(&token.to_string()),
+        }
+        parser.advance_token();
+    }
 }

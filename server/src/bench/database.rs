@@ -127,6 +127,8 @@ impl Database {
             name,
             dataflow,
             parallelism,
+            backfill_rate_limit: None,
+            resumable: false,
         };
         self.engine
             .create_job(spec, CatalogChange::default())

@@ -239,6 +239,9 @@ pub struct Entry {
     /// Whether it is still being created, in the background (`background.rs`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub creating: bool,
+    /// How many existing rows a second it reads while it is created in the background, at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill_rate_limit: Option<u64>,
     /// What each name in a view's query means, as it is written there.
     #[serde(default)]
     pub bindings: BTreeMap<String, u32>,

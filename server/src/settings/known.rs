@@ -4,6 +4,9 @@ use scaling::Strategy;
 
 use crate::settings::{SERVER_VERSION, correct_strategies};
 
+/// The greatest rate limit.
+pub(crate) const RATE_LIMIT_MAX: i64 = i32::MAX as i64;
+
 /// A value and how to check it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rule {
@@ -25,6 +28,8 @@ pub(crate) enum Rule {
     DateStyle,
     /// 1 … key groups, or "default".
     Parallelism,
+    /// Rows a second, or "default"; -1 is that, too.
+    RateLimit,
     /// One that keeps views correct.
     RescaleStrategy,
 }
@@ -39,6 +44,7 @@ impl Rule {
             Rule::Integer { min, max } => ("integer", Some((min, max))),
             Rule::Milliseconds => ("integer", Some((0, i64::from(i32::MAX)))),
             Rule::Parallelism => ("integer", Some((1, i64::from(key_groups)))),
+            Rule::RateLimit => ("integer", Some((-1, RATE_LIMIT_MAX))),
             Rule::OneOf(_) | Rule::RescaleStrategy => ("enum", None),
             _ => ("string", None),
         };
@@ -135,6 +141,12 @@ pub(crate) static KNOWN: &[Known] = &[
         "off",
         Rule::Bool,
         "Whether CREATE MATERIALIZED VIEW returns before the view is complete.",
+    ),
+    known(
+        "backfill_rate_limit",
+        "default",
+        Rule::RateLimit,
+        "How many existing rows a second a materialized view, index or sink that is created reads, at most; 0 pauses.",
     ),
     known("backslash_quote", "safe_encoding", Rule::Any, NO_EFFECT),
     known(

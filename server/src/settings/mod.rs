@@ -18,7 +18,7 @@ use crate::access::role::{Identity, Role};
 use crate::error::{Error, Result};
 use crate::settings::derived::Derived;
 pub use crate::settings::known::Domain;
-use crate::settings::known::{KNOWN, Known, Rule};
+use crate::settings::known::{KNOWN, Known, RATE_LIMIT_MAX, Rule};
 use crate::wire::backend::Severity;
 
 /// The version that clients shape their catalog queries by.
@@ -286,6 +286,13 @@ impl Settings {
         }
     }
 
+    /// How many existing rows a second something that is created now reads, at most.
+    #[must_use]
+    pub fn backfill_rate_limit(&self) -> Option<u64> {
+        let value = self.get("backfill_rate_limit").ok()?;
+        parse_rate_limit(&value).ok().flatten()
+    }
+
     /// Whether CREATE MATERIALIZED VIEW returns before the view is complete.
     #[must_use]
     pub fn background_ddl(&self) -> bool {
@@ -485,10 +492,31 @@ fn check(known: &Known, value: &str, key_groups: u16) -> Result<String> {
                 "Valid values are 1 to {key_groups}, and default."
             )))),
         },
+        Rule::RateLimit => match parse_rate_limit(&lower) {
+            Ok(Some(limit)) => Ok(limit.to_string()),
+            Ok(None) => Ok("default".to_owned()),
+            Err(hint) => Err(invalid(Some(hint))),
+        },
         Rule::RescaleStrategy => match parse_strategy(&lower) {
             Ok(strategy) => Ok(strategy.name().to_owned()),
             Err(hint) => Err(invalid(Some(hint))),
         },
+    }
+}
+
+/// Rows a second; `None` is no limit.
+///
+/// # Errors
+/// What values there are.
+pub(crate) fn parse_rate_limit(text: &str) -> std::result::Result<Option<u64>, String> {
+    let text = text.trim();
+    match text.parse::<i64>() {
+        Ok(-1) => Ok(None),
+        Ok(limit @ 0..=RATE_LIMIT_MAX) => Ok(Some(limit.unsigned_abs())),
+        Err(_) if text.eq_ignore_ascii_case("default") => Ok(None),
+        _ => Err(format!(
+            "Valid values are 0 to {RATE_LIMIT_MAX} rows a second, and default."
+        )),
     }
 }
 

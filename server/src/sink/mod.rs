@@ -80,6 +80,8 @@ pub fn delivered_job(entry: &Entry, sink: &Sink) -> Result<JobSpec> {
         name: format!("{} (delivered)", entry.name),
         dataflow: planner::plan_table(&definition)?,
         parallelism: entry.parallelism,
+        backfill_rate_limit: None,
+        resumable: false,
     })
 }
 

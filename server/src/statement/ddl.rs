@@ -366,6 +366,7 @@ impl Session {
             comment: None,
             temporary: false,
             creating: false,
+            backfill_rate_limit: None,
             bindings: BTreeMap::new(),
             functions: BTreeMap::new(),
             layout: None,
@@ -606,6 +607,10 @@ impl Session {
         sequences: Vec<Entry>,
     ) -> Result<()> {
         let engine = self.shared.engine.clone();
+        let spec = executor::JobSpec {
+            backfill_rate_limit: self.settings().backfill_rate_limit(),
+            ..spec
+        };
         let mut change = put_change(&entry)?;
         for sequence in &sequences {
             change.puts.extend(put_change(sequence)?.puts);

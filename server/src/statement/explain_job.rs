@@ -1,18 +1,24 @@
-//! `EXPLAIN ANALYZE MATERIALIZED VIEW`: what a running job does, fragment by fragment.
+//! `EXPLAIN ANALYZE MATERIALIZED VIEW`: what a running job does, operator by operator.
 //!
 //! ```text
 //!   fragment 1
 //!     2 executors, busy 12 % (most 20 %), waiting for output 0 %, 5000 rows a second
 //!     state: 1024 rows, 96 kB
 //!     input 0: …
+//!     HashAgg: …  (in 90000 rows, 5000 a second; out 2048 rows, 20 a second; busy 9 % (most 15 %))
+//!     …
+//!     state: HashAgg groups …: 1024 rows, 96 kB (most 64 kB)
 //! ```
 //!
-//! Shares and rates are averages of some seconds; the state is that of the last checkpoint.
+//! Rows are those since the job was started, shares and rates averages of some seconds; the state is
+//! that of the last epoch. `most` is the executor that has most.
 
-use executor::{ExecutorStatus, KeyGroupStatus, Observation};
+use executor::{ExecutorStatus, Observation, OperatorStatus};
 use planner::Dataflow;
+use planner::explain::{Figures, explain_with};
 use planner::parse::ObjectKind;
 use sqlparser::ast::ObjectName;
+use storage::StateSize;
 
 use crate::access::privilege::Privileges;
 use crate::big_stack;
@@ -48,10 +54,13 @@ impl Session {
             Kind::MaterializedView => self.planned_again(&entry).await?,
             _ => table_dataflow(&entry)?,
         };
-        let observation = self.shared.engine.observe().await?;
+        let figures = JobFigures {
+            job: entry.id,
+            observation: self.shared.engine.observe().await?,
+            operators: self.shared.engine.operators(entry.id).await?,
+        };
         let names = relation_names(&catalog);
-        let figures = |fragment| figures(&observation, entry.id, fragment);
-        plan_rows(planner::explain::explain_with(&dataflow, &names, &figures))
+        plan_rows(explain_with(&dataflow, &names, &figures))
     }
 
     /// The dataflow of a view, which follows from its query.
@@ -68,50 +77,81 @@ impl Session {
     }
 }
 
-fn figures(observation: &Observation, job: u32, fragment: usize) -> Vec<String> {
-    let executors = observation.executors.iter();
-    let executors: Vec<&ExecutorStatus> = executors
-        .filter(|executor| executor.job == job && executor.fragment == fragment)
-        .collect();
-    let state = observation.key_groups.iter();
-    let state: Vec<&KeyGroupStatus> = state
-        .filter(|group| group.job == job && group.fragment == fragment)
-        .collect();
-    let count = executors.len().max(1) as f64;
-    let percent = |share: f64| format!("{:.0} %", share * 100.0);
-    let mean = |share: fn(&ExecutorStatus) -> f64| {
-        percent(
-            executors
-                .iter()
-                .map(|executor| share(executor))
-                .sum::<f64>()
-                / count,
-        )
-    };
-    let most = executors
-        .iter()
-        .map(|executor| executor.busy)
-        .fold(0.0, f64::max);
-    let rate: f64 = executors.iter().map(|executor| executor.row_rate).sum();
-    let rows: u64 = state.iter().map(|group| group.rows).sum();
-    let bytes: u64 = state.iter().map(|group| group.bytes).sum();
-    let evicted: u64 = state.iter().map(|group| group.evicted_bytes).sum();
-    let on_disk = match evicted {
+/// What is shown with the plan of a job.
+struct JobFigures {
+    job: u32,
+    observation: Observation,
+    /// By fragment and operator; nothing of a job that does not run.
+    operators: Vec<Vec<OperatorStatus>>,
+}
+
+impl JobFigures {
+    fn operator(&self, fragment: usize, operator: usize) -> Option<&OperatorStatus> {
+        self.operators.get(fragment)?.get(operator)
+    }
+}
+
+impl Figures for JobFigures {
+    fn of_fragment(&self, fragment: usize) -> Vec<String> {
+        let executors = self.observation.executors.iter();
+        let executors: Vec<&ExecutorStatus> = executors
+            .filter(|executor| executor.job == self.job && executor.fragment == fragment)
+            .collect();
+        let count = executors.len().max(1) as f64;
+        let mean = |share: fn(&ExecutorStatus) -> f64| {
+            let shares = executors.iter().map(|executor| share(executor));
+            percent(shares.sum::<f64>() / count)
+        };
+        let shares = executors.iter().map(|executor| executor.busy);
+        let most = shares.fold(0.0, f64::max);
+        let rate: f64 = executors.iter().map(|executor| executor.row_rate).sum();
+        let operators = self.operators.get(fragment).into_iter().flatten();
+        let mut state = StateSize::default();
+        for table in operators.flat_map(|operator| &operator.tables) {
+            state.add(&table.size);
+        }
+        vec![
+            format!(
+                "{} executor{}, busy {} (most {}), waiting for output {}, {rate:.0} rows a second",
+                executors.len(),
+                if executors.len() == 1 { "" } else { "s" },
+                mean(|executor| executor.busy),
+                percent(most),
+                mean(|executor| executor.backpressured),
+            ),
+            format!("state: {}", size(&state)),
+        ]
+    }
+
+    fn of_operator(&self, fragment: usize, operator: usize) -> Option<String> {
+        let status = self.operator(fragment, operator)?;
+        Some(format!(
+            "in {} rows, {:.0} a second; out {} rows, {:.0} a second; busy {} (most {})",
+            status.rows.input,
+            status.input_rate,
+            status.rows.output,
+            status.output_rate,
+            percent(status.busy),
+            percent(status.busy_max),
+        ))
+    }
+
+    fn of_table(&self, fragment: usize, operator: usize, table: usize) -> Option<String> {
+        let table = self.operator(fragment, operator)?.tables.get(table)?;
+        let most = size_pretty(table.bytes_max.cast_signed());
+        Some(format!("{} (most {most})", size(&table.size)))
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+fn size(state: &StateSize) -> String {
+    let on_disk = match state.evicted_bytes {
         0 => String::new(),
         evicted => format!(", {} on disk alone", size_pretty(evicted.cast_signed())),
     };
-    vec![
-        format!(
-            "{} executor{}, busy {} (most {}), waiting for output {}, {rate:.0} rows a second",
-            executors.len(),
-            if executors.len() == 1 { "" } else { "s" },
-            mean(|executor| executor.busy),
-            percent(most),
-            mean(|executor| executor.backpressured),
-        ),
-        format!(
-            "state: {rows} rows, {}{on_disk}",
-            size_pretty(bytes.cast_signed())
-        ),
-    ]
+    let (rows, bytes) = (state.rows, size_pretty(state.bytes.cast_signed()));
+    format!("{rows} rows, {bytes}{on_disk}")
 }

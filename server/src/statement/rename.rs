@@ -1,4 +1,5 @@
-//! ALTER … RENAME TO, OWNER TO and, by `schema.rs` and `sequence.rs`, SET SCHEMA and RESTART.
+//! ALTER … RENAME TO, OWNER TO and, by `schema.rs`, `sequence.rs` and `background.rs`, SET SCHEMA,
+//! RESTART and SET BACKFILL_RATE_LIMIT.
 //!
 //! Views know what they read by its id, so it may get another name (`definition.rs`). Defaults know
 //! their sequence by its name, so they change with it.
@@ -28,7 +29,14 @@ impl Session {
         let Some(entry) = self.altered_relation(alter)? else {
             return Ok(Outcome::Done(tag));
         };
-        self.check_owner(&entry)?;
+        match &alter.change {
+            // It is for what is not complete yet.
+            RelationChange::BackfillRateLimit(_) => {
+                self.actor(&self.shared.catalog.read())
+                    .check_owner(&entry)?;
+            }
+            _ => self.check_owner(&entry)?,
+        }
         match &alter.change {
             RelationChange::Owner(role) => {
                 self.check_ddl()?;
@@ -38,6 +46,7 @@ impl Session {
                 self.check_ddl()?;
                 self.set_schema(&entry, schema).await?;
             }
+            RelationChange::BackfillRateLimit(limit) => self.limit_backfill(&entry, limit).await?,
             RelationChange::Restart(number) => self.restart_sequence(&entry, number.as_deref())?,
             RelationChange::Rename(new) => {
                 self.check_ddl()?;

@@ -148,9 +148,15 @@ impl Session {
                 executor::JobState::Backfilling {
                     rows_remaining,
                     rows,
+                    rate_limit,
                 } => {
                     let done = rows.saturating_sub(*rows_remaining) * 100 / rows.max(&1);
-                    format!("backfilling, {done} % done, {rows_remaining} rows left")
+                    let limit = match rate_limit {
+                        None => String::new(),
+                        Some(0) => ", paused".to_owned(),
+                        Some(rows) => format!(", at most {rows} a second"),
+                    };
+                    format!("backfilling, {done} % done, {rows_remaining} rows left{limit}")
                 }
                 executor::JobState::Rescaling { parallelism } => {
                     format!("scaling to {parallelism}")

@@ -73,6 +73,7 @@ async fn settings_are_on_their_page() {
         }
         let default = match name.as_str() {
             "streaming_parallelism" => "that of the server".to_owned(),
+            "backfill_rate_limit" => "no limit".to_owned(),
             _ if default.is_empty() => "empty".to_owned(),
             _ => format!("`{default}`"),
         };

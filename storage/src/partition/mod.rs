@@ -46,6 +46,7 @@ use crate::order_index::OrderIndex;
 use crate::partition_state::columns_batch;
 use crate::rows::{DEAD, DIRTY, Incoming, NO_SLOT, Place, Rows, STORED, TOUCHED, USED, WRITING};
 use crate::snapshot::{PartitionRows, PartitionSnapshot, SnapshotChunk};
+use crate::state_size::StateSize;
 use crate::state_table::{Changed, StateDelta};
 
 pub use eviction::Evicted;
@@ -78,8 +79,8 @@ pub(crate) struct Partition {
     evicted: Evicted,
     /// Whether some came back since the last commit.
     restored: bool,
-    /// Memory in bytes when the table looked last.
-    pub(crate) measured: u64,
+    /// What it had when the table looked last.
+    pub(crate) measured: StateSize,
     /// Whether readers have not seen the rows at all yet.
     unpublished: bool,
     /// Whether stored rows are of an older shape.
@@ -111,7 +112,7 @@ impl Partition {
             written_after: Epoch(0),
             evicted: Evicted::default(),
             restored: false,
-            measured: 0,
+            measured: StateSize::default(),
             unpublished: false,
             replaces: false,
             digest: 0,
@@ -136,6 +137,15 @@ impl Partition {
     /// Whether rows changed since the last commit.
     pub(crate) fn is_touched(&self) -> bool {
         !self.touched.is_empty()
+    }
+
+    /// How much it has.
+    pub(crate) fn size(&self, shape: &Shape) -> StateSize {
+        StateSize {
+            rows: self.len() as u64 + self.evicted.rows,
+            bytes: self.bytes(shape) as u64,
+            evicted_bytes: self.evicted.bytes,
+        }
     }
 
     /// Memory in bytes, about.

@@ -258,7 +258,7 @@ fn a_state_is_installed_once_and_only_as_it_was() {
     new_owner.install(GROUP, state.clone()).unwrap();
     let result = new_owner.install(GROUP, state);
     assert!(matches!(result, Err(Error::AlreadyOwned { .. })));
-    assert!(new_owner.bytes(GROUP) > 0);
+    assert!(new_owner.size_of(GROUP).bytes > 0);
 }
 
 #[test]

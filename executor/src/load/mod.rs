@@ -12,6 +12,10 @@
 //! conductor with each barrier, which keeps [`Decayed`] averages of them: the true rate of DS2
 //! (Kalavri et al., OSDI 2018) is rows by *busy* second, so it is known although an executor
 //! waits most of the time.
+//!
+//! Not here: what each operator takes of it (`operators`).
+
+mod operators;
 
 use std::time::Duration;
 
@@ -20,6 +24,9 @@ use tokio::time::Instant;
 
 use crate::change::ChangeBatch;
 use crate::world;
+
+pub(crate) use operators::{OperatorAverage, OperatorLoad, statuses};
+pub use operators::{OperatorStatus, RowCounts, TableStatus};
 
 /// Time constant of the averages.
 const WINDOW: Duration = Duration::from_secs(5);
@@ -209,6 +216,8 @@ pub(crate) struct LoadAverage {
     backpressured: Decayed,
     suspended: Decayed,
     rows: Decayed,
+    /// In the order of the plan.
+    operators: Vec<OperatorAverage>,
     /// Rows and busy seconds, by key group, as of the last time that any had rows.
     key_groups: Vec<(Decayed, Decayed)>,
     /// Time since then.
@@ -216,7 +225,7 @@ pub(crate) struct LoadAverage {
 }
 
 impl LoadAverage {
-    pub(crate) fn add(&mut self, load: &Load) {
+    pub(crate) fn add(&mut self, load: &Load, operators: Vec<OperatorLoad>) {
         let Times {
             busy,
             backpressured,
@@ -231,6 +240,11 @@ impl LoadAverage {
         self.backpressured.add(backpressured.as_secs_f64(), seconds);
         self.suspended.add(suspended.as_secs_f64(), seconds);
         self.rows.add(load.rows as f64, seconds);
+        self.operators
+            .resize_with(operators.len(), OperatorAverage::default);
+        for (average, load) in self.operators.iter_mut().zip(operators) {
+            average.add(load, seconds);
+        }
         self.passed.add(seconds);
         let Some(last) = load.key_groups.len().checked_sub(1) else {
             return;
@@ -259,6 +273,11 @@ impl LoadAverage {
     /// Rows handled a second.
     pub(crate) fn row_rate(&self) -> f64 {
         self.rows.rate()
+    }
+
+    /// By operator, in the order of the plan.
+    pub(crate) fn operators(&self) -> &[OperatorAverage] {
+        &self.operators
     }
 
     /// Rows and busy seconds of a key group, a second.
@@ -309,10 +328,10 @@ mod tests {
             load
         };
         let mut average = LoadAverage::default();
-        average.add(&second(100.0));
+        average.add(&second(100.0), Vec::new());
         assert_eq!(average.shares().0, 0.5);
         assert_eq!(average.key_group(KeyGroup(3)).rows, 100.0);
-        average.add(&second(0.0));
+        average.add(&second(0.0), Vec::new());
         assert!(average.key_group(KeyGroup(3)).rows < 60.0);
         assert_eq!(average.key_group(KeyGroup(4)).rows, 0.0);
     }
