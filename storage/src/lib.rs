@@ -19,6 +19,7 @@ pub mod canary;
 pub mod crash;
 pub mod error;
 pub mod hash;
+pub mod key_read;
 pub mod kv;
 pub mod layout;
 pub mod measures;
@@ -29,6 +30,7 @@ pub mod rocks_kv;
 pub mod schema;
 pub mod snapshot;
 pub mod snapshot_changes;
+pub mod sorted_rows;
 pub mod state_memory;
 pub mod state_table;
 pub mod storage;
@@ -44,12 +46,14 @@ mod witness;
 
 pub use crate::error::{Error, Result};
 pub use crate::hash::{hash_rows, key_group};
+pub use crate::key_read::{Direction, KeyRead};
 pub use crate::measures::{FloatSum, MeasureColumn, MeasureType, Measures};
 pub use crate::partition::Evicted;
 pub use crate::partition_state::PartitionState;
 pub use crate::schema::{Run, TableId, TableSchema};
 pub use crate::snapshot::{DatabaseSnapshot, PartitionSnapshot, TableSnapshot};
 pub use crate::snapshot_changes::RowChanges;
+pub use crate::sorted_rows::{KeyOrder, KeyRange, Next};
 pub use crate::state_memory::StateMemory;
 pub use crate::state_table::{
     Changed, Committed, Matches, NullEquality, RowRef, StateDelta, StateTable,

@@ -17,6 +17,7 @@ use scaling::Epoch;
 use crate::chunk::ChunkData;
 use crate::error::Result;
 use crate::measures::Measures;
+use crate::sorted_rows::ChunkOrders;
 
 /// The rows of one key group of a visible table at one barrier. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -37,6 +38,7 @@ pub(crate) struct SnapshotChunk {
     pub(crate) data: Arc<ChunkData>,
     pub(crate) offset: usize,
     pub(crate) measures: Arc<Measures>,
+    pub(crate) orders: Arc<ChunkOrders>,
 }
 
 impl PartitionSnapshot {

@@ -18,23 +18,12 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
 };
 use datafusion::scalar::ScalarValue;
-use storage::{PartitionSnapshot, TableSnapshot};
+use storage::PartitionSnapshot;
+
+use crate::index_read::access_path::AccessPath;
 
 /// Combinations of values that are worth looking up one by one.
-const LOOKUPS_MAX: usize = 64;
-
-/// Rows of a relation that are found by the hash of some of its columns.
-#[derive(Debug, Clone)]
-pub struct AccessPath {
-    /// The index, as `EXPLAIN` names it.
-    pub name: String,
-    /// The columns that rows are hashed by, as columns of the relation, in this order.
-    pub key: Vec<usize>,
-    /// Where each column of the relation lies in these rows; `None`: they do not have it.
-    pub places: Vec<Option<usize>>,
-    /// The rows.
-    pub rows: Arc<TableSnapshot>,
-}
+pub(crate) const LOOKUPS_MAX: usize = 64;
 
 /// The key groups that a query must read.
 #[derive(Debug, Clone)]
@@ -46,33 +35,6 @@ pub struct PointLookup {
 }
 
 impl AccessPath {
-    /// Whether it has these columns of the relation; `None`: all.
-    #[must_use]
-    pub fn covers(&self, columns: Option<&Vec<usize>>) -> bool {
-        match columns {
-            Some(columns) => columns.iter().all(|&column| self.places[column].is_some()),
-            None => self.places.iter().all(Option::is_some),
-        }
-    }
-
-    /// The key group where rows with these values of columns are, each an array of one; `None` if
-    /// there are no such rows.
-    ///
-    /// # Panics
-    /// If a column of the key has no value.
-    #[must_use]
-    pub(crate) fn partition_of(&self, values: &[(usize, ArrayRef)]) -> Option<&PartitionSnapshot> {
-        let value = |column: &usize| {
-            let given = values.iter().find(|(at, _)| at == column);
-            Arc::clone(&given.expect("the whole key is given").1)
-        };
-        let cells: Vec<ArrayRef> = self.key.iter().map(value).collect();
-        let hash = storage::hash_rows(&cells)[0];
-        let key_groups = u16::try_from(self.rows.partitions.len()).ok()?;
-        let group = storage::key_group(hash, key_groups);
-        self.rows.partitions[usize::from(group.0)].as_ref()
-    }
-
     /// The key groups for these filters, if they give values to the whole key.
     #[must_use]
     pub fn look_up(&self, schema: &SchemaRef, filters: &[Expr]) -> Option<PointLookup> {
@@ -121,7 +83,7 @@ pub fn gives_values(filter: &Expr, column: &str) -> bool {
 }
 
 /// The values that a column may have where the filter is true, if they are few and known.
-fn values_of(filter: &Expr, column: &str) -> Option<Vec<ScalarValue>> {
+pub(crate) fn values_of(filter: &Expr, column: &str) -> Option<Vec<ScalarValue>> {
     let is_column = |expr: &Expr| matches!(expr, Expr::Column(c) if c.name == column);
     match filter {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (op, &**left, &**right) {

@@ -1,0 +1,166 @@
+//! Lets scans read in the order that is asked for, where that spares reading the other rows:
+//! `ORDER BY key LIMIT n`, `min(key)`, `max(key)`.
+//!
+//! ```text
+//!   Sort: k, fetch=n         OrderedScan has the order, so DataFusion drops the sort; it pushes
+//!     Filter            ──►    the filter down, and then the limit
+//!       TableScan
+//! ```
+//!
+//! It is the first rule: behind it, tasks and exchanges are planned for the scans that there are.
+
+use std::sync::Arc;
+
+use arrow::compute::SortOptions;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::error::Result;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::limit::GlobalLimitExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
+
+use crate::index_read::index_scan::IndexScan;
+use crate::index_read::scan_source::ScanSource;
+use crate::index_read::table_scan::TableScan;
+
+/// The rule.
+#[derive(Debug)]
+pub struct OrderedReads;
+
+type Plan = Arc<dyn ExecutionPlan>;
+
+impl PhysicalOptimizerRule for OrderedReads {
+    fn optimize(&self, plan: Plan, _: &ConfigOptions) -> Result<Plan> {
+        plan.transform_down(|node| {
+            let changed = match node.downcast_ref::<SortExec>() {
+                Some(sort) => sorted(&node, sort)?,
+                None => match node.downcast_ref::<AggregateExec>() {
+                    Some(aggregate) => extreme(&node, aggregate)?,
+                    None => None,
+                },
+            };
+            Ok(changed.map_or_else(|| Transformed::no(node), Transformed::yes))
+        })
+        .data()
+    }
+
+    fn name(&self) -> &str {
+        "ordered_reads"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+fn sorted(node: &Plan, sort: &SortExec) -> Result<Option<Plan>> {
+    let Some(fetch) = sort.fetch() else {
+        return Ok(None);
+    };
+    match in_order(sort.input(), sort.expr(), fetch)? {
+        Some(input) => over(node, input).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A single `min` or `max` of a column is that of its first row in order, NULL last.
+fn extreme(node: &Plan, aggregate: &AggregateExec) -> Result<Option<Plan>> {
+    let ([call], [None]) = (aggregate.aggr_expr(), aggregate.filter_expr()) else {
+        return Ok(None);
+    };
+    let descending = match call.fun().name() {
+        "min" => false,
+        "max" => true,
+        _ => return Ok(None),
+    };
+    let is_first = matches!(
+        aggregate.mode(),
+        AggregateMode::Partial | AggregateMode::Single
+    );
+    let [of] = &call.expressions()[..] else {
+        return Ok(None);
+    };
+    if !is_first || !aggregate.group_expr().is_true_no_grouping() {
+        return Ok(None);
+    }
+    let options = SortOptions {
+        descending,
+        nulls_first: false,
+    };
+    let order = LexOrdering::new([PhysicalSortExpr::new(Arc::clone(of), options)]);
+    let Some(order) = order else {
+        return Ok(None);
+    };
+    let Some(input) = in_order(aggregate.input(), &order, 1)? else {
+        return Ok(None);
+    };
+    let first = GlobalLimitExec::new(input, 0, Some(1));
+    over(node, Arc::new(first)).map(Some)
+}
+
+/// A step over another input.
+fn over(step: &Plan, input: Plan) -> Result<Plan> {
+    let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+    Arc::clone(step).replace_children(vec![input], options)
+}
+
+/// The same plan whose rows come in an order, of which the first `fetch` are wanted.
+fn in_order(plan: &Plan, order: &LexOrdering, fetch: usize) -> Result<Option<Plan>> {
+    if let Some(scan) = plan.downcast_ref::<TableScan>() {
+        return ordered_scan(scan.source(), order, fetch, scan.source().rows);
+    }
+    if let Some(scan) = plan.downcast_ref::<IndexScan>() {
+        return ordered_scan(scan.source(), order, fetch, scan.rows());
+    }
+    let (input, order) = if let Some(filter) = plan.downcast_ref::<FilterExec>() {
+        let below = |at: usize| match filter.projection() {
+            Some(columns) => Some(Column::new("", columns[at])),
+            None => Some(Column::new("", at)),
+        };
+        (filter.input(), order_below(order, filter.input(), below))
+    } else if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
+        let below = |at: usize| projection.expr()[at].expr.downcast_ref::<Column>().cloned();
+        let input = projection.input();
+        (input, order_below(order, input, below))
+    } else {
+        return Ok(None);
+    };
+    let Some(order) = order else {
+        return Ok(None);
+    };
+    match in_order(input, &order, fetch)? {
+        Some(input) => over(plan, input).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn ordered_scan(
+    source: &ScanSource,
+    order: &LexOrdering,
+    fetch: usize,
+    instead: usize,
+) -> Result<Option<Plan>> {
+    let scan = source.ordered(order, fetch, instead)?;
+    Ok(scan.map(|scan| Arc::new(scan) as Plan))
+}
+
+/// The order by the columns of an input that the columns of a plan are.
+fn order_below(
+    order: &LexOrdering,
+    input: &Plan,
+    below: impl Fn(usize) -> Option<Column>,
+) -> Option<LexOrdering> {
+    let schema = input.schema();
+    let renamed = order.iter().map(|by| {
+        let at = below(by.expr.downcast_ref::<Column>()?.index())?.index();
+        let column = Column::new(schema.field(at).name(), at);
+        Some(PhysicalSortExpr::new(Arc::new(column), by.options))
+    });
+    LexOrdering::new(renamed.collect::<Option<Vec<_>>>()?)
+}
