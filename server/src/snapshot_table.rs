@@ -72,7 +72,7 @@ impl SnapshotTable {
 
     /// The best way to what the filters ask for, if it need not read all rows.
     fn look_up(&self, projection: Option<&Vec<usize>>, filters: &[Expr]) -> Option<PointLookup> {
-        if filters.is_empty() || !self.changes.is_empty() {
+        if filters.is_empty() {
             return None;
         }
         let paths = self.paths.iter().filter(|path| path.covers(projection));
@@ -84,24 +84,23 @@ impl SnapshotTable {
     fn scan_looked_up(
         &self,
         lookup: PointLookup,
-        projection: Option<&Vec<usize>>,
-        schema: SchemaRef,
+        source: ScanSource,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let places = &lookup.path.places;
-        let stored: Vec<usize> = match projection {
-            Some(columns) => columns
-                .iter()
-                .filter_map(|&column| places[column])
-                .collect(),
-            None => places.iter().copied().flatten().collect(),
-        };
+        if !lookup.path.unique
+            && let Some(range) = source.range_within(&lookup.path.key, lookup.rows())?
+        {
+            return Ok(Arc::new(range));
+        }
+        let columns = source.projection.iter();
+        let places = columns.filter_map(|&column| lookup.path.places[column]);
+        let places: Vec<usize> = places.collect();
         let mut found = Vec::new();
         for partition in &lookup.partitions {
-            found.extend(batches(partition, &stored, &schema)?);
+            found.extend(batches(partition, &places, &source.output)?);
         }
+        let schema = Arc::clone(&source.output);
         let rows = MemorySourceConfig::try_new_exec(&[found], schema, None)?;
-        let (name, count) = (lookup.path.name, lookup.partitions.len());
-        Ok(Arc::new(PointLookupExec::new(rows, name, count)))
+        Ok(Arc::new(PointLookupExec::new(source, rows, lookup)))
     }
 
     /// All rows, those of the changes added and taken away.
@@ -215,9 +214,6 @@ impl TableProvider for SnapshotTable {
             Some(columns) => Arc::new(self.schema.project(columns)?),
             None => Arc::clone(&self.schema),
         };
-        if let Some(lookup) = self.look_up(projection, filters) {
-            return self.scan_looked_up(lookup, projection, schema);
-        }
         if !self.changes.is_empty() {
             let rows = self.changed_rows(projection)?;
             return Ok(MemorySourceConfig::try_new_exec(&[rows], schema, None)?);
@@ -232,6 +228,9 @@ impl TableProvider for SnapshotTable {
             filters: filters.to_vec(),
             rows: usize::try_from(rows).unwrap_or(usize::MAX),
         };
+        if let Some(lookup) = self.look_up(projection, filters) {
+            return self.scan_looked_up(lookup, source);
+        }
         if let Some(range) = source.range()? {
             return Ok(Arc::new(range));
         }

@@ -96,6 +96,31 @@ impl IndexScan {
         }
     }
 
+    /// The rows of which a filter is true.
+    #[must_use]
+    pub fn with_filter(self, filter: Arc<dyn PhysicalExpr>) -> IndexScan {
+        let filter = conjunction(self.filter.iter().cloned().chain([filter]));
+        IndexScan {
+            filter: Some(filter),
+            ..self
+        }
+    }
+
+    /// The first rows, if a number of them is given.
+    #[must_use]
+    pub fn first(self, fetch: Option<usize>) -> IndexScan {
+        IndexScan { fetch, ..self }
+    }
+
+    /// All rows at once.
+    ///
+    /// # Errors
+    /// If the filter fails.
+    pub fn collect(&self) -> Result<Vec<RecordBatch>> {
+        let mut reading = self.reading();
+        std::iter::from_fn(|| reading.next().transpose()).collect()
+    }
+
     /// What is scanned.
     #[must_use]
     pub fn source(&self) -> &ScanSource {
@@ -217,10 +242,7 @@ impl ExecutionPlan for IndexScan {
     }
 
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
-        Some(Arc::new(IndexScan {
-            fetch: limit,
-            ..self.clone()
-        }))
+        Some(Arc::new(self.clone().first(limit)))
     }
 
     fn fetch(&self) -> Option<usize> {
@@ -241,11 +263,7 @@ impl ExecutionPlan for IndexScan {
         }
         let taken = vec![PushedDown::Yes; offered.parent_filters.len()];
         let filters = offered.parent_filters.into_iter().map(|given| given.filter);
-        let filter = conjunction(self.filter.iter().cloned().chain(filters));
-        let scan = IndexScan {
-            filter: Some(filter),
-            ..self.clone()
-        };
+        let scan = self.clone().with_filter(conjunction(filters));
         let taken = FilterPushdownPropagation::with_parent_pushdown_result(taken);
         Ok(taken.with_updated_node(Arc::new(scan)))
     }

@@ -19,6 +19,7 @@ pub struct KeyConditions {
     equal: Vec<Vec<ArrayRef>>,
     /// The column after those.
     next: Next,
+    columns: usize,
     /// As `EXPLAIN` shows them.
     shown: Vec<String>,
 }
@@ -30,6 +31,7 @@ impl KeyConditions {
         let mut conditions = KeyConditions {
             equal: vec![Vec::new()],
             next: Next::Any,
+            columns: 0,
             shown: Vec::new(),
         };
         for &column in &path.key {
@@ -39,6 +41,7 @@ impl KeyConditions {
                 && conditions.equal.len() * values.len() <= LOOKUPS_MAX
             {
                 conditions.add_values(name, &values);
+                conditions.columns += 1;
                 continue;
             }
             let mut limits = Limits::default();
@@ -46,7 +49,10 @@ impl KeyConditions {
                 limits.add(filter, name, field.data_type());
             }
             conditions.next = limits.next();
-            conditions.shown.extend(limits.shown(name));
+            if !conditions.allows_any_next() {
+                conditions.columns += 1;
+                conditions.shown.extend(limits.shown(name));
+            }
             break;
         }
         conditions
@@ -68,10 +74,10 @@ impl KeyConditions {
         });
     }
 
-    /// Whether they leave no key out.
+    /// How many of the first columns they say something about.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.shown.is_empty()
+    pub fn columns(&self) -> usize {
+        self.columns
     }
 
     /// How many of the first columns have one value.

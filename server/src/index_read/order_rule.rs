@@ -1,5 +1,5 @@
 //! Lets scans read in the order that is asked for, where that spares reading the other rows:
-//! `ORDER BY key LIMIT n`, `min(key)`, `max(key)`.
+//! `ORDER BY key LIMIT n`, `WHERE key > … ORDER BY key`, `min(key)`, `max(key)`.
 //!
 //! ```text
 //!   Sort: k, fetch=n         OrderedScan has the order, so DataFusion drops the sort; it pushes
@@ -26,6 +26,7 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 
 use crate::index_read::index_scan::IndexScan;
+use crate::index_read::point_lookup::PointLookupExec;
 use crate::index_read::scan_source::ScanSource;
 use crate::index_read::table_scan::TableScan;
 
@@ -60,10 +61,7 @@ impl PhysicalOptimizerRule for OrderedReads {
 }
 
 fn sorted(node: &Plan, sort: &SortExec) -> Result<Option<Plan>> {
-    let Some(fetch) = sort.fetch() else {
-        return Ok(None);
-    };
-    match in_order(sort.input(), sort.expr(), fetch)? {
+    match in_order(sort.input(), sort.expr(), sort.fetch())? {
         Some(input) => over(node, input).map(Some),
         None => Ok(None),
     }
@@ -97,7 +95,7 @@ fn extreme(node: &Plan, aggregate: &AggregateExec) -> Result<Option<Plan>> {
     let Some(order) = order else {
         return Ok(None);
     };
-    let Some(input) = in_order(aggregate.input(), &order, 1)? else {
+    let Some(input) = in_order(aggregate.input(), &order, Some(1))? else {
         return Ok(None);
     };
     let first = GlobalLimitExec::new(input, 0, Some(1));
@@ -110,13 +108,20 @@ fn over(step: &Plan, input: Plan) -> Result<Plan> {
     Arc::clone(step).replace_children(vec![input], options)
 }
 
-/// The same plan whose rows come in an order, of which the first `fetch` are wanted.
-fn in_order(plan: &Plan, order: &LexOrdering, fetch: usize) -> Result<Option<Plan>> {
+/// The same plan whose rows come in an order, of which the first `fetch` are wanted, or all.
+fn in_order(plan: &Plan, order: &LexOrdering, fetch: Option<usize>) -> Result<Option<Plan>> {
     if let Some(scan) = plan.downcast_ref::<TableScan>() {
         return ordered_scan(scan.source(), order, fetch, scan.source().rows);
     }
     if let Some(scan) = plan.downcast_ref::<IndexScan>() {
         return ordered_scan(scan.source(), order, fetch, scan.rows());
+    }
+    if let Some(lookup) = plan.downcast_ref::<PointLookupExec>() {
+        let (source, lookup) = (lookup.source(), lookup.lookup());
+        return match lookup.path.unique {
+            true => Ok(None),
+            false => ordered_scan(source, order, fetch, lookup.rows()),
+        };
     }
     let (input, order) = if let Some(filter) = plan.downcast_ref::<FilterExec>() {
         let below = |at: usize| match filter.projection() {
@@ -140,13 +145,19 @@ fn in_order(plan: &Plan, order: &LexOrdering, fetch: usize) -> Result<Option<Pla
     }
 }
 
+/// A scan in an order, if it reads less than one of so many rows that are sorted then.
 fn ordered_scan(
     source: &ScanSource,
     order: &LexOrdering,
-    fetch: usize,
+    fetch: Option<usize>,
     instead: usize,
 ) -> Result<Option<Plan>> {
-    let scan = source.ordered(order, fetch, instead)?;
+    let scan = match fetch {
+        Some(fetch) => source.ordered(order, fetch, instead)?,
+        None => source
+            .ordered_range(order)?
+            .filter(|scan| scan.rows() <= instead),
+    };
     Ok(scan.map(|scan| Arc::new(scan) as Plan))
 }
 

@@ -21,6 +21,7 @@ use datafusion::scalar::ScalarValue;
 use storage::PartitionSnapshot;
 
 use crate::index_read::access_path::AccessPath;
+use crate::index_read::scan_source::ScanSource;
 
 /// Combinations of values that are worth looking up one by one.
 pub(crate) const LOOKUPS_MAX: usize = 64;
@@ -125,23 +126,48 @@ pub(crate) fn as_key(
     widens.then(|| value.cast_to(data_type).ok()).flatten()
 }
 
-/// The rows of a point look-up; it is there for `EXPLAIN`.
+impl PointLookup {
+    /// Rows of the key groups.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        let rows: u64 = self.partitions.iter().map(PartitionSnapshot::rows).sum();
+        usize::try_from(rows).unwrap_or(usize::MAX)
+    }
+}
+
+/// The rows of a point look-up; it is there for `EXPLAIN`, and for orders that another scan has.
 #[derive(Debug)]
 pub struct PointLookupExec {
+    source: ScanSource,
     input: Arc<dyn ExecutionPlan>,
-    index: String,
-    key_groups: usize,
+    lookup: PointLookup,
 }
 
 impl PointLookupExec {
-    /// `input` has the rows of so many key groups, found by `index`.
+    /// `input` has the rows of the key groups that are looked up.
     #[must_use]
-    pub fn new(input: Arc<dyn ExecutionPlan>, index: String, key_groups: usize) -> Self {
+    pub fn new(source: ScanSource, input: Arc<dyn ExecutionPlan>, lookup: PointLookup) -> Self {
         Self {
+            source,
             input,
-            index,
-            key_groups,
+            lookup,
         }
+    }
+
+    /// What is scanned.
+    #[must_use]
+    pub fn source(&self) -> &ScanSource {
+        &self.source
+    }
+
+    /// What is looked up.
+    #[must_use]
+    pub fn lookup(&self) -> &PointLookup {
+        &self.lookup
+    }
+
+    fn over(&self, input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+        Arc::new(Self::new(self.source.clone(), input, self.lookup.clone()))
     }
 }
 
@@ -150,7 +176,8 @@ impl DisplayAs for PointLookupExec {
         write!(
             f,
             "PointLookup: index={}, key_groups={}",
-            self.index, self.key_groups
+            self.lookup.path.name,
+            self.lookup.partitions.len()
         )
     }
 }
@@ -181,7 +208,7 @@ impl ExecutionPlan for PointLookupExec {
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(match children.pop() {
-            Some(input) => Arc::new(Self::new(input, self.index.clone(), self.key_groups)),
+            Some(input) => self.over(input),
             None => self,
         })
     }
@@ -191,7 +218,7 @@ impl ExecutionPlan for PointLookupExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(match children.pop() {
-            Some(input) => Arc::new(Self::new(input, self.index.clone(), self.key_groups)),
+            Some(input) => self.over(input),
             None => self,
         })
     }

@@ -63,15 +63,26 @@ impl ScanSource {
     /// # Errors
     /// If rows cannot be sorted.
     pub fn range(&self) -> Result<Option<IndexScan>> {
+        self.range_within(&[], self.rows)
+    }
+
+    /// The same, if they are a small part of so many rows that are found by the values of `known` columns
+    /// otherwise.
+    ///
+    /// # Errors
+    /// If rows cannot be sorted.
+    pub fn range_within(&self, known: &[usize], rows: usize) -> Result<Option<IndexScan>> {
         let mut best: Option<(KeyRead, Candidate<'_>)> = None;
         for candidate in self.candidates() {
-            if candidate.conditions.is_empty() {
+            let columns = &candidate.path.key[..candidate.conditions.columns()];
+            if columns.iter().all(|column| known.contains(column)) {
                 continue;
             }
             let read = candidate.read(candidate.conditions.ranges(&candidate.order))?;
-            let (rows, known) = (read.rows(), best.as_ref().map(|(best, _)| best.rows()));
-            if rows.saturating_mul(RANGE_PART) <= self.rows && known.is_none_or(|best| rows < best)
-            {
+            let most = best
+                .as_ref()
+                .map_or(rows / RANGE_PART + 1, |(best, _)| best.rows());
+            if read.rows() < most {
                 best = Some((read, candidate));
             }
         }
@@ -81,6 +92,15 @@ impl ScanSource {
             } = candidate;
             IndexScan::new(self.clone(), path, &conditions, vec![read])
         }))
+    }
+
+    /// As [`ScanSource::range`], in an order.
+    ///
+    /// # Errors
+    /// If rows cannot be sorted.
+    pub fn ordered_range(&self, sort: &LexOrdering) -> Result<Option<IndexScan>> {
+        let scan = self.ordered(sort, 0, self.rows)?;
+        Ok(scan.filter(|scan| scan.rows().saturating_mul(RANGE_PART) <= self.rows))
     }
 
     /// The rows in an order, of which the first `fetch` are wanted, if reading them so is less work than
