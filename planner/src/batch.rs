@@ -22,6 +22,8 @@ use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingF
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -74,6 +76,9 @@ impl Default for Settings {
     }
 }
 
+/// A rule that changes physical plans.
+pub type PhysicalRule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+
 /// Plans queries against one state of the database.
 #[derive(Clone)]
 pub struct Session {
@@ -87,6 +92,17 @@ pub struct Session {
 /// A session over a catalog, with DataFusion's functions and PostgreSQL's.
 #[must_use]
 pub fn session(catalog: Arc<dyn Catalog>, settings: &Settings) -> Session {
+    session_with_rules(catalog, settings, Vec::new())
+}
+
+/// As [`session`], with rules for physical plans in front of DataFusion's.
+#[must_use]
+pub fn session_with_rules(
+    catalog: Arc<dyn Catalog>,
+    settings: &Settings,
+    mut rules: Vec<PhysicalRule>,
+) -> Session {
+    rules.extend(PhysicalOptimizer::new().rules);
     let mut config = SessionConfig::new()
         .with_target_partitions(settings.target_partitions)
         .with_default_catalog_and_schema(DATABASE, "public")
@@ -123,6 +139,7 @@ pub fn session(catalog: Arc<dyn Catalog>, settings: &Settings) -> Session {
             Arc::new(PgCasts),
             Arc::new(CheckedIntegers),
         ])
+        .with_physical_optimizer_rules(rules)
         .build();
     let context = SessionContext::new_with_state(state);
     for function in functions::all() {

@@ -15,10 +15,10 @@ use crate::access::actor::Actor;
 use crate::access::privilege::Privileges;
 use crate::catalog::{Catalog, Entry, Kind, SCHEMA};
 use crate::error::{Error, Result};
+use crate::index_read::access_path::AccessPath;
 use crate::namespace::{self, Name};
 use crate::pg_catalog;
 use crate::pg_catalog::roles::SECRET;
-use crate::point_lookup::AccessPath;
 use crate::session::transaction::Write;
 use crate::snapshot_table::{SnapshotTable, TableChanges};
 use crate::temporary_schema;
@@ -394,6 +394,7 @@ pub(crate) fn access_paths(
         paths.push(AccessPath {
             name,
             key,
+            unique: entry.kind == Kind::Table,
             places: (0..columns).map(|at| Some(place(at))).collect(),
             rows: Arc::clone(rows),
         });
@@ -413,6 +414,7 @@ pub(crate) fn access_paths(
         paths.push(AccessPath {
             name: index.name.clone(),
             key,
+            unique: false,
             places: (0..columns).map(has).collect(),
             rows: Arc::clone(rows),
         });

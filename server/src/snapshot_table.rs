@@ -3,19 +3,23 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{Field, SchemaRef};
 use arrow::row::{Row, RowConverter, SortField};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::memory::MemorySourceConfig;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use storage::TableSnapshot;
 
-use crate::point_lookup::{AccessPath, PointLookup, PointLookupExec, gives_values};
+use crate::index_read::access_path::AccessPath;
+use crate::index_read::key_conditions::limits_column;
+use crate::index_read::point_lookup::{PointLookup, PointLookupExec, gives_values};
+use crate::index_read::scan_source::ScanSource;
+use crate::index_read::table_scan::{TableScan, batches};
 
 /// The rows of one relation at one epoch.
 #[derive(Debug)]
@@ -28,7 +32,7 @@ pub struct SnapshotTable {
     /// What the reader has changed since.
     changes: TableChanges,
     /// Where rows of some values are found.
-    paths: Vec<AccessPath>,
+    paths: Arc<[AccessPath]>,
 }
 
 /// Changes of a table that are not in its snapshot: rows, and a weight for each.
@@ -47,7 +51,7 @@ impl SnapshotTable {
             schema,
             rows,
             changes: Vec::new(),
-            paths: Vec::new(),
+            paths: Arc::default(),
         }
     }
 
@@ -60,12 +64,15 @@ impl SnapshotTable {
     /// The same rows, some of which can be looked up.
     #[must_use]
     pub fn with_paths(self, paths: Vec<AccessPath>) -> SnapshotTable {
-        SnapshotTable { paths, ..self }
+        SnapshotTable {
+            paths: paths.into(),
+            ..self
+        }
     }
 
     /// The best way to what the filters ask for, if it need not read all rows.
     fn look_up(&self, projection: Option<&Vec<usize>>, filters: &[Expr]) -> Option<PointLookup> {
-        if filters.is_empty() || !self.changes.is_empty() {
+        if filters.is_empty() {
             return None;
         }
         let paths = self.paths.iter().filter(|path| path.covers(projection));
@@ -77,87 +84,42 @@ impl SnapshotTable {
     fn scan_looked_up(
         &self,
         lookup: PointLookup,
-        projection: Option<&Vec<usize>>,
-        schema: SchemaRef,
+        source: ScanSource,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let places = &lookup.path.places;
-        let stored: Vec<usize> = match projection {
-            Some(columns) => columns
-                .iter()
-                .filter_map(|&column| places[column])
-                .collect(),
-            None => places.iter().copied().flatten().collect(),
-        };
-        let mut batches = Vec::new();
-        for partition in &lookup.partitions {
-            for batch in partition.batches(Some(&stored)).map_err(external)? {
-                batches.push(with_schema(&batch, &schema)?);
-            }
+        if !lookup.path.unique
+            && let Some(range) = source.range_within(&lookup.path.key, lookup.rows())?
+        {
+            return Ok(Arc::new(range));
         }
-        let rows = MemorySourceConfig::try_new_exec(&[batches], schema, None)?;
-        let (name, count) = (lookup.path.name, lookup.partitions.len());
-        Ok(Arc::new(PointLookupExec::new(rows, name, count)))
+        let columns = source.projection.iter();
+        let places = columns.filter_map(|&column| lookup.path.places[column]);
+        let places: Vec<usize> = places.collect();
+        let mut found = Vec::new();
+        for partition in &lookup.partitions {
+            found.extend(batches(partition, &places, &source.output)?);
+        }
+        let schema = Arc::clone(&source.output);
+        let rows = MemorySourceConfig::try_new_exec(&[found], schema, None)?;
+        Ok(Arc::new(PointLookupExec::new(source, rows, lookup)))
     }
 
     /// All rows, those of the changes added and taken away.
     fn changed_rows(&self, projection: Option<&Vec<usize>>) -> Result<Vec<RecordBatch>> {
-        let all = self.partitions(None, &self.schema, 1)?;
         let mut changed = Changed::new(&self.schema, &self.changes)?;
-        let mut batches = Vec::new();
-        for batch in all.into_iter().flatten() {
-            batches.push(changed.without_deleted(&batch)?);
+        let mut rows = Vec::new();
+        let key_groups = self.rows.iter().flat_map(|rows| &rows.partitions);
+        for key_group in key_groups.flatten() {
+            for batch in batches(key_group, &self.places, &self.schema)? {
+                rows.push(changed.without_deleted(&batch)?);
+            }
         }
-        batches.extend(changed.inserted(&self.changes)?);
-        let projected = batches.iter().map(|batch| match projection {
+        rows.extend(changed.inserted(&self.changes)?);
+        let projected = rows.iter().map(|batch| match projection {
             Some(columns) => Ok(batch.project(columns)?),
             None => Ok(batch.clone()),
         });
         projected.collect()
     }
-
-    /// Batches for each of `count` tasks; a key group's rows stay together.
-    fn partitions(
-        &self,
-        projection: Option<&[usize]>,
-        schema: &SchemaRef,
-        count: usize,
-    ) -> Result<Vec<Vec<RecordBatch>>> {
-        let stored: Vec<usize> = match projection {
-            Some(columns) => columns.iter().map(|&column| self.places[column]).collect(),
-            None => self.places.clone(),
-        };
-        let mut partitions = vec![Vec::new(); count.max(1)];
-        let mut row_counts = vec![0usize; partitions.len()];
-        for key_group in self
-            .rows
-            .iter()
-            .flat_map(|rows| rows.partitions.iter().flatten())
-        {
-            let least = (0..partitions.len())
-                .min_by_key(|&i| row_counts[i])
-                .unwrap_or(0);
-            for batch in key_group.batches(Some(&stored)).map_err(external)? {
-                row_counts[least] += batch.num_rows();
-                partitions[least].push(with_schema(&batch, schema)?);
-            }
-        }
-        Ok(partitions)
-    }
-}
-
-fn external(error: storage::Error) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
-}
-
-/// The same rows under other names.
-fn with_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    let columns = batch.columns().to_vec();
-    Ok(RecordBatch::try_new_with_options(
-        Arc::clone(schema),
-        columns,
-        &options,
-    )?)
 }
 
 /// The sum of all changes, by row.
@@ -220,15 +182,19 @@ impl TableProvider for SnapshotTable {
         TableType::Base
     }
 
-    /// Filters that give values to a column of a path are worth knowing; the rows that a look-up
-    /// finds are filtered all the same.
+    /// Filters that give values or bounds to a column of a path are worth knowing; the rows that are
+    /// found are filtered all the same.
     fn supports_filters_pushdown(
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
         let keys = || self.paths.iter().flat_map(|path| &path.key);
         let is_useful = |filter: &&Expr| {
-            keys().any(|&column| gives_values(filter, self.schema.field(column).name()))
+            keys().any(|&column| {
+                let field = self.schema.field(column);
+                gives_values(filter, field.name())
+                    || limits_column(filter, field.name(), field.data_type())
+            })
         };
         let support = |filter: &&Expr| match is_useful(filter) {
             true => TableProviderFilterPushDown::Inexact,
@@ -248,15 +214,30 @@ impl TableProvider for SnapshotTable {
             Some(columns) => Arc::new(self.schema.project(columns)?),
             None => Arc::clone(&self.schema),
         };
-        if let Some(lookup) = self.look_up(projection, filters) {
-            return self.scan_looked_up(lookup, projection, schema);
+        if !self.changes.is_empty() {
+            let rows = self.changed_rows(projection)?;
+            return Ok(MemorySourceConfig::try_new_exec(&[rows], schema, None)?);
         }
-        let count = state.config_options().execution.target_partitions;
-        let partitions = if self.changes.is_empty() {
-            self.partitions(projection.map(Vec::as_slice), &schema, count)?
-        } else {
-            vec![self.changed_rows(projection)?]
+        let all = || (0..self.places.len()).collect();
+        let rows = self.rows.as_deref().map_or(0, TableSnapshot::rows);
+        let source = ScanSource {
+            schema: Arc::clone(&self.schema),
+            paths: Arc::clone(&self.paths),
+            projection: projection.cloned().unwrap_or_else(all),
+            output: schema,
+            filters: filters.to_vec(),
+            rows: usize::try_from(rows).unwrap_or(usize::MAX),
         };
-        Ok(MemorySourceConfig::try_new_exec(&partitions, schema, None)?)
+        if let Some(lookup) = self.look_up(projection, filters) {
+            return self.scan_looked_up(lookup, source);
+        }
+        if let Some(range) = source.range()? {
+            return Ok(Arc::new(range));
+        }
+        let places = source.projection.iter();
+        let places = places.map(|&column| self.places[column]).collect();
+        let count = state.config_options().execution.target_partitions;
+        let rows = self.rows.as_deref();
+        Ok(Arc::new(TableScan::new(source, places, rows, count)))
     }
 }

@@ -17,6 +17,7 @@ use crate::cells::Cells;
 use crate::chunk::{ChunkData, ChunkMeasures};
 use crate::gather::Gather;
 use crate::measures::{MeasureColumn, Measures};
+use crate::sorted_rows::ChunkOrders;
 
 /// A slot that no row has.
 pub(crate) const NO_SLOT: u32 = u32::MAX;
@@ -53,6 +54,8 @@ pub(crate) struct Chunk {
     pub(crate) measures: ChunkMeasures,
     /// Number of rows that are not dropped.
     pub(crate) live: u32,
+    /// What readers have sorted; `None` if they never saw the chunk.
+    pub(crate) orders: Option<Arc<ChunkOrders>>,
 }
 
 impl Chunk {
@@ -99,6 +102,7 @@ impl Rows {
             slots: Vec::new(),
             measures: ChunkMeasures::Own(Measures::default()),
             live: 0,
+            orders: None,
         };
         match self.free_chunks.pop() {
             Some(id) => {
@@ -156,6 +160,7 @@ impl Rows {
             slots: Vec::new(),
             measures: ChunkMeasures::Own(Measures::default()),
             live: 0,
+            orders: None,
         };
         self.free_chunks.push(id);
     }

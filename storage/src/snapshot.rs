@@ -17,6 +17,7 @@ use scaling::Epoch;
 use crate::chunk::ChunkData;
 use crate::error::Result;
 use crate::measures::Measures;
+use crate::sorted_rows::ChunkOrders;
 
 /// The rows of one key group of a visible table at one barrier. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -37,6 +38,7 @@ pub(crate) struct SnapshotChunk {
     pub(crate) data: Arc<ChunkData>,
     pub(crate) offset: usize,
     pub(crate) measures: Arc<Measures>,
+    pub(crate) orders: Arc<ChunkOrders>,
 }
 
 impl PartitionSnapshot {
@@ -65,10 +67,7 @@ impl PartitionSnapshot {
                 batches.push(self.batch(chunk, Rows::All(weights.len()), projection)?);
                 continue;
             }
-            let mut rows = Vec::with_capacity(weights.len());
-            for (row, &weight) in (0u32..).zip(weights) {
-                rows.extend((0..weight.max(0)).map(|_| row));
-            }
+            let rows = repeated(weights);
             if !rows.is_empty() {
                 batches.push(self.batch(chunk, Rows::Some(rows), projection)?);
             }
@@ -216,6 +215,15 @@ impl PartitionSnapshot {
             schema, columns, &options,
         )?)
     }
+}
+
+/// Rows of a chunk, each as often as its weight says.
+pub(crate) fn repeated(weights: &[i64]) -> Vec<u32> {
+    let mut rows = Vec::with_capacity(weights.len());
+    for (row, &weight) in (0u32..).zip(weights) {
+        rows.extend((0..weight.max(0)).map(|_| row));
+    }
+    rows
 }
 
 /// Which rows of a chunk, some perhaps more than once.

@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::scalar::ScalarValue;
 use planner::Settings as PlanSettings;
+use planner::batch::{PhysicalRule, session_with_rules};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -32,6 +33,7 @@ use crate::activity::{self, Activity};
 use crate::catalog_view::CatalogView;
 use crate::client::Client;
 use crate::error::{Error, Result};
+use crate::index_read::order_rule::OrderedReads;
 use crate::interrupt::Interrupt;
 use crate::pg_catalog;
 use crate::sequence::LastNumbers;
@@ -382,7 +384,8 @@ impl Session {
                     time_zone: zone.clone(),
                     ..PlanSettings::default()
                 };
-                let session = planner::batch::session(view, &settings);
+                let rules: Vec<PhysicalRule> = vec![Arc::new(OrderedReads)];
+                let session = session_with_rules(view, &settings, rules);
                 let session = session.with_memory(&self.shared.query_memory);
                 pg_catalog::register_pure(&session);
                 pg_catalog::register_session(

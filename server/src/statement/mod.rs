@@ -24,6 +24,7 @@ pub mod generated;
 pub mod grant;
 pub mod insert;
 pub(crate) mod lookup;
+mod lookup_range;
 pub mod prepare;
 pub mod query;
 pub mod refresh;

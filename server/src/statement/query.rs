@@ -39,7 +39,7 @@ impl Session {
             }
         };
         self.see_own_writes().await?;
-        if let Some(rows) = self.look_up(query, &parameters)? {
+        if let Some(rows) = self.look_up(query, &parameters).await? {
             return Ok(rows);
         }
         let view = self.present_view();

@@ -158,10 +158,13 @@ impl Partition {
             .iter()
             .filter_map(|chunk| Some(chunk.data.as_ref()?.bytes_per_row * chunk.slots.len()))
             .sum();
+        let orders = chunks.iter().filter_map(|chunk| chunk.orders.as_ref());
+        let orders: usize = orders.map(|orders| orders.bytes()).sum();
         let slots = self.rows.places.len() * (SLOT_BYTES + measures);
         let lists = (self.dirty.len() + self.writing.len()) * 4;
         let touched = self.touched.len() * (4 + measures) + lists;
         columns
+            + orders
             + slots
             + self.rows.key_hashes.len() * 8
             + self.identity.allocation_size()
@@ -592,6 +595,7 @@ impl Partition {
                 data: Arc::clone(chunk.data()),
                 offset: chunk.offset as usize,
                 measures: chunk.measures.share(),
+                orders: Arc::clone(chunk.orders.get_or_insert_default()),
             })
             .collect();
         PartitionSnapshot {

@@ -5,6 +5,7 @@
 mod checkpoints;
 mod crashes;
 mod golden;
+mod key_reads;
 mod kv_contract;
 mod model;
 mod rows;

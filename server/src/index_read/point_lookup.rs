@@ -18,23 +18,13 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
 };
 use datafusion::scalar::ScalarValue;
-use storage::{PartitionSnapshot, TableSnapshot};
+use storage::PartitionSnapshot;
+
+use crate::index_read::access_path::AccessPath;
+use crate::index_read::scan_source::ScanSource;
 
 /// Combinations of values that are worth looking up one by one.
-const LOOKUPS_MAX: usize = 64;
-
-/// Rows of a relation that are found by the hash of some of its columns.
-#[derive(Debug, Clone)]
-pub struct AccessPath {
-    /// The index, as `EXPLAIN` names it.
-    pub name: String,
-    /// The columns that rows are hashed by, as columns of the relation, in this order.
-    pub key: Vec<usize>,
-    /// Where each column of the relation lies in these rows; `None`: they do not have it.
-    pub places: Vec<Option<usize>>,
-    /// The rows.
-    pub rows: Arc<TableSnapshot>,
-}
+pub(crate) const LOOKUPS_MAX: usize = 64;
 
 /// The key groups that a query must read.
 #[derive(Debug, Clone)]
@@ -46,33 +36,6 @@ pub struct PointLookup {
 }
 
 impl AccessPath {
-    /// Whether it has these columns of the relation; `None`: all.
-    #[must_use]
-    pub fn covers(&self, columns: Option<&Vec<usize>>) -> bool {
-        match columns {
-            Some(columns) => columns.iter().all(|&column| self.places[column].is_some()),
-            None => self.places.iter().all(Option::is_some),
-        }
-    }
-
-    /// The key group where rows with these values of columns are, each an array of one; `None` if
-    /// there are no such rows.
-    ///
-    /// # Panics
-    /// If a column of the key has no value.
-    #[must_use]
-    pub(crate) fn partition_of(&self, values: &[(usize, ArrayRef)]) -> Option<&PartitionSnapshot> {
-        let value = |column: &usize| {
-            let given = values.iter().find(|(at, _)| at == column);
-            Arc::clone(&given.expect("the whole key is given").1)
-        };
-        let cells: Vec<ArrayRef> = self.key.iter().map(value).collect();
-        let hash = storage::hash_rows(&cells)[0];
-        let key_groups = u16::try_from(self.rows.partitions.len()).ok()?;
-        let group = storage::key_group(hash, key_groups);
-        self.rows.partitions[usize::from(group.0)].as_ref()
-    }
-
     /// The key groups for these filters, if they give values to the whole key.
     #[must_use]
     pub fn look_up(&self, schema: &SchemaRef, filters: &[Expr]) -> Option<PointLookup> {
@@ -121,7 +84,7 @@ pub fn gives_values(filter: &Expr, column: &str) -> bool {
 }
 
 /// The values that a column may have where the filter is true, if they are few and known.
-fn values_of(filter: &Expr, column: &str) -> Option<Vec<ScalarValue>> {
+pub(crate) fn values_of(filter: &Expr, column: &str) -> Option<Vec<ScalarValue>> {
     let is_column = |expr: &Expr| matches!(expr, Expr::Column(c) if c.name == column);
     match filter {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (op, &**left, &**right) {
@@ -163,23 +126,48 @@ pub(crate) fn as_key(
     widens.then(|| value.cast_to(data_type).ok()).flatten()
 }
 
-/// The rows of a point look-up; it is there for `EXPLAIN`.
+impl PointLookup {
+    /// Rows of the key groups.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        let rows: u64 = self.partitions.iter().map(PartitionSnapshot::rows).sum();
+        usize::try_from(rows).unwrap_or(usize::MAX)
+    }
+}
+
+/// The rows of a point look-up; it is there for `EXPLAIN`, and for orders that another scan has.
 #[derive(Debug)]
 pub struct PointLookupExec {
+    source: ScanSource,
     input: Arc<dyn ExecutionPlan>,
-    index: String,
-    key_groups: usize,
+    lookup: PointLookup,
 }
 
 impl PointLookupExec {
-    /// `input` has the rows of so many key groups, found by `index`.
+    /// `input` has the rows of the key groups that are looked up.
     #[must_use]
-    pub fn new(input: Arc<dyn ExecutionPlan>, index: String, key_groups: usize) -> Self {
+    pub fn new(source: ScanSource, input: Arc<dyn ExecutionPlan>, lookup: PointLookup) -> Self {
         Self {
+            source,
             input,
-            index,
-            key_groups,
+            lookup,
         }
+    }
+
+    /// What is scanned.
+    #[must_use]
+    pub fn source(&self) -> &ScanSource {
+        &self.source
+    }
+
+    /// What is looked up.
+    #[must_use]
+    pub fn lookup(&self) -> &PointLookup {
+        &self.lookup
+    }
+
+    fn over(&self, input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+        Arc::new(Self::new(self.source.clone(), input, self.lookup.clone()))
     }
 }
 
@@ -188,7 +176,8 @@ impl DisplayAs for PointLookupExec {
         write!(
             f,
             "PointLookup: index={}, key_groups={}",
-            self.index, self.key_groups
+            self.lookup.path.name,
+            self.lookup.partitions.len()
         )
     }
 }
@@ -219,7 +208,7 @@ impl ExecutionPlan for PointLookupExec {
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(match children.pop() {
-            Some(input) => Arc::new(Self::new(input, self.index.clone(), self.key_groups)),
+            Some(input) => self.over(input),
             None => self,
         })
     }
@@ -229,7 +218,7 @@ impl ExecutionPlan for PointLookupExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(match children.pop() {
-            Some(input) => Arc::new(Self::new(input, self.index.clone(), self.key_groups)),
+            Some(input) => self.over(input),
             None => self,
         })
     }
