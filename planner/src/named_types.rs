@@ -37,10 +37,12 @@ const FIELDS_MAX: usize = 1600;
 /// # Errors
 /// Structured types that cannot be. Unknown names stay: planning finds them.
 pub fn resolve<T: VisitMut>(node: &mut T, catalog: &dyn Catalog) -> Result<()> {
-    match node.visit(&mut Resolver { catalog }) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(error),
-    }
+    let mut resolver = Resolver {
+        catalog,
+        fault: None,
+    };
+    let _ = node.visit(&mut resolver);
+    resolver.fault.map_or(Ok(()), Err)
 }
 
 /// As [`resolve`], for a type.
@@ -122,9 +124,9 @@ fn structured(name: &ObjectName) -> Option<&str> {
     is_structure.then_some(text)
 }
 
-/// Whether a name is that of a type that is there without the catalog, or that is not offered.
+/// Whether a name is that of a type that is there without the catalog.
 fn is_known(data_type: &ast::DataType) -> bool {
-    !matches!(arrow_type(data_type), Err(Error::UndefinedType { .. }))
+    arrow_type(data_type).is_ok()
 }
 
 fn named(name: &ObjectName, catalog: &dyn Catalog) -> Option<SqlType> {
@@ -140,12 +142,14 @@ fn named(name: &ObjectName, catalog: &dyn Catalog) -> Option<SqlType> {
 
 struct Resolver<'a> {
     catalog: &'a dyn Catalog,
+    /// Not what the visitor breaks with: each level of an expression would make room for it.
+    fault: Option<Error>,
 }
 
 impl VisitorMut for Resolver<'_> {
-    type Break = Error;
+    type Break = ();
 
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let data_type = match expr {
             Expr::Cast { data_type, .. } => data_type,
             Expr::TypedString(typed) => &mut typed.data_type,
@@ -153,7 +157,10 @@ impl VisitorMut for Resolver<'_> {
         };
         match resolve_type(data_type, self.catalog) {
             Ok(()) => ControlFlow::Continue(()),
-            Err(error) => ControlFlow::Break(error),
+            Err(error) => {
+                self.fault = Some(error);
+                ControlFlow::Break(())
+            }
         }
     }
 }
@@ -174,12 +181,13 @@ fn read(text: &str, catalog: Option<&dyn Catalog>) -> Result<SqlType> {
 }
 
 fn malformed(error: &ParserError) -> Error {
-    let text = error.to_string();
+    let (ParserError::TokenizerError(text) | ParserError::ParserError(text)) = error else {
+        return Error::TooComplex { limit: DEPTH_MAX };
+    };
+    // Places in it are not those of the statement.
+    let text = text.split(" at Line").next().unwrap_or(text);
     Error::InvalidDefinition {
-        message: format!(
-            "invalid structured type: {}",
-            text.trim_start_matches("sql parser error: ")
-        ),
+        message: format!("invalid structured type: {text}"),
     }
 }
 
