@@ -17,7 +17,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{AggregateUDF, Expr, ExprSchemable, LogicalPlan, ScalarUDF};
+use datafusion::logical_expr::{AggregateUDF, Expr, ExprSchemable, LogicalPlan, ScalarUDF, cast};
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
@@ -41,6 +41,7 @@ use crate::functions;
 use crate::functions::casts::{PgCasts, with_casts};
 use crate::functions::now::{now_at, now_of_epochs, now_of_statements};
 use crate::functions::operators::PgOperators;
+use crate::functions::records::RecordNulls;
 use crate::functions::sort_keys::SortKeys;
 use crate::in_subqueries::InSubqueries;
 use crate::integer_literals::IntegerLiterals;
@@ -136,6 +137,7 @@ pub fn session_with_rules(
             Arc::new(NumberAggregates),
             Arc::new(DistinctPairs),
             Arc::new(SortKeys),
+            Arc::new(RecordNulls),
             Arc::new(PgCasts),
             Arc::new(CheckedIntegers),
         ])
@@ -295,7 +297,11 @@ impl Session {
     ) -> Result<Arc<dyn PhysicalExpr>> {
         let state = self.context.state();
         let bound = bind_expression(&state, self.catalog.as_ref(), expr, schema)?;
-        let typed = bound.cast_to(data_type, schema)?;
+        // DataFusion does not know that our casts read texts as composite values.
+        let typed = match data_type {
+            DataType::Struct(_) => cast(bound, data_type.clone()),
+            _ => bound.cast_to(data_type, schema)?,
+        };
         // now() and the like are values only after simplification.
         let context = SimplifyContext::builder()
             .with_config_options(Arc::clone(state.config_options()))

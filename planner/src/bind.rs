@@ -4,6 +4,7 @@
 //! session. A plain view is replaced by the plan of its definition. Every relation met on the way,
 //! inside of views too, is remembered as a dependency.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -41,8 +42,10 @@ use crate::ignored;
 use crate::integer_literals;
 use crate::join_conditions;
 use crate::lateral;
+use crate::named_types;
 use crate::names::{alias_beside_stars, alias_outputs, output_names};
 use crate::parse::{Statement, parse};
+use crate::record_stars;
 use crate::set_operations;
 use crate::sql_function;
 use crate::values_subqueries;
@@ -95,6 +98,7 @@ pub(crate) fn bind(
         depth: 0,
         relations: RefCell::default(),
     };
+    let query = &*binder.without_record_stars(query)?;
     let plan = binder.plan(query)?;
     let names = output_names(query, plan.schema());
     Ok(Bound {
@@ -123,6 +127,7 @@ pub(crate) fn bind_expression(
     let mut context = PlannerContext::new();
     let mut expr = expr.clone();
     sql_function::inline(&mut expr, catalog)?;
+    named_types::resolve(&mut expr, catalog)?;
     syntax::rewrite(&mut expr);
     integer_literals::mark(&mut expr);
     Ok(planner.sql_to_expr(expr, columns, &mut context)?)
@@ -144,6 +149,16 @@ impl Binder<'_> {
         ParserOptions::from(&self.state.config_options().sql_parser)
     }
 
+    /// The query with `(expr).*` written out.
+    fn without_record_stars<'q>(&self, query: &'q Query) -> Result<Cow<'q, Query>> {
+        if !record_stars::has_any(query) {
+            return Ok(Cow::Borrowed(query));
+        }
+        let mut expanded = query.clone();
+        record_stars::expand(&mut expanded, |probe| self.plan(probe))?;
+        Ok(Cow::Owned(expanded))
+    }
+
     fn plan(&self, query: &Query) -> Result<LogicalPlan> {
         let planner = SqlToRel::new_with_options(self, self.parser_options());
         let plan = |alias: fn(&mut Query)| {
@@ -153,6 +168,8 @@ impl Binder<'_> {
                 .map_err(|error| DataFusionError::External(Box::new(error)))?;
             alias(&mut query);
             sql_function::inline(&mut query, self.catalog)?;
+            named_types::resolve(&mut query, self.catalog)
+                .map_err(|error| DataFusionError::External(Box::new(error)))?;
             syntax::rewrite(&mut query);
             join_conditions::lift(&mut query);
             values_subqueries::as_selects(&mut query);
@@ -248,7 +265,7 @@ impl Binder<'_> {
             relations: RefCell::default(),
             ..*self
         };
-        let plan = inner.plan(&query)?;
+        let plan = inner.plan(&*inner.without_record_stars(&query)?)?;
         let mut relations = self.relations.borrow_mut();
         for relation in inner.relations.into_inner() {
             if !relations

@@ -13,6 +13,7 @@ use datafusion::catalog::TableProvider;
 use crate::dataflow::{NexmarkOptions, NexmarkTable};
 use crate::error::Result;
 use crate::sql_function::SqlFunction;
+use crate::values::types::SqlType;
 
 /// Finds relations and their rows. One implementation value is one consistent state: the rows of
 /// all relations are of one epoch.
@@ -58,6 +59,11 @@ pub trait Catalog: Send + Sync + std::fmt::Debug {
         _name: &str,
         _arguments: usize,
     ) -> Option<Arc<SqlFunction>> {
+        None
+    }
+
+    /// The type of a user that a name means.
+    fn named_type(&self, _schema: Option<&str>, _name: &str) -> Option<SqlType> {
         None
     }
 

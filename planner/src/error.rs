@@ -89,6 +89,22 @@ pub enum Error {
         /// As written.
         name: String,
     },
+    /// A field that a composite type has not.
+    #[error("column \"{field}\" not found in data type {type_name}")]
+    UndefinedField {
+        /// Its name.
+        field: String,
+        /// SQL name of the type.
+        type_name: String,
+    },
+    /// A field of what is no composite value.
+    #[error("column notation .{field} applied to type {type_name}, which is not a composite type")]
+    NotComposite {
+        /// Name of the field.
+        field: String,
+        /// SQL name of the type.
+        type_name: String,
+    },
     /// A column name that several inputs have.
     #[error("column reference \"{name}\" is ambiguous")]
     AmbiguousColumn {

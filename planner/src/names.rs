@@ -138,7 +138,7 @@ fn item_name(item: &SelectItem) -> String {
 pub fn expression_name(expr: &Expr) -> String {
     match strong_name(expr) {
         Some(name) => name,
-        None => weak_name(expr).unwrap_or("?column?").to_owned(),
+        None => weak_name(expr).unwrap_or_else(|| "?column?".to_owned()),
     }
 }
 
@@ -183,14 +183,14 @@ fn strong_name(expr: &Expr) -> Option<String> {
 }
 
 /// Names that give way to a better one inside.
-fn weak_name(expr: &Expr) -> Option<&'static str> {
+fn weak_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => weak_name(inner),
-        Expr::Case { .. } => Some("case"),
+        Expr::Case { .. } => Some("case".to_owned()),
         Expr::Cast { data_type, .. } => type_name(data_type),
         Expr::TypedString(typed) => type_name(&typed.data_type),
-        Expr::Interval(_) => Some("interval"),
-        Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => Some("bool"),
+        Expr::Interval(_) => Some("interval".to_owned()),
+        Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => Some("bool".to_owned()),
         _ => None,
     }
 }
@@ -206,44 +206,47 @@ fn access_name(root: &Expr, chain: &[AccessExpr]) -> Option<String> {
 }
 
 /// PostgreSQL's internal name of a type, which names the output of a cast of a constant.
-fn type_name(data_type: &DataType) -> Option<&'static str> {
+fn type_name(data_type: &DataType) -> Option<String> {
     use sqlparser::ast::TimezoneInfo::{Tz, WithTimeZone};
-    Some(match data_type {
-        DataType::Boolean | DataType::Bool => "bool",
-        DataType::SmallInt(_) | DataType::Int2(_) => "int2",
-        DataType::Int(_) | DataType::Integer(_) | DataType::Int4(_) => "int4",
-        DataType::BigInt(_) | DataType::Int8(_) => "int8",
-        DataType::Real | DataType::Float4 => "float4",
-        DataType::DoublePrecision | DataType::Float8 | DataType::Float(_) | DataType::Double(_) => {
-            "float8"
-        }
-        DataType::Numeric(_) | DataType::Decimal(_) | DataType::Dec(_) => "numeric",
-        DataType::Varchar(_) | DataType::CharacterVarying(_) => "varchar",
-        DataType::Char(_) | DataType::Character(_) => "bpchar",
-        DataType::Text => "text",
-        DataType::Date => "date",
-        DataType::Time(..) => "time",
-        DataType::Timestamp(_, Tz | WithTimeZone) => "timestamptz",
-        DataType::Timestamp(..) => "timestamp",
-        DataType::Interval { .. } => "interval",
-        DataType::Bytea => "bytea",
-        DataType::Regclass => "regclass",
-        DataType::JSON => "json",
-        DataType::JSONB => "jsonb",
-        DataType::Uuid => "uuid",
-        DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) => {
-            return type_name(element);
-        }
-        DataType::Custom(name, _) => match name.0.last()?.as_ident()?.value.as_str() {
-            "oid" => "oid",
-            "name" => "name",
-            "regtype" => "regtype",
-            "regproc" => "regproc",
-            "regnamespace" => "regnamespace",
+    Some(
+        match data_type {
+            DataType::Boolean | DataType::Bool => "bool",
+            DataType::SmallInt(_) | DataType::Int2(_) => "int2",
+            DataType::Int(_) | DataType::Integer(_) | DataType::Int4(_) => "int4",
+            DataType::BigInt(_) | DataType::Int8(_) => "int8",
+            DataType::Real | DataType::Float4 => "float4",
+            DataType::DoublePrecision
+            | DataType::Float8
+            | DataType::Float(_)
+            | DataType::Double(_) => "float8",
+            DataType::Numeric(_) | DataType::Decimal(_) | DataType::Dec(_) => "numeric",
+            DataType::Varchar(_) | DataType::CharacterVarying(_) => "varchar",
+            DataType::Char(_) | DataType::Character(_) => "bpchar",
+            DataType::Text => "text",
+            DataType::Date => "date",
+            DataType::Time(..) => "time",
+            DataType::Timestamp(_, Tz | WithTimeZone) => "timestamptz",
+            DataType::Timestamp(..) => "timestamp",
+            DataType::Interval { .. } => "interval",
+            DataType::Bytea => "bytea",
+            DataType::Regclass => "regclass",
+            DataType::JSON => "json",
+            DataType::JSONB => "jsonb",
+            DataType::Uuid => "uuid",
+            DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) => {
+                return type_name(element);
+            }
+            DataType::Custom(name, _) => {
+                let name = identifier(name.0.last()?.as_ident()?);
+                let is_struct = name
+                    .get(..7)
+                    .is_some_and(|n| n.eq_ignore_ascii_case("struct<"));
+                return Some(if is_struct { "row".to_owned() } else { name });
+            }
             _ => return None,
-        },
-        _ => return None,
-    })
+        }
+        .to_owned(),
+    )
 }
 
 /// Gives every unnamed computed output PostgreSQL's name, in all queries of the tree, and makes

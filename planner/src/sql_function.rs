@@ -26,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::names::identifier;
 use crate::parse::{Statement, parse};
 use crate::types::arrow_type;
+use crate::values::types::SqlType;
 
 /// Functions within functions that are followed.
 const DEPTH_MAX: usize = 32;
@@ -143,6 +144,15 @@ impl SqlFunction {
         given.eq(own)
     }
 
+    /// Whether a parameter or the result is of a user's type of this oid, or made of it.
+    #[must_use]
+    pub fn uses_type(&self, oid: u32) -> bool {
+        let parameters = self.parameters.iter().map(|p| &p.data_type);
+        parameters.chain([&self.returns]).any(|written| {
+            arrow_type_of(written).is_ok_and(|arrow| SqlType::of(&arrow).is_made_of(oid))
+        })
+    }
+
     /// A call with NULLs, whose type and faults are those of every call.
     ///
     /// # Errors
@@ -215,7 +225,7 @@ pub fn arrow_type_of(written: &str) -> Result<arrow::datatypes::DataType> {
 pub fn type_name(written: &str) -> String {
     arrow_type_of(written).map_or_else(
         |_| written.to_lowercase(),
-        |arrow| crate::values::types::SqlType::of(&arrow).base_name(),
+        |arrow| SqlType::of(&arrow).base_name(),
     )
 }
 

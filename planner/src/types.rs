@@ -15,16 +15,19 @@
 //! | `jsonb` | `LargeUtf8`, see `values/json.rs` |
 //! | `uuid` | `FixedSizeBinary(16)` |
 //! | `T[]` | `List(T)` |
+//! | composite types, `struct<…>` | `Struct`, see `values/record.rs` and `named_types.rs` |
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, Schema, TimeUnit};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::planner::TypePlanner;
 use sqlparser::ast;
 use sqlparser::ast::{ArrayElemTypeDef, ExactNumberInfo, TimezoneInfo};
 
 use crate::error::{Error, Result};
+use crate::named_types::read_structured;
+use crate::values::record::Record;
 use crate::values::types::{SqlType, UUID_BYTES};
 
 /// Digits of a `numeric` without precision, and how many of them stand behind the point.
@@ -102,8 +105,33 @@ pub(crate) fn array_type(element: DataType) -> DataType {
     DataType::List(Arc::new(Field::new("item", element, true)))
 }
 
+/// The SQL type of a written type: its Arrow type, with what SQL says beyond it.
+#[must_use]
+pub fn declared_type(written: &ast::DataType, arrow: &DataType) -> SqlType {
+    use ast::DataType as Sql;
+    let characters = |length: &Option<ast::CharacterLength>| match length {
+        Some(ast::CharacterLength::IntegerLength { length, .. }) => u32::try_from(*length).ok(),
+        _ => None,
+    };
+    match written {
+        Sql::Varchar(length) | Sql::CharacterVarying(length) | Sql::CharVarying(length) => {
+            SqlType::Varchar(characters(length))
+        }
+        Sql::Character(length) | Sql::Char(length) => {
+            SqlType::Char(characters(length).unwrap_or(1))
+        }
+        Sql::Numeric(ExactNumberInfo::None)
+        | Sql::Decimal(ExactNumberInfo::None)
+        | Sql::Dec(ExactNumberInfo::None) => SqlType::Numeric(None),
+        _ => SqlType::of(arrow),
+    }
+}
+
 /// Types that `sqlparser` knows by no keyword.
 fn custom_type(name: &ast::ObjectName) -> Result<DataType> {
+    if let Some(structured) = read_structured(name) {
+        return structured.map(|sql_type| sql_type.arrow());
+    }
     let written = name.to_string().to_lowercase();
     match written.trim_start_matches("pg_catalog.") {
         "name" | "bpchar" | "\"char\"" => Ok(DataType::Utf8),
@@ -174,7 +202,7 @@ fn decimal_type(digits: &ExactNumberInfo) -> Result<DataType> {
 /// it, else the one that PostgreSQL would give them.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for structs, maps and the like.
+/// [`Error::Unsupported`] for maps and the like.
 pub fn column_type(computed: &DataType) -> Result<DataType> {
     Ok(match computed {
         DataType::Boolean
@@ -198,6 +226,17 @@ pub fn column_type(computed: &DataType) -> Result<DataType> {
                 ));
             }
             array_type(column_type(item.data_type())?)
+        }
+        DataType::Struct(fields) => {
+            let kept = |field: &FieldRef| {
+                let data_type = column_type(field.data_type())?;
+                Ok(field
+                    .as_ref()
+                    .clone()
+                    .with_data_type(data_type)
+                    .with_nullable(true))
+            };
+            DataType::Struct(fields.iter().map(kept).collect::<Result<_>>()?)
         }
         DataType::Int8 | DataType::UInt8 => DataType::Int16,
         DataType::UInt16 => DataType::Int32,
@@ -258,6 +297,7 @@ pub fn sql_name(arrow: &DataType) -> String {
         DataType::LargeUtf8 => "jsonb".to_owned(),
         DataType::FixedSizeBinary(UUID_BYTES) => "uuid".to_owned(),
         DataType::List(item) => format!("{}[]", sql_name(item.data_type())),
+        DataType::Struct(fields) => Record::of(fields).to_string(),
         DataType::Utf8 | DataType::Utf8View => "character varying".to_owned(),
         DataType::Date32 | DataType::Date64 => "date".to_owned(),
         DataType::Time32(_) | DataType::Time64(_) => "time without time zone".to_owned(),

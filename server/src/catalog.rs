@@ -15,6 +15,8 @@ mod shared;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use planner::values::types::SqlType;
+
 use crate::access::Access;
 use crate::access::database::Database;
 use crate::access::privilege::{Acl, Class};
@@ -24,7 +26,9 @@ use crate::sequence::Sequence;
 use crate::temporary_schema;
 
 pub use catalogs::Catalogs;
-pub use entry::{Adaptivity, Column, ConflictPolicy, Entry, Identity, Index, Kind, WatermarkFor};
+pub use entry::{
+    Adaptivity, Column, CompositeType, ConflictPolicy, Entry, Identity, Index, Kind, WatermarkFor,
+};
 pub use rows::{
     delete_change, delete_schema_change, numbered_change, put_change, update_change,
     update_schema_change, with_new_id,
@@ -130,14 +134,48 @@ impl Catalog {
 
     /// All relations but those of subscriptions, by id: a relation comes after those that it reads.
     pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        let is_relation = |kind: &Kind| !matches!(kind, Kind::Function(_) | Kind::Type(_));
         let entries = self.entries.values();
-        entries.filter(|entry| !entry.temporary && entry.function().is_none())
+        entries.filter(move |entry| !entry.temporary && is_relation(&entry.kind))
+    }
+
+    /// All composite types, by id.
+    pub fn types(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        let entries = self.entries.values();
+        entries.filter(|entry| matches!(entry.kind, Kind::Type(_)))
+    }
+
+    /// The type of this oid: one that is always there, a user's, or an array of one.
+    #[must_use]
+    pub fn type_of_oid(&self, oid: u32) -> Option<SqlType> {
+        if let Some(known) = SqlType::from_oid(oid) {
+            return Some(known);
+        }
+        self.types().find_map(|entry| {
+            let composite = entry.composite()?;
+            if entry.id == oid {
+                return Some(composite);
+            }
+            let arrays = SqlType::Array(Box::new(composite));
+            (arrays.oid() == oid).then_some(arrays)
+        })
+    }
+
+    /// The relations and types that have columns of a type.
+    pub fn users_of_type(&self, oid: u32) -> impl Iterator<Item = &Arc<Entry>> {
+        let entries = self.entries.values();
+        entries.filter(move |entry| entry.columns.iter().any(|c| c.sql_type.is_made_of(oid)))
     }
 
     /// Those of them that queries and the system catalogs know: all but sinks.
     pub fn relations(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.entries()
             .filter(|entry| !matches!(entry.kind, Kind::Sink(_)))
+    }
+
+    /// Relations, functions and types: all that a schema holds.
+    pub fn objects(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries().chain(self.functions()).chain(self.types())
     }
 
     /// All functions, by id.

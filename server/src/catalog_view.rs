@@ -1,12 +1,13 @@
 //! One consistent state of the database, as the planner sees it: catalog, rows of one epoch, and
 //! the system tables made from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{MemTable, TableProvider};
+use planner::values::types::SqlType;
 use planner::{Relation, RelationId, RelationKind, SqlFunction};
 use scaling::Epoch;
 use storage::{DatabaseSnapshot, TableSnapshot};
@@ -56,6 +57,8 @@ pub struct Met {
     pub relations: BTreeMap<String, u32>,
     /// The ids of functions, and what they were.
     pub functions: BTreeMap<String, (u32, SqlFunction)>,
+    /// The ids of users' types.
+    pub types: BTreeSet<u32>,
 }
 
 impl CatalogView {
@@ -241,7 +244,7 @@ impl planner::Catalog for CatalogView {
         let entry = self.entry(schema, name)?;
         if matches!(
             entry.kind,
-            Kind::Sequence(_) | Kind::Index(_) | Kind::Sink(_) | Kind::Function(_)
+            Kind::Sequence(_) | Kind::Index(_) | Kind::Sink(_) | Kind::Function(_) | Kind::Type(_)
         ) {
             return None;
         }
@@ -330,6 +333,14 @@ impl planner::Catalog for CatalogView {
         let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
         met.functions.insert(key, (id, function.clone()));
         Some(Arc::new(function.clone()))
+    }
+
+    fn named_type(&self, schema: Option<&str>, name: &str) -> Option<SqlType> {
+        let entry = self.entry(schema, name)?;
+        let composite = entry.composite()?;
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        met.types.insert(entry.id);
+        Some(composite)
     }
 
     fn within(&self, view: RelationId) -> Option<Arc<dyn planner::Catalog>> {

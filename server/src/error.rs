@@ -135,6 +135,12 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// A type cannot have the name of another, nor of a relation.
+    #[error("type \"{name}\" already exists")]
+    DuplicateType {
+        /// The name.
+        name: String,
+    },
     /// There is such a function.
     #[error("function \"{name}\" already exists with same argument types")]
     DuplicateFunction {

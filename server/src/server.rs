@@ -339,8 +339,8 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
         });
         let growing = growing.of_database(database);
         let mut jobs = Vec::new();
-        for function in stored.functions() {
-            growing.put(Entry::clone(function));
+        for entry in stored.functions().chain(stored.types()) {
+            growing.put(Entry::clone(entry));
         }
         for entry in stored.entries() {
             let mut entry = Entry::clone(entry);
@@ -378,7 +378,7 @@ async fn plan_jobs(stored: Catalog) -> Result<(Catalog, Vec<JobSpec>)> {
                     let dataflow = index_dataflow(&entry, &growing.read())?;
                     jobs.push(job(&entry, dataflow));
                 }
-                Kind::Source { .. } | Kind::Sequence(_) | Kind::Function(_) => {}
+                Kind::Source { .. } | Kind::Sequence(_) | Kind::Function(_) | Kind::Type(_) => {}
             }
             growing.put(entry);
         }

@@ -125,6 +125,7 @@ fn code(error: &Error) -> &'static str {
         | Error::UndefinedSetting { .. }
         | Error::UndefinedRescale { .. } => "42704",
         Error::DuplicateRelation { .. } => "42P07",
+        Error::DuplicateType { .. } => "42710",
         Error::DuplicateFunction { .. } => "42723",
         Error::AmbiguousFunction { .. } => "42725",
         Error::ReturnTypeChanges { .. } => "42P13",
@@ -202,12 +203,13 @@ fn code(error: &Error) -> &'static str {
 
 fn value_code(error: &ValueError) -> &'static str {
     match error {
-        ValueError::InvalidText { .. } => "22P02",
+        ValueError::InvalidText { .. } | ValueError::MalformedRecord { .. } => "22P02",
         ValueError::InvalidDatetime { .. } => "22007",
         ValueError::DatetimeOverflow { .. } => "22008",
         ValueError::ValueOutOfRange { .. } | ValueError::NumericOverflow { .. } => "22003",
         ValueError::NotStorable { .. } => "0A000",
         ValueError::StringTooLong { .. } => "22001",
+        ValueError::Fields { .. } => "42846",
         ValueError::Refused { fault, .. } => fault_code(*fault),
     }
 }
@@ -231,6 +233,7 @@ fn fault_code(fault: Fault) -> &'static str {
         Fault::Bytes => "22021",
         Fault::Limit => "54000",
         Fault::Type => "42846",
+        Fault::Mismatch => "42804",
         Fault::Unsupported => "0A000",
     }
 }
@@ -245,7 +248,8 @@ fn planner_code(error: &planner::Error) -> &'static str {
         Planner::OtherDatabase { .. } | Planner::Unsupported { .. } => "0A000",
         Planner::Denied { .. } => "42501",
         Planner::NotPopulated { .. } => "55000",
-        Planner::UndefinedColumn { .. } => "42703",
+        Planner::UndefinedColumn { .. } | Planner::UndefinedField { .. } => "42703",
+        Planner::NotComposite { .. } => "42809",
         Planner::UndefinedFunction { .. } => "42883",
         Planner::UndefinedType { .. } => "42704",
         Planner::AmbiguousColumn { .. } => "42702",
@@ -399,6 +403,13 @@ fn detail(error: &Error) -> Option<String> {
                 "A field with precision {precision}, scale {scale} must round to an absolute value less than {bound}."
             ))
         }
+        Error::Planner(planner::Error::Value(ValueError::MalformedRecord { detail, .. })) => {
+            Some((*detail).to_owned())
+        }
+        Error::Planner(planner::Error::Value(ValueError::Fields { too_many, .. })) => {
+            let fault = if *too_many { "many" } else { "few" };
+            Some(format!("Input has too {fault} columns."))
+        }
         Error::ParameterCount {
             expected, given, ..
         } => Some(format!("Expected {expected} parameters but got {given}.")),
@@ -519,13 +530,16 @@ fn sought(error: &Error) -> Option<Sought<'_>> {
             | Planner::UndefinedColumn { name }
             | Planner::UndefinedFunction { name }
             | Planner::UndefinedType { name }
-            | Planner::AmbiguousColumn { name },
+            | Planner::AmbiguousColumn { name }
+            | Planner::UndefinedField { field: name, .. },
         ) => Some(Sought::Name(name.split('(').next().unwrap_or(name))),
         Error::Planner(Planner::Grouping { message }) => {
             Some(Sought::Name(message.split('"').nth(1)?))
         }
         Error::Planner(Planner::Value(
-            ValueError::InvalidText { value, .. } | ValueError::InvalidDatetime { value, .. },
+            ValueError::InvalidText { value, .. }
+            | ValueError::InvalidDatetime { value, .. }
+            | ValueError::MalformedRecord { value, .. },
         )) => Some(Sought::Literal(value)),
         _ => None,
     }

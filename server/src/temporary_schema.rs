@@ -34,7 +34,7 @@ pub(crate) fn is_temporary(schema: &str) -> bool {
 
 /// What is in a schema that goes, with all that hangs on it.
 pub(crate) fn within(catalog: &Catalog, schema: &str) -> BTreeSet<u32> {
-    let all = catalog.entries().chain(catalog.functions());
+    let all = catalog.objects();
     let within = all.filter(|entry| entry.schema_name == schema);
     let mut ids: BTreeSet<u32> = within.map(|entry| entry.id).collect();
     ids.extend(catalog.dependents(&ids).iter().map(|entry| entry.id));

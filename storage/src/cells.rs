@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, Float32Array, Float64Array,
-    GenericByteArray,
+    GenericByteArray, ListArray, StructArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute::unary;
@@ -52,14 +52,29 @@ enum Values {
 
 /// Columns in which equal floats have equal bits: -0.0 becomes 0.0, every NaN the same NaN.
 pub(crate) fn canonical(columns: &[ArrayRef]) -> Vec<ArrayRef> {
-    columns
-        .iter()
-        .map(|column| match column.data_type() {
-            DataType::Float32 => canonical_f32(column),
-            DataType::Float64 => canonical_f64(column),
-            _ => Arc::clone(column),
-        })
-        .collect()
+    columns.iter().map(canonical_column).collect()
+}
+
+fn canonical_column(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Float32 => canonical_f32(column),
+        DataType::Float64 => canonical_f64(column),
+        DataType::Struct(_) => canonical_fields(column),
+        DataType::List(_) => canonical_items(column),
+        _ => Arc::clone(column),
+    }
+}
+
+fn canonical_fields(column: &ArrayRef) -> ArrayRef {
+    let (fields, columns, nulls) = column.as_struct().clone().into_parts();
+    let columns = canonical(&columns);
+    Arc::new(StructArray::new(fields, columns, nulls))
+}
+
+fn canonical_items(column: &ArrayRef) -> ArrayRef {
+    let (field, offsets, items, nulls) = column.as_list::<i32>().clone().into_parts();
+    let items = canonical_column(&items);
+    Arc::new(ListArray::new(field, offsets, items, nulls))
 }
 
 fn canonical_f32(column: &ArrayRef) -> ArrayRef {

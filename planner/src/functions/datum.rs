@@ -8,16 +8,17 @@ use arrow::array::timezone::Tz;
 use arrow::array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Decimal256Array,
     FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
-    IntervalMonthDayNanoArray, LargeStringArray, ListArray, NullArray, StringArray,
+    IntervalMonthDayNanoArray, LargeStringArray, ListArray, NullArray, StringArray, StructArray,
     Time64MicrosecondArray, TimestampMicrosecondArray, UInt32Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, TimeUnit};
+use arrow::datatypes::{DataType, FieldRef, Fields, IntervalMonthDayNano, TimeUnit};
 
 use crate::functions::decimal::Decimal;
 use crate::values::column::Values;
 use crate::values::error::{Fault, Result, ValueError};
 use crate::values::json::Json;
+use crate::values::record::write_field;
 use crate::values::temporal::{self, MICROS_DAY};
 use crate::values::types::UUID_BYTES;
 use crate::values::{interval, numeric, text};
@@ -45,6 +46,8 @@ pub(crate) enum Datum<'a> {
     Timestamptz(i64),
     Interval(Interval),
     Array(Vec<Datum<'a>>),
+    /// A composite value, with the fields of its type.
+    Record(Fields, Vec<Datum<'a>>),
 }
 
 /// Months, days and microseconds, which are not converted into each other.
@@ -111,6 +114,12 @@ impl<'a> Datum<'a> {
                 let offsets = lists.value_offsets();
                 let range = offsets[row] as usize..offsets[row + 1] as usize;
                 Datum::Array(range.map(|at| Datum::of(items, at)).collect())
+            }
+            Values::Record {
+                structs, fields, ..
+            } => {
+                let values = fields.iter().map(|field| Datum::of(field, row));
+                Datum::Record(structs.fields().clone(), values.collect())
             }
         }
     }
@@ -235,6 +244,7 @@ impl<'a> Datum<'a> {
                 &mut out,
             ),
             Datum::Array(elements) => write_array(elements, zone, &mut out),
+            Datum::Record(_, values) => write_record(values, zone, &mut out),
         }
         Some(out)
     }
@@ -264,6 +274,12 @@ impl<'a> Datum<'a> {
                 let first = elements.find(|order| order.is_ne());
                 first.unwrap_or_else(|| a.len().cmp(&b.len()))
             }
+            (Datum::Record(_, a), Datum::Record(_, b)) => {
+                let mut values = a.iter().zip(b).map(|(a, b)| a.order(b));
+                values
+                    .find(|order| order.is_ne())
+                    .unwrap_or(Ordering::Equal)
+            }
             _ => self.count().cmp(&other.count()),
         }
     }
@@ -290,6 +306,17 @@ fn write_array(elements: &[Datum<'_>], zone: Tz, out: &mut String) {
         }
     }
     out.push('}');
+}
+
+fn write_record(values: &[Datum<'_>], zone: Tz, out: &mut String) {
+    out.push('(');
+    for (at, value) in values.iter().enumerate() {
+        out.push_str(if at > 0 { "," } else { "" });
+        if let Some(shown) = value.shown(zone) {
+            write_field(&shown, out);
+        }
+    }
+    out.push(')');
 }
 
 /// A column of computed values.
@@ -349,7 +376,8 @@ pub(crate) fn build_column(data_type: &DataType, values: Vec<Datum<'_>>) -> Resu
         DataType::Interval(_) => {
             collect!(IntervalMonthDayNanoArray, d => arrow_interval(d.interval()))
         }
-        DataType::List(item) => lists(item.data_type(), values)?,
+        DataType::List(item) => lists(item, values)?,
+        DataType::Struct(fields) => structs(fields, values)?,
         _ => collect!(StringArray, d => Ok::<_, ValueError>(d.str())),
     })
 }
@@ -379,7 +407,28 @@ fn uuids(values: &[Datum<'_>]) -> ArrayRef {
     Arc::new(column.expect("every value has the bytes of a uuid"))
 }
 
-fn lists(item: &DataType, values: Vec<Datum<'_>>) -> Result<ArrayRef> {
+fn structs(fields: &Fields, values: Vec<Datum<'_>>) -> Result<ArrayRef> {
+    let mut parts: Vec<Vec<Datum<'_>>> = vec![Vec::with_capacity(values.len()); fields.len()];
+    let mut valid = Vec::with_capacity(values.len());
+    for value in values {
+        let (is_valid, values) = match value {
+            Datum::Record(_, values) => (true, values),
+            _ => (false, Vec::new()),
+        };
+        valid.push(is_valid);
+        let mut values = values.into_iter();
+        for part in &mut parts {
+            part.push(values.next().unwrap_or(Datum::Null));
+        }
+    }
+    let columns = fields.iter().zip(parts);
+    let columns = columns.map(|(field, part)| build_column(field.data_type(), part));
+    let columns = columns.collect::<Result<_>>()?;
+    let nulls = Some(NullBuffer::from(valid));
+    Ok(Arc::new(StructArray::new(fields.clone(), columns, nulls)))
+}
+
+fn lists(item: &FieldRef, values: Vec<Datum<'_>>) -> Result<ArrayRef> {
     let mut lengths = Vec::with_capacity(values.len());
     let mut valid = Vec::with_capacity(values.len());
     let mut items = Vec::new();
@@ -396,10 +445,14 @@ fn lists(item: &DataType, values: Vec<Datum<'_>>) -> Result<ArrayRef> {
             }
         }
     }
-    let field = Arc::new(Field::new("item", item.clone(), true));
     let offsets = OffsetBuffer::<i32>::from_lengths(lengths);
-    let items = build_column(item, items)?;
-    let lists = ListArray::new(field, offsets, items, Some(NullBuffer::from(valid)));
+    let items = build_column(item.data_type(), items)?;
+    let lists = ListArray::new(
+        Arc::clone(item),
+        offsets,
+        items,
+        Some(NullBuffer::from(valid)),
+    );
     debug_assert!(lists.offsets().len() == lists.len() + 1);
     Ok(Arc::new(lists))
 }

@@ -304,7 +304,7 @@ pub(crate) fn innermost(data_type: &DataType) -> DataType {
 fn array_type(arg: &DataType, element: &DataType) -> DataType {
     let item = match arg {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _)
-            if item.data_type().is_nested() =>
+            if innermost(item.data_type()) != *item.data_type() =>
         {
             array_type(item.data_type(), element)
         }

@@ -461,6 +461,11 @@ pub(crate) fn made(call: &Call, value: &Datum<'_>) -> Json {
         }
         Datum::Json(text) => Json::parse(text).unwrap_or(Json::Null),
         Datum::Array(elements) => Json::Array(elements.iter().map(|e| made(call, e)).collect()),
+        Datum::Record(fields, values) => {
+            let members = fields.iter().zip(values);
+            let members = members.map(|(field, value)| (field.name().clone(), made(call, value)));
+            Json::object(members.collect())
+        }
         Datum::Timestamp(_) | Datum::Timestamptz(_) => Json::Text(iso(value, call)),
         other => Json::Text(other.shown(call.zone).unwrap_or_default()),
     }
@@ -534,7 +539,7 @@ fn object_of_columns<'a>(keys: &Datum<'a>, values: &Datum<'a>) -> Result<Datum<'
 }
 
 /// Bytes in the order of values ([`Json::order`]): equal for equal values.
-fn write_order(value: &Json, key: &mut Vec<u8>) {
+pub(super) fn write_order(value: &Json, key: &mut Vec<u8>) {
     match value {
         Json::Array(elements) if elements.is_empty() => key.push(0),
         Json::Null => key.push(1),
@@ -567,13 +572,13 @@ fn write_order(value: &Json, key: &mut Vec<u8>) {
 }
 
 /// A text, ended by what is below every character. JSON's texts hold no NUL.
-fn write_text(text: &str, key: &mut Vec<u8>) {
+pub(super) fn write_text(text: &str, key: &mut Vec<u8>) {
     key.extend(text.as_bytes());
     key.push(0);
 }
 
 /// Sign, length of the whole part, digits; all turned around for negative numbers.
-fn write_number(number: &str, key: &mut Vec<u8>) {
+pub(super) fn write_number(number: &str, key: &mut Vec<u8>) {
     let (negative, digits) = match number.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, number),

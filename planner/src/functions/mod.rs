@@ -26,6 +26,7 @@ pub(crate) mod operators;
 mod ordered_sets;
 mod patterns;
 mod random_uuid;
+pub(crate) mod records;
 mod row_syntax;
 mod rows;
 pub(crate) mod sort_keys;
@@ -57,6 +58,7 @@ static FUNCTIONS: LazyLock<BTreeMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| 
         numbers::functions(),
         ordered_sets::functions(),
         patterns::functions(),
+        records::functions(),
         strings::functions(),
     ];
     let functions = families

@@ -23,6 +23,7 @@ use crate::functions::call;
 use crate::functions::decimal::Decimal;
 use crate::functions::function::external;
 use crate::functions::patterns::rust_pattern;
+use crate::functions::records::{comparable, field_of};
 use crate::functions::sort_keys::key_function;
 use crate::values::types::SqlType;
 
@@ -128,13 +129,17 @@ impl ExprPlanner for PgOperators {
             GetFieldAccess::NamedStructField { name } if of_json => {
                 PlannerResult::Planned(call("pg_json_get", vec![expr, lit(name)]))
             }
+            GetFieldAccess::NamedStructField { name } => {
+                let name = name.to_string();
+                let planned = field_of(expr, &name, schema);
+                PlannerResult::Planned(planned.map_err(|e| DataFusionError::External(Box::new(e)))?)
+            }
             GetFieldAccess::ListIndex { key } => {
                 PlannerResult::Planned(call("pg_subscript", vec![expr, *key]))
             }
             GetFieldAccess::ListRange { start, stop, .. } => {
                 PlannerResult::Planned(call("pg_slice", vec![expr, *start, *stop]))
             }
-            field_access => PlannerResult::Original(RawFieldAccessExpr { field_access, expr }),
         })
     }
 }
@@ -150,6 +155,10 @@ struct Operands {
 
 fn is_literal(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(ScalarValue::Utf8(_), _))
+}
+
+fn is_row(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(function) if function.name() == "pg_row")
 }
 
 fn is_temporal(sql_type: &SqlType) -> bool {
@@ -259,9 +268,35 @@ impl Operands {
         self
     }
 
-    /// Intervals are compared by their length, `jsonb` by its own order.
+    /// A composite value without a type beside one that has a type.
+    fn typed_records(mut self) -> Result<Self> {
+        let (DataType::Struct(left), DataType::Struct(right)) =
+            (&self.left_arrow, &self.right_arrow)
+        else {
+            return Ok(self);
+        };
+        if left == right {
+            return Ok(self);
+        }
+        // Literals in a ROW are of the types that they are compared with.
+        if is_row(&self.right) {
+            self.right = cast(self.right, self.left_arrow.clone());
+            self.right_type = self.left_type.clone();
+        } else if is_row(&self.left) {
+            self.left = cast(self.left, self.right_arrow.clone());
+            self.left_type = self.right_type.clone();
+            self.left_arrow = self.right_arrow.clone();
+        } else {
+            comparable(left, right).map_err(external)?;
+            self.right_type = self.left_type.clone();
+        }
+        Ok(self)
+    }
+
+    /// Intervals are compared by their length, `jsonb` by its own order, composite values field by
+    /// field.
     fn comparison(self, op: BinaryOperator) -> Result<PlannerResult<RawBinaryExpr>> {
-        let operands = self.adopted();
+        let operands = self.adopted().typed_records()?;
         let same = operands.left_type == operands.right_type;
         let key = key_function(&operands.left_arrow).filter(|_| same);
         let (Some(key), Some(operator)) = (key, comparison(&op)) else {

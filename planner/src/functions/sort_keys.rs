@@ -1,5 +1,6 @@
 //! `ORDER BY` of types whose columns are not in PostgreSQL's order: `jsonb`, which is held as text,
-//! and intervals, which are held as months, days and time. They are sorted by keys.
+//! intervals, which are held as months, days and time, and composite types and arrays, which hold such
+//! values and NULLs. They are sorted by keys.
 
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
@@ -17,6 +18,7 @@ pub(crate) fn key_function(data_type: &DataType) -> Option<&'static str> {
     match data_type {
         DataType::LargeUtf8 => Some("pg_json_order"),
         DataType::Interval(_) => Some("pg_interval_span"),
+        DataType::Struct(_) | DataType::List(_) => Some("pg_record_order"),
         _ => None,
     }
 }

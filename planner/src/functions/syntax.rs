@@ -13,6 +13,8 @@
 //! | `\|/ x`, `\|\|/ x`, `~ x` | `sqrt(x)`, `cbrt(x)`, `pg_bitwise_not(x)` |
 //! | `(a, b) OVERLAPS (c, d)` | `overlaps(a, b, c, d)` |
 //! | `(a, b) < (c, d)`, `(a, b) IN ((c, d))`, `(a, b) IN (SELECT …)` | comparisons of the parts (`row_syntax.rs`) |
+//! | `ROW(a, b)` | `(a, b)`, and that `pg_row(a, b)` where it is not compared |
+//! | `(c).field` | `(c).'field'` |
 //! | `date 'today'`, `current_date`, `localtimestamp`, `age(t)` | calls of `now` |
 //! | `FETCH FIRST n ROWS ONLY` | `LIMIT n` |
 //! | `every(x)` | `bool_and(x)` |
@@ -28,14 +30,15 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{
     AccessExpr, ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType,
     DateTimeField, ExactNumberInfo, Expr, Fetch, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, Interval, LimitClause, ObjectName, Query,
-    SelectItem, SetExpr, Subscript, TableFactor, TimezoneInfo, TrimWhereField, UnaryOperator,
-    Value, VisitMut, VisitorMut,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Interval, LimitClause, ObjectName,
+    Query, SelectItem, SetExpr, Subscript, TableFactor, TimezoneInfo, TrimWhereField,
+    UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
 use crate::functions::ordered_sets::over_all_values;
 use crate::functions::row_syntax::{row_in_list, row_in_subquery, rows_compared};
 use crate::functions::rows::{ROW_FUNCTIONS, RowFunction};
+use crate::names::identifier;
 use crate::values::input::DIMENSIONS_MAX;
 use crate::values::interval::{parse_interval, with_unit};
 
@@ -43,6 +46,49 @@ use crate::values::interval::{parse_interval, with_unit};
 pub(crate) fn rewrite<T: VisitMut>(node: &mut T) {
     let visited = node.visit(&mut Rewriter);
     debug_assert!(visited.is_continue(), "the visitor never breaks");
+    let visited = node.visit(&mut Rows);
+    debug_assert!(visited.is_continue(), "the visitor never breaks");
+}
+
+/// Rows that are no part of a comparison are values.
+struct Rows;
+
+impl VisitorMut for Rows {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        ungroup_rows(&mut query.body);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Tuple(values) = expr {
+            *expr = call("pg_row", std::mem::take(values));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// `GROUP BY (a, b)` as `GROUP BY a, b`.
+fn ungroup_rows(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => {
+            if let GroupByExpr::Expressions(groups, _) = &mut select.group_by {
+                let parts = std::mem::take(groups)
+                    .into_iter()
+                    .flat_map(|group| match group {
+                        Expr::Tuple(parts) => parts,
+                        other => vec![other],
+                    });
+                *groups = parts.collect();
+            }
+        }
+        SetExpr::SetOperation { left, right, .. } => {
+            ungroup_rows(left);
+            ungroup_rows(right);
+        }
+        _ => {}
+    }
 }
 
 struct Rewriter;
@@ -533,7 +579,7 @@ fn quantified(function: &str, left: Expr, op: &BinaryOperator, right: Expr) -> E
     call(function, vec![text(op.to_string()), left, right])
 }
 
-/// A slice with both bounds.
+/// A slice with both bounds; a field by its name as a text.
 fn closed(access: AccessExpr) -> AccessExpr {
     match access {
         AccessExpr::Subscript(Subscript::Slice {
@@ -545,6 +591,7 @@ fn closed(access: AccessExpr) -> AccessExpr {
             upper_bound: Some(upper_bound.unwrap_or_else(|| number(i32::MAX.into()))),
             stride,
         }),
+        AccessExpr::Dot(Expr::Identifier(field)) => AccessExpr::Dot(text(identifier(&field))),
         other => other,
     }
 }
@@ -566,6 +613,12 @@ fn positional(mut function: Function) -> Expr {
         "transaction_timestamp" | "statement_timestamp"
     ) {
         return call("now", Vec::new());
+    }
+    if name == "row"
+        && let FunctionArguments::List(list) = &function.args
+        && let Some(values) = values_of(&list.args)
+    {
+        return Expr::Tuple(values);
     }
     if name == "every" {
         function.name = ObjectName::from(vec![Ident::new("bool_and")]);

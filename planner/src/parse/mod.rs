@@ -26,6 +26,7 @@ mod scaling;
 mod sequence;
 mod sink;
 mod streaming;
+mod structures;
 mod subscribe;
 mod temporal_join;
 mod with_changes;
@@ -248,6 +249,8 @@ pub enum ObjectKind {
     Index,
     /// `SINK`
     Sink,
+    /// `TYPE`
+    Type,
 }
 
 impl std::fmt::Display for ObjectKind {
@@ -260,6 +263,7 @@ impl std::fmt::Display for ObjectKind {
             Self::Sequence => "sequence",
             Self::Index => "index",
             Self::Sink => "sink",
+            Self::Type => "type",
         })
     }
 }
@@ -396,7 +400,9 @@ fn parse_one(sql: &str, mut tokens: Vec<TokenWithSpan>, positions: &Positions) -
     let query_start = query_start(&tokens).map(|at| positions.byte(at) - start_byte);
     let secrets = role::secrets(&tokens, positions);
     let emit = event_time::take_emit(&mut tokens);
+    structures::quote(sql, &mut tokens, positions);
     name_star(&mut tokens);
+    structures::name_all_fields(&mut tokens);
     asof::replace(&mut tokens);
     temporal_join::replace(&mut tokens, positions)?;
     columns_as::type_columns(&mut tokens);

@@ -7,6 +7,7 @@
 //! | numbers | whole numbers | floats half to even, `numeric` half away from zero; errors 22003 |
 //! | dates, times | instants, and back | by the clocks of the session's zone |
 //! | arrays | arrays | each element |
+//! | composite types | composite types | each field, by its place |
 //! | `jsonb` | numbers, `boolean` | if it holds one |
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::values::column::Style;
 use crate::values::error::{Fault, Result, ValueError};
 use crate::values::input::{parse_arrays, parse_column};
 use crate::values::json::Json;
+use crate::values::record::{Record, struct_of};
 use crate::values::temporal::{MICROS_DAY, instant_of, local_micros};
 use crate::values::text::column_texts;
 use crate::values::types::SqlType;
@@ -44,6 +46,7 @@ pub fn differs(from: &DataType, to: &DataType) -> bool {
         (T::Utf8 | T::Utf8View | T::LargeUtf8, _) => true,
         (_, T::Utf8) => true,
         (T::Dictionary(..), _) => false,
+        (T::Struct(_), T::Struct(_)) => true,
         (from, to) if is_number(from) && is_number(to) => !is_wider(from, to),
         (T::Date32, T::Timestamp(_, zone)) => zone.is_some(),
         (T::Timestamp(_, None), T::Timestamp(_, Some(_)))
@@ -107,6 +110,7 @@ pub fn cast(column: &ArrayRef, to: &DataType, zone: Tz) -> Result<ArrayRef> {
             let read = parse_arrays(texts.as_string(), element, dimensions(to), zone);
             plain(&read.map_err(|bad| bad.error)?, to)
         }
+        (SqlType::Record(_), SqlType::Record(target)) => records(column, target, zone),
         (SqlType::Text, _) => {
             let texts = plain(column, &DataType::Utf8)?;
             let read = parse_column(texts.as_string(), &target, zone).map_err(|bad| bad.error)?;
@@ -345,6 +349,45 @@ fn lists(column: &ArrayRef, to: &DataType, zone: Tz) -> Result<ArrayRef> {
         lists.nulls().cloned(),
     );
     plain(&(Arc::new(cast) as ArrayRef), to)
+}
+
+/// Composite values field by field, in their order; names do not matter.
+fn records(column: &ArrayRef, target: &Record, zone: Tz) -> Result<ArrayRef> {
+    let structs = column.as_struct();
+    let (given, wanted) = (structs.num_columns(), target.fields.len());
+    if given != wanted {
+        return Err(ValueError::Fields {
+            from: SqlType::of(column.data_type()).base_name(),
+            to: target.name().to_owned(),
+            too_many: given > wanted,
+        });
+    }
+    let columns = structs.columns().iter().zip(target.types());
+    let columns = columns.map(|(column, sql_type)| {
+        let cast = cast(column, &sql_type.arrow(), zone)?;
+        Ok(match sql_type {
+            SqlType::Varchar(Some(length)) => cut(&cast, *length, false),
+            SqlType::Char(length) => cut(&cast, *length, true),
+            _ => cast,
+        })
+    });
+    let columns = columns.collect::<Result<_>>()?;
+    Ok(struct_of(target, columns, structs.nulls().cloned()))
+}
+
+/// Texts of at most `length` characters; of exactly so many if they are padded.
+fn cut(column: &ArrayRef, length: u32, padded: bool) -> ArrayRef {
+    let length = length as usize;
+    let cut = |text: &str| {
+        let mut cut: String = text.chars().take(length).collect();
+        if padded {
+            let missing = length - cut.chars().count();
+            cut.extend(std::iter::repeat_n(' ', missing));
+        }
+        cut
+    };
+    let texts = column.as_string::<i32>().iter();
+    Arc::new(texts.map(|text| text.map(cut)).collect::<StringArray>())
 }
 
 /// Numbers and booleans out of `jsonb`.

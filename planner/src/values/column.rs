@@ -6,7 +6,7 @@ use arrow::array::timezone::Tz;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, Decimal256Array,
     FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
-    IntervalMonthDayNanoArray, LargeStringArray, ListArray, StringArray, UInt32Array,
+    IntervalMonthDayNanoArray, LargeStringArray, ListArray, StringArray, StructArray, UInt32Array,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{
@@ -17,7 +17,7 @@ use arrow::datatypes::{
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::values::error::{Fault, Result, ValueError};
-use crate::values::text;
+use crate::values::record::Record;
 use crate::values::types::{SqlType, UUID_BYTES};
 
 /// What the look of a value depends on besides itself.
@@ -53,6 +53,12 @@ pub enum Values {
         lists: ListArray,
         items: Box<Values>,
         element_oid: u32,
+    },
+    Record {
+        structs: StructArray,
+        fields: Vec<Values>,
+        /// The oids of the fields' types.
+        oids: Vec<u32>,
     },
 }
 
@@ -115,6 +121,18 @@ impl Values {
                     element_oid,
                 }
             }
+            DataType::Struct(fields) => {
+                let structs = column.as_struct().clone();
+                Values::Record {
+                    fields: structs
+                        .columns()
+                        .iter()
+                        .map(Values::new)
+                        .collect::<Result<_>>()?,
+                    oids: Record::of(fields).types().map(SqlType::oid).collect(),
+                    structs,
+                }
+            }
             other => return Self::converted(column, other),
         })
     }
@@ -143,7 +161,6 @@ impl Values {
                 DataType::List(Arc::clone(item))
             }
             DataType::Dictionary(_, value) => value.as_ref().clone(),
-            DataType::Struct(_) => return Ok(Values::Text(records(column)?)),
             _ => return Ok(Values::Text(displayed(column)?)),
         };
         // Checked: a value that does not fit is an error, not NULL.
@@ -189,6 +206,7 @@ impl Values {
             Values::Bytea(a) => a.is_null(row),
             Values::Interval(a) => a.is_null(row),
             Values::Array { lists, .. } => lists.is_null(row),
+            Values::Record { structs, .. } => structs.is_null(row),
         }
     }
 }
@@ -208,29 +226,4 @@ fn displayed(column: &ArrayRef) -> Result<StringArray> {
                 .map_err(unshown)
         })
         .collect()
-}
-
-/// Composite values as PostgreSQL's `record_out` writes them: `(1,"a b",)`.
-fn records(column: &ArrayRef) -> Result<StringArray> {
-    let style = Style {
-        zone: crate::values::temporal::utc(),
-    };
-    let structs = column.as_struct();
-    let fields = structs.columns().iter().map(Values::new);
-    let fields = fields.collect::<Result<Vec<_>>>()?;
-    let record = |row: usize| {
-        let mut out = String::from("(");
-        for (at, field) in fields.iter().enumerate() {
-            out.push_str(if at > 0 { "," } else { "" });
-            if !field.is_null(row) {
-                text::write_field(field, row, style, &mut out);
-            }
-        }
-        out.push(')');
-        out
-    };
-    let rows = 0..column.len();
-    Ok(rows
-        .map(|row| column.is_valid(row).then(|| record(row)))
-        .collect())
 }

@@ -14,6 +14,14 @@ pub enum ValueError {
         /// The text.
         value: String,
     },
+    /// Text that is no composite value.
+    #[error("malformed record literal: \"{value}\"")]
+    MalformedRecord {
+        /// The text.
+        value: String,
+        /// What is wrong with it, as PostgreSQL says it.
+        detail: &'static str,
+    },
     /// Text that is no date or time.
     #[error("invalid input syntax for type {type_name}: \"{value}\"")]
     InvalidDatetime {
@@ -57,6 +65,16 @@ pub enum ValueError {
     StringTooLong {
         /// SQL name of the type, with length.
         type_name: String,
+    },
+    /// A composite value of a type with another number of fields.
+    #[error("cannot cast type {from} to {to}")]
+    Fields {
+        /// SQL name of its type.
+        from: String,
+        /// SQL name of the other type.
+        to: String,
+        /// Whether it has too many.
+        too_many: bool,
     },
     /// What a function does not do.
     #[error("{message}")]
@@ -105,6 +123,8 @@ pub enum Fault {
     Limit,
     /// Types that do not go together.
     Type,
+    /// Types that are not compared.
+    Mismatch,
     /// What PostgreSQL has and we do not.
     Unsupported,
 }

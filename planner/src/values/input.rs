@@ -18,6 +18,7 @@ use crate::types::NUMERIC_DEFAULT;
 use crate::values::error::{Fault, Result, ValueError};
 use crate::values::json::Json;
 use crate::values::numeric::{parse_decimal, parse_decimal256};
+use crate::values::record::parse_records;
 use crate::values::types::{NUMERIC_PRECISION_MAX, SqlType, UTC, UUID_BYTES};
 use crate::values::{datetime, interval};
 
@@ -107,6 +108,7 @@ pub fn parse_column(
         }
         SqlType::Interval => read!(IntervalMonthDayNanoBuilder::new(), parse_interval),
         SqlType::Array(element) => return parse_arrays(texts, element, 1, zone),
+        SqlType::Record(record) => return parse_records(texts, record, zone),
     })
 }
 

@@ -16,6 +16,7 @@ pub mod input;
 pub mod interval;
 pub mod json;
 pub mod numeric;
+pub mod record;
 pub mod temporal;
 pub mod text;
 pub mod types;

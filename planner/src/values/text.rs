@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrayRef};
 
 use crate::values::column::{Style, Values};
 use crate::values::error::Result;
+use crate::values::record::write_field;
 use crate::values::{interval, numeric, temporal};
 
 /// Writes a value that is not NULL.
@@ -49,6 +50,18 @@ pub fn write_value(values: &Values, row: usize, style: Style, out: &mut String) 
                 style,
                 out,
             );
+        }
+        Values::Record { fields, .. } => {
+            out.push('(');
+            for (at, field) in fields.iter().enumerate() {
+                out.push_str(if at > 0 { "," } else { "" });
+                if !field.is_null(row) {
+                    let mut text = String::new();
+                    write_value(field, row, style, &mut text);
+                    write_field(&text, out);
+                }
+            }
+            out.push(')');
         }
     }
 }
@@ -115,28 +128,6 @@ pub fn write_item(item: &str, out: &mut String) {
     for c in item.chars() {
         if matches!(c, '"' | '\\') {
             out.push('\\');
-        }
-        out.push(c);
-    }
-    out.push('"');
-}
-
-/// Writes a field of a composite value that is not NULL: quotes and backslashes are doubled.
-pub(crate) fn write_field(values: &Values, row: usize, style: Style, out: &mut String) {
-    let mut field = String::new();
-    write_value(values, row, style, &mut field);
-    let quoted = field.is_empty()
-        || field
-            .chars()
-            .any(|c| matches!(c, '"' | '\\' | '(' | ')' | ',') || c.is_ascii_whitespace());
-    if !quoted {
-        out.push_str(&field);
-        return;
-    }
-    out.push('"');
-    for c in field.chars() {
-        if matches!(c, '"' | '\\') {
-            out.push(c);
         }
         out.push(c);
     }

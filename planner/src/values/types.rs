@@ -9,7 +9,7 @@
 //! | text, varchar, char(n) | Utf8 | | interval | Interval(MonthDayNano) |
 //! | bytea | Binary | | oid | UInt32 |
 //! | jsonb | LargeUtf8, canonical text | | uuid | FixedSizeBinary(16) |
-//! | T[] | List(T) | | | |
+//! | T[] | List(T) | | composite types | Struct, see `values/record.rs` |
 //!
 //! Each SQL type has an Arrow type that no other one has, so that a type survives whatever rewrites
 //! plans: text is never `LargeUtf8`, and `bytea` never of fixed size.
@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use serde::{Deserialize, Serialize};
+
+use crate::values::record::Record;
 
 /// Precision of `numeric` without one: all that 128 bits hold.
 pub const NUMERIC_PRECISION_MAX: u8 = 38;
@@ -77,6 +79,8 @@ pub enum SqlType {
     Uuid,
     /// An array of another type
     Array(Box<SqlType>),
+    /// A composite type
+    Record(Record),
 }
 
 impl SqlType {
@@ -115,6 +119,7 @@ impl SqlType {
                 }
             }
             DataType::Dictionary(_, value) => SqlType::of(value),
+            DataType::Struct(fields) => SqlType::Record(Record::of(fields)),
             _ => SqlType::Text,
         }
     }
@@ -137,11 +142,30 @@ impl SqlType {
             .or_else(|| matches!(oid, 18 | 19 | 705 | 1042).then_some(SqlType::Text))
     }
 
+    /// The type with this oid and modifier, if we have it.
+    #[must_use]
+    pub fn declared(oid: u32, modifier: i32) -> Option<SqlType> {
+        let length = u32::try_from(modifier - 4).ok();
+        Some(match SqlType::from_oid(oid)? {
+            SqlType::Varchar(_) => SqlType::Varchar(length),
+            SqlType::Char(_) => SqlType::Char(length?),
+            SqlType::Numeric(_) => SqlType::Numeric(length.map(|digits| {
+                let scale = (digits & 0x7ff) as i8;
+                ((digits >> 16) as u8, scale)
+            })),
+            other => other,
+        })
+    }
+
     /// `pg_type.oid`.
     #[must_use]
     pub fn oid(&self) -> u32 {
         match self {
-            SqlType::Array(element) => element.row().array_oid,
+            SqlType::Array(element) => match &**element {
+                SqlType::Record(record) => record.array_oid(),
+                element => element.row().array_oid,
+            },
+            SqlType::Record(record) => record.oid(),
             _ => self.row().oid,
         }
     }
@@ -150,7 +174,7 @@ impl SqlType {
     #[must_use]
     pub fn value_bytes(&self) -> i16 {
         match self {
-            SqlType::Array(_) => -1,
+            SqlType::Array(_) | SqlType::Record(_) => -1,
             _ => self.row().value_bytes,
         }
     }
@@ -197,6 +221,49 @@ impl SqlType {
             SqlType::Array(element) => {
                 DataType::List(Arc::new(Field::new("item", element.arrow(), true)))
             }
+            SqlType::Record(record) => DataType::Struct(record.arrow_fields()),
+        }
+    }
+
+    /// The type without a name of its own and without lengths of texts: every value of it is one of
+    /// this.
+    #[must_use]
+    pub fn open(&self) -> SqlType {
+        match self {
+            SqlType::Varchar(_) | SqlType::Char(_) => SqlType::Text,
+            SqlType::Array(element) => SqlType::Array(Box::new(element.open())),
+            SqlType::Record(record) => {
+                let fields = record.fields.iter();
+                SqlType::Record(Record {
+                    named: None,
+                    fields: fields
+                        .map(|(name, part)| (name.clone(), part.open()))
+                        .collect(),
+                })
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// Whether it holds composite values.
+    #[must_use]
+    pub fn has_records(&self) -> bool {
+        match self {
+            SqlType::Array(element) => element.has_records(),
+            SqlType::Record(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it is a composite type of this number, or made of it.
+    #[must_use]
+    pub fn is_made_of(&self, oid: u32) -> bool {
+        match self {
+            SqlType::Array(element) => element.is_made_of(oid),
+            SqlType::Record(record) => {
+                record.oid() == oid || record.fields.iter().any(|(_, part)| part.is_made_of(oid))
+            }
+            _ => false,
         }
     }
 
@@ -211,6 +278,7 @@ impl SqlType {
     pub fn base_name(&self) -> String {
         match self {
             SqlType::Array(element) => format!("{}[]", element.base_name()),
+            SqlType::Record(record) => record.name().to_owned(),
             _ => self.row().sql_name.to_owned(),
         }
     }
@@ -232,6 +300,7 @@ impl fmt::Display for SqlType {
             SqlType::Varchar(Some(length)) => write!(f, "character varying({length})"),
             SqlType::Char(length) => write!(f, "character({length})"),
             SqlType::Array(element) => write!(f, "{element}[]"),
+            SqlType::Record(record) => record.fmt(f),
             _ => f.write_str(self.row().sql_name),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use planner::measures::TwoPhaseAgg;
+use planner::values::record::{Record, TypeName};
 use planner::values::types::SqlType;
 use planner::{RelationId, SqlFunction};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,15 @@ pub enum Kind {
     Sink(Sink),
     /// A function of a user. It is no relation; its name is its signature.
     Function(SqlFunction),
+    /// A composite type, whose fields are its columns. It has its name among the relations.
+    Type(CompositeType),
+}
+
+/// What `CREATE TYPE … AS (…)` makes beside its fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompositeType {
+    /// Oid of its arrays.
+    pub array_oid: u32,
 }
 
 /// What an index is of.
@@ -90,6 +100,7 @@ impl Kind {
             Kind::Index(_) => "index",
             Kind::Sink(_) => "sink",
             Kind::Function(_) => "function",
+            Kind::Type(_) => "type",
         }
     }
 
@@ -280,6 +291,7 @@ impl Entry {
         self.bindings = met.relations;
         self.dependencies
             .extend(met.functions.values().map(|(id, _)| *id));
+        self.dependencies.extend(met.types);
         let functions = met.functions.into_iter();
         self.functions = functions
             .map(|(call, (_, function))| (call, function))
@@ -293,6 +305,25 @@ impl Entry {
             Kind::Function(function) => Some(function),
             _ => None,
         }
+    }
+
+    /// The type that it is, if it is one.
+    #[must_use]
+    pub fn composite(&self) -> Option<SqlType> {
+        let Kind::Type(CompositeType { array_oid }) = &self.kind else {
+            return None;
+        };
+        let fields = self.columns.iter();
+        Some(SqlType::Record(Record {
+            named: Some(TypeName {
+                oid: self.id,
+                array_oid: *array_oid,
+                name: self.reference(),
+            }),
+            fields: fields
+                .map(|c| (c.name.clone(), c.sql_type.clone()))
+                .collect(),
+        }))
     }
 
     /// What it is, as messages name it.
@@ -379,6 +410,9 @@ impl Entry {
             }
             Kind::Function(_) => {
                 return Err(Error::not_supported("a function cannot be read as a table"));
+            }
+            Kind::Type(_) => {
+                return Err(Error::not_supported("a type cannot be read as a table"));
             }
         };
         let mut relation = planner::Relation {

@@ -27,7 +27,7 @@ use crate::pg_catalog::relations::{
 };
 use crate::pg_catalog::server_tables::UTF8;
 use crate::pg_catalog::sleep::Sleep;
-use crate::pg_catalog::types::{other_name, other_oid};
+use crate::pg_catalog::type_functions;
 use crate::pg_catalog::{
     CONSTRAINT_OID, INDEX_OID, RULE_OID, SCHEMA as PG_CATALOG, SCHEMAS, find, tables,
 };
@@ -37,16 +37,12 @@ use crate::settings::Settings;
 use crate::temporary_schema::is_temporary;
 use planner::names::quoted_literal;
 use planner::values::input::split_array;
-use planner::values::types::{SqlType, by_name};
+use planner::values::types::SqlType;
 
 /// Casts to and from the reg* types become calls of these; see `rewrite.rs`.
 pub(crate) const REGCLASS_IN: &str = "pg_regclass_in";
 /// A relation's name of its oid.
 pub(crate) const REGCLASS_OUT: &str = "pg_regclass_out";
-/// A type's oid of its name.
-pub(crate) const REGTYPE_IN: &str = "pg_regtype_in";
-/// A type's name of its oid.
-pub(crate) const REGTYPE_OUT: &str = "pg_regtype_out";
 /// A schema's name of its oid.
 pub(crate) const REGNAMESPACE_OUT: &str = "pg_regnamespace_out";
 
@@ -57,11 +53,6 @@ pub(crate) const OPTION_TEXTS: &str = "pg_option_texts";
 pub(crate) fn pure() -> Vec<ScalarUDF> {
     use DataType::{Int32, Utf8};
     vec![
-        immutable("format_type", Utf8, |args| {
-            oid_arg(args, 0)
-                .map(|oid| format_type(oid, arg(args, 1)))
-                .into()
-        }),
         immutable("pg_encoding_to_char", Utf8, |args| {
             arg(args, 0)
                 .map(|n| if n == "6" { "UTF8" } else { "" })
@@ -76,27 +67,6 @@ pub(crate) fn pure() -> Vec<ScalarUDF> {
         }),
         ScalarUDF::from(TypeOf::new()),
     ]
-}
-
-/// `format_type(oid, modifier)`.
-fn format_type(oid: u32, modifier: Arg<'_>) -> String {
-    let modifier: i32 = modifier.and_then(|m| m.parse().ok()).unwrap_or(-1);
-    let Some(sql_type) = SqlType::from_oid(oid).filter(|t| t.oid() == oid) else {
-        return other_name(oid).map_or_else(
-            || if oid == 0 { "-" } else { "???" }.to_owned(),
-            str::to_owned,
-        );
-    };
-    match (&sql_type, modifier) {
-        (_, -1) if matches!(sql_type, SqlType::Char(_)) => "bpchar".to_owned(),
-        (SqlType::Char(_), m) => format!("character({})", m - 4),
-        (SqlType::Varchar(_), m) if m >= 4 => format!("character varying({})", m - 4),
-        (SqlType::Numeric(_), m) if m >= 4 => {
-            let bits = m - 4;
-            format!("numeric({},{})", bits >> 16, bits & 0x7ff)
-        }
-        _ => sql_type.to_string(),
-    }
 }
 
 /// PostgreSQL's `pg_size_pretty`: the largest unit of which there are fewer than 10240.
@@ -157,6 +127,7 @@ pub(crate) fn of_session(
     process_id: u32,
 ) -> Vec<ScalarUDF> {
     let mut functions = about_catalog(shared, settings);
+    functions.extend(type_functions::of_session(shared, settings));
     functions.extend(about_session(settings, process_id));
     functions.extend(about_others(shared, settings));
     functions.extend(constants());
@@ -164,6 +135,7 @@ pub(crate) fn of_session(
 }
 
 /// The catalog as a session names what is in it.
+#[derive(Default)]
 pub(crate) struct Scope {
     catalog: Arc<Catalog>,
     path: Vec<String>,
@@ -181,6 +153,14 @@ impl Scope {
         };
         path.retain(|schema| actor.may_in_schema(schema, Privileges::USAGE));
         Scope { catalog, path }
+    }
+
+    /// The object of users that a name means.
+    pub(crate) fn named(&self, schema: Option<&str>, name: &str) -> Option<&Arc<Entry>> {
+        match schema {
+            Some(schema) => self.find(schema, name),
+            None => self.path.iter().find_map(|schema| self.find(schema, name)),
+        }
     }
 
     /// The schema of the session's temporary relations, if there are any.
@@ -473,7 +453,7 @@ pub(crate) fn relation_oid(catalog: &Scope, text: &str) -> Option<i64> {
 }
 
 /// Splits `a."B".c`, folding what is not quoted.
-fn name_parts(text: &str) -> Option<Vec<String>> {
+pub(crate) fn name_parts(text: &str) -> Option<Vec<String>> {
     let mut parts = Vec::new();
     let mut part = String::new();
     let mut chars = text.trim().chars().peekable();
@@ -596,7 +576,7 @@ fn check_reach(
 
 /// Functions whose answer is the same for everyone, whatever is asked.
 fn constants() -> Vec<ScalarUDF> {
-    use DataType::{Boolean, Int64, UInt32, Utf8};
+    use DataType::{Boolean, Int64, Utf8};
     let mut functions = vec![
         stable("version", Utf8, |_| {
             format!(
@@ -608,28 +588,6 @@ fn constants() -> Vec<ScalarUDF> {
         }),
         // What pg_node_tree columns hold is the text already.
         stable("pg_get_expr", Utf8, |args| arg(args, 0).into()),
-        make(REGTYPE_IN, UInt32, Volatility::Stable, |args| {
-            let Some(name) = arg(args, 0) else {
-                return Ok(Returned::Null);
-            };
-            let plain = name.trim().trim_start_matches("pg_catalog.");
-            let known = by_name(plain).map(|sql_type| sql_type.oid());
-            match known.or_else(|| other_oid(plain)) {
-                Some(oid) => Ok(i64::from(oid).into()),
-                None => Err(external(Error::UndefinedType {
-                    name: name.to_owned(),
-                })),
-            }
-        }),
-        stable("to_regtype", UInt32, |args| {
-            arg(args, 0)
-                .and_then(by_name)
-                .map(|sql_type| i64::from(sql_type.oid()))
-                .into()
-        }),
-        stable(REGTYPE_OUT, Utf8, |args| {
-            oid_arg(args, 0).map(|oid| format_type(oid, None)).into()
-        }),
         stable("pg_tablespace_location", Utf8, |_| "".into()),
         stable("getdatabaseencoding", Utf8, |_| "UTF8".into()),
         stable("pg_char_to_encoding", Int64, |args| {
@@ -711,16 +669,6 @@ fn constants() -> Vec<ScalarUDF> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn types_are_formatted_with_their_modifiers() {
-        assert_eq!(format_type(1043, Some("14")), "character varying(10)");
-        assert_eq!(format_type(1700, Some("655366")), "numeric(10,2)");
-        assert_eq!(format_type(23, Some("-1")), "integer");
-        assert_eq!(format_type(1007, None), "integer[]");
-        assert_eq!(format_type(19, None), "name");
-        assert_eq!(format_type(999_999, None), "???");
-    }
 
     #[test]
     fn names_are_quoted_only_if_they_must() {

@@ -3,11 +3,13 @@
 use crate::access::actor::Object;
 use crate::access::privilege::{AclItem, PUBLIC};
 use crate::access::role::ROOT_ID;
-use crate::catalog::Kind;
+use crate::catalog::{Catalog, Kind};
 use crate::pg_catalog::relations::{deparsed, view_definition};
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
+use crate::pg_catalog::types::other_name;
 use crate::pg_catalog::{self, INFORMATION_SCHEMA, SCHEMA as PG_CATALOG, SCHEMAS};
 use crate::temporary_schema::is_temporary;
+use planner::values::record::Record;
 use planner::values::types::{SCALARS, SqlType};
 
 #[rustfmt::skip] // Column lists read best as tables.
@@ -209,7 +211,8 @@ fn tables(source: &Source<'_>) -> Vec<Vec<Value>> {
             | Kind::Sequence(_)
             | Kind::Index(_)
             | Kind::Sink(_)
-            | Kind::Function(_) => {
+            | Kind::Function(_)
+            | Kind::Type(_) => {
                 continue;
             }
         };
@@ -253,7 +256,6 @@ fn tables(source: &Source<'_>) -> Vec<Vec<Value>> {
 }
 
 fn columns(source: &Source<'_>) -> Vec<Vec<Value>> {
-    let database = source.catalog.database().name.as_str();
     let mut rows = Vec::new();
     for entry in source
         .catalog
@@ -262,7 +264,7 @@ fn columns(source: &Source<'_>) -> Vec<Vec<Value>> {
     {
         for (at, column) in entry.columns.iter().enumerate() {
             rows.push(column_row(
-                database,
+                source.catalog,
                 &entry.schema_name,
                 &entry.name,
                 at,
@@ -274,19 +276,20 @@ fn columns(source: &Source<'_>) -> Vec<Vec<Value>> {
         for (at, field) in table.schema().fields().iter().enumerate() {
             let sql_type = SqlType::of(field.data_type());
             let column = crate::catalog::Column::new(field.name(), sql_type);
-            rows.push(column_row(database, schema, table.name, at, &column));
+            rows.push(column_row(source.catalog, schema, table.name, at, &column));
         }
     }
     rows
 }
 
 fn column_row(
-    database: &str,
+    catalog: &Catalog,
     schema: &str,
     table: &str,
     at: usize,
     column: &crate::catalog::Column,
 ) -> Vec<Value> {
+    let database = catalog.database().name.as_str();
     let sql_type = &column.sql_type;
     let length = match sql_type {
         SqlType::Varchar(length) => *length,
@@ -312,14 +315,17 @@ fn column_row(
         SqlType::Time | SqlType::Timestamp | SqlType::Timestamptz | SqlType::Interval => Some(6),
         _ => None,
     };
-    let data_type = if matches!(sql_type, SqlType::Array(_)) {
-        "ARRAY".to_owned()
-    } else {
-        sql_type.base_name()
+    let data_type = match sql_type {
+        SqlType::Array(_) => "ARRAY".to_owned(),
+        SqlType::Record(Record { named: Some(_), .. }) => "USER-DEFINED".to_owned(),
+        other => other.base_name(),
     };
-    let udt = match sql_type {
-        SqlType::Array(element) => format!("_{}", type_name(element)),
-        other => type_name(other).to_owned(),
+    let (udt_schema, udt) = match sql_type {
+        SqlType::Array(element) => {
+            let (schema, name) = type_name(catalog, element);
+            (schema, format!("_{name}"))
+        }
+        other => type_name(catalog, other),
     };
     let updatable = if pg_catalog::is_schema(schema) {
         "NO"
@@ -346,7 +352,7 @@ fn column_row(
         scale,
         datetime,
         database,
-        PG_CATALOG,
+        udt_schema,
         udt,
         if column.identity.is_some() {
             "YES"
@@ -362,11 +368,19 @@ fn column_row(
     ]
 }
 
-fn type_name(sql_type: &SqlType) -> &'static str {
-    SCALARS
-        .iter()
-        .find(|(_, row)| row.oid == sql_type.oid())
-        .map_or("text", |(_, row)| row.name)
+/// Schema and `typname` of a type that is no array.
+fn type_name(catalog: &Catalog, sql_type: &SqlType) -> (String, String) {
+    let oid = sql_type.oid();
+    if let Some(entry) = catalog.types().find(|entry| entry.id == oid) {
+        return (entry.schema_name.clone(), entry.name.clone());
+    }
+    let mut scalars = SCALARS.iter();
+    let known = scalars.find(|(_, row)| row.oid == oid);
+    let name = match known {
+        Some((_, row)) => row.name,
+        None => other_name(oid).unwrap_or("text"),
+    };
+    (PG_CATALOG.to_owned(), name.to_owned())
 }
 
 fn key_columns(source: &Source<'_>) -> Vec<Vec<Value>> {

@@ -26,6 +26,7 @@ mod sequence_functions;
 pub mod server_tables;
 mod sleep;
 pub mod table;
+pub(crate) mod type_functions;
 pub mod types;
 
 use std::sync::{Arc, Mutex};

@@ -275,6 +275,7 @@ struct Class<'a> {
 
 impl Class<'_> {
     fn row(&self) -> Vec<Value> {
+        let is_type = self.kind == "c";
         let replica_identity =
             if matches!(self.kind, "r" | "m") && self.oid >= crate::catalog::FIRST_ID {
                 "d"
@@ -285,11 +286,11 @@ impl Class<'_> {
             self.oid,
             self.name,
             self.namespace,
-            0,
+            if is_type { self.oid } else { 0 },
             0,
             self.owner,
             self.access_method,
-            self.oid,
+            if is_type { 0 } else { self.oid },
             0,
             i32::from(self.kind == "i"),
             self.rows,
@@ -328,12 +329,13 @@ pub(crate) fn relkind(kind: &Kind) -> &'static str {
         Kind::MaterializedView => "m",
         Kind::Sequence(_) => "S",
         Kind::Index(_) => "i",
+        Kind::Type(_) => "c",
         Kind::Sink(_) | Kind::Function(_) => "",
     }
 }
 
 /// The oid of a relation's schema.
-fn namespace(source: &Source<'_>, entry: &Entry) -> u32 {
+pub(crate) fn namespace(source: &Source<'_>, entry: &Entry) -> u32 {
     source
         .catalog
         .schema_oid(&entry.schema_name)
@@ -342,7 +344,7 @@ fn namespace(source: &Source<'_>, entry: &Entry) -> u32 {
 
 fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
-    for entry in source.catalog.relations() {
+    for entry in source.catalog.relations().chain(source.catalog.types()) {
         let count = source
             .snapshot
             .and_then(|s| s.tables.get(&entry.id))
@@ -416,7 +418,11 @@ fn attribute(relation: u32, number: usize, column: &Column) -> Vec<Value> {
         .iter()
         .find(|(_, row)| row.oid == sql_type.oid())
         .map(|(_, row)| row);
-    let (align, storage) = row.map_or(("i", "x"), |row| (row.align, row.storage));
+    let (align, storage) = match (row, sql_type) {
+        (Some(row), _) => (row.align, row.storage),
+        (None, SqlType::Record(_)) => ("d", "x"),
+        (None, _) => ("i", "x"),
+    };
     let by_value = (1..=8).contains(&sql_type.value_bytes());
     let collation = if sql_type.is_text() {
         DEFAULT_COLLATION
@@ -459,7 +465,7 @@ fn attribute(relation: u32, number: usize, column: &Column) -> Vec<Value> {
 
 fn attributes(source: &Source<'_>) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
-    for entry in source.catalog.relations() {
+    for entry in source.catalog.relations().chain(source.catalog.types()) {
         for (at, column) in entry.columns.iter().enumerate() {
             rows.push(attribute(entry.id, at + 1, column));
         }

@@ -32,12 +32,11 @@ use sqlparser::ast::{
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
-use crate::pg_catalog::functions::{
-    OPTION_TEXTS, REGCLASS_IN, REGCLASS_OUT, REGNAMESPACE_OUT, REGTYPE_IN, REGTYPE_OUT,
-};
+use crate::pg_catalog::functions::{OPTION_TEXTS, REGCLASS_IN, REGCLASS_OUT, REGNAMESPACE_OUT};
 use crate::pg_catalog::rewrite::absent::{drop_absent_types, drop_empty_lookups};
 use crate::pg_catalog::rewrite::subquery::{count_existing, only_item, single_row};
 use crate::pg_catalog::role_functions::{REGROLE_IN, REGROLE_OUT};
+use crate::pg_catalog::type_functions::{REGTYPE_IN, REGTYPE_OUT};
 use crate::pg_catalog::{INFORMATION_SCHEMA, SCHEMA, find};
 use planner::names::expression_name;
 
@@ -312,6 +311,12 @@ fn reg_cast(expr: &Expr, data_type: &DataType) -> Option<&'static str> {
     }
 }
 
+/// Whether a name is within a schema of the server's own.
+fn is_of_system(name: &ObjectName) -> bool {
+    let schema = name.0.iter().rev().nth(1).and_then(|part| part.as_ident());
+    schema.is_some_and(|schema| super::is_schema(&schema.value.to_lowercase()))
+}
+
 fn is_oid(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Custom(name, _) if last_word(name).as_deref() == Some("oid"))
 }
@@ -345,7 +350,7 @@ fn plain_type(data_type: DataType) -> DataType {
                 "regtype" | "regproc" | "regprocedure" | "regrole" | "regnamespace" | "name"
                 | "char" | "bpchar" | "pg_node_tree",
             ) => DataType::Text,
-            Some(word) if name.0.len() > 1 => {
+            Some(word) if is_of_system(&name) => {
                 // One word of the tree, read as a type.
                 let parsed = Parser::new(&PostgreSqlDialect {})
                     .try_with_sql(word)

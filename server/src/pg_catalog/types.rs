@@ -2,9 +2,9 @@
 
 use crate::access::role::ROOT_ID;
 use crate::pg_catalog::PG_CATALOG_OID;
-use crate::pg_catalog::relations::DEFAULT_COLLATION;
+use crate::pg_catalog::relations::{DEFAULT_COLLATION, namespace};
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
-use planner::values::types::SCALARS;
+use planner::values::types::{SCALARS, SqlType};
 
 /// Types that clients look up and that we have under another name: oid, name, array oid, category,
 /// bytes, alignment.
@@ -83,6 +83,10 @@ pub(crate) static TABLES: &[SystemTable] = &[
 struct TypeRecord<'a> {
     oid: u32,
     name: &'a str,
+    namespace: u32,
+    owner: u32,
+    /// Oid in `pg_class` of a composite type.
+    relation: u32,
     bytes: i32,
     kind: &'a str,
     category: &'a str,
@@ -96,12 +100,21 @@ impl TypeRecord<'_> {
     fn row(&self) -> Vec<Value> {
         let is_text = matches!(self.category, "S");
         let by_value = (1..=8).contains(&self.bytes);
-        let functions = |suffix: &str| format!("{}{suffix}", self.name);
+        let family = match self.kind {
+            "c" => "record_",
+            _ if self.name.starts_with('_') => "array_",
+            _ => self.name,
+        };
+        let functions = |suffix: &str| format!("{family}{suffix}");
+        let subscript = match family {
+            "array_" => "array_subscript_handler",
+            _ => "-",
+        };
         row![
             self.oid,
             self.name,
-            PG_CATALOG_OID,
-            ROOT_ID,
+            self.namespace,
+            self.owner,
             self.bytes,
             by_value,
             self.kind,
@@ -109,8 +122,8 @@ impl TypeRecord<'_> {
             false,
             true,
             ",",
-            0,
-            "-",
+            self.relation,
+            subscript,
             self.element,
             self.array,
             functions("in"),
@@ -134,27 +147,33 @@ impl TypeRecord<'_> {
     }
 }
 
-fn types(_: &Source<'_>) -> Vec<Vec<Value>> {
-    let mut rows = Vec::new();
-    let array = |oid: u32, name: &str, element: u32, align: &str| {
-        let name = format!("_{name}");
-        let record = TypeRecord {
-            oid,
-            name: &name,
-            bytes: -1,
-            kind: "b",
-            category: "A",
-            element,
-            array: 0,
-            align: if align == "d" { "d" } else { "i" },
-            storage: "x",
-        };
-        record.row()
+/// The row of an array type.
+fn array(of: &TypeRecord<'_>) -> Vec<Value> {
+    let record = TypeRecord {
+        oid: of.array,
+        name: &format!("_{}", of.name),
+        relation: 0,
+        bytes: -1,
+        kind: "b",
+        category: "A",
+        element: of.oid,
+        array: 0,
+        align: if of.align == "d" { "d" } else { "i" },
+        storage: "x",
+        ..*of
     };
+    record.row()
+}
+
+fn types(source: &Source<'_>) -> Vec<Vec<Value>> {
+    let mut rows = Vec::new();
     for (_, row) in &SCALARS {
         let record = TypeRecord {
             oid: row.oid,
             name: row.name,
+            namespace: PG_CATALOG_OID,
+            owner: ROOT_ID,
+            relation: 0,
             bytes: i32::from(row.value_bytes),
             kind: "b",
             category: row.category,
@@ -164,7 +183,7 @@ fn types(_: &Source<'_>) -> Vec<Vec<Value>> {
             storage: row.storage,
         };
         rows.push(record.row());
-        rows.push(array(row.array_oid, row.name, row.oid, row.align));
+        rows.push(array(&record));
     }
     for &(oid, name, array_oid, category, bytes, align) in OTHERS {
         let element = match name {
@@ -176,6 +195,9 @@ fn types(_: &Source<'_>) -> Vec<Vec<Value>> {
         let record = TypeRecord {
             oid,
             name,
+            namespace: PG_CATALOG_OID,
+            owner: ROOT_ID,
+            relation: 0,
             bytes,
             kind,
             category,
@@ -186,8 +208,29 @@ fn types(_: &Source<'_>) -> Vec<Vec<Value>> {
         };
         rows.push(record.row());
         if array_oid != 0 {
-            rows.push(array(array_oid, name, oid, align));
+            rows.push(array(&record));
         }
+    }
+    for entry in source.catalog.types() {
+        let Some(SqlType::Record(composite)) = entry.composite() else {
+            continue;
+        };
+        let record = TypeRecord {
+            oid: entry.id,
+            name: &entry.name,
+            namespace: namespace(source, entry),
+            owner: entry.owner,
+            relation: entry.id,
+            bytes: -1,
+            kind: "c",
+            category: "C",
+            element: 0,
+            array: composite.array_oid(),
+            align: "d",
+            storage: "x",
+        };
+        rows.push(record.row());
+        rows.push(array(&record));
     }
     rows
 }

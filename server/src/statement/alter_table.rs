@@ -13,6 +13,7 @@ use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, new_null_array};
 use arrow::compute::{concat_batches, filter, filter_record_batch, is_not_null};
 use executor::Engine;
 use planner::names::identifier;
+use planner::types::declared_type;
 use planner::{RelationId, TableDefinition};
 use sqlparser::ast;
 use sqlparser::ast::{
@@ -31,7 +32,7 @@ use crate::server::table_dataflow;
 use crate::session::Session;
 use crate::statement::Outcome;
 use crate::statement::create_table::check_width;
-use crate::statement::ddl::{declared_type, stored_query};
+use crate::statement::ddl::stored_query;
 use crate::statement::insert::default_expr;
 use crate::table_locks::Mode;
 
@@ -133,7 +134,9 @@ impl Session {
         written: &ColumnDef,
         if_not_exists: bool,
     ) -> Result<()> {
-        let definition = TableDefinition::added_column(written)?;
+        let mut written = written.clone();
+        written.data_type = self.resolved_type(&written.data_type)?;
+        let definition = TableDefinition::added_column(&written)?;
         if entry.column(&definition.name).is_some() {
             let exists = Error::ColumnExists {
                 column: definition.name,
@@ -186,7 +189,7 @@ impl Session {
         Ok(())
     }
 
-    async fn drop_column(
+    pub(super) async fn drop_column(
         &mut self,
         entry: &Entry,
         name: &str,

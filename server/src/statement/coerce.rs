@@ -7,11 +7,13 @@
 use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
-use arrow::array::{Array, ArrayRef, AsArray, StringArray, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, StringArray, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
+use planner::values::ValueError;
 use planner::values::cast::cast;
 use planner::values::input::parse_column;
+use planner::values::record::{Record, struct_of};
 use planner::values::types::SqlType;
 
 use crate::error::{Error, Result};
@@ -68,10 +70,52 @@ pub fn assign(
     if *values.data_type() == target.arrow() {
         return Ok(Arc::clone(values));
     }
+    if let (SqlType::Record(from), SqlType::Record(to)) = (&source, target) {
+        if from.named.is_some() && to.named.is_some() && from.oid() != to.oid() {
+            return Err(mismatch());
+        }
+        return assign_fields(values, name, from, to, zone);
+    }
+    if let (SqlType::Array(_), SqlType::Array(to)) = (&source, target)
+        && to.has_records()
+        && let Some(lists) = values.as_list_opt::<i32>()
+    {
+        let items = assign(lists.values(), name, to, text, zone)?;
+        let field = Arc::new(Field::new("item", items.data_type().clone(), true));
+        let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
+        return Ok(Arc::new(ListArray::new(field, offsets, items, nulls)));
+    }
     if !has_assignment_cast(&source, target) {
         return Err(mismatch());
     }
     Ok(cast(values, &target.arrow(), zone)?)
+}
+
+/// Composite values field by field. What a ROW holds as text may be a literal.
+fn assign_fields(
+    values: &ArrayRef,
+    name: &str,
+    from: &Record,
+    to: &Record,
+    zone: Tz,
+) -> Result<ArrayRef> {
+    let (given, wanted) = (from.fields.len(), to.fields.len());
+    if given != wanted {
+        return Err(Error::from(ValueError::Fields {
+            from: from.name().to_owned(),
+            to: to.name().to_owned(),
+            too_many: given > wanted,
+        }));
+    }
+    let text = match from.named {
+        Some(_) => TextInput::Refuse,
+        None => TextInput::Parse,
+    };
+    let structs = values.as_struct();
+    let columns = structs.columns().iter().zip(to.types());
+    let columns = columns.map(|(values, target)| assign(values, name, target, text, zone));
+    let columns = columns.collect::<Result<_>>()?;
+    Ok(struct_of(to, columns, structs.nulls().cloned()))
 }
 
 /// Values as an Arrow type that a plan asks for; text is read.
@@ -129,11 +173,9 @@ fn shown_texts(values: &ArrayRef, zone: Tz) -> Result<StringArray> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use arrow::array::{Float64Array, Int64Array, TimestampMicrosecondArray};
     use arrow::datatypes::{Int16Type, Int32Type};
-    use planner::values::ValueError;
-
-    use super::*;
 
     fn utc() -> Tz {
         "UTC".parse().unwrap()

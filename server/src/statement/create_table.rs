@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use planner::parse::TableExtras;
+use planner::types::declared_type;
 use planner::{Parsed, TableDefinition};
 use sqlparser::ast::{
     CreateTable, CreateTableLike, CreateTableLikeDefaults, CreateTableLikeKind, OnCommit, Query,
@@ -18,7 +19,7 @@ use crate::session::Session;
 use crate::session::transaction::Write;
 use crate::statement::Outcome;
 use crate::statement::coerce::{TextInput, assign};
-use crate::statement::ddl::{NewName, declared_type};
+use crate::statement::ddl::NewName;
 use crate::wire::column::WireColumn;
 use planner::values::types::SqlType;
 
@@ -102,7 +103,11 @@ impl Session {
         extras: TableExtras,
     ) -> Result<Outcome> {
         check_width(table.columns.len())?;
-        let definition = TableDefinition::from_ast(table)?;
+        let mut table = table.clone();
+        for column in &mut table.columns {
+            column.data_type = self.resolved_type(&column.data_type)?;
+        }
+        let definition = TableDefinition::from_ast(&table)?;
         self.check_defaults(&definition).await?;
         let columns = definition
             .columns

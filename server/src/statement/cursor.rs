@@ -252,7 +252,8 @@ impl Session {
         }
         let mut oids = Vec::with_capacity(prepare.types.len());
         for data_type in &prepare.types {
-            oids.push(SqlType::of(&planner::types::arrow_type(data_type)?).oid());
+            let data_type = self.resolved_type(data_type)?;
+            oids.push(SqlType::of(&planner::types::arrow_type(&data_type)?).oid());
         }
         let inner = parsed.with_statement((*prepare.statement).clone());
         let prepared = self.prepare(Some(inner), &oids).await?;

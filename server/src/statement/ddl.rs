@@ -30,7 +30,6 @@ use crate::statement::create_table::set_watermark;
 use crate::statement::query::declared_schema;
 use crate::temporary_schema;
 use crate::wire::column::WireColumn;
-use planner::values::types::SqlType;
 
 /// The relation kind of a DROP.
 ///
@@ -43,6 +42,7 @@ pub fn dropped_kind(object: &ObjectType) -> Result<ObjectKind> {
         ObjectType::MaterializedView => Ok(ObjectKind::MaterializedView),
         ObjectType::Sequence => Ok(ObjectKind::Sequence),
         ObjectType::Index => Ok(ObjectKind::Index),
+        ObjectType::Type => Ok(ObjectKind::Type),
         other => Err(Error::not_supported(format!(
             "DROP {other} is not supported"
         ))),
@@ -61,6 +61,7 @@ pub fn is_kind(kind: &Kind, named: ObjectKind) -> bool {
             | (Kind::Sequence(_), ObjectKind::Sequence)
             | (Kind::Index(_), ObjectKind::Index)
             | (Kind::Sink(_), ObjectKind::Sink)
+            | (Kind::Type(_), ObjectKind::Type)
     )
 }
 
@@ -75,6 +76,7 @@ pub fn kind_name(kind: ObjectKind) -> &'static str {
         ObjectKind::Sequence => "sequence",
         ObjectKind::Index => "index",
         ObjectKind::Sink => "sink",
+        ObjectKind::Type => "type",
     }
 }
 
@@ -141,30 +143,6 @@ pub fn renamed(planned: &Schema, columns: &[Column]) -> SchemaRef {
 pub(crate) fn derived_columns(schema: &Schema) -> Vec<Column> {
     let column = |field: &Arc<Field>| Column::new(field.name(), WireColumn::declared_type(field));
     schema.fields().iter().map(column).collect()
-}
-
-/// The SQL type of a declared column: the planner's Arrow type, with what SQL says beyond it.
-pub(crate) fn declared_type(
-    written: &ast::DataType,
-    arrow: &arrow::datatypes::DataType,
-) -> SqlType {
-    use ast::DataType as Sql;
-    let characters = |length: &Option<ast::CharacterLength>| match length {
-        Some(ast::CharacterLength::IntegerLength { length, .. }) => u32::try_from(*length).ok(),
-        _ => None,
-    };
-    match written {
-        Sql::Varchar(length) | Sql::CharacterVarying(length) | Sql::CharVarying(length) => {
-            SqlType::Varchar(characters(length))
-        }
-        Sql::Character(length) | Sql::Char(length) => {
-            SqlType::Char(characters(length).unwrap_or(1))
-        }
-        Sql::Numeric(ast::ExactNumberInfo::None)
-        | Sql::Decimal(ast::ExactNumberInfo::None)
-        | Sql::Dec(ast::ExactNumberInfo::None) => SqlType::Numeric(None),
-        _ => SqlType::of(arrow),
-    }
 }
 
 /// A name that is free, in a schema that exists.

@@ -14,6 +14,7 @@ use crate::server::{Shared, with_jobs};
 use crate::session::Session;
 use crate::statement::Outcome;
 use crate::statement::ddl::{is_kind, kind_name, write_catalog, wrong_kind};
+use crate::statement::types::refuse_used_types;
 
 impl Session {
     /// DROP of relations of one kind, all or none.
@@ -90,6 +91,7 @@ impl Session {
         catalog: &Catalog,
         ids: BTreeSet<u32>,
     ) -> Result<()> {
+        refuse_used_types(catalog, &ids)?;
         drop_entries(&self.shared, catalog, ids).await
     }
 
@@ -183,6 +185,20 @@ pub(crate) fn dependents_error(
     ids: &BTreeSet<u32>,
     dependents: &[Arc<Entry>],
 ) -> Error {
+    let first = ids.iter().find_map(|id| catalog.by_id(*id));
+    Error::Dependents {
+        kind: first.map_or("relation", |e| e.kind.name()),
+        name: first.map_or_else(String::new, |e| e.name.clone()),
+        detail: dependents_lines(catalog, ids, dependents).join("\n"),
+    }
+}
+
+/// What depends on what, a line for each dependent.
+pub(crate) fn dependents_lines(
+    catalog: &Catalog,
+    ids: &BTreeSet<u32>,
+    dependents: &[Arc<Entry>],
+) -> Vec<String> {
     let mut lines = Vec::new();
     for dependent in dependents {
         let upstream = dependent
@@ -195,10 +211,5 @@ pub(crate) fn dependents_error(
         let on = on.map_or_else(String::new, |e| described(e));
         lines.push(format!("{} depends on {on}", described(dependent)));
     }
-    let first = ids.iter().find_map(|id| catalog.by_id(*id));
-    Error::Dependents {
-        kind: first.map_or("relation", |e| e.kind.name()),
-        name: first.map_or_else(String::new, |e| e.name.clone()),
-        detail: lines.join("\n"),
-    }
+    lines
 }

@@ -52,7 +52,7 @@ impl Session {
             owners.contains(&schema.owner) && schema.name != SCHEMA && !is_temporary(&schema.name)
         });
         let schemas: Vec<Namespace> = schemas.cloned().collect();
-        let all = catalog.entries().chain(catalog.functions());
+        let all = catalog.objects();
         let owned = all.filter(|entry| owners.contains(&entry.owner));
         let owned: BTreeSet<u32> = owned.map(|entry| entry.id).collect();
         let mut ids = owned.clone();

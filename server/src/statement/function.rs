@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 
 use planner::{Parsed, SqlFunction};
-use sqlparser::ast::{CreateFunction, DropBehavior, DropFunction, FunctionDesc};
+use sqlparser::ast::{
+    CreateFunction, DropBehavior, DropFunction, FunctionDesc, FunctionReturnType,
+};
 
 use crate::access::privilege::Privileges;
 use crate::big_stack;
@@ -39,7 +41,14 @@ impl Session {
         };
         self.actor(&catalog)
             .check_schema(schema, Privileges::CREATE)?;
-        let function = SqlFunction::of(create)?;
+        let mut create = create.clone();
+        for arg in create.args.iter_mut().flatten() {
+            arg.data_type = self.resolved_type(&arg.data_type)?;
+        }
+        if let Some(FunctionReturnType::DataType(returns)) = &mut create.return_type {
+            *returns = self.resolved_type(returns)?;
+        }
+        let function = SqlFunction::of(&create)?;
         let known = catalog.functions().find(|entry| {
             entry.schema_name == schema
                 && entry.function().is_some_and(|known| {
@@ -146,9 +155,10 @@ impl Session {
     fn described_function(&self, catalog: &Catalog, described: &FunctionDesc) -> Result<u32> {
         let name = self.local_name(&described.name)?;
         let types = described.args.as_ref().map(|args| {
-            let types = args.iter().map(|arg| arg.data_type.clone());
-            types.collect::<Vec<_>>()
+            let types = args.iter().map(|arg| self.resolved_type(&arg.data_type));
+            types.collect::<Result<Vec<_>>>()
         });
+        let types = types.transpose()?;
         let is_named = |function: &SqlFunction| {
             let fits = types.as_ref().is_none_or(|types| function.takes(types));
             function.name == name.local && fits

@@ -43,6 +43,7 @@ pub mod show;
 pub mod sink;
 pub mod subscribe;
 pub mod transaction_mode;
+pub mod types;
 pub mod upsert;
 pub mod verify;
 pub mod write;
@@ -220,6 +221,20 @@ impl Session {
             } => self.create_schema(schema_name, *if_not_exists).await,
             ast::Statement::CreateFunction(create) => self.create_function(parsed, create).await,
             ast::Statement::DropFunction(drop) => self.drop_functions(drop).await,
+            ast::Statement::CreateType {
+                name,
+                representation,
+            } => {
+                self.create_type(parsed, name, representation.as_ref())
+                    .await
+            }
+            ast::Statement::Drop {
+                object_type: ast::ObjectType::Type,
+                names,
+                if_exists,
+                cascade,
+                ..
+            } => self.drop_types(names, *if_exists, *cascade).await,
             ast::Statement::Drop {
                 object_type: ast::ObjectType::Schema,
                 names,
@@ -404,6 +419,7 @@ fn is_definition(statement: &Statement) -> bool {
                 | ast::Statement::CreateIndex(_)
                 | ast::Statement::CreateSchema { .. }
                 | ast::Statement::CreateFunction(_)
+                | ast::Statement::CreateType { .. }
                 | ast::Statement::DropFunction(_)
         ),
         Statement::CreateTable { .. }

@@ -18,7 +18,6 @@ use crate::pg_catalog;
 use crate::session::Session;
 use crate::session::portal::Prepared;
 use crate::statement::cancel_jobs::CANCEL_COLUMNS;
-use crate::statement::ddl::declared_type;
 use crate::statement::dml::{Assigned, Finding};
 use crate::statement::explain::EXPLAIN_COLUMNS;
 use crate::statement::insert::{insert_name, parameter_columns, parameter_index, target_columns};
@@ -27,6 +26,7 @@ use crate::statement::row_locks::without_locks;
 use crate::statement::show::{DESCRIBE_COLUMNS, SHOW_CREATE_COLUMNS, show_columns};
 use crate::statement::upsert::{Clause, conflict_query};
 use crate::statement::verify::verify_columns;
+use planner::types::declared_type;
 use planner::values::types::SqlType;
 
 /// What is known of the parameters so far; `$1` first.
@@ -61,9 +61,12 @@ impl Session {
             let sql_type = match oid {
                 // Unspecified, or of type unknown.
                 0 | 705 => None,
-                oid => Some(SqlType::from_oid(*oid).ok_or_else(|| Error::UndefinedType {
-                    name: format!("with OID {oid}"),
-                })?),
+                oid => {
+                    let known = self.shared.catalog.read().type_of_oid(*oid);
+                    Some(known.ok_or_else(|| Error::UndefinedType {
+                        name: format!("with OID {oid}"),
+                    })?)
+                }
             };
             types.set(at, sql_type);
         }
@@ -251,6 +254,7 @@ impl Session {
         let query = &without_locks(query);
         let mut plain = query.clone();
         pg_catalog::rewrite::rewrite(&mut plain);
+        self.resolve_types(&mut plain)?;
         cast_parameters(&plain, types);
         let known = types
             .known

@@ -334,7 +334,7 @@ impl Session {
         for old in from {
             let old = self.new_owner(old)?;
             let mut change = CatalogChange::default();
-            let owned = catalog.entries().filter(|entry| entry.owner == old);
+            let owned = catalog.objects().filter(|entry| entry.owner == old);
             let entries: Vec<Entry> = owned.map(|entry| with_owner(entry, new)).collect();
             for entry in &entries {
                 change.puts.extend(update_change(entry)?.puts);
@@ -562,7 +562,7 @@ fn uses_within(catalog: &Catalog, role: u32) -> Vec<String> {
         let name = format!("schema {}", schema.name);
         look(schema.owner, schema.acl.as_ref(), name);
     }
-    for entry in catalog.entries() {
+    for entry in catalog.objects() {
         let name = format!("{} {}", entry.kind_name(), entry.name);
         look(entry.owner, entry.acl.as_ref(), name);
     }

@@ -63,6 +63,17 @@ pub(crate) fn put_value(values: &Values, row: usize, out: &mut BytesMut) {
                 out,
             );
         }
+        Values::Record { fields, oids, .. } => {
+            out.put_i32(fields.len() as i32);
+            for (field, oid) in fields.iter().zip(oids) {
+                out.put_u32(*oid);
+                if field.is_null(row) {
+                    out.put_i32(-1);
+                } else {
+                    with_length(out, |out| put_value(field, row, out));
+                }
+            }
+        }
     }
 }
 

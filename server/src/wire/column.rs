@@ -63,16 +63,7 @@ impl WireColumn {
 
     /// The type with its modifier.
     fn sql_type(self) -> Option<SqlType> {
-        let length = u32::try_from(self.modifier - 4).ok();
-        Some(match SqlType::from_oid(self.type_oid)? {
-            SqlType::Varchar(_) => SqlType::Varchar(length),
-            SqlType::Char(_) => SqlType::Char(length?),
-            SqlType::Numeric(_) => SqlType::Numeric(length.map(|digits| {
-                let scale = (digits & 0x7ff) as i8;
-                ((digits >> 16) as u8, scale)
-            })),
-            other => other,
-        })
+        SqlType::declared(self.type_oid, self.modifier)
     }
 
     /// As metadata of a field.

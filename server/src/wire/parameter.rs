@@ -18,6 +18,7 @@ use crate::wire::binary::{EPOCH_DAYS, EPOCH_MICROS, JSONB_VERSION};
 use crate::wire::frame::Format;
 use crate::wire::numeric;
 use planner::values::input::parse_column;
+use planner::values::record::{Record, struct_of};
 use planner::values::types::{SqlType, UTC};
 
 /// Reads one parameter as `sql_type`: an array of one row with the type's Arrow type.
@@ -155,6 +156,7 @@ fn decode_binary(mut bytes: &[u8], sql_type: &SqlType, zone: Tz) -> Result<Array
             ]))
         }
         SqlType::Array(element) => return decode_array(bytes, element, zone),
+        SqlType::Record(record) => return decode_record(bytes, record, zone),
     })
 }
 
@@ -177,19 +179,7 @@ fn decode_array(mut bytes: &[u8], element: &SqlType, zone: Tz) -> Result<ArrayRe
         }
         let (length, _lower_bound) = (bytes.get_i32(), bytes.get_i32());
         for _ in 0..length {
-            if bytes.len() < 4 {
-                return Err(broken());
-            }
-            let item_bytes = bytes.get_i32();
-            let Ok(item_bytes) = usize::try_from(item_bytes) else {
-                items.push(new_null_array(&element.arrow(), 1));
-                continue;
-            };
-            if bytes.len() < item_bytes {
-                return Err(broken());
-            }
-            items.push(decode_binary(&bytes[..item_bytes], element, zone)?);
-            bytes.advance(item_bytes);
+            items.push(decode_item(&mut bytes, element, zone)?.ok_or_else(broken)?);
         }
     }
     if !bytes.is_empty() {
@@ -210,6 +200,43 @@ fn decode_array(mut bytes: &[u8], element: &SqlType, zone: Tz) -> Result<ArrayRe
     )))
 }
 
+/// A composite value: how many fields, then type, length and bytes of each.
+fn decode_record(mut bytes: &[u8], record: &Record, zone: Tz) -> Result<ArrayRef> {
+    let broken = || Error::BinaryFormat {
+        type_name: record.name().to_owned(),
+    };
+    if bytes.len() < 4 || usize::try_from(bytes.get_i32()) != Ok(record.fields.len()) {
+        return Err(broken());
+    }
+    let mut columns = Vec::with_capacity(record.fields.len());
+    for sql_type in record.types() {
+        if bytes.len() < 8 || bytes.get_u32() != sql_type.oid() {
+            return Err(broken());
+        }
+        columns.push(decode_item(&mut bytes, sql_type, zone)?.ok_or_else(broken)?);
+    }
+    if !bytes.is_empty() {
+        return Err(broken());
+    }
+    Ok(struct_of(record, columns, None))
+}
+
+/// A value behind its length, which is -1 for NULL; `None` if there are too few bytes.
+fn decode_item(bytes: &mut &[u8], sql_type: &SqlType, zone: Tz) -> Result<Option<ArrayRef>> {
+    if bytes.len() < 4 {
+        return Ok(None);
+    }
+    let Ok(length) = usize::try_from(bytes.get_i32()) else {
+        return Ok(Some(new_null_array(&sql_type.arrow(), 1)));
+    };
+    if bytes.len() < length {
+        return Ok(None);
+    }
+    let value = decode_binary(&bytes[..length], sql_type, zone)?;
+    bytes.advance(length);
+    Ok(Some(value))
+}
+
 #[cfg(test)]
 mod tests {
     use arrow::array::Array;
@@ -218,9 +245,42 @@ mod tests {
     use super::*;
     use crate::wire::binary::put_value;
     use planner::values::column::Values;
+    use planner::values::record::TypeName;
 
     fn zone() -> Tz {
         "UTC".parse().unwrap()
+    }
+
+    fn pair() -> SqlType {
+        SqlType::Record(Record {
+            named: Some(TypeName {
+                oid: 20_001,
+                array_oid: 20_000,
+                name: "pair".to_owned(),
+            }),
+            fields: vec![
+                ("a".to_owned(), SqlType::Int4),
+                ("b".to_owned(), SqlType::Varchar(Some(5))),
+            ],
+        })
+    }
+
+    #[test]
+    fn composite_values_say_the_types_of_their_fields() {
+        let text = Bytes::from_static(b"(258,)");
+        let read = decode(Some(&text), Format::Text, &pair(), zone()).unwrap();
+        let mut bytes = BytesMut::new();
+        put_value(&Values::new(&read).unwrap(), 0, &mut bytes);
+        #[rustfmt::skip]
+        let expected = [
+            0, 0, 0, 2,  0, 0, 0, 23,  0, 0, 0, 4,  0, 0, 1, 2,  0, 0, 4, 19,  255, 255, 255, 255,
+        ];
+        assert_eq!(bytes[..], expected);
+        for wrong in [&expected[..3], &expected[..20], &[0, 0, 0, 1][..]] {
+            let wrong = Bytes::copy_from_slice(wrong);
+            let refused = decode(Some(&wrong), Format::Binary, &pair(), zone());
+            assert!(matches!(refused, Err(Error::BinaryFormat { .. })));
+        }
     }
 
     #[test]
@@ -243,6 +303,9 @@ mod tests {
             (SqlType::Interval, "1 mon -2 days 03:00:00"),
             (SqlType::Array(Box::new(SqlType::Int4)), "{1,NULL,3}"),
             (SqlType::Array(Box::new(SqlType::Text)), "{}"),
+            (pair(), "(7,\"a b\")"),
+            (pair(), "(,)"),
+            (SqlType::Array(Box::new(pair())), "{\"(1,x)\",NULL}"),
         ] {
             let read = decode(Some(&Bytes::from(text)), Format::Text, &sql_type, zone()).unwrap();
             let mut bytes = BytesMut::new();

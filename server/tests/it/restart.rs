@@ -35,6 +35,44 @@ async fn everything_is_there_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn types_and_what_is_made_of_them_are_there_again() {
+    let mut server = TestServer::start().await;
+    let db = server.connect().await;
+    db.run("CREATE TYPE inner_type AS (x int); CREATE TYPE pair AS (a inner_type, b varchar(3))")
+        .await;
+    db.run("CREATE TABLE t (id int PRIMARY KEY, p pair, s struct<n int>[])")
+        .await;
+    db.run("INSERT INTO t VALUES (1, '(\"(7)\",x)', '{(1)}'), (2, NULL, NULL)")
+        .await;
+    db.run("CREATE MATERIALIZED VIEW m AS SELECT p, count(*) FROM t GROUP BY p")
+        .await;
+    db.run("CREATE VIEW v AS SELECT ((p).a).x, ROW(ROW(8), 'y')::pair AS q FROM t")
+        .await;
+    drop(db);
+    server.restart().await;
+    let db = server.connect().await;
+    assert_eq!(
+        db.rows("SELECT * FROM v").await,
+        ["7|(\"(8)\",y)", "NULL|(\"(8)\",y)"]
+    );
+    db.run("INSERT INTO t VALUES (3, ROW(ROW(7), 'x'), NULL)")
+        .await;
+    assert_eq!(
+        db.rows("SELECT * FROM m ORDER BY 1").await,
+        ["(\"(7)\",x)|2", "NULL|1"]
+    );
+    assert_eq!(
+        db.rows("VERIFY MATERIALIZED VIEW m").await.len(),
+        1,
+        "a view that is as its query"
+    );
+    assert_eq!(
+        db.rows("SELECT format_type('pair'::regtype, NULL)").await,
+        ["pair"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_history_of_rescales_goes_on() {
     const HISTORY: &str = "SELECT id, relation, from_parallelism, to_parallelism, state, \
                            key_groups_done = key_groups AND key_groups > 0 FROM tide.rescales ORDER BY id";
