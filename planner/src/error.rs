@@ -89,6 +89,14 @@ pub enum Error {
         /// As written.
         name: String,
     },
+    /// An array of more dimensions than arrays have.
+    #[error("number of array dimensions ({dimensions}) exceeds the maximum allowed ({limit})")]
+    TooManyDimensions {
+        /// Its dimensions.
+        dimensions: usize,
+        /// The most that arrays have.
+        limit: usize,
+    },
     /// A field that a composite type has not.
     #[error("column \"{field}\" not found in data type {type_name}")]
     UndefinedField {

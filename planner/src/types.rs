@@ -27,6 +27,7 @@ use sqlparser::ast::{ArrayElemTypeDef, ExactNumberInfo, TimezoneInfo};
 
 use crate::error::{Error, Result};
 use crate::named_types::read_structured;
+use crate::values::input::DIMENSIONS_MAX;
 use crate::values::record::Record;
 use crate::values::types::{SqlType, UUID_BYTES};
 
@@ -219,11 +220,12 @@ pub fn column_type(computed: &DataType) -> Result<DataType> {
         | DataType::Date32
         | DataType::Binary => computed.clone(),
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            if matches!(item.data_type(), DataType::List(_)) {
-                return Err(Error::unsupported(
-                    "a column of arrays of more than one dimension",
-                    "use jsonb",
-                ));
+            let dimensions = SqlType::of(computed).dimensions();
+            if dimensions > DIMENSIONS_MAX {
+                return Err(Error::TooManyDimensions {
+                    dimensions,
+                    limit: DIMENSIONS_MAX,
+                });
             }
             array_type(column_type(item.data_type())?)
         }

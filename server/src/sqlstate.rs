@@ -250,6 +250,7 @@ fn planner_code(error: &planner::Error) -> &'static str {
         Planner::NotPopulated { .. } => "55000",
         Planner::UndefinedColumn { .. } | Planner::UndefinedField { .. } => "42703",
         Planner::NotComposite { .. } => "42809",
+        Planner::TooManyDimensions { .. } => "54000",
         Planner::UndefinedFunction { .. } => "42883",
         Planner::UndefinedType { .. } => "42704",
         Planner::AmbiguousColumn { .. } => "42702",

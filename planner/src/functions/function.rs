@@ -326,8 +326,9 @@ fn fit(param: &SqlType, arg: &DataType) -> Option<(u32, DataType)> {
     }
     if std::mem::discriminant(param) == std::mem::discriminant(&source) {
         return match (param, &source) {
-            (T::Array(wanted), T::Array(element)) => {
-                let same = std::mem::discriminant(&**wanted) == std::mem::discriminant(&**element);
+            (T::Array(_), T::Array(_)) => {
+                let (wanted, element) = (param.element(), source.element());
+                let same = std::mem::discriminant(wanted) == std::mem::discriminant(element);
                 exactly(if same { 0 } else { 5 })
             }
             _ => exactly(0),

@@ -105,9 +105,14 @@ pub fn cast(column: &ArrayRef, to: &DataType, zone: Tz) -> Result<ArrayRef> {
     let target = SqlType::of(to);
     match (SqlType::of(from), &target) {
         (_, SqlType::Text) => texts(column, zone),
-        (SqlType::Text, SqlType::Array(element)) => {
+        (SqlType::Text, SqlType::Array(_)) => {
             let texts = plain(column, &DataType::Utf8)?;
-            let read = parse_arrays(texts.as_string(), element, dimensions(to), zone);
+            let read = parse_arrays(
+                texts.as_string(),
+                target.element(),
+                target.dimensions(),
+                zone,
+            );
             plain(&read.map_err(|bad| bad.error)?, to)
         }
         (SqlType::Record(_), SqlType::Record(target)) => records(column, target, zone),
@@ -126,13 +131,6 @@ pub fn cast(column: &ArrayRef, to: &DataType, zone: Tz) -> Result<ArrayRef> {
         (SqlType::Time, SqlType::Interval) => intervals_of_times(column),
         _ if is_number(from) && is_number(to) => numbers(column, to, &target),
         _ => plain(column, to),
-    }
-}
-
-fn dimensions(data_type: &DataType) -> usize {
-    match data_type {
-        DataType::List(item) => 1 + dimensions(item.data_type()),
-        _ => 0,
     }
 }
 

@@ -111,10 +111,7 @@ impl Values {
             DataType::List(item) => {
                 let lists = column.as_list::<i32>().clone();
                 let items = Values::new(lists.values())?;
-                let element_oid = match SqlType::of(item.data_type()) {
-                    SqlType::Array(innermost) => innermost.oid(),
-                    element => element.oid(),
-                };
+                let element_oid = SqlType::of(item.data_type()).element().oid();
                 Values::Array {
                     lists,
                     items: Box::new(items),

@@ -107,7 +107,9 @@ pub fn parse_column(
             read!(builder, |t| datetime::parse_timestamptz(t, zone))
         }
         SqlType::Interval => read!(IntervalMonthDayNanoBuilder::new(), parse_interval),
-        SqlType::Array(element) => return parse_arrays(texts, element, 1, zone),
+        SqlType::Array(_) => {
+            return parse_arrays(texts, sql_type.element(), sql_type.dimensions(), zone);
+        }
         SqlType::Record(record) => return parse_records(texts, record, zone),
     })
 }

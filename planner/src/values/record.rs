@@ -79,7 +79,9 @@ impl Record {
             SqlType::declared(oid.parse().ok()?, modifier.parse().ok()?)
         };
         let part = |field: &Arc<Field>| {
-            let sql_type = declared(field).unwrap_or_else(|| SqlType::of(field.data_type()));
+            let data_type = field.data_type();
+            let declared = declared(field).map(|declared| declared.in_shape_of(data_type));
+            let sql_type = declared.unwrap_or_else(|| SqlType::of(data_type));
             (field.name().clone(), sql_type)
         };
         let first = fields.first();

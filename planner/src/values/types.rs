@@ -77,7 +77,8 @@ pub enum SqlType {
     Jsonb,
     /// `uuid`
     Uuid,
-    /// An array of another type
+    /// An array of another type; of several dimensions, an array of arrays. PostgreSQL knows arrays of
+    /// any dimensions as one type, that of their innermost elements.
     Array(Box<SqlType>),
     /// A composite type
     Record(Record),
@@ -112,11 +113,7 @@ impl SqlType {
             | DataType::BinaryView
             | DataType::FixedSizeBinary(_) => SqlType::Bytea,
             DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-                match SqlType::of(item.data_type()) {
-                    // PostgreSQL's arrays of arrays have the innermost element type.
-                    nested @ SqlType::Array(_) => nested,
-                    element => SqlType::Array(Box::new(element)),
-                }
+                SqlType::Array(Box::new(SqlType::of(item.data_type())))
             }
             DataType::Dictionary(_, value) => SqlType::of(value),
             DataType::Struct(fields) => SqlType::Record(Record::of(fields)),
@@ -161,7 +158,7 @@ impl SqlType {
     #[must_use]
     pub fn oid(&self) -> u32 {
         match self {
-            SqlType::Array(element) => match &**element {
+            SqlType::Array(_) => match self.element() {
                 SqlType::Record(record) => record.array_oid(),
                 element => element.row().array_oid,
             },
@@ -245,6 +242,35 @@ impl SqlType {
         }
     }
 
+    /// The type of the innermost elements of an array; what is no array, itself.
+    #[must_use]
+    pub fn element(&self) -> &SqlType {
+        match self {
+            SqlType::Array(element) => element.element(),
+            other => other,
+        }
+    }
+
+    /// Dimensions of an array; 0 of what is none.
+    #[must_use]
+    pub fn dimensions(&self) -> usize {
+        match self {
+            SqlType::Array(element) => 1 + element.dimensions(),
+            _ => 0,
+        }
+    }
+
+    /// Arrays of as many dimensions as the values of an Arrow type have; what is no array, itself.
+    #[must_use]
+    pub fn in_shape_of(self, data_type: &DataType) -> SqlType {
+        if !matches!(self, SqlType::Array(_)) {
+            return self;
+        }
+        let dimensions = SqlType::of(data_type).dimensions();
+        let element = self.element().clone();
+        (0..dimensions).fold(element, |inner, _| SqlType::Array(Box::new(inner)))
+    }
+
     /// Whether it holds composite values.
     #[must_use]
     pub fn has_records(&self) -> bool {
@@ -277,7 +303,7 @@ impl SqlType {
     #[must_use]
     pub fn base_name(&self) -> String {
         match self {
-            SqlType::Array(element) => format!("{}[]", element.base_name()),
+            SqlType::Array(_) => format!("{}[]", self.element().base_name()),
             SqlType::Record(record) => record.name().to_owned(),
             _ => self.row().sql_name.to_owned(),
         }

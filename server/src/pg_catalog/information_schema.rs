@@ -321,8 +321,8 @@ fn column_row(
         other => other.base_name(),
     };
     let (udt_schema, udt) = match sql_type {
-        SqlType::Array(element) => {
-            let (schema, name) = type_name(catalog, element);
+        SqlType::Array(_) => {
+            let (schema, name) = type_name(catalog, sql_type.element());
             (schema, format!("_{name}"))
         }
         other => type_name(catalog, other),

@@ -413,7 +413,7 @@ fn classes(source: &Source<'_>) -> Vec<Vec<Value>> {
 
 fn attribute(relation: u32, number: usize, column: &Column) -> Vec<Value> {
     let sql_type = &column.sql_type;
-    let dimensions = i32::from(matches!(sql_type, SqlType::Array(_)));
+    let dimensions = sql_type.dimensions();
     let row = SCALARS
         .iter()
         .find(|(_, row)| row.oid == sql_type.oid())

@@ -85,6 +85,12 @@ pub fn assign(
         let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
         return Ok(Arc::new(ListArray::new(field, offsets, items, nulls)));
     }
+    let (given, wanted) = (source.dimensions(), target.dimensions());
+    if given > 0 && wanted > 0 && given != wanted {
+        return Err(Error::not_supported(format!(
+            "an array of {given} dimensions in column \"{name}\" of arrays of {wanted} is not supported"
+        )));
+    }
     if !has_assignment_cast(&source, target) {
         return Err(mismatch());
     }

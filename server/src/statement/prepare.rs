@@ -40,8 +40,14 @@ impl Types {
         if self.known.len() <= at {
             self.known.resize(at + 1, None);
         }
-        if self.known[at].is_none() {
-            self.known[at] = sql_type;
+        // A client knows one oid for arrays of any dimensions.
+        let says_more = |known: &SqlType, new: &SqlType| {
+            known.dimensions() > 0 && known.oid() == new.oid() && new.dimensions() > 1
+        };
+        match (&self.known[at], &sql_type) {
+            (Some(known), Some(new)) if says_more(known, new) => self.known[at] = sql_type,
+            (Some(_), _) => {}
+            (None, _) => self.known[at] = sql_type,
         }
     }
 }

@@ -55,6 +55,7 @@ impl WireColumn {
     #[must_use]
     pub fn declared_type(field: &Field) -> SqlType {
         let carried = WireColumn::carried_by(field).and_then(WireColumn::sql_type);
+        let carried = carried.map(|carried| carried.in_shape_of(field.data_type()));
         carried.unwrap_or_else(|| match SqlType::of(field.data_type()) {
             SqlType::Numeric(_) => SqlType::Numeric(None),
             other => other,

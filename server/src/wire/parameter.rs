@@ -155,49 +155,70 @@ fn decode_binary(mut bytes: &[u8], sql_type: &SqlType, zone: Tz) -> Result<Array
                 IntervalMonthDayNano::new(months, days, nanos),
             ]))
         }
-        SqlType::Array(element) => return decode_array(bytes, element, zone),
+        SqlType::Array(_) => return decode_array(bytes, sql_type, zone),
         SqlType::Record(record) => return decode_record(bytes, record, zone),
     })
 }
 
-/// An array of at most one dimension.
-fn decode_array(mut bytes: &[u8], element: &SqlType, zone: Tz) -> Result<ArrayRef> {
+/// An array of the dimensions of its type, or an empty one: how many dimensions, whether it has NULLs,
+/// the type of its elements, extent and lower bound of each dimension, elements.
+fn decode_array(mut bytes: &[u8], sql_type: &SqlType, zone: Tz) -> Result<ArrayRef> {
     let broken = || Error::BinaryFormat {
-        type_name: format!("{}[]", element.base_name()),
+        type_name: sql_type.base_name(),
     };
+    let element = sql_type.element();
     if bytes.len() < 12 {
         return Err(broken());
     }
     let (dimensions, _has_nulls, element_oid) = (bytes.get_i32(), bytes.get_i32(), bytes.get_u32());
-    if !(0..=1).contains(&dimensions) || element_oid != element.oid() {
+    let dimensions = usize::try_from(dimensions).map_err(|_| broken())?;
+    if element_oid != element.oid() || bytes.len() / 8 < dimensions {
         return Err(broken());
     }
-    let mut items: Vec<ArrayRef> = Vec::new();
-    if dimensions == 1 {
-        if bytes.len() < 8 {
-            return Err(broken());
-        }
+    if dimensions != 0 && dimensions != sql_type.dimensions() {
+        return Err(Error::not_supported(format!(
+            "an array of {dimensions} dimensions is not supported here"
+        )));
+    }
+    // The extents of the outer dimensions first, then that of the elements.
+    let mut extents = vec![0usize; sql_type.dimensions()];
+    for extent in extents.iter_mut().take(dimensions) {
         let (length, _lower_bound) = (bytes.get_i32(), bytes.get_i32());
-        for _ in 0..length {
-            items.push(decode_item(&mut bytes, element, zone)?.ok_or_else(broken)?);
-        }
+        *extent = usize::try_from(length).map_err(|_| broken())?;
+    }
+    let count = extents
+        .iter()
+        .try_fold(1usize, |all, extent| all.checked_mul(*extent));
+    // Each element has its length, at least.
+    let count = count
+        .filter(|count| *count <= bytes.len() / 4)
+        .ok_or_else(broken)?;
+    let mut items: Vec<ArrayRef> = Vec::with_capacity(count);
+    for _ in 0..count {
+        items.push(decode_item(&mut bytes, element, zone)?.ok_or_else(broken)?);
     }
     if !bytes.is_empty() {
         return Err(broken());
     }
     let parts: Vec<&dyn arrow::array::Array> = items.iter().map(AsRef::as_ref).collect();
-    let values = if parts.is_empty() {
+    let mut values = if parts.is_empty() {
         arrow::array::new_empty_array(&element.arrow())
     } else {
         concat(&parts)?
     };
-    let field = Arc::new(Field::new("item", element.arrow(), true));
-    Ok(Arc::new(ListArray::new(
-        field,
-        OffsetBuffer::from_lengths([items.len()]),
-        values,
-        None,
-    )))
+    // As many lists in each dimension as there are places in those around it.
+    for at in (0..extents.len()).rev() {
+        let lists = if count == 0 && at > 0 {
+            0
+        } else {
+            extents[..at].iter().product()
+        };
+        let extent = if count == 0 { 0 } else { extents[at] };
+        let field = Arc::new(Field::new("item", values.data_type().clone(), true));
+        let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(extent, lists));
+        values = Arc::new(ListArray::new(field, offsets, values, None));
+    }
+    Ok(values)
 }
 
 /// A composite value: how many fields, then type, length and bytes of each.
@@ -249,6 +270,11 @@ mod tests {
 
     fn zone() -> Tz {
         "UTC".parse().unwrap()
+    }
+
+    fn matrix() -> SqlType {
+        let row = SqlType::Array(Box::new(SqlType::Int4));
+        SqlType::Array(Box::new(row))
     }
 
     fn pair() -> SqlType {
@@ -304,6 +330,8 @@ mod tests {
             (SqlType::Array(Box::new(SqlType::Int4)), "{1,NULL,3}"),
             (SqlType::Array(Box::new(SqlType::Text)), "{}"),
             (pair(), "(7,\"a b\")"),
+            (matrix(), "{{1,2,3},{4,NULL,6}}"),
+            (matrix(), "{}"),
             (pair(), "(,)"),
             (SqlType::Array(Box::new(pair())), "{\"(1,x)\",NULL}"),
         ] {

@@ -233,7 +233,7 @@ fn a_read_takes_up_what_it_finds_and_no_more() {
     let order = KeyOrder::new(&schema, &[1]).unwrap();
     let bytes = |world: &World| {
         (0..KEY_GROUPS)
-            .map(|g| world.table.bytes(KeyGroup(g)))
+            .map(|g| world.table.size_of(KeyGroup(g)).bytes)
             .sum::<u64>()
     };
     let before = bytes(&world);
