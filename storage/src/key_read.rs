@@ -19,7 +19,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::error::Result;
 use crate::gather::Gather;
-use crate::snapshot::{PartitionSnapshot, SnapshotChunk, TableSnapshot};
+use crate::snapshot::{PartitionSnapshot, Rows, SnapshotChunk, TableSnapshot, repeated};
 use crate::sorted_rows::{KeyOrder, KeyRange, SortedRows};
 
 /// In which order rows are read.
@@ -155,6 +155,38 @@ impl KeyRead {
         Ok(Some(RecordBatch::try_new_with_options(
             schema, columns, &options,
         )?))
+    }
+
+    /// What is left of the next chunk, in no order, each row as often as its weight says; `None` at the
+    /// end. Where most rows of chunks are read, that is faster than [`KeyRead::next`].
+    ///
+    /// # Errors
+    /// When an Arrow kernel fails.
+    pub fn next_chunk(&mut self, projection: &[usize]) -> Result<Option<RecordBatch>> {
+        self.heads.clear();
+        self.direction = Direction::Any;
+        if let Some((_, _, times)) = self.again {
+            return self.next(projection, usize::try_from(times).unwrap_or(usize::MAX));
+        }
+        while let Some(run) = self.runs.get_mut(self.current) {
+            self.current += 1;
+            let places = std::mem::replace(&mut run.places, 0..0);
+            let chunk = run.chunk();
+            let mut times = vec![0; chunk.weights().len()];
+            for at in places {
+                let row = run.sorted.row(at);
+                times[row] = chunk.weights()[row];
+            }
+            let rows = match times.iter().all(|&times| times == 1) {
+                true => Rows::All(times.len()),
+                false => Rows::Some(repeated(&times)),
+            };
+            let batch = run.partition.batch(chunk, rows, Some(projection))?;
+            if batch.num_rows() > 0 {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
     }
 
     /// The run, row and weight of the next row that is there.

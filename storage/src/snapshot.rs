@@ -67,10 +67,7 @@ impl PartitionSnapshot {
                 batches.push(self.batch(chunk, Rows::All(weights.len()), projection)?);
                 continue;
             }
-            let mut rows = Vec::with_capacity(weights.len());
-            for (row, &weight) in (0u32..).zip(weights) {
-                rows.extend((0..weight.max(0)).map(|_| row));
-            }
+            let rows = repeated(weights);
             if !rows.is_empty() {
                 batches.push(self.batch(chunk, Rows::Some(rows), projection)?);
             }
@@ -218,6 +215,15 @@ impl PartitionSnapshot {
             schema, columns, &options,
         )?)
     }
+}
+
+/// Rows of a chunk, each as often as its weight says.
+pub(crate) fn repeated(weights: &[i64]) -> Vec<u32> {
+    let mut rows = Vec::with_capacity(weights.len());
+    for (row, &weight) in (0u32..).zip(weights) {
+        rows.extend((0..weight.max(0)).map(|_| row));
+    }
+    rows
 }
 
 /// Which rows of a chunk, some perhaps more than once.

@@ -2,9 +2,10 @@
 //! `ORDER BY key LIMIT n`, `WHERE key > … ORDER BY key`, `min(key)`, `max(key)`.
 //!
 //! ```text
-//!   Sort: k, fetch=n         OrderedScan has the order, so DataFusion drops the sort; it pushes
-//!     Filter            ──►    the filter down, and then the limit
-//!       TableScan
+//!   Sort: k, fetch=n         Sort: k, fetch=n        DataFusion drops it, as the scan
+//!     Projection        ──►    Projection              has the order
+//!       Filter                   OrderedScan: filter, fetch=n
+//!         TableScan
 //! ```
 //!
 //! It is the first rule: behind it, tasks and exchanges are planned for the scans that there are.
@@ -16,7 +17,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result;
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
+use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::filter::FilterExec;
@@ -61,10 +62,14 @@ impl PhysicalOptimizerRule for OrderedReads {
 }
 
 fn sorted(node: &Plan, sort: &SortExec) -> Result<Option<Plan>> {
-    match in_order(sort.input(), sort.expr(), sort.fetch())? {
-        Some(input) => over(node, input).map(Some),
-        None => Ok(None),
-    }
+    let Some(input) = in_order(sort.input(), sort.expr(), sort.fetch())? else {
+        return Ok(None);
+    };
+    let input = match sort.fetch() {
+        Some(fetch) => first(input, fetch)?,
+        None => input,
+    };
+    over(node, input).map(Some)
 }
 
 /// A single `min` or `max` of a column is that of its first row in order, NULL last.
@@ -98,8 +103,8 @@ fn extreme(node: &Plan, aggregate: &AggregateExec) -> Result<Option<Plan>> {
     let Some(input) = in_order(aggregate.input(), &order, Some(1))? else {
         return Ok(None);
     };
-    let first = GlobalLimitExec::new(input, 0, Some(1));
-    over(node, Arc::new(first)).map(Some)
+    let limit = GlobalLimitExec::new(first(input, 1)?, 0, Some(1));
+    over(node, Arc::new(limit)).map(Some)
 }
 
 /// A step over another input.
@@ -123,25 +128,63 @@ fn in_order(plan: &Plan, order: &LexOrdering, fetch: Option<usize>) -> Result<Op
             false => ordered_scan(source, order, fetch, lookup.rows()),
         };
     }
-    let (input, order) = if let Some(filter) = plan.downcast_ref::<FilterExec>() {
-        let below = |at: usize| match filter.projection() {
-            Some(columns) => Some(Column::new("", columns[at])),
-            None => Some(Column::new("", at)),
+    if let Some(filter) = plan.downcast_ref::<FilterExec>() {
+        let place = |at: usize| filter.projection().as_ref().map_or(at, |places| places[at]);
+        let order = order_below(order, filter.input(), |at| Some(place(at)));
+        return match order.map(|order| in_order(filter.input(), &order, fetch)) {
+            Some(input) => input?.map(|input| filtered(filter, &input)).transpose(),
+            None => Ok(None),
         };
-        (filter.input(), order_below(order, filter.input(), below))
-    } else if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
-        let below = |at: usize| projection.expr()[at].expr.downcast_ref::<Column>().cloned();
-        let input = projection.input();
-        (input, order_below(order, input, below))
-    } else {
+    }
+    let Some(projection) = plan.downcast_ref::<ProjectionExec>() else {
         return Ok(None);
     };
-    let Some(order) = order else {
-        return Ok(None);
+    let place = |at: usize| {
+        let column = projection.expr()[at].expr.downcast_ref::<Column>()?;
+        Some(column.index())
     };
-    match in_order(input, &order, fetch)? {
-        Some(input) => over(plan, input).map(Some),
+    match order_below(order, projection.input(), place) {
+        Some(order) => {
+            let input = in_order(projection.input(), &order, fetch)?;
+            input.map(|input| over(plan, input)).transpose()
+        }
         None => Ok(None),
+    }
+}
+
+/// The filter of a step, asked by the scan below if there is nothing between.
+fn filtered(step: &FilterExec, input: &Plan) -> Result<Plan> {
+    let Some(scan) = input.downcast_ref::<IndexScan>() else {
+        let filter = FilterExec::try_new(Arc::clone(step.predicate()), Arc::clone(input))?;
+        return projected(step, Arc::new(filter));
+    };
+    let scan = scan.clone().with_filter(Arc::clone(step.predicate()));
+    projected(step, Arc::new(scan))
+}
+
+/// The columns that a filter lets through.
+fn projected(step: &FilterExec, input: Plan) -> Result<Plan> {
+    let Some(columns) = step.projection() else {
+        return Ok(input);
+    };
+    let schema = input.schema();
+    let column = |&at: &usize| {
+        let name = schema.field(at).name();
+        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(name, at));
+        (column, name.clone())
+    };
+    let columns = columns.iter().map(column);
+    Ok(Arc::new(ProjectionExec::try_new(columns, input)?))
+}
+
+/// Ends a scan with the last row that is wanted, if all that it gives is.
+fn first(plan: Plan, fetch: usize) -> Result<Plan> {
+    if let Some(scan) = plan.downcast_ref::<IndexScan>() {
+        return Ok(Arc::new(scan.clone().first(Some(fetch))));
+    }
+    match plan.downcast_ref::<ProjectionExec>() {
+        Some(projection) => over(&plan, first(Arc::clone(projection.input()), fetch)?),
+        None => Ok(plan),
     }
 }
 
@@ -165,11 +208,11 @@ fn ordered_scan(
 fn order_below(
     order: &LexOrdering,
     input: &Plan,
-    below: impl Fn(usize) -> Option<Column>,
+    place: impl Fn(usize) -> Option<usize>,
 ) -> Option<LexOrdering> {
     let schema = input.schema();
     let renamed = order.iter().map(|by| {
-        let at = below(by.expr.downcast_ref::<Column>()?.index())?.index();
+        let at = place(by.expr.downcast_ref::<Column>()?.index())?;
         let column = Column::new(schema.field(at).name(), at);
         Some(PhysicalSortExpr::new(Arc::new(column), by.options))
     });

@@ -1,7 +1,7 @@
 //! `CREATE INDEX`: the rows of a table or view once more, in key groups by other columns.
 //!
-//! An index is a job that reads its relation as a view would. It is no order: what it serves is
-//! looking rows up by values of all its columns.
+//! An index is a job that reads its relation as a view would. Its rows are hashed by its columns, and
+//! sorted by them only where they are read by ranges or in order (`index_read`).
 
 use std::collections::BTreeSet;
 

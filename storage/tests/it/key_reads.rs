@@ -145,6 +145,16 @@ impl World {
         assert!(ascending.iter().eq(expected.iter().copied()));
         let descending = read(Direction::Descending);
         assert!(descending.iter().eq(expected.iter().rev().copied()));
+        let mut rest = snapshot
+            .read(&order, std::slice::from_ref(&range), Direction::Ascending)
+            .unwrap();
+        let first = rest.next(&[0, 1], part).unwrap();
+        let mut with_rest: Vec<Key> = first.iter().flat_map(keys_of).collect();
+        while let Some(batch) = rest.next_chunk(&[0, 1]).unwrap() {
+            with_rest.extend(keys_of(&batch));
+        }
+        with_rest.sort();
+        assert!(with_rest.iter().eq(expected.iter().copied()));
         let mut any = read(Direction::Any);
         any.sort();
         assert!(any.iter().eq(expected.iter().copied()));
