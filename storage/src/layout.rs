@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::schema::TableId;
 
 /// Version of everything drawn above and of [`hash_rows`](crate::hash_rows).
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Key of the format number in `meta`.
 pub const FORMAT_KEY: &[u8] = b"format";

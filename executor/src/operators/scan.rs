@@ -235,8 +235,16 @@ impl Operator for Scan {
         let mut steps = Vec::new();
         for (key_group, position) in backfill.open(&self.progress, &owned) {
             if position >= backfill.rows_of(key_group) {
-                steps.push((key_group, Pushed::COMPLETE));
-                self.passed.forget(key_group)?;
+                match self.resumable {
+                    true => {
+                        steps.push((key_group, Pushed::COMPLETE));
+                        self.passed.forget(key_group)?;
+                    }
+                    // The position says so to whoever has the same snapshot.
+                    false => {
+                        backfill.complete.insert(key_group);
+                    }
+                }
                 continue;
             }
             let Some(&pushed) = before.get(&key_group).filter(|_| self.resumable) else {

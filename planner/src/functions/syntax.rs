@@ -157,10 +157,18 @@ fn rewritten(expr: Expr) -> Expr {
         } if !matches!(*right, Expr::Subquery(_)) => {
             quantified("pg_all", *left, &compare_op, *right)
         }
-        Expr::CompoundFieldAccess { root, access_chain } => Expr::CompoundFieldAccess {
-            root,
-            access_chain: access_chain.into_iter().map(closed).collect(),
-        },
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            // In `t.xs[1]` the dot is followed by a column, in `(t.c).xs[1]` and `xs[1].c` by a field.
+            let is_name = |access: &AccessExpr| matches!(access, AccessExpr::Dot(_));
+            let names = match *root {
+                Expr::Identifier(_) => access_chain.iter().take_while(|a| is_name(a)).count(),
+                _ => 0,
+            };
+            let mut chain = access_chain.into_iter();
+            let mut access_chain: Vec<AccessExpr> = chain.by_ref().take(names).collect();
+            access_chain.extend(chain.map(closed));
+            Expr::CompoundFieldAccess { root, access_chain }
+        }
         Expr::UnaryOp {
             op: UnaryOperator::Minus,
             expr,

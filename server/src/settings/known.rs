@@ -137,16 +137,16 @@ pub(crate) static KNOWN: &[Known] = &[
         "Name of the client's program, as pg_stat_activity shows it.",
     ),
     known(
-        "background_ddl",
-        "off",
-        Rule::Bool,
-        "Whether CREATE MATERIALIZED VIEW returns before the view is complete.",
-    ),
-    known(
         "backfill_rate_limit",
         "default",
         Rule::RateLimit,
         "How many existing rows a second a materialized view, index or sink that is created reads, at most; 0 pauses.",
+    ),
+    known(
+        "background_ddl",
+        "off",
+        Rule::Bool,
+        "Whether CREATE MATERIALIZED VIEW returns before the view is complete.",
     ),
     known("backslash_quote", "safe_encoding", Rule::Any, NO_EFFECT),
     known(
