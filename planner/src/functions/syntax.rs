@@ -14,7 +14,9 @@
 //! | `(a, b) OVERLAPS (c, d)` | `overlaps(a, b, c, d)` |
 //! | `(a, b) < (c, d)`, `(a, b) IN ((c, d))`, `(a, b) IN (SELECT …)` | comparisons of the parts (`row_syntax.rs`) |
 //! | `ROW(a, b)` | `(a, b)`, and that `pg_row(a, b)` where it is not compared |
+//! | `t.a[1]` | `a` of `t`, and its subscript |
 //! | `(c).field` | `(c).'field'` |
+//! | `MAP {}::map(k, v)` | `'{}'::map(k, v)` |
 //! | `date 'today'`, `current_date`, `localtimestamp`, `age(t)` | calls of `now` |
 //! | `FETCH FIRST n ROWS ONLY` | `LIMIT n` |
 //! | `every(x)` | `bool_and(x)` |
@@ -157,10 +159,13 @@ fn rewritten(expr: Expr) -> Expr {
         } if !matches!(*right, Expr::Subquery(_)) => {
             quantified("pg_all", *left, &compare_op, *right)
         }
-        Expr::CompoundFieldAccess { root, access_chain } => Expr::CompoundFieldAccess {
-            root,
-            access_chain: access_chain.into_iter().map(closed).collect(),
-        },
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let (root, access_chain) = qualified(*root, access_chain);
+            Expr::CompoundFieldAccess {
+                root: Box::new(root),
+                access_chain: access_chain.into_iter().map(closed).collect(),
+            }
+        }
         Expr::UnaryOp {
             op: UnaryOperator::Minus,
             expr,
@@ -224,6 +229,25 @@ fn rewritten(expr: Expr) -> Expr {
         }
         Expr::Function(function) => positional(function),
         other => other,
+    }
+}
+
+/// The column that `t.a[1]` begins with, and what follows it.
+fn qualified(root: Expr, mut chain: Vec<AccessExpr>) -> (Expr, Vec<AccessExpr>) {
+    let mut name = match root {
+        Expr::Identifier(first) => vec![first],
+        other => return (other, chain),
+    };
+    let is_name = |access: &AccessExpr| matches!(access, AccessExpr::Dot(Expr::Identifier(_)));
+    let names = chain.iter().take_while(|access| is_name(access)).count();
+    for access in chain.drain(..names) {
+        if let AccessExpr::Dot(Expr::Identifier(part)) = access {
+            name.push(part);
+        }
+    }
+    match name.len() {
+        1 => (Expr::Identifier(name.remove(0)), chain),
+        _ => (Expr::CompoundIdentifier(name), chain),
     }
 }
 
@@ -449,6 +473,15 @@ fn plain_interval(interval: Interval) -> Expr {
     }
 }
 
+/// Whether it is `MAP {}`, whose type is that of the cast around it.
+fn is_empty_map(expr: &Expr) -> bool {
+    let Expr::Function(function) = expr else {
+        return false;
+    };
+    let is_empty = matches!(&function.args, FunctionArguments::List(list) if list.args.is_empty());
+    is_empty && last_word(&function.name).as_deref() == Some("pg_map")
+}
+
 /// A cast, and what the modifier of its type asks for.
 fn fitted(
     kind: CastKind,
@@ -457,6 +490,15 @@ fn fitted(
     array: bool,
     format: Option<sqlparser::ast::CastFormat>,
 ) -> Expr {
+    if is_empty_map(&expr) {
+        return Expr::Cast {
+            kind,
+            expr: Box::new(text("{}")),
+            data_type,
+            array,
+            format,
+        };
+    }
     if let Some(moment) = moment(&expr, &data_type) {
         return Expr::Cast {
             kind,
