@@ -38,6 +38,7 @@ use crate::distinct_statistics::DistinctPairs;
 use crate::error::{Error, Result};
 use crate::float_rule::FloatOverDecimal;
 use crate::functions;
+use crate::functions::MapComparisons;
 use crate::functions::casts::{PgCasts, with_casts};
 use crate::functions::now::{now_at, now_of_epochs, now_of_statements};
 use crate::functions::operators::PgOperators;
@@ -133,6 +134,7 @@ pub fn session_with_rules(
             Arc::new(LateralLimit),
             Arc::new(InSubqueries),
             Arc::new(FloatOverDecimal),
+            Arc::new(MapComparisons),
             Arc::new(TypeCoercion::new()),
             Arc::new(NumberAggregates),
             Arc::new(DistinctPairs),
@@ -297,9 +299,9 @@ impl Session {
     ) -> Result<Arc<dyn PhysicalExpr>> {
         let state = self.context.state();
         let bound = bind_expression(&state, self.catalog.as_ref(), expr, schema)?;
-        // DataFusion does not know that our casts read texts as composite values.
+        // DataFusion does not know that our casts read texts as composite values and maps.
         let typed = match data_type {
-            DataType::Struct(_) => cast(bound, data_type.clone()),
+            DataType::Struct(_) | DataType::Map(..) => cast(bound, data_type.clone()),
             _ => bound.cast_to(data_type, schema)?,
         };
         // now() and the like are values only after simplification.

@@ -83,6 +83,14 @@ pub enum Error {
         /// Name, with argument types when they are the fault.
         name: String,
     },
+    /// Values of a type that are compared, grouped or sorted and cannot be.
+    #[error("could not identify {operator} operator for type {type_name}")]
+    NotCompared {
+        /// Which one, with its article.
+        operator: &'static str,
+        /// SQL name of the type.
+        type_name: String,
+    },
     /// No such type.
     #[error("type \"{name}\" does not exist")]
     UndefinedType {

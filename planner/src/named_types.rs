@@ -4,6 +4,7 @@
 //! ```text
 //!   '(1,x)'::pair ──resolve──► '(1,x)'::"composite(20001,20000,pair)<a integer,b text>"
 //!   c struct<a int, b pair>  ──► c "struct<a integer,b composite(…)<…>>"
+//!   m map(varchar, pair)     ──► m "map(text,composite(…)<…>)"
 //! ```
 //!
 //! `sqlparser` reads a type of its own dialects only; so a structured type travels through it as one
@@ -22,7 +23,8 @@ use sqlparser::tokenizer::Token;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::names::{identifier, quoted_identifier};
-use crate::types::{arrow_type, declared_type};
+use crate::types::{arrow_type, declared_type, sql_name, wrong_key};
+use crate::values::map::{is_key, map_type};
 use crate::values::record::{Record, TypeName};
 use crate::values::types::SqlType;
 
@@ -101,6 +103,7 @@ fn text_of(sql_type: &SqlType) -> String {
             let fields: Vec<String> = record.fields.iter().map(field).collect();
             format!("{kind}<{}>", fields.join(","))
         }
+        SqlType::Map(key, value) => format!("map({},{})", text_of(key), text_of(value)),
         other => other.to_string(),
     }
 }
@@ -120,7 +123,10 @@ fn structured(name: &ObjectName) -> Option<&str> {
     let is_structure = text.starts_with("composite(")
         || text.get(..6).is_some_and(|start| {
             start.eq_ignore_ascii_case("struct") && text.ends_with(['>', ']'])
-        });
+        })
+        || text
+            .get(..4)
+            .is_some_and(|start| start.eq_ignore_ascii_case("map(") && text.ends_with([')', ']']));
     is_structure.then_some(text)
 }
 
@@ -204,6 +210,10 @@ impl Reader<'_> {
             return Err(Error::TooComplex { limit: DEPTH_MAX });
         }
         let named = match self.structure() {
+            Some("map") => {
+                let map = self.map(depth)?;
+                return self.with_dimensions(map);
+            }
             Some("composite") => Some(Some(self.type_name()?)),
             Some(_) => Some(None),
             None => None,
@@ -218,7 +228,11 @@ impl Reader<'_> {
             return Ok(declared_type(&data_type, &arrow));
         };
         let fields = self.fields(depth)?;
-        let mut sql_type = SqlType::Record(Record { named, fields });
+        self.with_dimensions(SqlType::Record(Record { named, fields }))
+    }
+
+    /// An array of a type, for each pair of brackets that follows.
+    fn with_dimensions(&mut self, mut sql_type: SqlType) -> Result<SqlType> {
         while self.closing == 0 && self.parser.consume_token(&Token::LBracket) {
             self.expect(&Token::RBracket)?;
             sql_type = SqlType::Array(Box::new(sql_type));
@@ -231,7 +245,7 @@ impl Reader<'_> {
         let Token::Word(word) = self.parser.peek_token().token else {
             return None;
         };
-        let known = ["struct", "composite"];
+        let known = ["struct", "composite", "map"];
         let found = known
             .into_iter()
             .find(|known| word.quote_style.is_none() && word.value.eq_ignore_ascii_case(known))?;
@@ -245,6 +259,19 @@ impl Reader<'_> {
         }
         self.parser.next_token();
         Some(found)
+    }
+
+    /// `(key, value)`; lengths of texts are not kept.
+    fn map(&mut self, depth: usize) -> Result<SqlType> {
+        self.expect(&Token::LParen)?;
+        let key = self.sql_type(depth + 1)?.arrow();
+        self.expect(&Token::Comma)?;
+        let value = self.sql_type(depth + 1)?.arrow();
+        self.expect(&Token::RParen)?;
+        if !is_key(&key) {
+            return Err(wrong_key(&sql_name(&key)));
+        }
+        Ok(SqlType::of(&map_type(key, value)))
     }
 
     /// `(oid, oid of arrays, name)`

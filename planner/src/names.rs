@@ -241,7 +241,14 @@ fn type_name(data_type: &DataType) -> Option<String> {
                 let is_struct = name
                     .get(..7)
                     .is_some_and(|n| n.eq_ignore_ascii_case("struct<"));
-                return Some(if is_struct { "row".to_owned() } else { name });
+                let is_map = name
+                    .get(..4)
+                    .is_some_and(|n| n.eq_ignore_ascii_case("map("));
+                return Some(match (is_struct, is_map) {
+                    (true, _) => "row".to_owned(),
+                    (_, true) => "map".to_owned(),
+                    _ => name,
+                });
             }
             _ => return None,
         }

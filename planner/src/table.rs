@@ -18,7 +18,7 @@ use crate::dataflow::{Dataflow, Distribution, Fragment, Input, Node, Upstream};
 use crate::error::{Error, Result};
 use crate::names::{identifier, nullable};
 use crate::parse::columns_as::AS_QUERIED;
-use crate::types::{arrow_type, column_type};
+use crate::types::{arrow_type, check_compared, column_type};
 use crate::watermarks::compile;
 
 /// What a `CREATE TABLE` defines.
@@ -313,6 +313,7 @@ impl TableDefinition {
             });
         }
         for column in &columns {
+            check_compared(&self.columns[*column].data_type)?;
             self.columns[*column].not_null = true;
         }
         self.primary_key = columns;

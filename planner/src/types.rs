@@ -16,6 +16,7 @@
 //! | `uuid` | `FixedSizeBinary(16)` |
 //! | `T[]` | `List(T)` |
 //! | composite types, `struct<…>` | `Struct`, see `values/record.rs` and `named_types.rs` |
+//! | `map(K, V)` | `Map`, see `values/map.rs` |
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use sqlparser::ast::{ArrayElemTypeDef, ExactNumberInfo, TimezoneInfo};
 use crate::error::{Error, Result};
 use crate::named_types::read_structured;
 use crate::values::input::DIMENSIONS_MAX;
+use crate::values::map;
 use crate::values::record::Record;
 use crate::values::types::{SqlType, UUID_BYTES};
 
@@ -91,7 +93,7 @@ pub fn arrow_type(sql: &ast::DataType) -> Result<DataType> {
             | ArrayElemTypeDef::Parenthesis(element),
         ) => array_type(arrow_type(element)?),
         Sql::JSON => return Err(Error::unsupported("type json", "use jsonb")),
-        Sql::Custom(name, _) => return custom_type(name),
+        Sql::Custom(name, modifiers) => return custom_type(name, modifiers),
         other => {
             return Err(Error::unsupported(
                 format!("type {}", other.to_string().to_lowercase()),
@@ -129,7 +131,7 @@ pub fn declared_type(written: &ast::DataType, arrow: &DataType) -> SqlType {
 }
 
 /// Types that `sqlparser` knows by no keyword.
-fn custom_type(name: &ast::ObjectName) -> Result<DataType> {
+fn custom_type(name: &ast::ObjectName, modifiers: &[String]) -> Result<DataType> {
     if let Some(structured) = read_structured(name) {
         return structured.map(|sql_type| sql_type.arrow());
     }
@@ -137,6 +139,8 @@ fn custom_type(name: &ast::ObjectName) -> Result<DataType> {
     match written.trim_start_matches("pg_catalog.") {
         "name" | "bpchar" | "\"char\"" => Ok(DataType::Utf8),
         "oid" => Ok(SqlType::Oid.arrow()),
+        // The parser of statements has read all that are right.
+        "map" if !modifiers.is_empty() => Err(wrong_key(&modifiers[0])),
         known @ ("money" | "inet" | "cidr" | "macaddr" | "xml" | "tsvector" | "point" | "box"
         | "serial" | "bigserial" | "smallserial") => {
             Err(Error::unsupported(format!("type {known}"), ""))
@@ -203,7 +207,7 @@ fn decimal_type(digits: &ExactNumberInfo) -> Result<DataType> {
 /// it, else the one that PostgreSQL would give them.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for maps and the like.
+/// [`Error::Unsupported`] for types that tables have no column of.
 pub fn column_type(computed: &DataType) -> Result<DataType> {
     Ok(match computed {
         DataType::Boolean
@@ -240,6 +244,14 @@ pub fn column_type(computed: &DataType) -> Result<DataType> {
             };
             DataType::Struct(fields.iter().map(kept).collect::<Result<_>>()?)
         }
+        DataType::Map(..) => {
+            let (key, value) = map::parts(computed).ok_or_else(|| no_column(computed))?;
+            let key = column_type(key)?;
+            if !map::is_key(&key) {
+                return Err(wrong_key(&sql_name(&key)));
+            }
+            map::map_type(key, column_type(value)?)
+        }
         DataType::Int8 | DataType::UInt8 => DataType::Int16,
         DataType::UInt16 => DataType::Int32,
         // Of 64 bits without sign are numbers of rows.
@@ -260,13 +272,43 @@ pub fn column_type(computed: &DataType) -> Result<DataType> {
             DataType::Interval(IntervalUnit::MonthDayNano)
         }
         DataType::Dictionary(_, values) => column_type(values)?,
-        other => {
-            return Err(Error::unsupported(
-                format!("a column of type {other}"),
-                "cast it to a type that tables have",
-            ));
-        }
+        other => return Err(no_column(other)),
     })
+}
+
+fn no_column(data_type: &DataType) -> Error {
+    Error::unsupported(
+        format!("a column of type {data_type}"),
+        "cast it to a type that tables have",
+    )
+}
+
+/// Refuses a type whose values have no equality: maps, and what holds maps.
+///
+/// # Errors
+/// [`Error::NotCompared`].
+pub fn check_compared(data_type: &DataType) -> Result<()> {
+    check_operator(data_type, "an equality")
+}
+
+/// As [`check_compared`], of an operator that is named with its article.
+pub(crate) fn check_operator(data_type: &DataType, operator: &'static str) -> Result<()> {
+    if !map::holds_map(data_type) {
+        return Ok(());
+    }
+    Err(Error::NotCompared {
+        operator,
+        type_name: sql_name(data_type),
+    })
+}
+
+/// Why keys of maps cannot be of a type.
+pub(crate) fn wrong_key(type_name: &str) -> Error {
+    Error::InvalidDefinition {
+        message: format!(
+            "keys of maps are of type varchar, text, smallint, integer or bigint, not {type_name}"
+        ),
+    }
 }
 
 /// Refuses columns that state cannot keep.
@@ -300,6 +342,10 @@ pub fn sql_name(arrow: &DataType) -> String {
         DataType::FixedSizeBinary(UUID_BYTES) => "uuid".to_owned(),
         DataType::List(item) => format!("{}[]", sql_name(item.data_type())),
         DataType::Struct(fields) => Record::of(fields).to_string(),
+        DataType::Map(..) => match map::parts(arrow) {
+            Some((key, value)) => format!("map({},{})", sql_name(key), sql_name(value)),
+            None => arrow.to_string(),
+        },
         DataType::Utf8 | DataType::Utf8View => "character varying".to_owned(),
         DataType::Date32 | DataType::Date64 => "date".to_owned(),
         DataType::Time32(_) | DataType::Time64(_) => "time without time zone".to_owned(),

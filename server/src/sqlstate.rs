@@ -234,6 +234,7 @@ fn fault_code(fault: Fault) -> &'static str {
         Fault::Limit => "54000",
         Fault::Type => "42846",
         Fault::Mismatch => "42804",
+        Fault::Indeterminate => "42P18",
         Fault::Unsupported => "0A000",
     }
 }
@@ -251,7 +252,7 @@ fn planner_code(error: &planner::Error) -> &'static str {
         Planner::UndefinedColumn { .. } | Planner::UndefinedField { .. } => "42703",
         Planner::NotComposite { .. } => "42809",
         Planner::TooManyDimensions { .. } => "54000",
-        Planner::UndefinedFunction { .. } => "42883",
+        Planner::UndefinedFunction { .. } | Planner::NotCompared { .. } => "42883",
         Planner::UndefinedType { .. } => "42704",
         Planner::AmbiguousColumn { .. } => "42702",
         Planner::DuplicateColumn { .. } => "42701",

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, Float32Array, Float64Array,
-    GenericByteArray, ListArray, StructArray,
+    GenericByteArray, ListArray, MapArray, StructArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute::unary;
@@ -61,6 +61,7 @@ fn canonical_column(column: &ArrayRef) -> ArrayRef {
         DataType::Float64 => canonical_f64(column),
         DataType::Struct(_) => canonical_fields(column),
         DataType::List(_) => canonical_items(column),
+        DataType::Map(..) => canonical_entries(column),
         _ => Arc::clone(column),
     }
 }
@@ -75,6 +76,14 @@ fn canonical_items(column: &ArrayRef) -> ArrayRef {
     let (field, offsets, items, nulls) = column.as_list::<i32>().clone().into_parts();
     let items = canonical_column(&items);
     Arc::new(ListArray::new(field, offsets, items, nulls))
+}
+
+/// Keys are no floats; so the entries of equal maps stay in one order.
+fn canonical_entries(column: &ArrayRef) -> ArrayRef {
+    let (field, offsets, entries, nulls, ordered) = column.as_map().clone().into_parts();
+    let (fields, columns, _) = entries.into_parts();
+    let entries = StructArray::new(fields, canonical(&columns), None);
+    Arc::new(MapArray::new(field, offsets, entries, nulls, ordered))
 }
 
 fn canonical_f32(column: &ArrayRef) -> ArrayRef {

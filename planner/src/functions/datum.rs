@@ -18,6 +18,7 @@ use crate::functions::decimal::Decimal;
 use crate::values::column::Values;
 use crate::values::error::{Fault, Result, ValueError};
 use crate::values::json::Json;
+use crate::values::map::{self, maps_of, write_entries};
 use crate::values::record::write_field;
 use crate::values::temporal::{self, MICROS_DAY};
 use crate::values::types::UUID_BYTES;
@@ -48,6 +49,8 @@ pub(crate) enum Datum<'a> {
     Array(Vec<Datum<'a>>),
     /// A composite value, with the fields of its type.
     Record(Fields, Vec<Datum<'a>>),
+    /// The entries of a map.
+    Map(Vec<(Datum<'a>, Datum<'a>)>),
 }
 
 /// Months, days and microseconds, which are not converted into each other.
@@ -120,6 +123,12 @@ impl<'a> Datum<'a> {
             } => {
                 let values = fields.iter().map(|field| Datum::of(field, row));
                 Datum::Record(structs.fields().clone(), values.collect())
+            }
+            Values::Map { maps, keys, values } => {
+                let offsets = maps.value_offsets();
+                let range = offsets[row] as usize..offsets[row + 1] as usize;
+                let entry = |at| (Datum::of(keys, at), Datum::of(values, at));
+                Datum::Map(range.map(entry).collect())
             }
         }
     }
@@ -213,6 +222,13 @@ impl<'a> Datum<'a> {
         }
     }
 
+    pub(crate) fn entries(&self) -> &[(Datum<'a>, Datum<'a>)] {
+        match self {
+            Datum::Map(entries) => entries,
+            other => unreachable!("{other:?} is no map"),
+        }
+    }
+
     pub(crate) fn parsed_json(&self) -> Result<Json> {
         Json::parse(self.str())
     }
@@ -245,6 +261,10 @@ impl<'a> Datum<'a> {
             ),
             Datum::Array(elements) => write_array(elements, zone, &mut out),
             Datum::Record(_, values) => write_record(values, zone, &mut out),
+            Datum::Map(entries) => {
+                let texts = entries.iter().map(|(k, v)| (k.shown(zone), v.shown(zone)));
+                write_entries(texts, &mut out);
+            }
         }
         Some(out)
     }
@@ -279,6 +299,13 @@ impl<'a> Datum<'a> {
                 values
                     .find(|order| order.is_ne())
                     .unwrap_or(Ordering::Equal)
+            }
+            (Datum::Map(a), Datum::Map(b)) => {
+                let mut entries = a.iter().zip(b).map(|((key, value), (other, with))| {
+                    key.order(other).then_with(|| value.order(with))
+                });
+                let first = entries.find(|order| order.is_ne());
+                first.unwrap_or_else(|| a.len().cmp(&b.len()))
             }
             _ => self.count().cmp(&other.count()),
         }
@@ -378,6 +405,7 @@ pub(crate) fn build_column(data_type: &DataType, values: Vec<Datum<'_>>) -> Resu
         }
         DataType::List(item) => lists(item, values)?,
         DataType::Struct(fields) => structs(fields, values)?,
+        DataType::Map(..) => maps(data_type, values)?,
         _ => collect!(StringArray, d => Ok::<_, ValueError>(d.str())),
     })
 }
@@ -455,4 +483,27 @@ fn lists(item: &FieldRef, values: Vec<Datum<'_>>) -> Result<ArrayRef> {
     );
     debug_assert!(lists.offsets().len() == lists.len() + 1);
     Ok(Arc::new(lists))
+}
+
+fn maps(data_type: &DataType, values: Vec<Datum<'_>>) -> Result<ArrayRef> {
+    let (key, value) = map::parts(data_type).expect("a map has keys and values");
+    let mut lengths = Vec::with_capacity(values.len());
+    let mut valid = Vec::with_capacity(values.len());
+    let mut entries = Vec::new();
+    for map in values {
+        let (is_valid, map) = match map {
+            Datum::Map(map) => (true, map),
+            _ => (false, Vec::new()),
+        };
+        valid.push(is_valid);
+        lengths.push(map.len());
+        entries.extend(map);
+    }
+    let (keys, values) = entries.into_iter().unzip();
+    maps_of(
+        &build_column(key, keys)?,
+        &build_column(value, values)?,
+        &OffsetBuffer::from_lengths(lengths),
+        Some(NullBuffer::from(valid)),
+    )
 }

@@ -29,6 +29,7 @@ use crate::functions::datum::{Datum, build_column};
 use crate::types::NUMERIC_DEFAULT;
 use crate::values::column::Values;
 use crate::values::error::{Result, ValueError};
+use crate::values::map;
 use crate::values::temporal::utc;
 use crate::values::types::SqlType;
 
@@ -43,6 +44,14 @@ pub(crate) enum Param {
     AnyArray,
     /// Elements of those arrays.
     AnyElement,
+    /// Arrays of any elements, of one dimension.
+    List,
+    /// Maps; all maps, keys and values of a call are of one type.
+    AnyMap,
+    /// Keys of those maps.
+    AnyKey,
+    /// Values of those maps.
+    AnyValue,
 }
 
 /// The type of a result.
@@ -75,8 +84,8 @@ pub(crate) struct Overload {
     params: Vec<Param>,
     /// How many parameters at the end may be left out.
     optional: usize,
-    /// Whether the last parameter may be repeated, or left out.
-    variadic: bool,
+    /// How many parameters at the end may be repeated, or left out.
+    repeated: usize,
     returns: Returns,
     body: Body,
 }
@@ -108,7 +117,7 @@ impl Function {
         self.overloads.push(Overload {
             params: params.into_iter().map(Into::into).collect(),
             optional: 0,
-            variadic: false,
+            repeated: 0,
             returns: returns.into(),
             body,
         });
@@ -126,7 +135,15 @@ impl Function {
     /// The last parameter of the last overload may be repeated.
     pub(crate) fn variadic(mut self) -> Self {
         if let Some(overload) = self.overloads.last_mut() {
-            overload.variadic = true;
+            overload.repeated = 1;
+        }
+        self
+    }
+
+    /// The last two parameters of the last overload may be repeated together.
+    pub(crate) fn pairs(mut self) -> Self {
+        if let Some(overload) = self.overloads.last_mut() {
+            overload.repeated = 2;
         }
         self
     }
@@ -222,22 +239,29 @@ fn shown(data_type: &DataType) -> String {
 
 impl Overload {
     fn param(&self, at: usize) -> Option<&Param> {
+        let count = self.params.len();
         match self.params.get(at) {
-            None if self.variadic => self.params.last(),
+            None if self.repeated > 0 => {
+                let first = count - self.repeated;
+                self.params.get(first + (at - first) % self.repeated)
+            }
             param => param,
         }
     }
 
     fn fit(&self, args: &[DataType]) -> Option<(u32, Vec<DataType>)> {
-        let most = if self.variadic {
-            usize::MAX
-        } else {
-            self.params.len()
+        let most = match self.repeated {
+            0 => self.params.len(),
+            _ => usize::MAX,
         };
-        let least = self.params.len() - self.optional - usize::from(self.variadic);
+        let least = self.params.len() - self.optional - self.repeated;
         if !(least..=most).contains(&args.len()) {
             return None;
         }
+        if self.repeated > 1 && !(args.len() - least).is_multiple_of(self.repeated) {
+            return None;
+        }
+        let (key, value) = self.map_parts(args)?;
         let element = self.element(args)?;
         let mut cost = 0;
         let mut types = Vec::with_capacity(args.len());
@@ -247,11 +271,41 @@ impl Overload {
                 Param::Of(sql_type) => fit(sql_type, arg)?,
                 Param::AnyElement => (0, element.clone()),
                 Param::AnyArray => (0, array_type(arg, &element)),
+                Param::List => match arg {
+                    DataType::List(_) | DataType::Null => (0, arg.clone()),
+                    _ => return None,
+                },
+                Param::AnyMap => match arg {
+                    DataType::Map(..) | DataType::Null => {
+                        (0, map::map_type(key.clone(), value.clone()))
+                    }
+                    _ => return None,
+                },
+                Param::AnyKey => (0, key.clone()),
+                Param::AnyValue => (0, value.clone()),
             };
             cost += price;
             types.push(data_type);
         }
         Some((cost, types))
+    }
+
+    /// The types of all keys and of all values of maps in a call; text if there are none.
+    fn map_parts(&self, args: &[DataType]) -> Option<(DataType, DataType)> {
+        let (mut keys, mut values) = (Parts::default(), Parts::default());
+        for (at, arg) in args.iter().enumerate() {
+            match (self.param(at)?, map::parts(arg)) {
+                (_, _) if *arg == DataType::Null => {}
+                (Param::AnyMap, Some((key, value))) => {
+                    keys.of_maps.push(key.clone());
+                    values.of_maps.push(value.clone());
+                }
+                (Param::AnyKey, _) => keys.alone.push(arg.clone()),
+                (Param::AnyValue, _) => values.alone.push(arg.clone()),
+                _ => {}
+            }
+        }
+        Some((keys.common()?, values.common()?))
     }
 
     /// The type of all elements in a call; `Null` if there is none.
@@ -287,6 +341,37 @@ impl Overload {
         match &others[..] {
             [] => Some(DataType::Utf8),
             others => type_union_resolution(others),
+        }
+    }
+}
+
+/// The types of the keys of a call, or of the values.
+#[derive(Default)]
+struct Parts {
+    of_maps: Vec<DataType>,
+    alone: Vec<DataType>,
+}
+
+impl Parts {
+    /// One type for all of them. What a map holds as text is text; another text is not read yet.
+    fn common(self) -> Option<DataType> {
+        let is_text = |data_type: &DataType| *data_type == DataType::Utf8;
+        match self.of_maps.first() {
+            Some(first) if is_text(first) || first.is_nested() => {
+                let fits = |other: &DataType| other.is_nested() == first.is_nested();
+                let known = self.of_maps.iter().all(|other| other == first);
+                let fit = self.alone.iter().all(|other| fits(other) || is_text(other));
+                let texts = !is_text(first) || self.alone.iter().all(is_text);
+                (known && fit && texts).then(|| first.clone())
+            }
+            _ => {
+                let all = self.of_maps.into_iter().chain(self.alone);
+                let others: Vec<DataType> = all.filter(|one| !is_text(one)).collect();
+                match &others[..] {
+                    [] => Some(DataType::Utf8),
+                    others => type_union_resolution(others),
+                }
+            }
         }
     }
 }

@@ -466,6 +466,13 @@ pub(crate) fn made(call: &Call, value: &Datum<'_>) -> Json {
             let members = members.map(|(field, value)| (field.name().clone(), made(call, value)));
             Json::object(members.collect())
         }
+        Datum::Map(entries) => {
+            let shown = |key: &Datum<'_>| key.shown(call.zone).unwrap_or_default();
+            let members = entries
+                .iter()
+                .map(|(key, value)| (shown(key), made(call, value)));
+            Json::object(members.collect())
+        }
         Datum::Timestamp(_) | Datum::Timestamptz(_) => Json::Text(iso(value, call)),
         other => Json::Text(other.shown(call.zone).unwrap_or_default()),
     }

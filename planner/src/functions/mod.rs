@@ -18,6 +18,8 @@ mod decimal;
 mod encodings;
 mod function;
 mod json;
+mod map_comparisons;
+mod maps;
 mod miscellaneous;
 pub(crate) mod now;
 mod number_templates;
@@ -35,6 +37,7 @@ mod strings;
 pub(crate) mod sum;
 pub(crate) mod syntax;
 
+pub(crate) use map_comparisons::MapComparisons;
 pub(crate) use random_uuid::random_uuid;
 pub(crate) use string_agg::string_agg;
 
@@ -53,6 +56,7 @@ static FUNCTIONS: LazyLock<BTreeMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| 
         dates::functions(),
         encodings::functions(),
         json::functions(),
+        maps::functions(),
         miscellaneous::functions(),
         number_templates::functions(),
         numbers::functions(),

@@ -25,6 +25,7 @@ use crate::functions::function::external;
 use crate::functions::patterns::rust_pattern;
 use crate::functions::records::{comparable, field_of};
 use crate::functions::sort_keys::key_function;
+use crate::types::check_compared;
 use crate::values::types::SqlType;
 
 type Result<T> = std::result::Result<T, DataFusionError>;
@@ -119,9 +120,9 @@ impl ExprPlanner for PgOperators {
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawFieldAccessExpr>> {
         let RawFieldAccessExpr { field_access, expr } = expr;
-        let of_json = expr
-            .get_type(schema)
-            .is_ok_and(|t| t == DataType::LargeUtf8);
+        let data_type = expr.get_type(schema)?;
+        let of_json = data_type == DataType::LargeUtf8;
+        let of_map = matches!(data_type, DataType::Map(..));
         Ok(match field_access {
             GetFieldAccess::ListIndex { key } if of_json => {
                 PlannerResult::Planned(call("pg_json_get", vec![expr, *key]))
@@ -129,10 +130,16 @@ impl ExprPlanner for PgOperators {
             GetFieldAccess::NamedStructField { name } if of_json => {
                 PlannerResult::Planned(call("pg_json_get", vec![expr, lit(name)]))
             }
+            GetFieldAccess::NamedStructField { name } if of_map => {
+                PlannerResult::Planned(call("map_access", vec![expr, lit(name)]))
+            }
             GetFieldAccess::NamedStructField { name } => {
                 let name = name.to_string();
                 let planned = field_of(expr, &name, schema);
                 PlannerResult::Planned(planned.map_err(|e| DataFusionError::External(Box::new(e)))?)
+            }
+            GetFieldAccess::ListIndex { key } if of_map => {
+                PlannerResult::Planned(call("map_access", vec![expr, *key]))
             }
             GetFieldAccess::ListIndex { key } => {
                 PlannerResult::Planned(call("pg_subscript", vec![expr, *key]))
@@ -296,6 +303,9 @@ impl Operands {
     /// Intervals are compared by their length, `jsonb` by its own order, composite values field by
     /// field.
     fn comparison(self, op: BinaryOperator) -> Result<PlannerResult<RawBinaryExpr>> {
+        for operand in [&self.left_arrow, &self.right_arrow] {
+            check_compared(operand).map_err(|e| DataFusionError::External(Box::new(e)))?;
+        }
         let operands = self.adopted().typed_records()?;
         let same = operands.left_type == operands.right_type;
         let key = key_function(&operands.left_arrow).filter(|_| same);

@@ -169,6 +169,13 @@ fn write_key(value: &Datum<'_>, key: &mut Vec<u8>) -> Result<()> {
                 write_key(value, key)?;
             }
         }
+        Datum::Map(entries) => {
+            for (name, value) in entries {
+                write_key(name, key)?;
+                write_key(value, key)?;
+            }
+            key.push(END);
+        }
     }
     Ok(())
 }

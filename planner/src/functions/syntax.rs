@@ -14,7 +14,9 @@
 //! | `(a, b) OVERLAPS (c, d)` | `overlaps(a, b, c, d)` |
 //! | `(a, b) < (c, d)`, `(a, b) IN ((c, d))`, `(a, b) IN (SELECT …)` | comparisons of the parts (`row_syntax.rs`) |
 //! | `ROW(a, b)` | `(a, b)`, and that `pg_row(a, b)` where it is not compared |
+//! | `t.a[1]` | `a` of `t`, and its subscript |
 //! | `(c).field` | `(c).'field'` |
+//! | `MAP {}::map(k, v)` | `'{}'::map(k, v)` |
 //! | `date 'today'`, `current_date`, `localtimestamp`, `age(t)` | calls of `now` |
 //! | `FETCH FIRST n ROWS ONLY` | `LIMIT n` |
 //! | `every(x)` | `bool_and(x)` |
@@ -158,16 +160,11 @@ fn rewritten(expr: Expr) -> Expr {
             quantified("pg_all", *left, &compare_op, *right)
         }
         Expr::CompoundFieldAccess { root, access_chain } => {
-            // In `t.xs[1]` the dot is followed by a column, in `(t.c).xs[1]` and `xs[1].c` by a field.
-            let is_name = |access: &AccessExpr| matches!(access, AccessExpr::Dot(_));
-            let names = match *root {
-                Expr::Identifier(_) => access_chain.iter().take_while(|a| is_name(a)).count(),
-                _ => 0,
-            };
-            let mut chain = access_chain.into_iter();
-            let mut access_chain: Vec<AccessExpr> = chain.by_ref().take(names).collect();
-            access_chain.extend(chain.map(closed));
-            Expr::CompoundFieldAccess { root, access_chain }
+            let (root, access_chain) = qualified(*root, access_chain);
+            Expr::CompoundFieldAccess {
+                root: Box::new(root),
+                access_chain: access_chain.into_iter().map(closed).collect(),
+            }
         }
         Expr::UnaryOp {
             op: UnaryOperator::Minus,
@@ -232,6 +229,25 @@ fn rewritten(expr: Expr) -> Expr {
         }
         Expr::Function(function) => positional(function),
         other => other,
+    }
+}
+
+/// The column that `t.a[1]` begins with, and what follows it.
+fn qualified(root: Expr, mut chain: Vec<AccessExpr>) -> (Expr, Vec<AccessExpr>) {
+    let mut name = match root {
+        Expr::Identifier(first) => vec![first],
+        other => return (other, chain),
+    };
+    let is_name = |access: &AccessExpr| matches!(access, AccessExpr::Dot(Expr::Identifier(_)));
+    let names = chain.iter().take_while(|access| is_name(access)).count();
+    for access in chain.drain(..names) {
+        if let AccessExpr::Dot(Expr::Identifier(part)) = access {
+            name.push(part);
+        }
+    }
+    match name.len() {
+        1 => (Expr::Identifier(name.remove(0)), chain),
+        _ => (Expr::CompoundIdentifier(name), chain),
     }
 }
 
@@ -457,6 +473,15 @@ fn plain_interval(interval: Interval) -> Expr {
     }
 }
 
+/// Whether it is `MAP {}`, whose type is that of the cast around it.
+fn is_empty_map(expr: &Expr) -> bool {
+    let Expr::Function(function) = expr else {
+        return false;
+    };
+    let is_empty = matches!(&function.args, FunctionArguments::List(list) if list.args.is_empty());
+    is_empty && last_word(&function.name).as_deref() == Some("pg_map")
+}
+
 /// A cast, and what the modifier of its type asks for.
 fn fitted(
     kind: CastKind,
@@ -465,6 +490,15 @@ fn fitted(
     array: bool,
     format: Option<sqlparser::ast::CastFormat>,
 ) -> Expr {
+    if is_empty_map(&expr) {
+        return Expr::Cast {
+            kind,
+            expr: Box::new(text("{}")),
+            data_type,
+            array,
+            format,
+        };
+    }
     if let Some(moment) = moment(&expr, &data_type) {
         return Expr::Cast {
             kind,

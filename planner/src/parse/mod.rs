@@ -401,6 +401,7 @@ fn parse_one(sql: &str, mut tokens: Vec<TokenWithSpan>, positions: &Positions) -
     let secrets = role::secrets(&tokens, positions);
     let emit = event_time::take_emit(&mut tokens);
     structures::quote(sql, &mut tokens, positions);
+    structures::call_maps(&mut tokens);
     name_star(&mut tokens);
     structures::name_all_fields(&mut tokens);
     asof::replace(&mut tokens);

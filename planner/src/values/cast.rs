@@ -8,6 +8,7 @@
 //! | dates, times | instants, and back | by the clocks of the session's zone |
 //! | arrays | arrays | each element |
 //! | composite types | composite types | each field, by its place |
+//! | maps | maps | each key, each value |
 //! | `jsonb` | numbers, `boolean` | if it holds one |
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::values::column::Style;
 use crate::values::error::{Fault, Result, ValueError};
 use crate::values::input::{parse_arrays, parse_column};
 use crate::values::json::Json;
+use crate::values::map::maps_of;
 use crate::values::record::{Record, struct_of};
 use crate::values::temporal::{MICROS_DAY, instant_of, local_micros};
 use crate::values::text::column_texts;
@@ -46,7 +48,7 @@ pub fn differs(from: &DataType, to: &DataType) -> bool {
         (T::Utf8 | T::Utf8View | T::LargeUtf8, _) => true,
         (_, T::Utf8) => true,
         (T::Dictionary(..), _) => false,
-        (T::Struct(_), T::Struct(_)) => true,
+        (T::Struct(_), T::Struct(_)) | (T::Map(..), T::Map(..)) => true,
         (from, to) if is_number(from) && is_number(to) => !is_wider(from, to),
         (T::Date32, T::Timestamp(_, zone)) => zone.is_some(),
         (T::Timestamp(_, None), T::Timestamp(_, Some(_)))
@@ -116,6 +118,7 @@ pub fn cast(column: &ArrayRef, to: &DataType, zone: Tz) -> Result<ArrayRef> {
             plain(&read.map_err(|bad| bad.error)?, to)
         }
         (SqlType::Record(_), SqlType::Record(target)) => records(column, target, zone),
+        (SqlType::Map(..), SqlType::Map(key, value)) => maps(column, key, value, zone),
         (SqlType::Text, _) => {
             let texts = plain(column, &DataType::Utf8)?;
             let read = parse_column(texts.as_string(), &target, zone).map_err(|bad| bad.error)?;
@@ -371,6 +374,14 @@ fn records(column: &ArrayRef, target: &Record, zone: Tz) -> Result<ArrayRef> {
     });
     let columns = columns.collect::<Result<_>>()?;
     Ok(struct_of(target, columns, structs.nulls().cloned()))
+}
+
+/// Maps key by key and value by value; keys that become equal are refused.
+fn maps(column: &ArrayRef, key: &SqlType, value: &SqlType, zone: Tz) -> Result<ArrayRef> {
+    let maps = column.as_map();
+    let keys = cast(maps.keys(), &key.arrow(), zone)?;
+    let values = cast(maps.values(), &value.arrow(), zone)?;
+    maps_of(&keys, &values, maps.offsets(), maps.nulls().cloned())
 }
 
 /// Texts of at most `length` characters; of exactly so many if they are padded.

@@ -6,7 +6,8 @@ use arrow::array::timezone::Tz;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, Decimal256Array,
     FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
-    IntervalMonthDayNanoArray, LargeStringArray, ListArray, StringArray, StructArray, UInt32Array,
+    IntervalMonthDayNanoArray, LargeStringArray, ListArray, MapArray, StringArray, StructArray,
+    UInt32Array,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{
@@ -59,6 +60,11 @@ pub enum Values {
         fields: Vec<Values>,
         /// The oids of the fields' types.
         oids: Vec<u32>,
+    },
+    Map {
+        maps: MapArray,
+        keys: Box<Values>,
+        values: Box<Values>,
     },
 }
 
@@ -128,6 +134,14 @@ impl Values {
                         .collect::<Result<_>>()?,
                     oids: Record::of(fields).types().map(SqlType::oid).collect(),
                     structs,
+                }
+            }
+            DataType::Map(..) => {
+                let maps = column.as_map().clone();
+                Values::Map {
+                    keys: Box::new(Values::new(maps.keys())?),
+                    values: Box::new(Values::new(maps.values())?),
+                    maps,
                 }
             }
             other => return Self::converted(column, other),
@@ -204,6 +218,7 @@ impl Values {
             Values::Interval(a) => a.is_null(row),
             Values::Array { lists, .. } => lists.is_null(row),
             Values::Record { structs, .. } => structs.is_null(row),
+            Values::Map { maps, .. } => maps.is_null(row),
         }
     }
 }

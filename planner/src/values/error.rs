@@ -125,6 +125,8 @@ pub enum Fault {
     Type,
     /// Types that are not compared.
     Mismatch,
+    /// A value whose type cannot be told.
+    Indeterminate,
     /// What PostgreSQL has and we do not.
     Unsupported,
 }

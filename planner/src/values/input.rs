@@ -17,6 +17,7 @@ use arrow::datatypes::{Field, IntervalMonthDayNano};
 use crate::types::NUMERIC_DEFAULT;
 use crate::values::error::{Fault, Result, ValueError};
 use crate::values::json::Json;
+use crate::values::map::parse_maps;
 use crate::values::numeric::{parse_decimal, parse_decimal256};
 use crate::values::record::parse_records;
 use crate::values::types::{NUMERIC_PRECISION_MAX, SqlType, UTC, UUID_BYTES};
@@ -111,6 +112,7 @@ pub fn parse_column(
             return parse_arrays(texts, sql_type.element(), sql_type.dimensions(), zone);
         }
         SqlType::Record(record) => return parse_records(texts, record, zone),
+        SqlType::Map(key, value) => return parse_maps(texts, key, value, zone),
     })
 }
 

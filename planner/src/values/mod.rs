@@ -15,6 +15,7 @@ pub mod error;
 pub mod input;
 pub mod interval;
 pub mod json;
+pub mod map;
 pub mod numeric;
 pub mod record;
 pub mod temporal;

@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrayRef};
 
 use crate::values::column::{Style, Values};
 use crate::values::error::Result;
+use crate::values::map::write_map;
 use crate::values::record::write_field;
 use crate::values::{interval, numeric, temporal};
 
@@ -62,6 +63,11 @@ pub fn write_value(values: &Values, row: usize, style: Style, out: &mut String) 
                 }
             }
             out.push(')');
+        }
+        Values::Map { maps, keys, values } => {
+            let offsets = maps.value_offsets();
+            let range = offsets[row] as usize..offsets[row + 1] as usize;
+            write_map(keys, values, range, style, out);
         }
     }
 }
@@ -122,8 +128,13 @@ fn write_array(items: &Values, range: std::ops::Range<usize>, style: Style, out:
 pub fn write_item(item: &str, out: &mut String) {
     if !needs_quotes(item) {
         out.push_str(item);
-        return;
+    } else {
+        write_quoted(item, out);
     }
+}
+
+/// Writes a text in quotes.
+pub(crate) fn write_quoted(item: &str, out: &mut String) {
     out.push('"');
     for c in item.chars() {
         if matches!(c, '"' | '\\') {

@@ -10,6 +10,7 @@
 //! | bytea | Binary | | oid | UInt32 |
 //! | jsonb | LargeUtf8, canonical text | | uuid | FixedSizeBinary(16) |
 //! | T[] | List(T) | | composite types | Struct, see `values/record.rs` |
+//! | map(K, V) | Map(K, V), see `values/map.rs` | | | |
 //!
 //! Each SQL type has an Arrow type that no other one has, so that a type survives whatever rewrites
 //! plans: text is never `LargeUtf8`, and `bytea` never of fixed size.
@@ -22,6 +23,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use serde::{Deserialize, Serialize};
 
+use crate::types::sql_name;
+use crate::values::map::{self, MAP_ARRAY_OID, MAP_OID};
 use crate::values::record::Record;
 
 /// Precision of `numeric` without one: all that 128 bits hold.
@@ -82,6 +85,8 @@ pub enum SqlType {
     Array(Box<SqlType>),
     /// A composite type
     Record(Record),
+    /// A map of keys to values. Neither type has a modifier or a length.
+    Map(Box<SqlType>, Box<SqlType>),
 }
 
 impl SqlType {
@@ -117,6 +122,12 @@ impl SqlType {
             }
             DataType::Dictionary(_, value) => SqlType::of(value),
             DataType::Struct(fields) => SqlType::Record(Record::of(fields)),
+            DataType::Map(..) => match map::parts(data_type) {
+                Some((key, value)) => {
+                    SqlType::Map(Box::new(SqlType::of(key)), Box::new(SqlType::of(value)))
+                }
+                None => SqlType::Text,
+            },
             _ => SqlType::Text,
         }
     }
@@ -160,9 +171,11 @@ impl SqlType {
         match self {
             SqlType::Array(_) => match self.element() {
                 SqlType::Record(record) => record.array_oid(),
+                SqlType::Map(..) => MAP_ARRAY_OID,
                 element => element.row().array_oid,
             },
             SqlType::Record(record) => record.oid(),
+            SqlType::Map(..) => MAP_OID,
             _ => self.row().oid,
         }
     }
@@ -171,7 +184,7 @@ impl SqlType {
     #[must_use]
     pub fn value_bytes(&self) -> i16 {
         match self {
-            SqlType::Array(_) | SqlType::Record(_) => -1,
+            SqlType::Array(_) | SqlType::Record(_) | SqlType::Map(..) => -1,
             _ => self.row().value_bytes,
         }
     }
@@ -184,6 +197,7 @@ impl SqlType {
                 ((i32::from(*precision) << 16) | (i32::from(*scale) & 0x7ff)) + 4
             }
             SqlType::Varchar(Some(length)) | SqlType::Char(length) => *length as i32 + 4,
+            SqlType::Map(key, value) => map::modifier(key, value),
             _ => -1,
         }
     }
@@ -219,6 +233,7 @@ impl SqlType {
                 DataType::List(Arc::new(Field::new("item", element.arrow(), true)))
             }
             SqlType::Record(record) => DataType::Struct(record.arrow_fields()),
+            SqlType::Map(key, value) => map::map_type(key.arrow(), value.arrow()),
         }
     }
 
@@ -238,6 +253,7 @@ impl SqlType {
                         .collect(),
                 })
             }
+            SqlType::Map(key, value) => SqlType::Map(Box::new(key.open()), Box::new(value.open())),
             other => other.clone(),
         }
     }
@@ -271,12 +287,12 @@ impl SqlType {
         (0..dimensions).fold(element, |inner, _| SqlType::Array(Box::new(inner)))
     }
 
-    /// Whether it holds composite values.
+    /// Whether it holds composite values or maps.
     #[must_use]
-    pub fn has_records(&self) -> bool {
+    pub fn is_structured(&self) -> bool {
         match self {
-            SqlType::Array(element) => element.has_records(),
-            SqlType::Record(_) => true,
+            SqlType::Array(element) => element.is_structured(),
+            SqlType::Record(_) | SqlType::Map(..) => true,
             _ => false,
         }
     }
@@ -285,7 +301,7 @@ impl SqlType {
     #[must_use]
     pub fn is_made_of(&self, oid: u32) -> bool {
         match self {
-            SqlType::Array(element) => element.is_made_of(oid),
+            SqlType::Array(element) | SqlType::Map(_, element) => element.is_made_of(oid),
             SqlType::Record(record) => {
                 record.oid() == oid || record.fields.iter().any(|(_, part)| part.is_made_of(oid))
             }
@@ -305,6 +321,7 @@ impl SqlType {
         match self {
             SqlType::Array(_) => format!("{}[]", self.element().base_name()),
             SqlType::Record(record) => record.name().to_owned(),
+            SqlType::Map(..) => self.to_string(),
             _ => self.row().sql_name.to_owned(),
         }
     }
@@ -327,6 +344,7 @@ impl fmt::Display for SqlType {
             SqlType::Char(length) => write!(f, "character({length})"),
             SqlType::Array(element) => write!(f, "{element}[]"),
             SqlType::Record(record) => record.fmt(f),
+            SqlType::Map(..) => f.write_str(&sql_name(&self.arrow())),
             _ => f.write_str(self.row().sql_name),
         }
     }

@@ -67,7 +67,6 @@ async fn what_cannot_be_maintained_is_refused_with_a_hint() {
             "a scalar subquery that might have more than one row",
             "LIMIT 1",
         ),
-        ("select map([a], [b]) from t", "a column of type", "cast it"),
     ] {
         match plan_error(sql).await {
             Error::Unsupported { what, hint } => {

@@ -420,7 +420,7 @@ fn attribute(relation: u32, number: usize, column: &Column) -> Vec<Value> {
         .map(|(_, row)| row);
     let (align, storage) = match (row, sql_type) {
         (Some(row), _) => (row.align, row.storage),
-        (None, SqlType::Record(_)) => ("d", "x"),
+        (None, SqlType::Record(_) | SqlType::Map(..)) => ("d", "x"),
         (None, _) => ("i", "x"),
     };
     let by_value = (1..=8).contains(&sql_type.value_bytes());

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::{ScalarUDF, Volatility};
+use planner::values::map::{self, MAP_ARRAY_OID, MAP_OID};
 use planner::values::types::{SqlType, by_name};
 
 use crate::catalog::Entry;
@@ -101,6 +102,14 @@ fn format_type(scope: &Scope, oid: u32, modifier: Arg<'_>) -> String {
     let modifier: i32 = modifier.and_then(|m| m.parse().ok()).unwrap_or(-1);
     if let Some(name) = users_type(scope, oid) {
         return name;
+    }
+    match oid {
+        MAP_OID => {
+            let known = map::of_modifier(modifier);
+            return known.map_or_else(|| "map".to_owned(), |known| known.to_string());
+        }
+        MAP_ARRAY_OID => return "map[]".to_owned(),
+        _ => {}
     }
     let known = SqlType::from_oid(oid);
     let Some(sql_type) = known.filter(|t| t.oid() == oid) else {

@@ -4,6 +4,7 @@ use crate::access::role::ROOT_ID;
 use crate::pg_catalog::PG_CATALOG_OID;
 use crate::pg_catalog::relations::{DEFAULT_COLLATION, namespace};
 use crate::pg_catalog::table::{NULL, Source, SystemTable, Type as T, Value, row};
+use planner::values::map::{MAP_ARRAY_OID, MAP_OID};
 use planner::values::types::{SCALARS, SqlType};
 
 /// Types that clients look up and that we have under another name: oid, name, array oid, category,
@@ -22,6 +23,7 @@ static OTHERS: &[(u32, &str, u32, &str, i32, &str)] = &[
     (2249, "record", 2287, "P", -1, "d"),
     (2278, "void", 0, "P", 4, "i"),
     (2279, "trigger", 0, "P", 4, "i"),
+    (MAP_OID, "map", MAP_ARRAY_OID, "U", -1, "d"),
 ];
 
 #[rustfmt::skip] // Column lists read best as tables.

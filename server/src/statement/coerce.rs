@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Field};
 use planner::values::ValueError;
 use planner::values::cast::cast;
 use planner::values::input::parse_column;
+use planner::values::map::maps_of;
 use planner::values::record::{Record, struct_of};
 use planner::values::types::SqlType;
 
@@ -77,13 +78,25 @@ pub fn assign(
         return assign_fields(values, name, from, to, zone);
     }
     if let (SqlType::Array(_), SqlType::Array(to)) = (&source, target)
-        && to.has_records()
+        && to.is_structured()
         && let Some(lists) = values.as_list_opt::<i32>()
     {
         let items = assign(lists.values(), name, to, text, zone)?;
         let field = Arc::new(Field::new("item", items.data_type().clone(), true));
         let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
         return Ok(Arc::new(ListArray::new(field, offsets, items, nulls)));
+    }
+    if let (SqlType::Map(..), SqlType::Map(key, value)) = (&source, target)
+        && let Some(maps) = values.as_map_opt()
+    {
+        let keys = assign(maps.keys(), name, key, text, zone)?;
+        let values = assign(maps.values(), name, value, text, zone)?;
+        return Ok(maps_of(
+            &keys,
+            &values,
+            maps.offsets(),
+            maps.nulls().cloned(),
+        )?);
     }
     let (given, wanted) = (source.dimensions(), target.dimensions());
     if given > 0 && wanted > 0 && given != wanted {

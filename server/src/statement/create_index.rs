@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use planner::Parsed;
 use planner::names::identifier;
+use planner::types::check_compared;
 use sqlparser::ast::{CreateIndex, Expr, IndexColumn};
 
 use crate::catalog::{Column, Entry, Index, Kind};
@@ -106,6 +107,7 @@ fn key_columns(of: &Entry, columns: &[IndexColumn]) -> Result<Vec<usize>> {
             column: name,
             relation: of.name.clone(),
         })?;
+        check_compared(&of.columns[at].sql_type.arrow())?;
         if !key.contains(&at) {
             key.push(at);
         }

@@ -237,7 +237,7 @@ impl Session {
         let mut query = query.clone();
         let is_values = matches!(*query.body, SetExpr::Values(_));
         fill_defaults(&mut query, entry, targets)?;
-        type_records(&mut query, entry, targets);
+        type_structures(&mut query, entry, targets);
         let literal_items = literal_items(&query);
         let rows = self.select(&query, parameters).await?;
         let width = rows.schema.fields().len();
@@ -523,15 +523,15 @@ fn whole_number(number: &str, target: &SqlType) -> Result<Option<String>> {
     }
 }
 
-/// Gives the values of a VALUES list that needs a plan one type, in columns of composite types.
-fn type_records(query: &mut Query, entry: &Entry, targets: &[usize]) {
+/// Gives the values of a VALUES list that needs a plan one type, in columns of composite types and maps.
+fn type_structures(query: &mut Query, entry: &Entry, targets: &[usize]) {
     let SetExpr::Values(values) = &mut *query.body else {
         return;
     };
     for row in &mut values.rows {
         for (cell, target) in row.iter_mut().zip(targets) {
             let sql_type = &entry.columns[*target].sql_type;
-            if sql_type.has_records() {
+            if sql_type.is_structured() {
                 let value = std::mem::replace(cell, Expr::value(Value::Null));
                 *cell = Expr::Cast {
                     kind: ast::CastKind::DoubleColon,

@@ -2,8 +2,9 @@
 
 use bytes::{BufMut, BytesMut};
 
-use planner::values::column::Values;
-use planner::values::temporal::MICROS_DAY;
+use planner::values::column::{Style, Values};
+use planner::values::temporal::{MICROS_DAY, utc};
+use planner::values::text::write_value;
 
 use crate::wire::encode::with_length;
 use crate::wire::numeric;
@@ -73,6 +74,12 @@ pub(crate) fn put_value(values: &Values, row: usize, out: &mut BytesMut) {
                     with_length(out, |out| put_value(field, row, out));
                 }
             }
+        }
+        // There is no binary format of them.
+        Values::Map { .. } => {
+            let mut text = String::new();
+            write_value(values, row, Style { zone: utc() }, &mut text);
+            out.put_slice(text.as_bytes());
         }
     }
 }

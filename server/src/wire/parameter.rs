@@ -19,6 +19,7 @@ use crate::wire::frame::Format;
 use crate::wire::numeric;
 use planner::values::input::parse_column;
 use planner::values::record::{Record, struct_of};
+use planner::values::temporal::utc;
 use planner::values::types::{SqlType, UTC};
 
 /// Reads one parameter as `sql_type`: an array of one row with the type's Arrow type.
@@ -157,6 +158,7 @@ fn decode_binary(mut bytes: &[u8], sql_type: &SqlType, zone: Tz) -> Result<Array
         }
         SqlType::Array(_) => return decode_array(bytes, sql_type, zone),
         SqlType::Record(record) => return decode_record(bytes, record, zone),
+        SqlType::Map(..) => return decode_text(utf8(bytes)?, sql_type, utc()),
     })
 }
 

@@ -73,6 +73,47 @@ async fn types_and_what_is_made_of_them_are_there_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn maps_are_there_again_and_move_with_their_rows() {
+    let mut server = TestServer::start().await;
+    let db = server.connect().await;
+    db.run("CREATE TYPE pair AS (a int, b varchar)").await;
+    db.run("CREATE TABLE t (m map(varchar, pair), n map(int, double precision))")
+        .await;
+    db.run(
+        "CREATE MATERIALIZED VIEW kept AS SELECT n, (m['k']).b FROM t WHERE map_contains(m, 'k')",
+    )
+    .await;
+    db.run("CREATE MATERIALIZED VIEW counted AS SELECT (m['k']).a, count(*) FROM t GROUP BY (m['k']).a")
+        .await;
+    for n in 0..20 {
+        let map = format!("MAP {{'l': NULL, 'k': ROW({}, 'x')::pair}}", n % 3);
+        let numbers = format!("MAP {{2: -0.0, 1: {n}}}");
+        db.run(&format!("INSERT INTO t VALUES ({map}, {numbers})"))
+            .await;
+    }
+    db.run("ALTER TABLE t SET PARALLELISM = 3; ALTER MATERIALIZED VIEW kept SET PARALLELISM = 2")
+        .await;
+    drop(db);
+    server.restart().await;
+    let db = server.connect().await;
+    db.run("DELETE FROM t WHERE n[1] > 1").await;
+    db.run("ALTER MATERIALIZED VIEW kept SET PARALLELISM = 1")
+        .await;
+    assert_eq!(
+        db.rows("SELECT * FROM kept ORDER BY n[1]").await,
+        ["{1:0,2:0}|x", "{1:1,2:0}|x"]
+    );
+    assert_eq!(
+        db.rows("SELECT * FROM counted ORDER BY 1").await,
+        ["0|1", "1|1"]
+    );
+    for view in ["kept", "counted"] {
+        let verified = db.rows(&format!("VERIFY MATERIALIZED VIEW {view}")).await;
+        assert_eq!(verified.len(), 1, "{view} is as its query: {verified:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_history_of_rescales_goes_on() {
     const HISTORY: &str = "SELECT id, relation, from_parallelism, to_parallelism, state, \
                            key_groups_done = key_groups AND key_groups > 0 FROM tide.rescales ORDER BY id";
