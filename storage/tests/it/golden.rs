@@ -69,7 +69,7 @@ fn keys_are_stable() {
         hex(&layout::key_prefix(table, group, 0x1112_1314_1516_1718)),
         "01020304050607081112131415161718"
     );
-    assert_eq!(layout::FORMAT, 2);
+    assert_eq!(layout::FORMAT, 3);
 }
 
 #[test]
