@@ -57,7 +57,8 @@ fn views_hold_what_their_queries_return() {
     let started = Instant::now();
     let first = number("SEED").unwrap_or(1);
     // What is waited for are epochs.
-    let server = ServerProcess::start_with(&[("TIDEWATER_BARRIER_INTERVAL", "10ms")]);
+    let interval = queries.map_or("100ms", |_| "10ms");
+    let server = ServerProcess::start_with(&[("TIDEWATER_BARRIER_INTERVAL", interval)]);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -201,7 +202,9 @@ impl World {
         }
         if let Some(postgres) = &self.postgres {
             let theirs = rows(postgres, &query.to_string()).await;
-            if view != theirs {
+            // Of types that PostgreSQL does not compare: `integer[]` with `bigint[]`.
+            let is_refused = theirs.iter().any(|row| row.starts_with("error 42"));
+            if view != theirs && !is_refused {
                 return Outcome::Different(format!("view  {view:?}\nPostgreSQL {theirs:?}"));
             }
         }
