@@ -391,7 +391,7 @@ impl Engine {
     }
 
     /// Changes how many rows a second a job that is being created reads of those that exist: `None`
-    /// as many as it can, 0 none for now. Of a job that is complete nothing changes.
+    /// as many as it can, 0 none until another limit is set. Of a job that is complete nothing changes.
     ///
     /// # Errors
     /// If the engine has stopped.

@@ -174,7 +174,6 @@ pub(super) fn operator(
             schema,
             ..
         } => {
-            let rows = <[StateTable; 2]>::try_from(tables).expect("a join asked for two tables");
             let plan = JoinPlan {
                 kind: *kind,
                 keys: [left_keys.clone(), right_keys.clone()],
@@ -184,7 +183,7 @@ pub(super) fn operator(
                 inputs: [Arc::clone(&inputs[0]), Arc::clone(&inputs[1])],
                 schema: Arc::clone(schema),
             };
-            Box::new(HashJoin::new(plan, errors, rows))
+            Box::new(HashJoin::new(plan, errors, two_sides(tables)))
         }
         Node::TemporalJoin {
             keeps_all,
@@ -195,7 +194,6 @@ pub(super) fn operator(
             schema,
             ..
         } => {
-            let rows = <[StateTable; 2]>::try_from(tables).expect("a join asked for two tables");
             let plan = TemporalJoinPlan {
                 keeps_all: *keeps_all,
                 keys: [left_keys.clone(), right_keys.clone()],
@@ -205,7 +203,12 @@ pub(super) fn operator(
                 schema: Arc::clone(schema),
             };
             let backfilling = Arc::clone(&context.backfilling);
-            Box::new(TemporalJoin::new(plan, errors, backfilling, rows))
+            Box::new(TemporalJoin::new(
+                plan,
+                errors,
+                backfilling,
+                two_sides(tables),
+            ))
         }
         Node::Recompute {
             keys,
@@ -260,6 +263,10 @@ pub(super) fn operator(
             tables.pop().expect(ONE),
         )),
     })
+}
+
+fn two_sides(tables: Vec<StateTable>) -> [StateTable; 2] {
+    <[StateTable; 2]>::try_from(tables).expect("a join asked for two tables")
 }
 
 fn nulls(match_each_other: bool) -> NullEquality {

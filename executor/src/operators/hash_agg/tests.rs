@@ -351,29 +351,20 @@ fn compare_in_two_phases(group_by: &[usize], calls: &[AggCall], append_only: boo
         partial_of: Some(columns.clone()),
         schema,
     };
-    for_seeds(|random| {
+    let inputs = (Arc::clone(&partial), groups);
+    compare_fed(inputs, &node, query, || {
         let mut local = LocalAgg::new(plan, &columns, Arc::clone(&partial)).unwrap();
         let mut input = RandomInput::new(&columns, wide_row);
         if append_only {
             input = input.append_only();
         }
-        let fragment = fragment(node.clone(), &[(Arc::clone(&partial), groups.clone())]);
-        let mut twins = Twins::new(&fragment, &context());
-        for _ in 0..12 {
-            for batch in input.epoch(random) {
-                let mut out = Output::new();
-                local.pass_rows(random.random_range(0..2));
-                local.on_batch(0, batch, &mut out).unwrap();
-                for batch in out.drain() {
-                    twins.send(0, &batch);
-                }
-                if random.random_bool(0.3) {
-                    twins.move_key_groups(random);
-                }
-            }
-            twins.barrier(random.random_bool(0.5));
-            assert_eq!(twins.result, batch_query(&[("t", input.rows())], query));
-        }
+        let folded = move |batch: ChangeBatch, random: &mut StdRng| {
+            let mut out = Output::new();
+            local.pass_rows(random.random_range(0..2));
+            local.on_batch(0, batch, &mut out).unwrap();
+            out.drain().collect::<Vec<_>>()
+        };
+        (input, folded)
     });
 }
 
@@ -427,14 +418,29 @@ fn compare_node(
     query: &str,
     restrict: impl Fn(RandomInput) -> RandomInput,
 ) {
+    let inputs = (columns.clone(), group_by.to_vec());
+    compare_fed(inputs, node, query, || {
+        let input = restrict(RandomInput::new(columns, wide_row));
+        (input, |batch, _: &mut StdRng| vec![batch])
+    });
+}
+
+/// `start` gives the rows of a seed, and what of a batch of them is sent to the node.
+fn compare_fed<F: FnMut(ChangeBatch, &mut StdRng) -> Vec<ChangeBatch>>(
+    inputs: (SchemaRef, Vec<usize>),
+    node: &Node,
+    query: &str,
+    start: impl Fn() -> (RandomInput, F),
+) {
+    let fragment = fragment(node.clone(), &[inputs]);
     for_seeds(|random| {
-        let mut input = restrict(RandomInput::new(columns, wide_row));
-        let inputs = [(columns.clone(), group_by.to_vec())];
-        let fragment = fragment(node.clone(), &inputs);
+        let (mut input, mut sent) = start();
         let mut twins = Twins::new(&fragment, &context());
         for _ in 0..12 {
             for batch in input.epoch(random) {
-                twins.send(0, &batch);
+                for batch in sent(batch, random) {
+                    twins.send(0, &batch);
+                }
                 if random.random_bool(0.3) {
                     twins.move_key_groups(random);
                 }
